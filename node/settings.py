@@ -1,0 +1,166 @@
+"""What people set, in config/isocenter.toml: every key has a default, an unknown key is an error.
+
+An environment variable overrides the file: ISOCENTER_RECEIVE__ADDRESS for `address` under `[receive]`. Its value is
+written as in TOML; what is no TOML is text. Paths in the file are relative to it.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
+
+from node.errors import ConfigError
+from node.records import Address
+from node.toml import first_fault, load_toml
+
+PREFIX = "ISOCENTER_"
+
+
+def _address(value: object) -> Address:
+    try:
+        return value if isinstance(value, Address) else Address.parse(str(value))
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+AddressText = Annotated[Address, PlainValidator(_address), PlainSerializer(str)]
+
+
+def _caller(text: str) -> str:
+    if "@" not in text:
+        raise ValueError(f"{text!r} is not of the form AE@host, *@host or AE@network/bits")
+    return text
+
+
+class Table(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Receive(Table):
+    """The Storage SCP: its address, and who may call it."""
+
+    address: AddressText = Address("ISOCENTER", "0.0.0.0", 11112)  # noqa: S104 (others reach it only if accept_from says so)
+    accept_from: tuple[Annotated[str, AfterValidator(_caller)], ...] = ()
+    commitment_to: tuple[AddressText, ...] = ()
+    associations: int = Field(default=50, ge=1)
+    idle_seconds: float = Field(default=60, gt=0)
+    durability: Literal["power", "process"] = "power"
+
+
+class Assemble(Table):
+    """When a study is taken for stable."""
+
+    quiet_seconds: float = Field(default=10, ge=0)
+
+
+class SpoolSettings(Table):
+    """Where received instances and composed objects lie."""
+
+    path: Path = Path("/var/lib/isocenter/spool")
+    free_mark_mb: int = Field(default=1024, ge=0)
+    keep_days: float = Field(default=7, ge=0)
+
+
+class LedgerSettings(Table):
+    """Where the rows are kept."""
+
+    url: str = "sqlite:////var/lib/isocenter/ledger.db"
+
+
+class EngineSettings(Table):
+    """How many jobs run at once, and how often one is tried."""
+
+    slots: int = Field(default=2, ge=1)
+    attempts: int = Field(default=5, ge=1)
+
+
+class TritonSettings(Table):
+    """Where Triton answers; "local" starts the server from the wheel."""
+
+    urls: tuple[str, ...] = Field(default=("local",), min_length=1)
+    model_repository: Path = Path("../triton_models")
+    deadline_seconds: float = Field(default=120, gt=0)
+
+
+class Destination(Table):
+    """An application entity that results are sent to by C-STORE."""
+
+    address: AddressText
+    calling: str = Field(default="", max_length=16)
+    timeout_seconds: float = Field(default=30, gt=0)
+    give_up_days: float = Field(default=7, gt=0)
+    commitment: bool = False
+
+
+class Settings(Table):
+    """All of config/isocenter.toml."""
+
+    routes: Path = Path("routes.toml")
+    plugins: tuple[Path, ...] = (Path("../plugins"),)
+    receive: Receive = Receive()
+    assemble: Assemble = Assemble()
+    spool: SpoolSettings = SpoolSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    engine: EngineSettings = EngineSettings()
+    triton: TritonSettings = TritonSettings()
+    destinations: dict[str, Destination] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """Read the file and the environment, with paths made absolute; ConfigError names the file and the key."""
+        content, overrides = load_toml(path), _overrides()
+        for name, text in overrides.items():
+            _override(content, name.removeprefix(PREFIX).split("__"), text)
+        try:
+            return cls.model_validate(content).at(path.resolve().parent)
+        except ValidationError as error:
+            source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
+            raise ConfigError(f"{source}: {first_fault(error)}") from error
+
+    def at(self, folder: Path) -> "Settings":
+        """Return the same settings with their paths below a folder, where they are not absolute."""
+        return self.model_copy(
+            update={
+                "routes": folder / self.routes,
+                "plugins": tuple(folder / one for one in self.plugins),
+                "spool": self.spool.model_copy(update={"path": folder / self.spool.path}),
+                "triton": self.triton.model_copy(update={"model_repository": folder / self.triton.model_repository}),
+                "ledger": self.ledger.model_copy(update={"url": _sqlite_at(folder, self.ledger.url)}),
+            }
+        )
+
+
+def _overrides() -> dict[str, str]:
+    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)}
+
+
+def _override(table: dict[str, object], words: list[str], text: str) -> None:
+    """Set one key, found whatever the case of its letters: RECEIVE, ADDRESS; DESTINATIONS, PACS, ADDRESS."""
+    word, *below = words
+    key = next((name for name in table if name.lower() == word.lower()), word.lower())
+    if not below:
+        table[key] = _toml_or_text(text)
+        return
+    inner = table.get(key)
+    if not isinstance(inner, dict):
+        inner = table[key] = {}
+    _override(inner, below, text)
+
+
+def _toml_or_text(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sqlite_at(folder: Path, url: str) -> str:
+    """Make the path of `sqlite:///relative.db` absolute; `sqlite:////absolute.db` has four strokes."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url.startswith(prefix + "/"):
+        return url
+    return f"{prefix}{folder / url.removeprefix(prefix)}"

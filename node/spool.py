@@ -1,0 +1,348 @@
+"""The files: packs of received instances, and composed objects.
+
+A pack is an append-only file, one per association. Each record in it is a head of 32 bytes, a complete Part 10 file,
+and an envelope: the instance's row as JSON. So the packs can tell the ledger's rows again.
+
+    head = magic (8) · length of the Part 10 file (u64) · length of the envelope (u32) · CRC-32 of both (u32) · zero (8)
+
+The writer holds a lock on its pack; a pack that can be locked has no writer any more. Where each record is synced
+before the next begins, only the last of such a pack can be torn; where they are synced later, a power cut may leave
+holes. The checksum tells. Nothing is ever cut off a pack that
+has no writer: should an earlier record be damaged, those after it are found by their magic.
+"""
+
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from node.errors import BytesLost, ConfigError, SpoolFull
+from node.faults import fault, torn
+from node.part10 import Part10
+from node.records import Arrival, Instance, Place
+
+MAGIC = b"ISOPACK1"
+HEAD = struct.Struct("<8sQII8x")
+PACK_LIMIT = 256 * 1024 * 1024
+IDLE_SECONDS = 3600.0
+"""A pack that was written so lately is never deleted."""
+
+
+class Pack:
+    """One open pack: the only place where received bytes are written.
+
+    With `synced` an instance is on the disk when `append` returns; without, it is the kernel's, which outlives this
+    process but no power cut, and `Spool.sync` makes it durable.
+    """
+
+    def __init__(self, path: Path, *, synced: bool = True) -> None:
+        self.path = path
+        self.synced = synced
+        self.name = path.name
+        self.size = 0
+        self._lock = threading.Lock()  # a connection may be lost, and the pack closed, while an instance is written
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        sync_folder(path.parent)
+
+    def append(self, instance: Instance, *parts: bytes) -> Arrival:
+        """Write one instance, whose Part 10 file is the concatenation of `parts`, and return when it is durable.
+
+        Raises
+        ------
+        SpoolFull
+            It could not be written or synced; the pack is as it was before, or must not be used again (`broken`).
+        """
+        checksum = 0
+        for part in parts:
+            checksum = zlib.crc32(part, checksum)
+        instance = replace(instance, checksum=checksum)
+        envelope = json.dumps(asdict(instance), separators=(",", ":")).encode()
+        length = sum(map(len, parts))
+        start, body = self.size, self.size + HEAD.size
+        head = HEAD.pack(MAGIC, length, len(envelope), zlib.crc32(envelope, checksum))
+        with self._lock:
+            try:
+                torn("pack.append.torn", self._fd, (head, *parts, envelope))
+                write_all(self._fd, [head, *parts, envelope])
+                fault("pack.append.written")
+                if self.synced:
+                    os.fdatasync(self._fd)
+                fault("pack.append.synced")
+            except OSError as error:
+                self._give_up(start)
+                raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        self.size = body + length + len(envelope)
+        return Arrival(instance=instance, place=Place(pack=self.name, offset=body, length=length), end=self.size)
+
+    @property
+    def broken(self) -> bool:
+        """Whether a failed write left the pack unusable; its whole records stay readable."""
+        return self._fd < 0
+
+    def _give_up(self, size: int) -> None:
+        """Drop what was half written, and use the pack no more: after a failed sync the kernel may have lost pages."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, size)
+        self._close()
+
+    def close(self) -> None:
+        """Let go of the pack; whoever locks it next reads it as complete."""
+        with self._lock:
+            if self._fd >= 0 and not self.synced:
+                with suppress(OSError):  # `Spool.sync` meets it again, and tells
+                    os.fdatasync(self._fd)
+            self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            self._close()
+
+
+class Spool:
+    """The folder that holds packs and composed objects.
+
+    Parameters
+    ----------
+    path
+        Made where it does not exist; ConfigError where it cannot be.
+    free_mark
+        Bytes that must stay free under `path`; below, nothing is taken.
+    synced
+        Whether each instance is on the disk before its sender is told, or later, by `sync`.
+    """
+
+    def __init__(self, path: Path, *, free_mark: int = 0, synced: bool = True) -> None:
+        self.synced = synced
+        self.path = path
+        self.free_mark = free_mark
+        self.packs = path / "packs"
+        self.objects = path / "objects"
+        self._count = itertools.count(1)
+        try:
+            for folder in (self.packs, self.objects):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"spool.path {path} cannot be used: {error.strerror}; make it writable or name another"
+            ) from error
+        if not os.access(self.packs, os.W_OK):
+            raise ConfigError(f"spool.path {path} is not writable for this user; make it so or name another")
+
+    def check_space(self) -> None:
+        """Raise SpoolFull while less than the mark is free."""
+        free = shutil.disk_usage(self.packs).free
+        if free < self.free_mark:
+            raise SpoolFull(f"{free // 2**20} MiB are free under the spool, the mark is {self.free_mark // 2**20} MiB")
+
+    def open_pack(self) -> Pack:
+        """Begin a new pack; SpoolFull where none can be made."""
+        name = f"{time.time_ns()}-{os.getpid()}-{next(self._count)}.pack"
+        try:
+            return Pack(self.packs / name, synced=self.synced)
+        except OSError as error:
+            raise SpoolFull(f"no pack can be made in the spool: {error.strerror}") from error
+
+    def sync(self, pack: str) -> bool:
+        """Make what a pack holds by now durable; False where there is no such pack, or it cannot be synced."""
+        try:
+            fd = os.open(self.packs / pack, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            os.fdatasync(fd)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def part10(self, place: Place) -> Part10:
+        """Return the Part 10 file that lies at a place."""
+        return Part10(path=self.packs / place.pack, offset=place.offset, length=place.length)
+
+    def sync_packs(self, packs: Iterable[str]) -> None:
+        """Make all that was written to these packs durable; SpoolFull where that fails. One gone is no fault."""
+        for name in packs:
+            try:
+                with (self.packs / name).open("rb") as file:
+                    os.fdatasync(file.fileno())
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise SpoolFull(f"pack {name} cannot be synced: {error.strerror}") from error
+
+    def holds(self, instance: Instance, place: Place) -> bool:
+        """Return whether an instance's bytes lie whole at their place; those of a pack that is being written do."""
+        if self.is_open(place.pack):
+            return True
+        try:
+            return zlib.crc32(self.part10(place).read()) == instance.checksum
+        except BytesLost:
+            return False
+
+    def idle_packs(self) -> list[str]:
+        """Return the packs that nobody writes, and nobody wrote for a while: one just made is not yet locked."""
+        latest = time.time() - IDLE_SECONDS
+        return [path.name for path in self._all_packs() if _changed(path) < latest and not self.is_open(path.name)]
+
+    def size(self, pack: str) -> int:
+        """Return how many bytes a pack has, 0 where it is gone."""
+        try:
+            return (self.packs / pack).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def unread(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return, of packs without a writer, how many bytes beyond the mark cannot be read as an instance."""
+        found = {}
+        for path in self._all_packs():
+            mark = marks.get(path.name, 0)
+            with suppress(FileNotFoundError):
+                beyond = path.stat().st_size - mark
+                if beyond > 0 and not self.is_open(path.name) and next(recover(path, mark), None) is None:
+                    found[path.name] = beyond
+        return found
+
+    def drop_packs(self, names: Iterable[str]) -> None:
+        """Delete packs."""
+        for name in names:
+            (self.packs / name).unlink(missing_ok=True)
+
+    def drop_objects(self, folder: str, *, until: float) -> int:
+        """Delete what was composed for a study up to a time, and return how many files that were."""
+        old = [path for path in (self.objects / folder).iterdir() if _changed(path) <= until]
+        for path in old:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # something newer is in it
+            (self.objects / folder).rmdir()
+        return len(old)
+
+    def _all_packs(self) -> list[Path]:
+        return sorted(self.packs.glob("*.pack"))
+
+    def is_open(self, pack: str) -> bool:
+        """Return whether the association that writes a pack, in whatever process, still lives."""
+        try:
+            with (self.packs / pack).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+    def unwritten(self, marks: dict[str, int]) -> Iterator[Arrival]:
+        """Yield what packs without a writer hold beyond the ledger's marks."""
+        for path in self._all_packs():
+            with suppress(FileNotFoundError):  # another process has purged it
+                if path.stat().st_size > marks.get(path.name, 0):
+                    yield from recover(path, marks.get(path.name, 0))
+
+    def keep(self, folder: str, name: str, content: bytes) -> str:
+        """Store a composed object durably, and return its path below the spool; the same name replaces it whole."""
+        target = self.objects / folder / name
+        made = not target.parent.exists()
+        draft = target.with_name(f".{name}.{os.getpid()}")
+        try:
+            target.parent.mkdir(exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                fault("spool.keep.written")
+                os.fsync(file.fileno())
+            draft.replace(target)
+            sync_folder(target.parent)
+            if made:
+                sync_folder(self.objects)
+        except OSError as error:
+            with suppress(OSError):  # on a disk that has become read-only it stays, and the next draft has its name
+                draft.unlink(missing_ok=True)
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        return str(target.relative_to(self.path))
+
+
+def recover(path: Path, mark: int) -> Iterator[Arrival]:
+    """Yield the whole records of a pack from `mark` on; nothing while its writer lives."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        start: int | None = mark
+        while start is not None:
+            arrival = read_record(file.fileno(), path.name, start)
+            if arrival is not None:
+                yield arrival
+            start = arrival.end if arrival is not None else next_magic(file.fileno(), start + 1)
+
+
+def _changed(path: Path) -> float:
+    """Return when a file was last written; one that is gone meanwhile counts as new."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def next_magic(fd: int, start: int) -> int | None:
+    """Return the offset of the next thing that looks like a head, from `start` on."""
+    overlap = len(MAGIC) - 1
+    while chunk := os.pread(fd, 1 << 20, start):
+        if (found := chunk.find(MAGIC)) >= 0:
+            return start + found
+        if len(chunk) <= overlap:
+            return None
+        start += len(chunk) - overlap
+    return None
+
+
+def read_record(fd: int, pack: str, start: int) -> Arrival | None:
+    """Read the record at `start`, or None where it is torn."""
+    head = os.pread(fd, HEAD.size, start)
+    if len(head) < HEAD.size:
+        return None
+    magic, length, envelope_length, checksum = HEAD.unpack(head)
+    body, whole = start + HEAD.size, length + envelope_length
+    if magic != MAGIC or not 0 < whole <= os.fstat(fd).st_size - body:
+        return None
+    content = os.pread(fd, whole, body)
+    if len(content) < whole or zlib.crc32(content) != checksum:
+        return None
+    instance = Instance(**json.loads(content[length:]))
+    place = Place(pack=pack, offset=body, length=length)
+    return Arrival(instance=instance, place=place, end=body + len(content))
+
+
+def write_all(fd: int, parts: list[bytes]) -> None:
+    """Write all parts at the end of what was written; the kernel may take less than it is given."""
+    views = [memoryview(part) for part in parts if part]
+    while views:
+        written = os.writev(fd, views)
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][written:]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,165 @@
+"""What tests of several tiers need: a clock that stands still, a spool, a ledger, rows to put into it, real data."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from node.ledger import Ledger
+from node.records import Arrival, Instance, Place, Plan, ResultObject
+from node.spool import Spool
+from tests.postgres import Postgres, lacking, postgres
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass
+class Clock:
+    """Seconds since 1970 that pass when a test says so."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[Postgres]:
+    """A PostgreSQL server, started when the first test asks for it."""
+    if reason := lacking():
+        pytest.skip(reason)
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def ledger_url(tmp_path: Path) -> str:
+    """Where a ledger is to be; the contract tests have one of each kind."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
+    """An empty ledger."""
+    opened = Ledger(ledger_url, clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def data() -> Callable[[str], Path]:
+    """A file or folder of the real data beside this repository; without it the test is skipped."""
+
+    def found(name: str) -> Path:
+        path = DATA / name
+        if not path.exists():
+            pytest.skip(f"the real data {name} is not beside this repository")
+        return path
+
+    return found
+
+
+@pytest.fixture
+def arrival(clock: Clock) -> Callable[..., Arrival]:
+    """Make a durable instance; the same number is the same instance, another checksum other bytes."""
+
+    def made(
+        number: int, *, study: str = "1.2.1", series: str = "1.2.1.1", checksum: int = 7, pack: str = "a.pack"
+    ) -> Arrival:
+        instance = Instance(
+            sop_instance_uid=f"{study}.9.{number}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            study_uid=study,
+            series_uid=series,
+            modality="CT",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            calling="CT1",
+            peer="127.0.0.1",
+            received_at=clock(),
+            checksum=checksum,
+        )
+        place = Place(pack=pack, offset=number * 1000, length=900)
+        return Arrival(instance=instance, place=place, end=place.offset + 950)
+
+    return made
+
+
+@pytest.fixture
+def wanted() -> Callable[..., Plan]:
+    """Make the plan of a job."""
+
+    def made(
+        plugin: str = "spleen",
+        *,
+        digest: str = "d",
+        version: str = "1",
+        priority: int = 0,
+        to: tuple[str, ...] = ("PACS",),
+    ) -> Plan:
+        return Plan(
+            plugin=plugin,
+            version=version,
+            route="every CT",
+            inputs=({"ct": "1.2.1.1"},),
+            destinations=to,
+            priority=priority,
+            digest=digest,
+        )
+
+    return made
+
+
+@pytest.fixture
+def result() -> Callable[..., ResultObject]:
+    """Make the row of a composed object."""
+
+    def made(number: int = 1, *, kind: str = "SEG", path: str = "objects/a.dcm") -> ResultObject:
+        return ResultObject(
+            sop_instance_uid=f"2.25.{number}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+            series_uid="2.25.99",
+            kind=kind,
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            path=path,
+        )
+
+    return made
+
+
+@pytest.fixture
+def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int]:
+    """Receive one more instance of a study, take it for stable and plan jobs for it; return how many are new."""
+
+    def made(*plans: Plan, study: str = "1.2.1", number: int = 1) -> int:
+        ledger.record([arrival(number, study=study)])
+        seen = ledger.study(study)
+        assert seen is not None
+        assert ledger.settle(seen, "told by the test")
+        stable = ledger.study(study)
+        assert stable is not None
+        return ledger.plan(stable, [], plans)
+
+    return made

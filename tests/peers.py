@@ -1,0 +1,262 @@
+"""The real programs that the flow tests and the bench run against: dcmtk, Orthanc, and `isocenter serve` itself."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node.ledger import Ledger
+from node.records import Address
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+DICOM = SHARED / "data" / "dicom"
+VALIDATOR = SHARED / "tools" / "validate_dicom.py"
+ISOCENTER = Path(sys.executable).with_name("isocenter")
+SYSTEM_PATH = os.pathsep.join(
+    folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ISOCENTER.parent
+)
+"""Where dcmtk's programs are; pynetdicom installs others of the same names beside ours."""
+
+SETTINGS = """\
+routes = "routes.toml"
+plugins = ["{root}/plugins"]
+[receive]
+address = "ISOCENTER@127.0.0.1:{port}"
+[assemble]
+quiet_seconds = {quiet}
+[spool]
+path = "spool"
+free_mark_mb = 10
+[ledger]
+url = "sqlite:///ledger.db"
+[triton]
+urls = ["{triton}"]
+model_repository = "{root}/triton_models"
+[destinations.PACS]
+address = "{pacs}"
+commitment = {commitment}
+"""
+ROUTES = """\
+[[route]]
+name = "every CT"
+when.Modality = "CT"
+stable = {{ released = true, quiet_seconds = {quiet} }}
+plugins = ["ct_lung"]
+to = ["PACS"]
+"""
+
+
+def missing(*programs: str) -> str:
+    """Return why a test that needs these programs must be skipped, empty when all are there."""
+    absent = [program for program in programs if shutil.which(program, path=SYSTEM_PATH) is None]
+    return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: object, *, seconds: float = 60, what: str = "it") -> None:
+    """Wait until `true()` is; TimeoutError names what did not happen."""
+    until = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what} did not happen in {seconds} s")
+        time.sleep(0.1)
+
+
+def listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def storescu(
+    port: int, files: Sequence[Path], *options: str, called: str = "ISOCENTER"
+) -> subprocess.CompletedProcess[str]:
+    """Send files with dcmtk's storescu; it proposes each file's own SOP class and transfer syntax."""
+    program = shutil.which("storescu", path=SYSTEM_PATH) or "storescu"
+    command = [program, "-v", "-R", "-aet", "MODALITY", "-aec", called, *options, "127.0.0.1", str(port)]
+    return subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False, timeout=300)
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A real PACS, on free ports."""
+
+    dicom_port: int
+    http_port: int
+
+    @property
+    def address(self) -> str:
+        return f"ORTHANC@127.0.0.1:{self.dicom_port}"
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
+            return bytes(answer.read())
+
+    def send(self, method: str, path: str, content: object = None) -> dict[str, Any]:
+        """POST or DELETE, and return what it answers."""
+        with closing(HTTPConnection("127.0.0.1", self.http_port, timeout=30)) as connection:
+            connection.request(method, path, json.dumps(content))
+            answer = connection.getresponse()
+            assert answer.status == 200, f"{method} {path}: {answer.status}"
+            return dict(json.loads(answer.read()))
+
+    def asks(self, modality: str, references: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Have it ask a modality to commit to (SOP class, instance) pairs, and return what it was told at last."""
+        content = {"DicomInstances": [list(one) for one in references]}
+        asked = self.send("POST", f"/modalities/{modality}/storage-commitment", content)
+        told: dict[str, Any] = {"Status": "Pending"}
+
+        def settled() -> bool:
+            told.update(json.loads(self.get(asked["Path"])))
+            return bool(told["Status"] != "Pending")
+
+        wait_until(settled, what="Orthanc's commitment report")
+        return told
+
+    def instances(self) -> list[str]:
+        """Return Orthanc's own names of all instances it holds."""
+        return list(json.loads(self.get("/instances")))
+
+    def objects(self) -> list[Dataset]:
+        """Return every instance it holds."""
+        return [dcmread(BytesIO(self.get(f"/instances/{name}/file"))) for name in self.instances()]
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write every instance it holds into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name in self.instances():
+            paths.append(folder / f"{name}.dcm")
+            paths[-1].write_bytes(self.get(f"/instances/{name}/file"))
+        return paths
+
+
+@contextmanager
+def orthanc(
+    folder: Path, *, modalities: Mapping[str, Address] | None = None, again: Orthanc | None = None
+) -> Iterator[Orthanc]:
+    """Run Orthanc on an empty store, or on what is there at the ports it had, and stop it; it can call `modalities`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    peer = again or Orthanc(free_port(), free_port())
+    known = {name: [one.ae_title, one.host, one.port] for name, one in (modalities or {}).items()}
+    settings = {
+        "Name": "PACS",
+        "StorageDirectory": str(folder / "store"),
+        "IndexDirectory": str(folder / "store"),
+        "DicomAet": "ORTHANC",
+        "DicomPort": peer.dicom_port,
+        "HttpPort": peer.http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowEcho": True,
+        "DicomModalities": known,
+        "Plugins": [],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "orthanc.log").open("w") as log:
+        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
+        try:
+            wait_until(lambda: listens(peer.dicom_port) and listens(peer.http_port), what="Orthanc's start")
+            yield peer
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running `isocenter serve`."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command on the same configuration."""
+        return isocenter(*words, "--config", str(self.folder / "isocenter.toml"))
+
+    def explain(self, study_uid: str) -> str:
+        """Return what `isocenter explain` says of a study."""
+        return self.run("explain", study_uid).stdout
+
+    def ledger(self) -> Ledger:
+        """Open the running node's ledger, as another process may."""
+        return Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
+
+
+def isocenter(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(ISOCENTER), *words], capture_output=True, text=True, check=False, timeout=timeout)
+
+
+def write_config(
+    folder: Path, *, port: int, pacs: str, quiet: float = 2.0, triton: str = "local", commitment: bool = False
+) -> Path:
+    """Write the two files of a node's configuration, and return the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "routes.toml").write_text(ROUTES.format(quiet=quiet))
+    path = folder / "isocenter.toml"
+    path.write_text(
+        SETTINGS.format(root=ROOT, port=port, pacs=pacs, quiet=quiet, triton=triton, commitment=str(commitment).lower())
+    )
+    return path
+
+
+@contextmanager
+def serve(
+    folder: Path, *, pacs: str, quiet: float = 2.0, port: int | None = None, commitment: bool = False
+) -> Iterator[Served]:
+    """Run `isocenter serve` on an empty spool and ledger, or on what is there, and stop it with SIGTERM."""
+    port = port or free_port()
+    config = write_config(folder, port=port, pacs=pacs, quiet=quiet, commitment=commitment)
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen([str(ISOCENTER), "serve", "--config", str(config)], stdout=log, stderr=log)
+        try:
+            wait_until(lambda: listens(port) or process.poll() is not None, seconds=120, what="the node's start")
+            assert process.poll() is None, (folder / "serve.log").read_text()
+            yield Served(folder, port, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(60)
+        assert code == 0, f"serve ended with {code}: {(folder / 'serve.log').read_text()[-2000:]}"
+
+
+def complaints(sources: Path, results: Path, *skip: str) -> set[str]:
+    """Return what the judge of DICOM objects says against results, less what it says against their sources too."""
+    return _judged(sources, results, *skip) - _judged(sources, sorted(sources.rglob("*.dcm"))[0], *skip)
+
+
+def _judged(sources: Path, results: Path, *skip: str) -> set[str]:
+    words = [word for tool in skip for word in ("--skip", tool)]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [sys.executable, str(VALIDATOR), "--sources", str(sources), *words, str(results)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=600,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    return {f"{line[2]}: {line[3]}" for line in lines if len(line) == 4 and line[0] in ("error", "warning")}

@@ -1,0 +1,74 @@
+"""What the documents say holds: commands, settings, plugins, CI's command; and the tools that judge the text."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import NoneType
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from node.cli import app, plugin_app
+from node.host import find_plugins
+from node.settings import Destination, Settings
+from tests.peers import ROOT
+
+README = (ROOT / "README.md").read_text()
+CHECKS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy node and plugins": ["mypy"],
+    "import-linter": ["lint-imports"],
+    **{
+        f"mypy {model.parent.parent.name}": ["mypy", *map(str, sorted(model.parent.glob("*.py")))]
+        for model in sorted((ROOT / "triton_models").glob("*/1/model.py"))
+    },
+}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType]
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not tables:
+            found.append(prefix + name)
+        for table in tables:
+            found += keys(table, f"{prefix}{name}." + ("NAME." if table is Destination else ""))
+    return found
+
+
+@pytest.mark.parametrize("key", keys(Settings))
+def test_every_setting_is_in_the_readme(key: str) -> None:
+    assert f"| `{key}` |" in README
+
+
+@pytest.mark.parametrize(
+    "name",
+    [command.name or command.callback.__name__ for command in app.registered_commands]
+    + [f"plugin {command.name}" for command in plugin_app.registered_commands],
+)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"| `isocenter {name}" in README
+
+
+def test_every_plugin_is_in_the_readme_and_has_a_model_card() -> None:
+    for plugin in find_plugins([ROOT / "plugins"]).values():
+        assert f"[`{plugin.name}`](plugins/{plugin.name}/README.md)" in README
+        assert (plugin.folder / "README.md").is_file()
+        assert (plugin.folder / "test_plugin.py").is_file()
+
+
+def test_ci_runs_the_second_command_of_the_readme_word_for_word() -> None:
+    commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(commands[1])
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_text_passes(name: str) -> None:
+    tool, *words = CHECKS[name]
+    program = Path(sys.executable).with_name(tool)
+    done = subprocess.run([str(program), *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr

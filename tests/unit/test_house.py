@@ -1,0 +1,84 @@
+"""House rules that a machine can check."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NODE = Path(__file__).parents[2] / "node"
+FILES = sorted(NODE.rglob("*.py"))
+BROAD = {"Exception", "BaseException"}
+VAGUE_MODULES = {"utils", "util", "helpers", "helper", "common", "manager", "service", "base", "misc"}
+VAGUE_ENDINGS = ("Manager", "Helper", "Service", "Base", "Handler", "Util", "Utils")
+CATCH_ALL = {
+    ("node/receive/store.py", "take"),  # the C-STORE handler
+    ("node/engine/slot.py", "_child"),  # the job slot
+    ("node/engine/local.py", "_once"),  # the step loop
+}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def is_broad(caught: ast.expr | None) -> bool:
+    if caught is None:
+        return True
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any((name.id if isinstance(name, ast.Name) else getattr(name, "attr", "")) in BROAD for name in names)
+
+
+def broad_excepts(node: ast.AST, function: str = "") -> Iterator[str]:
+    """The names of the functions in which everything is caught, once for each time."""
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(child, ast.ExceptHandler) and is_broad(child.type):
+            yield inside
+        suppressing = isinstance(child, ast.Call) and getattr(child.func, "id", getattr(child.func, "attr", ""))
+        if suppressing == "suppress" and any(is_broad(argument) for argument in child.args):
+            yield inside
+        yield from broad_excepts(child, inside)
+
+
+def test_everything_is_caught_in_exactly_three_places() -> None:
+    found = [(str(path.relative_to(NODE.parent)), function) for path in FILES for function in broad_excepts(tree(path))]
+    assert len(found) == len(CATCH_ALL)
+    assert set(found) == CATCH_ALL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try: ...\nexcept: ...",
+        "try: ...\nexcept Exception: ...",
+        "try: ...\nexcept (ValueError, BaseException) as e: ...",
+        "try: ...\nexcept builtins.Exception: ...",
+        "with suppress(Exception): ...",
+        "with contextlib.suppress(OSError, BaseException): ...",
+    ],
+)
+def test_that_count_sees_every_way_to_catch_everything(text: str) -> None:
+    assert len(list(broad_excepts(ast.parse(text)))) == 1
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert not [path for path in FILES if {part.lower() for part in (path.stem, path.parent.name)} & VAGUE_MODULES]
+
+
+def test_no_class_has_a_name_that_says_nothing() -> None:
+    classes = [node.name for path in FILES for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)]
+    assert classes
+    assert not [name for name in classes if name.endswith(VAGUE_ENDINGS)]
+
+
+def test_the_river_fits_on_a_screen() -> None:
+    assert len((NODE / "flow.py").read_text().splitlines()) <= 100
+
+
+def test_every_error_of_the_node_says_who_acts_next() -> None:
+    from node import errors
+
+    everyone = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    families = (errors.Refused, errors.Transient, errors.Permanent)
+    assert all(issubclass(kind, families) for kind in everyone if kind is not errors.NodeError)

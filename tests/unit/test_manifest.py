@@ -1,0 +1,156 @@
+"""A plugin's mistakes of form are told before it ever runs, with the file and the line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.errors import ConfigError
+from node.host import find_plugins, read_plugin
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = 'name = "spleen"\nversion = "1.0.0"\ntitle = "Spleen"\n[series.ct]\nwhen.Modality = "CT"\n'
+RUN = "def run(ct, triton):\n    return None\n"
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Make:
+    def made(*, name: str = "spleen", manifest: str = MANIFEST, code: str | None = RUN, below: str = "plugins") -> Path:
+        folder = tmp_path / below / name
+        folder.mkdir(parents=True)
+        (folder / "plugin.toml").write_text(manifest)
+        if code is not None:
+            (folder / "plugin.py").write_text(code)
+        return folder
+
+    return made
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(ConfigError) as told:
+        read_plugin(folder)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_a_plugin_of_right_form_is_read(plugin: Make) -> None:
+    found = read_plugin(plugin())
+    assert (found.name, found.roles, found.manifest.version) == ("spleen", ("ct",), "1.0.0")
+    assert found.code.read_text() == RUN
+
+
+def test_its_code_is_not_run_when_it_is_read(plugin: Make) -> None:
+    assert read_plugin(plugin(code=f"raise SystemExit('ran')\n{RUN}")).name == "spleen"
+
+
+@pytest.mark.parametrize(
+    "code", [RUN, "def run(*, triton, ct): ...", "def run(ct, *, triton): ...", f"def run(): ...\n{RUN}"]
+)
+def test_the_order_of_arguments_does_not_matter(plugin: Make, code: str) -> None:
+    assert read_plugin(plugin(code=code)).roles == ("ct",)
+
+
+@pytest.mark.parametrize(
+    ("code", "takes"),
+    [
+        ("def run(pt, triton): ...", "pt, triton"),
+        ("def run(ct): ...", "ct"),
+        ("def run(): ...", "nothing"),
+        ("def run(ct, triton, extra=1): ...", "ct, extra, triton"),
+        ("def run(ct, pt, triton): ...", "ct, pt, triton"),
+    ],
+)
+def test_a_role_that_is_not_in_the_manifest_is_told_with_file_and_line(plugin: Make, code: str, takes: str) -> None:
+    folder = plugin(code=f"import math\n\n\n{code}\n")
+    assert complaint(folder) == (
+        f"{folder / 'plugin.py'}, line 4: run() takes {takes}, but plugin.toml offers ct, triton"
+    )
+
+
+@pytest.mark.parametrize("code", ["def run(*series): ...", "def run(**series): ...", "def run(ct, triton, /): ..."])
+def test_arguments_are_taken_by_name(plugin: Make, code: str) -> None:
+    folder = plugin(code=f"\n{code}")
+    assert complaint(folder) == f"{folder / 'plugin.py'}, line 2: run() takes its arguments by name, without * and /"
+
+
+@pytest.mark.parametrize("code", ["", "RUN = 1", "class Plugin:\n    def run(self, ct, triton): ...", "run = print"])
+def test_a_plugin_without_run_is_told(plugin: Make, code: str) -> None:
+    folder = plugin(code=code)
+    assert complaint(folder) == f"{folder / 'plugin.py'} has no function `run`"
+
+
+def test_a_plugin_without_code_is_told(plugin: Make) -> None:
+    folder = plugin(code=None)
+    assert complaint(folder).startswith(f"{folder / 'plugin.py'}: there is no such file")
+
+
+def test_code_that_is_no_python_is_told_with_file_and_line(plugin: Make) -> None:
+    told = complaint(plugin(code="import math\ndef run(ct, triton) return ct"))
+    assert "plugin.py is not Python: " in told
+    assert "line 2" in told
+
+
+def test_code_that_is_no_text_is_told(plugin: Make) -> None:
+    folder = plugin()
+    (folder / "plugin.py").write_bytes(b"# \xff\xfe\n" + RUN.encode())
+    assert "plugin.py is not Python" in complaint(folder)
+
+
+def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
+    folder = plugin(name="other")
+    assert complaint(folder) == f"{folder / 'plugin.toml'}: the name is 'spleen', but the folder is called 'other'"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('title = "Spleen"', 'title = "Spleen"\ncolour = "red"', "unknown key colour"),
+        ('when.Modality = "CT"', 'when.Modality = "CT"\nspacing = 1', "unknown key series.ct.spacing"),
+        ('when.Modality = "CT"', 'when.Modalty = "CT"', "series.ct.when.Modalty: Modalty is neither a DICOM keyword"),
+        ('when.Modality = "CT"', "when.Modality = { like = 1 }", "unknown key series.ct.when.Modality.like"),
+        ('version = "1.0.0"\n', "", "version: Field required"),
+        ('version = "1.0.0"', "version = 1", "version: "),
+        ('version = "1.0.0"', 'version = "one and a half"', "version: "),
+        ('"spleen"', '"Spleen-1"', "name: 'Spleen-1' is no name"),
+        ("[series.ct]", "[series.CT]", "series.CT: 'CT' is no name"),
+        ("[series.ct]\n" + 'when.Modality = "CT"\n', "[series]\n", "series: "),
+        ("[series.ct]", "[series.triton]", "no role can be called 'triton'"),
+        ('title = "Spleen"', 'title = ""', "title: "),
+        ('title = "Spleen"', "time_limit_seconds = 0\ntitle = 'Spleen'", "time_limit_seconds: "),
+    ],
+)
+def test_a_mistake_in_the_manifest_is_told_with_file_and_key(plugin: Make, before: str, after: str, told: str) -> None:
+    assert before in MANIFEST
+    folder = plugin(manifest=MANIFEST.replace(before, after))
+    assert complaint(folder).startswith(f"{folder / 'plugin.toml'}: {told}")
+
+
+def test_plugins_are_found_below_several_folders(plugin: Make, tmp_path: Path) -> None:
+    plugin()
+    plugin(name="liver", manifest=MANIFEST.replace("spleen", "liver"), below="more")
+    (tmp_path / "plugins" / "notes").mkdir()
+    assert sorted(find_plugins([tmp_path / "plugins", tmp_path / "more"])) == ["liver", "spleen"]
+
+
+def test_two_plugins_of_one_name_are_told_with_their_folders(plugin: Make, tmp_path: Path) -> None:
+    one, other = plugin(), plugin(below="more")
+    with pytest.raises(ConfigError, match="two plugins called spleen") as told:
+        find_plugins([tmp_path / "plugins", tmp_path / "more"])
+    assert str(one) in str(told.value)
+    assert str(other) in str(told.value)
+
+
+def test_a_folder_of_plugins_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"there is no folder {tmp_path / 'nowhere'}"):
+        find_plugins([tmp_path / "nowhere"])
+
+
+def test_the_shipped_plugins_are_well_formed_and_their_models_are_there() -> None:
+    shipped = find_plugins([ROOT / "plugins"])
+    assert {"ct_lung", "template"} <= set(shipped)
+    for plugin in shipped.values():
+        assert (plugin.folder / "README.md").is_file()
+        for model in plugin.manifest.models:
+            assert (ROOT / "triton_models" / model / "config.pbtxt").is_file()
