@@ -1,0 +1,220 @@
+"""The database under the ledger: transactions, and the one way a row makes a move."""
+
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    Table,
+    create_engine,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy import (
+    event as engine_event,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from node.errors import ConfigError, LedgerRefused, LedgerUnavailable
+from node.faults import fault
+from node.ledger.migrations import upgrade
+from node.ledger.schema import (
+    event,
+    study,
+)
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process's transaction."""
+MIGRATION_SECONDS = 600.0
+"""How long a program that starts waits for another that is migrating the ledger."""
+LOOKUP = 500
+"""UIDs asked for in one statement; SQLite binds at most 999 in old builds."""
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+SESSION = {"lock_timeout": f"{BUSY_SECONDS:.0f}s", "idle_in_transaction_session_timeout": "60s"}
+"""A process that hangs in a transaction must not hold up the others: PostgreSQL ends it."""
+POSTGRESQL = {
+    "application_name": "isocenter",
+    "connect_timeout": "5",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+}
+"""What a connection says where the URL does not: a server whose cable was pulled is missed within half a minute."""
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Database:
+    """Transactions on the ledger's tables; what is done in them stands in the modules beside this one.
+
+    Several processes and threads use it at once. On SQLite one writes at a time. On PostgreSQL (READ COMMITTED) whoever
+    changes more of a study than one row holds the study's row first, see `hold`.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        address = read_url(url)
+        shown = address.render_as_string()
+        self._engine = _engine(address, seconds=BUSY_SECONDS)
+        once = _engine(address, seconds=MIGRATION_SECONDS, poolclass=NullPool)
+        try:
+            upgrade(once)
+        except DBAPIError as error:
+            raise ConfigError(f"ledger.url {shown} cannot be opened: {_said(error)}; {_mend(address)}") from error
+        except ConfigError as error:
+            raise ConfigError(f"ledger.url {shown} cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    def tell(self, study_uid: str, name: str, detail: str) -> None:
+        """Add one line to the story of a study."""
+        with self._writing() as connection:
+            self._tell(connection, study_uid, name, detail)
+
+    def _tell(self, connection: Connection, study_uid: str, name: str, detail: str) -> None:
+        connection.execute(insert(event).values(at=self.clock(), study_uid=study_uid, name=name, detail=detail))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _database_errors(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with (
+            _database_errors(),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+            fault("ledger.commit")
+
+
+def read_url(text: str) -> URL:
+    """Read `sqlite:////path` or `postgresql://user:password@host/name`; ConfigError where it is neither."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ConfigError(
+            "ledger.url is no database URL such as sqlite:////path/ledger.db or postgresql://user@host/name"
+        ) from error
+    shown = url.render_as_string()
+    driver = DRIVERS.get(url.drivername.partition("+")[0])
+    if driver is None:
+        raise ConfigError(f"ledger.url {shown!r}: only sqlite:///… and postgresql://… are understood")
+    if driver == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ConfigError(f"ledger.url {shown!r} names no file; the rows must outlive the program")
+    return url.set(drivername=driver)
+
+
+def _engine(url: URL, *, seconds: float, **options: Any) -> Engine:
+    if url.drivername == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": seconds}, **options)
+        engine_event.listen(engine, "connect", _prepare_sqlite)
+        engine_event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    own = {name: value for name, value in POSTGRESQL.items() if name not in url.query}
+    if "poolclass" not in options:
+        options |= {"pool_size": 4, "max_overflow": 28, "pool_timeout": seconds, "pool_pre_ping": True}
+    return create_engine(url, connect_args=own, isolation_level="READ COMMITTED", **options)
+
+
+def insert_or(connection: Connection, table: Table) -> Any:
+    """Return the INSERT of the database at hand, which has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    return INSERTS[connection.dialect.name](table)
+
+
+def hold(connection: Connection, study_uids: Iterable[str]) -> None:
+    """Hold the rows of studies until the transaction ends, so that all that is of a study changes in turn.
+
+    Always in the order of their UIDs: two that hold some of the same wait for each other, and never for good. SQLite
+    has one writer, and no such clause.
+    """
+    uids = sorted(study_uids)
+    for start in range(0, len(uids), LOOKUP):
+        some = select(study.c.study_uid).where(study.c.study_uid.in_(uids[start : start + LOOKUP]))
+        connection.execute(some.order_by(study.c.study_uid).with_for_update())
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, DataError) as error:
+        raise LedgerRefused(f"the ledger cannot hold it: {_said(error)}") from error
+    except DBAPIError as error:
+        raise LedgerUnavailable(f"the ledger cannot be used just now: {_said(error)}") from error
+    except NoConnectionFree as error:
+        raise LedgerUnavailable("the ledger cannot be used just now: all connections to it are in use") from error
+
+
+def _said(error: DBAPIError) -> str:
+    """Return the first line of what the database said; the others name it again, or quote values."""
+    return str(error.orig).strip().partition("\n")[0]
+
+
+def _mend(url: URL) -> str:
+    if url.drivername == "sqlite":
+        return "name a writable place"
+    return "start the server, or correct the URL, and see that the user may create tables"
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, see _begin_sqlite
+    _keep_a_log(connection, until=time.monotonic() + BUSY_SECONDS)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _keep_a_log(connection: Any, *, until: float) -> None:
+    """Have a file written ahead (WAL); of programs that make a new one at once, SQLite lets all but one fail here."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take SQLite's write lock at the start: a transaction that reads first could not be upgraded under load."""
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def make_move(
+    connection: Connection,
+    table: Table,
+    which: Any,
+    move: str,
+    moves: Mapping[Any, StrEnum],
+    values: Mapping[str, object],
+) -> list[Any]:
+    """Make one move wherever the transition table allows it, and return the rows that made it."""
+    by_target: defaultdict[StrEnum, list[StrEnum]] = defaultdict(list)
+    for (source, name), target in moves.items():
+        if name == move:
+            by_target[target].append(source)
+    moved: list[Any] = []
+    for target, sources in by_target.items():
+        statement = update(table).where(which, table.c.state.in_(sources)).values({**values, "state": target})
+        moved.extend(connection.execute(statement.returning(*table.c)).all())
+    return moved

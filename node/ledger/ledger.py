@@ -1,0 +1,29 @@
+"""The ledger: the rows that remember."""
+
+from node.ledger.commitments import Commitments
+from node.ledger.deliveries import Deliveries
+from node.ledger.retention import Retention
+from node.ledger.told import Told
+from node.ledger.versions import Versions
+
+
+class Ledger(Versions, Deliveries, Commitments, Retention, Told):
+    """The ledger on SQLite (WAL, synchronous FULL) or PostgreSQL; opened, it has this program's schema.
+
+    Parameters
+    ----------
+    url
+        `sqlite:////absolute/path`, made where it does not exist; or `postgresql://user:password@host/name`, a database
+        that is there.
+    clock
+        Seconds since 1970; another one in tests.
+
+    Raises
+    ------
+    ConfigError
+        The URL is none, or names no place that can be written, or a newer program has written it.
+    LedgerUnavailable
+        From any method: the database is away, locked, or cannot be written just now.
+    LedgerRefused
+        From any method: the database will never hold what it was given.
+    """

@@ -1,0 +1,206 @@
+"""What the ledger can tell, and put back: for people."""
+
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Table,
+    and_,
+    false,
+    func,
+    select,
+    update,
+)
+
+from node.ledger.database import Database, hold, make_move
+from node.ledger.rows import from_row, to_delivery, to_job
+from node.ledger.schema import (
+    decision,
+    delivery,
+    event,
+    instance,
+    job,
+    refusal,
+    result_object,
+    study,
+)
+from node.records import (
+    DELIVERY_MOVES,
+    JOB_MOVES,
+    Decision,
+    Delivery,
+    DeliveryState,
+    Event,
+    Job,
+    JobState,
+    Refusal,
+    Study,
+    StudyState,
+)
+
+_PARKED = (
+    select(study.c.study_uid, study.c.because).where(study.c.state == StudyState.PARKED),
+    select(job.c.study_uid, job.c.plugin, job.c.reason).where(job.c.state == JobState.PARKED),
+    select(delivery.c.study_uid, delivery.c.destination, delivery.c.reason).where(
+        delivery.c.state == DeliveryState.PARKED
+    ),
+)
+
+
+class Told(Database):
+    """What `isocenter explain`, `check` and `requeue` ask."""
+
+    def decisions(self, of: Study) -> list[Decision]:
+        """Return what the routes made of a study in its present revision."""
+        query = (
+            select(decision)
+            .where(decision.c.study_uid == of.study_uid, decision.c.revision == of.revision)
+            .order_by(decision.c.id)
+        )
+        with self._reading() as connection:
+            return [from_row(Decision, row) for row in connection.execute(query).mappings()]
+
+    def jobs(self, study_uid: str) -> list[Job]:
+        """Return all jobs a study ever had."""
+        with self._reading() as connection:
+            query = select(job).where(job.c.study_uid == study_uid).order_by(job.c.id)
+            return [to_job(row) for row in connection.execute(query).mappings()]
+
+    def deliveries(self, study_uid: str) -> list[Delivery]:
+        """Return every delivery of a study's results."""
+        query = (
+            select(delivery, result_object)
+            .join(result_object)
+            .where(delivery.c.study_uid == study_uid)
+            .order_by(result_object.c.job_id, result_object.c.kind, delivery.c.destination)
+        )
+        with self._reading() as connection:
+            return [to_delivery(row) for row in connection.execute(query).mappings()]
+
+    def refusals(self, study_uid: str | None = None) -> list[Refusal]:
+        """Return refused instances, of one study or of all."""
+        query = select(refusal).order_by(refusal.c.id)
+        if study_uid is not None:
+            query = query.where(refusal.c.study_uid == study_uid)
+        with self._reading() as connection:
+            return [from_row(Refusal, row) for row in connection.execute(query).mappings()]
+
+    def events(self, study_uid: str | None = None, *, after: int = 0) -> list[tuple[int, Event]]:
+        """Return the story: of one study or of all, from an event's number on."""
+        query = select(event).where(event.c.id > after).order_by(event.c.id)
+        if study_uid is not None:
+            query = query.where(event.c.study_uid == study_uid)
+        with self._reading() as connection:
+            return [(row["id"], from_row(Event, row)) for row in connection.execute(query).mappings()]
+
+    def parked(self) -> list[tuple[str, str, str]]:
+        """Return (study UID, what, reason) of everything that waits for a person."""
+        with self._reading() as connection:
+            studies, jobs, deliveries = (connection.execute(query).all() for query in _PARKED)
+        return [
+            *((uid, "study", reason) for uid, reason in studies),
+            *((uid, f"job {plugin}", reason) for uid, plugin, reason in jobs),
+            *((uid, f"delivery to {destination}", reason) for uid, destination, reason in deliveries),
+        ]
+
+    def stuck(self, *, seconds: float) -> list[str]:
+        """Return a sentence for each thing that should have moved in so many seconds and has not."""
+        now = self.clock()
+        held = select(job).where(job.c.state == JobState.RUNNING, job.c.lease_until < now).order_by(job.c.id)
+        due = (
+            select(delivery.c.destination, func.count().label("count"), func.min(delivery.c.queued_at).label("since"))
+            .where(delivery.c.state == DeliveryState.WAITING, delivery.c.queued_at < now - seconds)
+            .group_by(delivery.c.destination)
+            .order_by(delivery.c.destination)
+        )
+        begun = select(func.max(event.c.at)).where(
+            event.c.study_uid == study.c.study_uid, event.c.name.in_(("study.begun", "study.revised"))
+        )
+        growing = (
+            select(study.c.study_uid, begun.scalar_subquery().label("since"))
+            .where(study.c.state == StudyState.RECEIVING, begun.scalar_subquery() < now - seconds)
+            .order_by(study.c.study_uid)
+        )
+        with self._reading() as connection:
+            jobs, studies = connection.execute(held).all(), connection.execute(growing).all()
+            waiting = [(one, self._reason(connection, one)) for one in connection.execute(due).all()]
+        return [
+            *(f"study {one.study_uid} has been receiving for {_span(now - one.since)}" for one in studies),
+            *(
+                f"job {one.id} ({one.plugin}) of study {one.study_uid} has run past its lease by "
+                f"{_span(now - one.lease_until)}: nobody works, or the node is being restarted"
+                for one in jobs
+            ),
+            *(
+                f"{one.count} deliveries to {one.destination} wait, the oldest for {_span(now - one.since)}: "
+                f"{reason or 'not tried yet'}"
+                for one, reason in waiting
+            ),
+        ]
+
+    def _reason(self, connection: Connection, group: Any) -> str:
+        oldest = select(delivery.c.reason).where(
+            delivery.c.destination == group.destination,
+            delivery.c.state == DeliveryState.WAITING,
+            delivery.c.queued_at == group.since,
+        )
+        return connection.execute(oldest.order_by(delivery.c.attempts.desc()).limit(1)).scalar() or ""
+
+    def requeue(
+        self,
+        study_uid: str | None = None,
+        *,
+        job_id: int | None = None,
+        object_uid: str | None = None,
+        destination: str | None = None,
+    ) -> dict[str, int]:
+        """Put parked studies, jobs and deliveries back; return how many of each.
+
+        Of all studies or of one. `job_id` names one job alone; `object_uid` and `destination` choose deliveries alone.
+        A study that is named is analysed as it is, though some of its instances were purged; bytes that were lost are
+        looked for again.
+        """
+        now = self.clock()
+        deliveries_alone = object_uid is not None or destination is not None
+        chosen: dict[str, list[Any]] = {
+            "studies": [false()] if deliveries_alone or job_id is not None else [],
+            "jobs": [job.c.id == job_id] if job_id is not None else [false()] if deliveries_alone else [],
+            "deliveries": [false()] if job_id is not None and not deliveries_alone else [],
+        }
+        if object_uid is not None:
+            chosen["deliveries"].append(delivery.c.sop_instance_uid == object_uid)
+        if destination is not None:
+            chosen["deliveries"].append(delivery.c.destination == destination)
+
+        def mine(table: Table, name: str) -> Any:
+            own = table.c.study_uid == study_uid if study_uid else table.c.study_uid.is_not(None)
+            return and_(own, *chosen[name])
+
+        with self._writing() as connection:
+            hold(
+                connection,
+                [study_uid] if study_uid else {row[0] for query in _PARKED for row in connection.execute(query)},
+            )
+            as_it_is: dict[str, Any] = {"expected": 0} if study_uid else {}
+            studies = connection.execute(
+                update(study)
+                .where(mine(study, "studies"), study.c.state == StudyState.PARKED)
+                .values(state=StudyState.STABLE, **as_it_is)
+                .returning(study.c.study_uid)
+            ).all()
+            for row in studies:
+                connection.execute(update(instance).where(instance.c.study_uid == row.study_uid).values(lost=False))
+            jobs = make_move(connection, job, mine(job, "jobs"), "requeue", JOB_MOVES, {"due_at": now, "attempts": 0})
+            again = {"due_at": now, "queued_at": now, "attempts": 0}
+            deliveries = make_move(connection, delivery, mine(delivery, "deliveries"), "requeue", DELIVERY_MOVES, again)
+            for row in (*studies, *jobs, *deliveries):
+                self._tell(connection, row.study_uid, "requeued", "")
+        return {"studies": len(studies), "jobs": len(jobs), "deliveries": len(deliveries)}
+
+
+def _span(seconds: float) -> str:
+    """Return a time span in the unit that people would use."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,107 @@
+"""What is asked again and again is found by an index: a hundred thousand finished studies must cost nothing."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from node.ledger import Ledger
+from node.records import Arrival, Delivery, Job, Plan, ResultObject, Study, StudyState
+
+STUDY = "1.2.1"
+READS_ALL = re.compile(r"SCAN (instance|refusal|study|decision|job|object|delivery|event)\b|Seq Scan on \w+")
+
+
+@pytest.fixture
+def lived(
+    ledger: Ledger,
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    result: Callable[..., ResultObject],
+    arrival: Callable[..., Arrival],
+) -> tuple[Ledger, Study, Job, Delivery]:
+    """A ledger with a study that grows, a job that runs and a delivery that waits."""
+    routed(wanted("a"), wanted("b"))
+    done, running = ledger.claim(lease_seconds=60), ledger.claim(lease_seconds=60)
+    assert done is not None
+    assert running is not None
+    ledger.finish(done, [result(1)])
+    ledger.record([arrival(2)])
+    study = ledger.study(STUDY)
+    assert study is not None
+    return ledger, study, running, ledger.due_deliveries("PACS")[0]
+
+
+Ask = Callable[[Ledger, Study, Job, Delivery], Any]
+ASKED: dict[str, Ask] = {
+    "studies": lambda ledger, *_: ledger.studies(StudyState.RECEIVING),
+    "study": lambda ledger, *_: ledger.study(STUDY),
+    "series": lambda ledger, *_: ledger.series(STUDY),
+    "packs": lambda ledger, *_: ledger.packs(STUDY),
+    "instances": lambda ledger, *_: ledger.instances(STUDY),
+    "settle": lambda ledger, study, *_: ledger.settle(study, "quiet"),
+    "plan": lambda ledger, study, *_: (ledger.settle(study, ""), ledger.plan(study, [], [PLAN])),
+    "claim": lambda ledger, *_: ledger.claim(lease_seconds=60),
+    "renew": lambda ledger, _study, job, _: ledger.renew(job, lease_seconds=60),
+    "finish": lambda ledger, _study, job, _: ledger.finish(job, []),
+    "postpone": lambda ledger, _study, job, _: ledger.postpone(job, seconds=1, reason="", attempts=0),
+    "park": lambda ledger, _study, job, _: ledger.park(job, ""),
+    "predecessors": lambda ledger, _study, job, _: ledger.predecessors(job),
+    "next_job_due": lambda ledger, *_: ledger.next_job_due(),
+    "due_deliveries": lambda ledger, *_: ledger.due_deliveries("PACS"),
+    "next_delivery_due": lambda ledger, *_: ledger.next_delivery_due("PACS"),
+    "has_delivered": lambda ledger, *_: ledger.has_delivered("PACS"),
+    "delivered": lambda ledger, _study, _job, sent: ledger.delivered(sent),
+    "uncommitted": lambda ledger, *_: ledger.uncommitted("PACS"),
+    "next_ask_due": lambda ledger, *_: ledger.next_ask_due("PACS"),
+    "next_request_due": lambda ledger, *_: ledger.next_request_due(),
+    "parked": lambda ledger, *_: ledger.parked(),
+    "requeue": lambda ledger, *_: ledger.requeue(),
+    "purge": lambda ledger, *_: ledger.purge(before=0.0),
+    "pack_counts": lambda ledger, *_: ledger.pack_counts(["a.pack"]),
+    "lacking": lambda ledger, study, *_: ledger.lacking(study),
+    "stuck": lambda ledger, *_: ledger.stuck(seconds=60),
+    "adopt": lambda ledger, *_: ledger.adopt({}),
+    "events": lambda ledger, *_: ledger.events(STUDY),
+}
+PLAN = Plan(plugin="c", version="1", route="r", inputs=({"ct": "1"},), destinations=("PACS",), priority=0, digest="d")
+
+
+def explained(ledger: Ledger, ask: Callable[[], Any]) -> list[str]:
+    """Return how the database finds the rows of each statement of a question."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if not many and re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", statement):
+            seen.append((statement, parameters))
+
+    event.listen(ledger._engine, "before_cursor_execute", note)
+    ask()
+    event.remove(ledger._engine, "before_cursor_execute", note)
+    assert seen
+    with ledger._writing() as connection:
+        explain = "EXPLAIN QUERY PLAN "
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it reads a small table whole, and rightly
+            explain = "EXPLAIN "
+        return [
+            f"{' '.join(map(str, line))}: {statement}"
+            for statement, parameters in seen
+            for line in connection.exec_driver_sql(explain + statement, parameters)
+        ]
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_no_question_of_the_river_reads_a_whole_table(lived: tuple[Ledger, Study, Job, Delivery], ask: Ask) -> None:
+    ledger = lived[0]
+    assert not [line for line in explained(ledger, lambda: ask(*lived)) if READS_ALL.search(line)]
+
+
+def test_a_question_that_reads_a_whole_table_is_seen(lived: tuple[Ledger, Study, Job, Delivery]) -> None:
+    def all_with_a_reason() -> None:
+        with lived[0]._reading() as connection:
+            connection.exec_driver_sql("SELECT * FROM job WHERE reason = 'x'").all()
+
+    assert [line for line in explained(lived[0], all_with_a_reason) if READS_ALL.search(line)]

@@ -1,0 +1,193 @@
+"""Several processes on one ledger: each does its part, and the rows are as if they had done it in turn."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+from node.errors import LedgerUnavailable
+from node.ledger import Ledger
+from node.records import Arrival, Instance, JobState, Place, Plan, StudyState
+
+PROCESSES = 4
+_ready: Any = None
+
+
+def _wait_for_all(ready: Any) -> None:
+    global _ready  # noqa: PLW0603 (a process of the pool has it from its start)
+    _ready = ready
+
+
+Work = Callable[[Ledger, int], Any]
+
+
+def _do(work: Work, url: str, number: int) -> Any:
+    ledger = Ledger(url)
+    _ready.wait(60)
+    try:
+        return work(ledger, number)
+    finally:
+        ledger.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    spawn = get_context("spawn")
+    barrier = spawn.Barrier(PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, mp_context=spawn, initializer=_wait_for_all, initargs=(barrier,)) as made:
+        yield made
+
+
+@pytest.fixture
+def at_once(pool: ProcessPoolExecutor, ledger: Ledger, ledger_url: str) -> Callable[[Work], list[Any]]:
+    """Run the same work in four processes that begin together; what one of them raises is raised here."""
+
+    def run(work: Work) -> list[Any]:
+        asked = [pool.submit(_do, work, ledger_url, number) for number in range(PROCESSES)]
+        return [one.result(120) for one in asked]
+
+    return run
+
+
+def arrived(study: str, number: int, pack: str, *, at: float = 1.0, checksum: int = 7) -> Arrival:
+    instance = Instance(
+        sop_instance_uid=f"{study}.9.{number}", sop_class_uid="1.2.840.10008.5.1.4.1.1.2", study_uid=study,
+        series_uid=f"{study}.1", modality="CT", transfer_syntax_uid="1.2.840.10008.1.2.1", calling="CT1",
+        peer="127.0.0.1", received_at=at, checksum=checksum,
+    )  # fmt: skip
+    place = Place(pack=pack, offset=number * 1000, length=900)
+    return Arrival(instance=instance, place=place, end=place.offset + 950)
+
+
+STUDIES = [f"1.2.{number}" for number in range(1, 21)]
+
+
+def record_parts(ledger: Ledger, number: int) -> None:
+    """Each process has a quarter of every study, mixed, in an order of its own; the first instance all of them have."""
+    mine = [(uid, one) for uid in STUDIES for one in (0, *range(number + 1, 41, PROCESSES))]
+    random.Random(number).shuffle(mine)  # noqa: S311
+    for start in range(0, len(mine), 15):
+        ledger.record([arrived(uid, one, f"{number}.pack") for uid, one in mine[start : start + 15]])
+
+
+def test_a_study_that_comes_in_several_processes_at_once_is_one_study(ledger: Ledger, at_once: Any) -> None:
+    at_once(record_parts)
+    events = Counter((event.study_uid, event.name) for _, event in ledger.events())
+    for uid in STUDIES:
+        assert len(ledger.instances(uid)) == 41
+        found = ledger.study(uid)
+        assert found is not None
+        assert (found.state, found.revision) == (StudyState.RECEIVING, 1)
+        assert events[uid, "study.begun"] == 1
+        assert events[uid, "instance.repeated"] == PROCESSES - 1
+    assert len(ledger.marks()) == PROCESSES
+    assert ledger.refusals() == []
+
+
+def record_strangely(ledger: Ledger, number: int) -> None:
+    """Senders that use the same instance UIDs in studies of their own."""
+    for group in range(10):
+        mine = [arrived("1.3", one, f"{number}.pack", checksum=number) for one in range(group * 10, group * 10 + 10)]
+        random.Random(number).shuffle(mine)  # noqa: S311
+        mine = [replace(one, instance=replace(one.instance, study_uid=f"1.3.{number}")) for one in mine]
+        while not recorded(ledger, mine):
+            pass
+
+
+def recorded(ledger: Ledger, group: list[Arrival]) -> bool:
+    """Two that lock each other up are told apart by PostgreSQL, and the one that lost tries again, as arrivals do."""
+    try:
+        ledger.record(group)
+    except LedgerUnavailable:
+        return False
+    return True
+
+
+def test_an_instance_that_two_record_at_once_is_never_set_aside(ledger: Ledger, at_once: Any) -> None:
+    at_once(record_strangely)
+    found = [one for number in range(PROCESSES) for one, _ in ledger.instances(f"1.3.{number}")]
+    assert len(found) == 100
+    assert ledger.refusals() == []
+    assert Counter(event.name for _, event in ledger.events())["instance.replaced"] == 300
+
+
+ROUNDS = 60
+GROWING = "1.2.99"
+
+
+def live(ledger: Ledger, number: int) -> None:
+    """The whole life of one study, by everybody at once: record, settle, plan, claim, and every end of a job."""
+    chance = random.Random(number)  # noqa: S311
+    for one in range(ROUNDS):
+        if chance.random() < 0.4:
+            ledger.record([arrived(GROWING, number * ROUNDS + one, f"{number}.pack", at=float(one))])
+        seen = ledger.study(GROWING)
+        if seen is not None and seen.state is StudyState.RECEIVING:
+            ledger.settle(seen, "it is time")
+        elif seen is not None and seen.state is StudyState.STABLE:
+            digest = str(len(ledger.instances(GROWING)))
+            plans = [
+                Plan(plugin=name, version="1", route="r", inputs=({"ct": "1"},), destinations=("PACS",), priority=0,
+                     digest=digest)
+                for name in ("a", "b")
+            ]  # fmt: skip
+            ledger.plan(seen, [], plans)
+        job = ledger.claim(lease_seconds=60)
+        if job is None:
+            continue
+        end = chance.choice(["finish", "postpone", "park"])
+        if end == "finish":
+            assert ledger.finish(job, [])
+        elif end == "postpone":
+            assert ledger.postpone(job, seconds=0, reason="later", attempts=0)
+        else:
+            assert ledger.park(job, "parked")
+        if chance.random() < 0.1:
+            ledger.requeue()
+
+
+def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: Any) -> None:
+    at_once(live)
+    told = Counter(event.name for _, event in ledger.events(GROWING))
+    found = ledger.study(GROWING)
+    assert found is not None
+    assert found.revision == 1 + told["study.revised"]
+    assert told["study.begun"] == 1
+    stable = Counter(event.detail for _, event in ledger.events(GROWING) if event.name == "study.stable")
+    assert set(stable.values()) == {1}, "a revision is settled once"
+    jobs = ledger.jobs(GROWING)
+    assert len(jobs) > 4
+    assert [job.ordinal for job in jobs] == list(range(len(jobs)))
+    assert max(Counter((job.revision, job.plugin) for job in jobs).values()) == 1
+    open_states = {JobState.WAITING, JobState.PARKED}
+    newest = {plugin: max(job.revision for job in jobs if job.plugin == plugin) for plugin in ("a", "b")}
+    left = [job for job in jobs if job.state in open_states and job.revision < newest[job.plugin]]
+    assert left == [], "what is outdated is superseded, however the two met"
+    assert not [job for job in jobs if job.state is JobState.RUNNING]
+    assert told["job.done"] == len([job for job in jobs if job.state is JobState.DONE])
+
+
+def claim_all(ledger: Ledger, _number: int) -> list[int]:
+    claimed = []
+    while (job := ledger.claim(lease_seconds=60)) is not None:
+        assert job.attempts == 1
+        claimed.append(job.id)
+        assert ledger.finish(job, [])
+    return claimed
+
+
+def test_each_job_is_claimed_by_one_process(
+    ledger: Ledger, at_once: Any, routed: Callable[..., int], wanted: Callable[..., Plan]
+) -> None:
+    for uid in STUDIES[:5]:
+        routed(*(wanted(f"p{number}") for number in range(20)), study=uid)
+    claims = at_once(claim_all)
+    assert sorted(job for mine in claims for job in mine) == sorted(
+        job.id for uid in STUDIES[:5] for job in ledger.jobs(uid)
+    )
+    assert {job.state for uid in STUDIES[:5] for job in ledger.jobs(uid)} == {JobState.DONE}
