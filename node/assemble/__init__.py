@@ -1,0 +1,6 @@
+"""From instances to studies that are stable, and series that a plugin can read."""
+
+from node.assemble.settle import settle
+from node.assemble.stacks import Assembled, stacks
+
+__all__ = ["Assembled", "settle", "stacks"]

@@ -1,0 +1,100 @@
+"""Take studies for stable: by what has arrived of them, and how long they have been quiet."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Protocol
+
+import structlog
+
+from node.assemble.stacks import stacks
+from node.errors import BytesLost, NotUnderstood, SpoolFull
+from node.faults import fault
+from node.ledger import Ledger
+from node.part10 import Part10
+from node.records import SeriesCount, Study, StudyState
+from node.series import Series
+from node.spool import Spool
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a study that is still growing is looked at: an association elsewhere may have been released."""
+
+
+class Patience(Protocol):
+    """How long a study must be quiet, and why that is enough."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it must be quiet."""
+
+    @property
+    def because(self) -> str:
+        """Why that is enough."""
+
+
+class Judge(Protocol):
+    """Says how long to wait for more of a study, from stand-ins of the series that have arrived."""
+
+    def __call__(self, arrived: Sequence[Series], *, released: bool) -> Patience:
+        """Judge a study; `released` says whether every association that brought it is over."""
+
+
+def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[], float]) -> float | None:
+    """Settle every study that is complete or quiet; return when to look again, None while nothing is being received.
+
+    Its packs are synced first: what is stable is durable, whatever was promised to its sender. A study whose bytes are
+    gone is parked.
+    """
+    waits: list[float] = []
+    for study in ledger.studies(StudyState.RECEIVING):
+        try:
+            wait = _settle_one(ledger, spool, patience, study, clock)
+        except BytesLost as error:
+            log.error("study.lost", study=study.study_uid, reason=str(error))
+            ledger.lose(study, spool.holds)
+            continue
+        except SpoolFull as error:
+            log.error("study.unsynced", study=study.study_uid, reason=str(error))
+            wait = LOOK_AGAIN_SECONDS
+        if wait is not None:
+            waits.append(min(max(wait, 0.0), LOOK_AGAIN_SECONDS))
+        else:
+            fault("assemble.settled")
+    return min(waits, default=None)
+
+
+def _settle_one(
+    ledger: Ledger, spool: Spool, patience: Judge, study: Study, clock: Callable[[], float]
+) -> float | None:
+    """Settle one study, or return how long it must wait."""
+    packs = ledger.packs(study.study_uid)
+    released = not any(spool.is_open(pack) for pack in packs)
+    arrived = [one for series in ledger.series(study.study_uid) for one in stand_ins(spool, series)]
+    wanted = patience(arrived, released=released)
+    wait = study.changed_at + wanted.seconds - clock()
+    if wait > 0:
+        return wait
+    spool.sync_packs(packs)
+    return None if ledger.settle(study, wanted.because) else 0.0
+
+
+def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:
+    """Return what can be said of a series by its first instance: that instance's frames, as often as instances came.
+
+    Nothing, where its pack cannot be read: the study settles when it is quiet, and is parked for it when it is planned.
+    """
+    try:
+        sample = _sample(spool.part10(series.sample))
+    except OSError:
+        return []
+    return [replace(one, frames=one.frames * series.instances) for one in sample]
+
+
+@lru_cache(maxsize=1000)
+def _sample(place: Part10) -> tuple[Series, ...]:
+    try:
+        return tuple(stacks([place]).series)
+    except NotUnderstood:
+        return ()

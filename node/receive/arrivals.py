@@ -1,0 +1,99 @@
+"""Between answer and row: what is durable in its pack waits here, and is recorded in groups."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from node.errors import LedgerUnavailable
+from node.faults import fault
+from node.ledger import Ledger
+from node.records import Arrival, Refusal, StudyState
+from node.spool import Spool
+
+log = structlog.get_logger()
+
+GROUP_SECONDS = 0.1
+"""How long the first of a group waits for others: one commit for all of them."""
+GROUP = 1000
+"""No more rows than this in one transaction."""
+PATIENCE_SECONDS = 10.0
+"""How long the ledger may be unwritable before the mouth is closed."""
+
+
+class Arrivals:
+    """Rows to be, in the order in which their instances became durable.
+
+    Should the process die, the packs tell them again: `recover` reads what lies beyond the ledger's marks.
+    """
+
+    def __init__(
+        self, ledger: Ledger, spool: Spool, *, wake: Callable[[], None], clock: Callable[[], float] = time.time
+    ):
+        self._ledger = ledger
+        self._spool = spool
+        self._wake = wake
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: deque[Arrival | Refusal] = deque()
+        self._failing_since: float | None = None
+
+    def put(self, one: Arrival | Refusal) -> None:
+        """Take what needs a row."""
+        self._waiting.append(one)
+        self._wake()
+
+    def check_ledger(self) -> None:
+        """Raise LedgerUnavailable while rows cannot be written and too many would pile up."""
+        since = self._failing_since
+        if since is not None and self._clock() - since > PATIENCE_SECONDS:
+            raise LedgerUnavailable(f"the ledger has not been writable for {self._clock() - since:.0f} s")
+
+    def recover(self) -> int:
+        """Record what packs of a former process hold beyond the ledger's marks; return how many instances."""
+        found = 0
+        group: list[Arrival] = []
+        for arrival in self._spool.unwritten(self._ledger.marks()):
+            group.append(arrival)
+            found += 1
+            if len(group) >= GROUP:
+                self._ledger.record(group)
+                group = []
+        if group:
+            self._ledger.record(group)
+        if found:
+            log.info("spool.recovered", instances=found)
+        self._miss()
+        return found
+
+    def _miss(self) -> None:
+        """Park the studies that were being received and have rows whose bytes a power cut took with it."""
+        for study in self._ledger.studies(StudyState.RECEIVING):
+            if lost := self._ledger.lose(study, self._spool.holds):
+                log.error("spool.lost", study=study.study_uid, instances=lost)
+
+    def record(self) -> float | None:
+        """Write the rows of all that waits; a group keeps its place when the ledger fails."""
+        if not self._waiting:
+            return None
+        time.sleep(GROUP_SECONDS)
+        with self._lock:
+            while self._waiting:
+                group = [self._waiting[index] for index in range(min(GROUP, len(self._waiting)))]
+                fault("receive.rows.due")
+                try:
+                    self._ledger.record(
+                        [one for one in group if isinstance(one, Arrival)],
+                        [one for one in group if isinstance(one, Refusal)],
+                    )
+                except LedgerUnavailable as error:
+                    self._failing_since = self._failing_since or self._clock()
+                    log.warning("ledger.unavailable", reason=str(error), waiting=len(self._waiting))
+                    return 1.0
+                fault("receive.rows.recorded")
+                self._failing_since = None
+                for _ in group:
+                    self._waiting.popleft()
+        return None

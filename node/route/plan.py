@@ -1,0 +1,171 @@
+"""From the stacks of a stable study to jobs, with a sentence for every stack and route."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.errors import BytesLost, LedgerRefused, NodeError
+from node.faults import fault
+from node.host import Plugin
+from node.ledger import Ledger
+from node.part10 import Part10
+from node.predicates import mismatch, orientation
+from node.records import Decision, Plan, StudyState
+from node.route.rules import Route, Routes
+from node.series import Series
+from node.spool import Spool
+
+
+class Assembled(Protocol):
+    """The stacks of a study, and the instances that make none, with the reason."""
+
+    @property
+    def series(self) -> Sequence[Series]:
+        """The stacks."""
+
+    @property
+    def set_aside(self) -> Sequence[tuple[str, str]]:
+        """SOP Instance UID and reason of each instance that is in none."""
+
+
+def plan_due(
+    ledger: Ledger, spool: Spool, routes: Routes, assemble: Callable[[Iterable[Part10]], Assembled]
+) -> float | None:
+    """Plan the jobs of every stable study; one that cannot be read is parked with the reason."""
+    for study in ledger.studies(StudyState.STABLE):
+        if lacking := ledger.lacking(study):
+            ledger.park_study(study, f"{lacking} of its instances were purged or lost: the study must be sent again")
+            continue
+        rows = ledger.instances(study.study_uid)
+        try:
+            assembled = assemble(spool.part10(place) for _, place in rows)
+        except (NodeError, OSError) as error:
+            if not (isinstance(error, BytesLost) and ledger.lose(study, spool.holds)):
+                ledger.park_study(study, str(error))
+            continue
+        if assembled.set_aside and ledger.lose(study, spool.holds):
+            continue
+        planned = plan(assembled.series, routes, {row.sop_instance_uid: row.checksum for row, _ in rows})
+        aside = [f"instance {uid}: {reason}" for uid, reason in assembled.set_aside]
+        try:
+            ledger.plan(study, planned.decisions, planned.plans, planned.remarks, aside)
+        except LedgerRefused as error:
+            ledger.park_study(study, str(error))
+        fault("route.planned")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What routing a study came to: why each route did or did not match, the jobs, and what else is worth telling."""
+
+    decisions: tuple[Decision, ...]
+    plans: tuple[Plan, ...]
+    remarks: tuple[str, ...]
+
+
+def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int]) -> Planned:
+    """Choose the jobs of a study.
+
+    A plugin of one role runs on every stack that is routed to it, one with several roles once, on the largest stack
+    that fits each. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later revision knows
+    whether a plugin has already seen these very images.
+    """
+    decisions = [_decide(route, series) for series in stacks for route in routes.routes]
+    matched = {(one.route, one.series_key) for one in decisions if one.matched}
+    plans: list[Plan] = []
+    remarks = [f"{series.key}: {warning}" for series in stacks for warning in series.warnings]
+    for name in dict.fromkeys(name for route in routes.routes for name in route.plugins):
+        plugin = routes.plugins[name]
+        calling = [route for route in routes.routes if name in route.plugins]
+        calling = [route for route in calling if any((route.name, series.key) in matched for series in stacks)]
+        offered = [series for series in stacks if any((route.name, series.key) in matched for route in calling)]
+        inputs, missing = _inputs(plugin, offered)
+        remarks += missing
+        if inputs:
+            plans.append(_plan(plugin, inputs, calling, {series.key: series for series in stacks}, checksums))
+    return Planned(tuple(decisions), tuple(plans), tuple(remarks))
+
+
+def describe(series: Series) -> str:
+    """Return a stack in a few words that name no person: "CT series 3, 100 images, axial"."""
+    number = series.header.get("SeriesNumber")
+    words = [f"{series.modality or 'images'} series {number if number is not None else 'without number'}"]
+    words.append(f"{len(series.frames)} image" + ("s" if len(series.frames) > 1 else ""))
+    return ", ".join([*words, *filter(None, [orientation(series.frames[0])])])
+
+
+def _decide(route: Route, series: Series) -> Decision:
+    reason = route.mismatch(series)
+    sentence = reason or f"matches; goes to {', '.join(route.plugins)}, results to {', '.join(route.to)}"
+    return Decision(
+        series_key=series.key,
+        series_text=describe(series),
+        route=route.name,
+        matched=reason is None,
+        sentence=sentence,
+    )
+
+
+def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, Series]], list[str]]:
+    """Return role → stack for every run, and a sentence for what could not be filled."""
+    if not offered:
+        return [], []
+    fitting = {
+        role: [series for series in offered if mismatch(asked.when, series) is None]
+        for role, asked in plugin.manifest.series.items()
+    }
+    missing = [
+        f"{plugin.name} does not run: no series for its role {role!r}; {mismatch(asked.when, offered[0])}"
+        for role, asked in plugin.manifest.series.items()
+        if not fitting[role]
+    ]
+    if missing:
+        return [], missing
+    if len(fitting) == 1:
+        ((role, several),) = fitting.items()
+        return [{role: series} for series in several], []
+    return _distinct(plugin, fitting)
+
+
+def _distinct(plugin: Plugin, fitting: Mapping[str, Sequence[Series]]) -> tuple[list[dict[str, Series]], list[str]]:
+    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first."""
+    chosen: dict[str, Series] = {}
+    for role in sorted(fitting, key=lambda role: len(fitting[role])):
+        taken = {series.key for series in chosen.values()}
+        left = [series for series in fitting[role] if series.key not in taken]
+        if not left:
+            return [], [f"{plugin.name} does not run: the series that fits its role {role!r} is another role's"]
+        chosen[role] = max(left, key=lambda series: len(series.frames))
+    return [chosen], []
+
+
+def _plan(
+    plugin: Plugin,
+    inputs: Iterable[Mapping[str, Series]],
+    calling: Sequence[Route],
+    stacks: Mapping[str, Series],
+    checksums: Mapping[str, int],
+) -> Plan:
+    keys = tuple({role: series.key for role, series in one.items()} for one in inputs)
+    return Plan(
+        plugin=plugin.name,
+        version=plugin.manifest.version,
+        route=", ".join(route.name for route in calling),
+        inputs=keys,
+        destinations=tuple(dict.fromkeys(destination for route in calling for destination in route.to)),
+        priority=max(route.priority for route in calling),
+        digest=_digest(keys, stacks, checksums),
+    )
+
+
+def _digest(keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int]) -> str:
+    """Return a hash of the images behind the inputs, and of their roles."""
+    lines = [
+        f"{number}|{role}|{key}|{header.SOPInstanceUID}|{checksums[str(header.SOPInstanceUID)]}"
+        for number, one in enumerate(keys)
+        for role, key in sorted(one.items())
+        for header in stacks[key].headers
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

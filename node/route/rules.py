@@ -1,0 +1,124 @@
+"""The routes people write: which images go to which plugins, where the results go, and when a study is complete."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from node.errors import ConfigError
+from node.host import Plugin
+from node.predicates import When, found, known_keyword, mismatch
+from node.series import Series
+from node.toml import read_toml
+
+
+class Evidence(BaseModel):
+    """What shows that a study is complete, so that no one need wait the full `quiet_seconds`.
+
+    `counted` names the attribute that says how many instances the series has, such as ImagesInAcquisition or
+    NumberOfSeriesRelatedInstances; `released` asks that every association that brought the study is over.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    counted: Annotated[str, BeforeValidator(known_keyword)] | None = None
+    released: bool = False
+    quiet_seconds: float = Field(default=1.0, ge=0)
+
+
+class Route(BaseModel):
+    """One `[[route]]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=64)
+    when: When
+    plugins: tuple[str, ...] = Field(min_length=1)
+    to: tuple[str, ...] = Field(min_length=1)
+    priority: int = Field(default=0, ge=-10, le=10)
+    stable: Evidence | None = None
+
+    def mismatch(self, series: Series) -> str | None:
+        """Return in one sentence why a stack does not match, or None when it does."""
+        return mismatch(self.when, series)
+
+
+class _RoutesFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    route: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a study must be quiet before it is taken for stable, and why that is enough."""
+
+    seconds: float
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """All routes, with the plugins they name."""
+
+    routes: tuple[Route, ...]
+    plugins: Mapping[str, Plugin]
+    quiet_seconds: float
+
+    def patience(self, arrived: Sequence[Series], *, released: bool) -> Patience:
+        """Say how long to wait for more of a study of which `arrived` is there: shorter where evidence allows.
+
+        Every route that asks for something in the study must be satisfied; one without evidence leaves it to time.
+        """
+        waiting = Patience(self.quiet_seconds, f"nothing came for {self.quiet_seconds:g} s")
+        asking = [route for route in self.routes if any(route.mismatch(series) is None for series in arrived)]
+        proofs = [self._proof(route, arrived, released=released) for route in asking]
+        if not proofs or None in proofs:
+            return waiting
+        seconds = max(route.stable.quiet_seconds for route in asking if route.stable)
+        return Patience(min(seconds, self.quiet_seconds), "; ".join(proof for proof in proofs if proof))
+
+    def _proof(self, route: Route, arrived: Sequence[Series], *, released: bool) -> str | None:
+        """Return why all that a route asks for has arrived, or None while that is not shown."""
+        evidence = route.stable
+        matching = [series for series in arrived if route.mismatch(series) is None]
+        if evidence is None or (evidence.released and not released) or not self._roles_filled(route, matching):
+            return None
+        counts = [_counted(evidence.counted, series) for series in matching] if evidence.counted else []
+        if None in counts:
+            return None
+        shown = [count for count in counts if count] + (["its associations are released"] if evidence.released else [])
+        return f"route {route.name!r} has its series: {', '.join(shown) or f'{len(matching)} of them'}"
+
+    def _roles_filled(self, route: Route, matching: Sequence[Series]) -> bool:
+        roles = [role for name in route.plugins for role in self.plugins[name].manifest.series.values()]
+        return all(any(mismatch(role.when, series) is None for series in matching) for role in roles)
+
+
+def _counted(keyword: str, series: Series) -> str | None:
+    """Return "100 of 100 images" when a series has as many instances as its header says, else None."""
+    expected = found(series.header, keyword)
+    try:
+        complete = 0 < int(str(expected)) <= len(series.frames)
+    except ValueError:
+        return None
+    return f"{len(series.frames)} of {expected} images" if complete else None
+
+
+def read_routes(
+    path: Path, *, plugins: Mapping[str, Plugin], destinations: Sequence[str], quiet_seconds: float
+) -> Routes:
+    """Read routes.toml; ConfigError where it names a plugin or destination that does not exist."""
+    routes = read_toml(path, _RoutesFile).route
+    names = [route.name for route in routes]
+    for route in routes:
+        if names.count(route.name) > 1:
+            raise ConfigError(f"{path}: two routes are called {route.name!r}; give each a name of its own")
+        for kind, asked, known in (("plugin", route.plugins, plugins), ("destination", route.to, destinations)):
+            for name in asked:
+                if name not in known:
+                    there = ", ".join(sorted(known)) or "none"
+                    raise ConfigError(f"{path}: route {route.name!r} names the {kind} {name!r}; there are: {there}")
+    return Routes(routes=routes, plugins=plugins, quiet_seconds=quiet_seconds)
