@@ -1,0 +1,118 @@
+"""A job slot: one child process, one job, one time limit.
+
+What a job does – a plugin's code, large arrays, libraries in C – can crash, hang or exhaust memory. In a child it takes
+nothing with it. The child is forked from a server process that has imported the heavy libraries and holds no threads.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from node.errors import JobDied, NodeError, PluginFailed
+
+PRELOAD = ("node.app",)
+"""What the server process imports once, so that a child starts in milliseconds."""
+
+WARM_UP_SECONDS = 120.0
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(list(PRELOAD))
+
+
+def run_in_child(
+    work: Callable[..., Any],
+    arguments: Sequence[object],
+    *,
+    seconds: float,
+    beat: Callable[[], bool],
+    beat_seconds: float = 10.0,
+) -> Any:
+    """Return what `work(*arguments)` returns, run in a child process of its own.
+
+    `beat` is called every `beat_seconds` while the child runs; when it returns False the child is ended.
+
+    Raises
+    ------
+    NodeError
+        What the work raised of the node's own errors, as it was.
+    PluginFailed
+        It raised anything else.
+    JobDied
+        It ran longer than `seconds`, was ended, or died.
+    """
+    ours, theirs = _context.Pipe(duplex=False)
+    child = _context.Process(target=_child, args=(theirs, work, tuple(arguments)), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        answer = _wait(ours, seconds=seconds, beat=beat, beat_seconds=beat_seconds)
+    except EOFError as error:
+        child.join(5)
+        raise JobDied(f"the job's process died {_how(child.exitcode)}") from error
+    finally:
+        ours.close()
+        _end(child)
+    if isinstance(answer, NodeError):
+        raise answer
+    return answer
+
+
+def warm_up() -> None:
+    """Have the server process import what children need, so that the first job starts as fast as any other."""
+    run_in_child(os.getpid, (), seconds=WARM_UP_SECONDS, beat=lambda: True)
+
+
+def _wait(ours: Connection, *, seconds: float, beat: Callable[[], bool], beat_seconds: float) -> Any:
+    left = seconds
+    while not ours.poll(min(beat_seconds, max(left, 0.0))):
+        left -= beat_seconds
+        if left <= 0:
+            raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
+        if not beat():
+            raise JobDied("the job was ended: its lease is lost, or the node stops")
+    try:
+        return ours.recv()
+    except OSError as error:  # it was killed with half its answer on the way
+        raise EOFError from error
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"of {name}" + (", as it does when memory runs out" if name == "SIGKILL" else "")
+    return f"with exit code {code}"
+
+
+def _end(child: Any) -> None:
+    child.join(2)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)  # whatever the plugin started, and itself if it still runs
+    if child.is_alive():
+        child.kill()  # it had no process group of its own yet
+    child.join()
+
+
+def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
+    os.setpgid(0, 0)
+    try:
+        answer = work(*arguments)
+    except NodeError as error:
+        answer = error
+    except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
+        answer = PluginFailed(f"{type(error).__name__}: {error} ({_where(error)})")
+    theirs.send(answer)
+    theirs.close()
+    sys.stdout.flush()
+
+
+def _where(error: Exception) -> str:
+    """Return file and line of the innermost frame that is not in an installed library, for the plugin's author."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    return f"{os.path.basename(own[-1].filename)}, line {own[-1].lineno}"  # noqa: PTH119

@@ -1,0 +1,37 @@
+"""Find plugins: folders below the configured ones, and installed packages that name themselves an entry point."""
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from node.errors import ConfigError
+from node.host.manifest import Plugin, read_plugin
+
+ENTRY_POINTS = "isocenter.plugins"
+
+
+def find_plugins(folders: Sequence[Path]) -> dict[str, Plugin]:
+    """Return every plugin by name; ConfigError where one is malformed or two have the same name."""
+    plugins: dict[str, Plugin] = {}
+    for folder in (*_below(folders), *_installed()):
+        plugin = read_plugin(folder)
+        if plugin.name in plugins:
+            raise ConfigError(f"there are two plugins called {plugin.name}: {plugins[plugin.name].folder} and {folder}")
+        plugins[plugin.name] = plugin
+    return plugins
+
+
+def _below(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"plugins: there is no folder {folder}")
+        yield from sorted(manifest.parent for manifest in folder.glob("*/plugin.toml"))
+
+
+def _installed() -> Iterator[Path]:
+    for entry in entry_points(group=ENTRY_POINTS):
+        spec = find_spec(entry.value)
+        if spec is None or spec.origin is None:
+            raise ConfigError(f"the installed plugin {entry.name} names a package {entry.value} that is not there")
+        yield Path(spec.origin).parent

@@ -1,0 +1,148 @@
+"""One attempt at one job: claimed, done in a child process, recorded; or put back, or parked with the reason."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from node.errors import JobDied, NodeError, PluginGone, Transient
+from node.faults import fault
+from node.host import Plugin
+from node.ledger import Ledger
+from node.part10 import Part10
+from node.records import Job, Place, ResultObject
+from node.results import NotSuitable, Result
+from node.series import Series
+
+LEASE_SECONDS = 60.0
+"""How long a claimed job is left to its worker; renewed while the worker lives."""
+RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
+"""A job that waits for Triton is tried again after a quarter of the time it has waited, within these bounds."""
+DEATH_SECONDS = 5.0
+"""A job whose process died rests this long, times the attempts so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """All that a child process needs to know to do one job."""
+
+    job: Job
+    plugin: Plugin
+    parts: tuple[Part10, ...]
+    predecessors: tuple[str, ...]
+    device_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performed:
+    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part."""
+
+    objects: tuple[ResultObject, ...]
+    remarks: tuple[str, ...]
+    timing: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds by part of a job."""
+
+    laps: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self, name: str) -> None:
+        """Note the time since the last lap under a name."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._since
+        self._since = now
+
+
+def attempt(
+    ledger: Ledger,
+    plugins: Mapping[str, Plugin],
+    perform: Callable[[Order, Callable[[], bool]], Performed],
+    part10: Callable[[Place], Part10],
+    *,
+    attempts: int,
+    device_uid: str,
+) -> float | None:
+    """Do one job if one is due; return when to look again.
+
+    `perform` is given the order and a function that renews the lease, and answers whether the job is still ours.
+    """
+    job = ledger.claim(lease_seconds=LEASE_SECONDS)
+    if job is None:
+        due = ledger.next_job_due()
+        return None if due is None else due - ledger.clock()
+    fault("infer.claimed")
+    if job.attempts > attempts:  # the whole node died with it, each time
+        ledger.park(job, f"its process or the node died {attempts} times while it ran")
+        return 0.0
+    try:
+        order = _order(job, ledger, plugins, part10, device_uid)
+        performed = perform(order, lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS))
+        fault("infer.performed")
+        ledger.finish(job, performed.objects, remarks=performed.remarks, timing=performed.timing)
+        fault("infer.finished")
+    except JobDied as error:
+        _after_death(ledger, job, str(error), attempts)
+    except PluginGone as error:
+        ledger.park(job, str(error))
+        if job.plugin in plugins:
+            ledger.adopt({job.plugin: plugins[job.plugin].manifest.version}, only=job)
+    except Transient as error:
+        wait = min(max((ledger.clock() - job.planned_at) * RETRY_SHARE, RETRY_SHORTEST), RETRY_LONGEST)
+        ledger.postpone(job, seconds=wait, reason=str(error), attempts=job.attempts - 1)
+    except NodeError as error:
+        ledger.park(job, str(error))
+    return 0.0
+
+
+def _order(
+    job: Job,
+    ledger: Ledger,
+    plugins: Mapping[str, Plugin],
+    part10: Callable[[Place], Part10],
+    device_uid: str,
+) -> Order:
+    """Gather what a job needs; PluginGone where its plugin is gone, or of another version."""
+    plugin = plugins.get(job.plugin)
+    if plugin is None or plugin.manifest.version != job.version:
+        there = f"version {plugin.manifest.version} is" if plugin else "no version is"
+        raise PluginGone(
+            f"planned for {job.plugin} {job.version}, but {there} here; put it back and requeue, or send anew"
+        )
+    series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
+    return Order(
+        job=job,
+        plugin=plugin,
+        parts=tuple(part10(place) for one, place in ledger.instances(job.study_uid) if one.series_uid in series),
+        predecessors=tuple(made.path for made in ledger.predecessors(job)),
+        device_uid=device_uid,
+    )
+
+
+def _after_death(ledger: Ledger, job: Job, reason: str, attempts: int) -> None:
+    """Try a job again whose process died, but not for ever: it may be the job that kills it."""
+    if job.attempts >= attempts:
+        ledger.park(job, f"{reason}; tried {job.attempts} times")
+    else:
+        ledger.postpone(job, seconds=DEATH_SECONDS * job.attempts, reason=reason, attempts=job.attempts)
+
+
+Run = tuple[Mapping[str, Series], tuple[Result, ...]]
+
+
+def worth_telling(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Choose what a job reports, with a remark for every stack that was not suitable.
+
+    A study often brings a localiser or a second reconstruction along: where a plugin could use any of the stacks, those
+    it could not use are remarks only. Where it could use none, the largest one's reason is the report.
+    """
+    unsuitable = [run for run in runs if any(isinstance(result, NotSuitable) for result in run[1])]
+    suitable = [run for run in runs if run not in unsuitable]
+    told = suitable or [max(unsuitable, key=lambda run: sum(len(series.frames) for series in run[0].values()))]
+    remarks = [
+        f"{' and '.join(series.key for series in run[0].values())}: not suitable, because {run[1][0].reason}"
+        for run in unsuitable
+        if isinstance(run[1][0], NotSuitable)
+    ]
+    return told, remarks

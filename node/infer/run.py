@@ -1,0 +1,71 @@
+"""Run one plugin on the series of its roles, and check what it gives back."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+
+from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
+from node.faults import fault
+from node.host import Plugin
+from node.infer.check import check
+from node.infer.triton import Triton
+from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
+from node.series import Series
+
+RESULTS = (Segmentation, Measurement, Finding, NotSuitable)
+
+
+def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:
+    """Call the plugin's `run` and return its results, checked against the geometry of what it was given.
+
+    A series that no volume can be made of is a result too: `NotSuitable`, with the reason.
+
+    Raises
+    ------
+    BrokenResult
+        The plugin gave back something that is no result, or does not fit the images.
+    PluginFailed
+        The plugin's code cannot be imported.
+    NodeError
+        What the Triton server, or the plugin itself, raised of the node's own.
+    Exception
+        Whatever else the plugin's code raises.
+    """
+    fault("infer.running")
+    try:
+        results = tuple(_results(load(plugin)(**inputs, triton=triton)))
+    except UnsuitableSeries as error:
+        return (NotSuitable(str(error)),)
+    for result in results:
+        if not isinstance(result, RESULTS):
+            raise BrokenResult(f"{plugin.name} gave back a {type(result).__name__}, which is no result")
+    check(results, inputs)
+    return results
+
+
+def _results(returned: object) -> Iterable[Result]:
+    """Accept one result, several, none, or a generator of them."""
+    if returned is None:
+        return ()
+    if isinstance(returned, RESULTS):
+        return (returned,)
+    if isinstance(returned, Iterable):
+        return returned
+    raise BrokenResult(f"run() gave back a {type(returned).__name__}, which is neither a result nor several")
+
+
+def load(plugin: Plugin) -> Callable[..., object]:
+    """Import plugin.py under a name of its own, and return `run`."""
+    name = f"isocenter_plugin_{plugin.name}"
+    spec = importlib.util.spec_from_file_location(name, plugin.code)
+    if spec is None or spec.loader is None:
+        raise PluginFailed(f"{plugin.code} cannot be imported")
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise PluginFailed(f"{plugin.code}: {error}; install what it needs beside the node") from error
+    function: Callable[..., object] = module.run
+    return function

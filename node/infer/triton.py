@@ -1,0 +1,391 @@
+"""Triton as the node sees it: arrays in, arrays out. Nobody else in the node mentions gRPC."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from node.errors import ConfigError, ModelRefused, TritonUnavailable
+
+Array = NDArray[Any]
+Outcome = TypeVar("Outcome")
+
+MESSAGE_BYTES = 2**31 - 1  # gRPC counts a message in a signed 32-bit integer
+ENVELOPE_BYTES = 2**16  # names, shapes and types beside the arrays
+PROBE_SECONDS = 5.0  # a server that does not say "ready" in this time is taken for unavailable
+PAUSE_SECONDS = 0.2
+OPTIONS = [
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),  # a hospital's http_proxy is for the web; images do not go through it
+]
+
+CLOCK = {  # https://grpc.github.io/grpc/core/md_doc_statuscodes.html; every other status is a refusal
+    "StatusCode.UNAVAILABLE": "cannot be reached",
+    "StatusCode.DEADLINE_EXCEEDED": "did not answer in time",
+    "StatusCode.RESOURCE_EXHAUSTED": "is overloaded",
+    "StatusCode.CANCELLED": "broke off",
+}
+NO_LOADING = "explicit model load"  # Triton says UNAVAILABLE for a server whose model control mode is not explicit
+TOO_LARGE = "larger than max"  # gRPC says RESOURCE_EXHAUSTED for a message that will never fit
+PERSON = (NO_LOADING, TOO_LARGE)
+LOADING = "currently loading"  # somebody else has asked for the same model and is being served
+
+
+class HasArray(Protocol):
+    """Something that carries an array, as `Volume` does: its `array` is sent."""
+
+    @property
+    def array(self) -> Array: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One version of one model in the server's repository; `version` is empty while no version is loaded."""
+
+    name: str
+    version: str
+    ready: bool
+    reason: str
+
+
+class Triton(Protocol):
+    """The seam between the node and Triton: `GrpcTriton` is real, `FakeTriton` is for plugin authors."""
+
+    def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:
+        """Return when each of `models` is ready to infer on one server, loading those that are not.
+
+        Raises
+        ------
+        ModelRefused
+            A model is not in the server's repository, or does not load.
+        TritonUnavailable
+            No server answers, or the deadline has passed.
+        """
+
+    def infer(self, model: str, /, **inputs: Array | HasArray) -> dict[str, Array]:
+        """Send each input by its name and return each output by its name, as arrays that may be changed.
+
+        Shapes, index order and units are the model's own. An input is cast to the model's type where every value stays
+        exactly what it was. Text (Triton's BYTES) is an array of `str` on both sides, UTF-8 on the wire.
+
+        Raises
+        ------
+        ModelRefused
+            An input has a wrong name, shape or type, or the model itself raised.
+        TritonUnavailable
+            No server answers, or the deadline has passed.
+        """
+
+    def models(self) -> list[ServedModel]:
+        """What the first server that answers has in its repository, loaded or not."""
+
+    def version(self, model: str) -> str:
+        """The version of `model` that serves, as Triton numbers it: the one that answered last, if one has."""
+
+    def close(self) -> None:
+        """Close all channels; the object may be used again afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """What a server says of one input: `shape` has -1 where any length will do, `datatype` is Triton's word."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool
+
+    def __str__(self) -> str:
+        return f"{self.datatype} of shape ({', '.join('any' if n < 0 else str(n) for n in self.shape)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What a server says of one loaded model."""
+
+    version: str
+    inputs: dict[str, Tensor]
+
+
+class GrpcTriton:
+    """Triton over gRPC, whole arrays in binary.
+
+    `urls` are `host:port`, tried in order: the next where one is unavailable. No channel is opened before the first
+    call, so an instance may be handed to, or made in, a child process; one that has been used must not cross a fork.
+    `deadline_seconds` bounds each `infer` as a whole, whichever servers it tries.
+    """
+
+    def __init__(self, urls: Sequence[str], deadline_seconds: float = 300) -> None:
+        if not urls:
+            raise ConfigError("[triton] urls is empty: name one server at least.")
+        self._servers = [_Server(url) for url in urls]
+        self._deadline_seconds = deadline_seconds
+        self._answered: dict[str, str] = {}  # model → version
+
+    def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:
+        """See `Triton.prepare`; with no model to prepare, no server is asked."""
+        if not models:
+            return
+
+        def work(server: "_Server", ends: float) -> None:
+            server.probe()
+            for model in models:
+                server.signature(model, ends)
+
+        self._first(work, deadline_seconds)
+
+    def infer(self, model: str, /, **inputs: Array | HasArray) -> dict[str, Array]:
+        """See `Triton.infer`."""
+        arrays = {name: np.asarray(getattr(value, "array", value)) for name, value in inputs.items()}
+
+        def work(server: "_Server", ends: float) -> tuple[str, dict[str, Array]]:
+            return server.infer(model, arrays, ends)
+
+        version, outputs = self._first(work, self._deadline_seconds)
+        self._answered[model] = version
+        return outputs
+
+    def models(self) -> list[ServedModel]:
+        """See `Triton.models`."""
+        return self._first(lambda server, _: server.models(), PROBE_SECONDS * len(self._servers))
+
+    def version(self, model: str) -> str:
+        """See `Triton.version`."""
+        if model not in self._answered:
+            return self._first(lambda server, ends: server.signature(model, ends).version, self._deadline_seconds)
+        return self._answered[model]
+
+    def close(self) -> None:
+        """See `Triton.close`."""
+        for server in self._servers:
+            server.close()
+
+    def _first(self, work: Callable[["_Server", float], Outcome], deadline_seconds: float) -> Outcome:
+        """What `work` gives on the first server that is available; `work` is told when, by `time.monotonic`, to end."""
+        ends = time.monotonic() + deadline_seconds
+        troubles: list[TritonUnavailable] = []
+        for server in self._servers:
+            if troubles and time.monotonic() >= ends:
+                break
+            try:
+                return work(server, ends)
+            except TritonUnavailable as trouble:
+                troubles.append(trouble)
+        raise TritonUnavailable("; ".join(str(trouble) for trouble in troubles)) from troubles[-1]
+
+
+class _Server:
+    """One Triton server: the calls, each with its errors translated."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client: Any = None
+        self._signatures: dict[str, Signature] = {}
+
+    @property
+    def client(self) -> Any:
+        if self._client is None:
+            self._client = InferenceServerClient(self.url, channel_args=OPTIONS)
+        return self._client
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+        self._signatures.clear()
+
+    def probe(self) -> None:
+        with _errors(self.url):
+            if not self.client.is_server_live(client_timeout=PROBE_SECONDS):
+                raise TritonUnavailable(f"Triton at {self.url} is not live yet.")
+
+    def models(self) -> list[ServedModel]:
+        with _errors(self.url):
+            index = self.client.get_model_repository_index(client_timeout=PROBE_SECONDS)
+        return [
+            ServedModel(name=m.name, version=m.version, ready=m.state == "READY", reason=_sentence(m.reason))
+            for m in index.models
+        ]
+
+    def signature(self, model: str, ends: float) -> Signature:
+        """What the server says of `model`, loaded now where it is not ready: a restarted server forgets."""
+        if self._ready(model) and model in self._signatures:
+            return self._signatures[model]
+        self._load(model, ends)
+        with _errors(self.url, model):
+            metadata = self.client.get_model_metadata(model, client_timeout=PROBE_SECONDS)
+            config = self.client.get_model_config(model, client_timeout=PROBE_SECONDS).config
+        optional = {entry.name for entry in config.input if entry.optional}
+        self._signatures[model] = Signature(
+            version=max(metadata.versions, key=int, default=""),
+            inputs={
+                entry.name: Tensor(
+                    name=entry.name,
+                    datatype=entry.datatype,
+                    shape=tuple(entry.shape),
+                    optional=entry.name in optional,
+                )
+                for entry in metadata.inputs
+            },
+        )
+        return self._signatures[model]
+
+    def infer(self, model: str, arrays: dict[str, Array], ends: float) -> tuple[str, dict[str, Array]]:
+        signature = self.signature(model, ends)
+        tensors = _tensors(model, signature, arrays)
+        with _errors(self.url, model):
+            result = self.client.infer(model, tensors, client_timeout=_left(ends))
+        response = result.get_response()
+        return response.model_version, {
+            output.name: _output(model, output.name, output.datatype, result) for output in response.outputs
+        }
+
+    def _ready(self, model: str) -> bool:
+        with _errors(self.url, model):
+            return bool(self.client.is_model_ready(model, client_timeout=PROBE_SECONDS))
+
+    def _load(self, model: str, ends: float) -> None:
+        while not self._ready(model):
+            known = [entry for entry in self.models() if entry.name == model]
+            if not known:
+                raise ModelRefused(
+                    f"Triton at {self.url} has no model {model}: put its folder into the server's model repository, "
+                    f"or mend the name in plugin.toml."
+                )
+            try:
+                with _errors(self.url, model):
+                    self.client.load_model(model, client_timeout=_left(ends))
+            except TritonUnavailable as error:
+                if LOADING not in str(error) or time.monotonic() > ends:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            except ModelRefused as error:
+                if NO_LOADING not in str(error):
+                    raise
+                reason = known[-1].reason or "it is not loaded"
+                raise ModelRefused(
+                    f"model {model} is not ready at {self.url} ({reason}), and that server loads none on request: "
+                    f"mend the model and restart the server."
+                ) from error
+
+
+def server_name(address: str) -> str | None:
+    """The name that the server at `address` was started with (`--id`), or None while nobody answers there."""
+    client = InferenceServerClient(address, channel_args=OPTIONS)
+    try:
+        return str(client.get_server_metadata(client_timeout=PROBE_SECONDS).name)
+    except InferenceServerException:
+        return None
+    finally:
+        client.close()
+
+
+@contextmanager
+def _errors(url: str, model: str | None = None) -> Iterator[None]:
+    """The one place where gRPC's errors become ours: `CLOCK` has those for the clock, a person has the rest."""
+    try:
+        yield
+    except InferenceServerException as error:
+        reason = _sentence(error.message())
+        about = f"model {model} at {url}" if model else f"Triton at {url}"
+        later = CLOCK.get(error.status())
+        if later and not any(words in error.message() for words in PERSON):
+            raise TritonUnavailable(f"{about} {later}: {reason}.") from error
+        raise ModelRefused(f"{about} refused: {reason}.") from error
+
+
+def _sentence(message: str | None) -> str:
+    """Triton's reason without its traceback and without the phrases that it wraps around a Python error."""
+    text = (message or "").partition("\n\nAt:")[0]
+    for phrase in (", message: ", " state: Internal: ", " state: Invalid argument: "):
+        text = text.rpartition(phrase)[2]
+    return " ".join(text.split())[:400].rstrip(" ;.")
+
+
+def _left(ends: float) -> float:
+    return max(ends - time.monotonic(), 0.001)
+
+
+def _tensors(model: str, signature: Signature, arrays: dict[str, Array]) -> list[Any]:
+    """The request's inputs, once they are what the server says it takes."""
+    needed = {name for name, tensor in signature.inputs.items() if not tensor.optional}
+    if not needed <= arrays.keys() <= signature.inputs.keys():
+        raise ModelRefused(
+            f"model {model} takes the inputs {_listed(signature.inputs)}; the plugin gave {_listed(arrays)}."
+        )
+    fitted = {name: _fit(model, signature.inputs[name], array) for name, array in arrays.items()}
+    total = sum(array.nbytes for array in fitted.values()) + ENVELOPE_BYTES
+    if total > MESSAGE_BYTES:
+        raise ModelRefused(
+            f"the inputs of model {model} are {total / 2**20:.0f} MiB together, and gRPC carries less than 2048: "
+            f"send a smaller type or fewer slices."
+        )
+    return [_input(signature.inputs[name], array) for name, array in fitted.items()]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _fit(model: str, tensor: Tensor, array: Array) -> Array:
+    wrong = f"model {model} takes {tensor.name} as {tensor}; the plugin gave {array.dtype} of shape {array.shape}"
+    shape_fits = len(array.shape) == len(tensor.shape) and all(
+        want in (-1, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+    )
+    if not shape_fits:
+        raise ModelRefused(f"{wrong}.")
+    if tensor.datatype == "BYTES":
+        if array.dtype.kind not in "SUO":
+            raise ModelRefused(f"{wrong}.")
+        return _encoded(array)
+    exact = _exact(array, np.dtype(triton_to_np_dtype(tensor.datatype)))
+    if exact is None:
+        raise ModelRefused(f"{wrong}, with values that this type cannot hold exactly.")
+    return exact
+
+
+def _exact(array: Array, dtype: np.dtype[Any]) -> Array | None:
+    """`array` as `dtype`, or None where a value would not stay what it was (NaN stays NaN among floats)."""
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind not in "biuf":
+        return None
+    if np.can_cast(array.dtype, dtype, "safe"):
+        return array.astype(dtype)
+    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        return array.astype(dtype) if limits.min <= array.min() and array.max() <= limits.max else None
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = array.astype(dtype)
+    return cast if np.array_equal(cast, array, equal_nan=dtype.kind == array.dtype.kind == "f") else None
+
+
+def _encoded(array: Array) -> Array:
+    texts = [text if isinstance(text, bytes) else str(text).encode() for text in array.ravel().tolist()]
+    encoded = np.empty(array.size, np.object_)
+    encoded[:] = texts
+    return encoded.reshape(array.shape)
+
+
+def _input(tensor: Tensor, array: Array) -> Any:
+    entry = InferInput(tensor.name, list(array.shape), tensor.datatype)
+    entry.set_data_from_numpy(array)
+    return entry
+
+
+def _output(model: str, name: str, datatype: str, result: InferResult) -> Array:
+    try:
+        array: Array = result.as_numpy(name)
+        if datatype == "BYTES":
+            texts = [text.decode() for text in array.ravel().tolist()]
+            return np.array(texts, np.str_).reshape(array.shape)
+    except ValueError as error:  # UnicodeDecodeError among them
+        raise ModelRefused(f"model {model} answered {name} with bytes that do not make its array: {error}.") from error
+    return array if array.flags.writeable else array.copy()
