@@ -1,0 +1,91 @@
+"""What repeats in every object of a job: UIDs, time, numbers, and the names of node, plugin and models."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from uuid import UUID, uuid5
+
+from pydicom.dataset import Dataset
+
+from node.codes import DCM, Code
+from node.compose.text import LO, plain
+from node.part10 import IMPLEMENTATION_VERSION_NAME
+
+MANUFACTURER = "isocenter project"
+MODEL_NAME = "isocenter"
+SOFTWARE_VERSIONS = IMPLEMENTATION_VERSION_NAME
+RESEARCH_USE = "Research use only, unverified: computed without human review, not for diagnosis."
+"""Said in every report and on every picture."""
+
+_NAMESPACE = UUID("7b1c6f0a-64d2-4d0e-9a5e-0c3b54f6a1d7")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Names one run of one plugin on one revision of a study; equal identities and results give equal bytes.
+
+    Parameters
+    ----------
+    study_uid, revision
+        Study Instance UID, and which state of the study it was.
+    plugin, version
+        Name and version of the plugin, as its manifest gives them: "ct_lung", "1.0.0".
+    title
+        The algorithm in words that a reader understands: "CT lung".
+    manufacturer
+        Who made the plugin; may be empty.
+    models
+        Served models with their versions: "ct_lung 1".
+    at
+        When the job was planned. Every date and time in the objects is this one.
+    first_series_number
+        Series Number of the first object; the others count on from it.
+    device_uid
+        UID of this node, the same in all it ever makes (PS3.16 TID 1004).
+    part
+        Counts the runs of a job that has several: each has objects of its own.
+    family
+        What kind of algorithm it is (PS3.16 CID 7162).
+    """
+
+    study_uid: str
+    revision: int
+    plugin: str
+    version: str
+    title: str
+    manufacturer: str
+    models: tuple[str, ...]
+    at: datetime
+    first_series_number: int
+    device_uid: str
+    part: int = 0
+    family: Code = DCM.ArtificialIntelligence
+
+    def uid(self, *names: str) -> str:
+        """Return a UID made of the identity and names: the same at every run (PS3.5 B.2: 2.25 and a UUID)."""
+        spoken = "|".join((self.study_uid, str(self.revision), self.plugin, self.version, str(self.part), *names))
+        return f"2.25.{uuid5(_NAMESPACE, spoken).int}"
+
+    def series_description(self, kind: str) -> str:
+        """Return what lists of series show, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (research)"."""
+        tail = f" {plain(self.version, 20)} (research)"
+        return plain(f"AI {kind} {self.plugin}", LO - len(tail)) + tail
+
+    @property
+    def algorithm(self) -> str:
+        """Algorithm Name (PS3.3 10.16): the title, else the plugin's name; at most 64 characters."""
+        return plain(self.title, LO) or plain(self.plugin, LO)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What exactly was run, as Algorithm Parameters tell it: the plugin, and the models in their order."""
+        models = {f"model {index}": plain(model) for index, model in enumerate(self.models, 1)}
+        return {"plugin": plain(f"{self.plugin} {self.version}"), **models}
+
+    def moment(self, header: Dataset) -> tuple[str, str]:
+        """Return date (DA) and time (TM) of the job, in the time zone that the images declare (PS3.3 C.12.1.1.8)."""
+        at = self.at
+        offset = str(header.get("TimezoneOffsetFromUTC") or "").strip()
+        if at.tzinfo is not None and len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal():
+            minutes = int(offset[1:3]) * 60 + int(offset[3:])
+            at = at.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+        return at.strftime("%Y%m%d"), at.strftime("%H%M%S")

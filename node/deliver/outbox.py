@@ -1,0 +1,85 @@
+"""The outbox of one destination: due objects out, each answer into the ledger, with growing delays in between."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from node.deliver.storescu import Answer, Outcome, Parcel, store
+from node.errors import DestinationUnavailable
+from node.faults import fault
+from node.ledger import Ledger
+from node.records import Address, Delivery
+from node.spool import Spool
+
+log = structlog.get_logger()
+
+FIRST_DELAY = 2.0
+LONGEST_DELAY = 3600.0
+JITTER = 0.2
+
+Store = Callable[[Sequence[Parcel]], Iterator[Answer]]
+
+
+def delay(attempts: int, *, chance: Callable[[], float] = random.random) -> float:
+    """Return the seconds to wait after a number of attempts: doubling, an hour at most, a fifth up or down."""
+    grown = min(FIRST_DELAY * 2.0 ** min(attempts, 32), LONGEST_DELAY)
+    return grown * (1 + JITTER * (2 * chance() - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbox:
+    """Delivers what is due for one destination; no other destination waits for it."""
+
+    destination: str
+    address: Address
+    calling: str
+    seconds: float
+    give_up_seconds: float
+    ledger: Ledger
+    spool: Spool
+    commitment: bool = False
+    clock: Callable[[], float] = time.time
+
+    def deliver(self) -> float | None:
+        """Send all that is due, and return in how many seconds more will be."""
+        while due := self.ledger.due_deliveries(self.destination):
+            self._send(due)
+        later = self.ledger.next_delivery_due(self.destination)
+        return None if later is None else later - self.clock()
+
+    def _send(self, due: Sequence[Delivery]) -> None:
+        left = list(due)
+        parcels = [self._parcel(one) for one in due]
+        try:
+            for answer in store(self.address, self.calling, parcels, seconds=self.seconds):
+                fault("deliver.sent")
+                self._note(left.pop(0), answer)
+                fault("deliver.marked")
+        except DestinationUnavailable as error:
+            log.warning("destination.unavailable", destination=self.destination, reason=str(error))
+            for one in left:
+                self._note(one, Answer(Outcome.LATER, str(error)))
+
+    def _note(self, sent: Delivery, answer: Answer) -> None:
+        """Record one answer; what has been tried for days is parked with the last of them."""
+        if answer.outcome is Outcome.STORED:
+            self.ledger.delivered(sent, answer.sentence, commitment=self.commitment)
+        elif answer.outcome is Outcome.REFUSED:
+            self.ledger.park_delivery(sent, f"{self.destination} refused it: {answer.sentence}")
+        elif self.clock() - sent.queued_at > self.give_up_seconds:
+            days = self.give_up_seconds / 86400
+            self.ledger.park_delivery(sent, f"not stored in {days:g} days of trying: {answer.sentence}")
+        else:
+            self.ledger.postpone_delivery(sent, seconds=delay(sent.attempts), reason=answer.sentence)
+
+    def _parcel(self, sent: Delivery) -> Parcel:
+        made = sent.object
+        return Parcel(
+            path=self.spool.path / made.path,
+            sop_class_uid=made.sop_class_uid,
+            sop_instance_uid=made.sop_instance_uid,
+            transfer_syntax_uid=made.transfer_syntax_uid,
+        )

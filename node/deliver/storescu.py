@@ -1,0 +1,186 @@
+"""The Storage SCU: objects to one destination over one association, each with its own answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import from a table
+from pynetdicom.status import code_to_category
+
+from node.errors import DestinationUnavailable
+from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.records import Address
+
+_config.STORE_SEND_CHUNKED_DATASET = True
+"""Send the bytes of the file as they are; pynetdicom would otherwise decode the data set and encode it anew."""
+
+CONTEXTS = 128
+"""An association has no more presentation contexts than there are odd numbers in a byte (PS3.8 section 9.3.2.2)."""
+
+
+class Outcome(StrEnum):
+    """What became of one object."""
+
+    STORED = "stored"
+    LATER = "later"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a destination said to one object, in words."""
+
+    outcome: Outcome
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A DICOM file to send."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+STATUS = {
+    0x0105: (Outcome.REFUSED, "no such attribute"),
+    0x0106: (Outcome.REFUSED, "invalid attribute value"),
+    0x0110: (Outcome.LATER, "processing failure"),
+    0x0117: (Outcome.REFUSED, "invalid SOP instance"),
+    0x0122: (Outcome.REFUSED, "SOP class not supported"),
+    0x0124: (Outcome.REFUSED, "not authorised"),
+    0x0210: (Outcome.LATER, "duplicate invocation"),
+    0x0211: (Outcome.REFUSED, "unrecognised operation"),
+    0x0212: (Outcome.REFUSED, "mistyped argument"),
+}
+STATUS_RANGE = {
+    0xA7: (Outcome.LATER, "out of resources"),
+    0xA9: (Outcome.REFUSED, "data set does not match the SOP class"),
+    0xC: (Outcome.REFUSED, "cannot understand"),
+}
+"""Failures of C-STORE and what follows from them (PS3.4 B.2.3, PS3.7 annex C)."""
+
+
+def judge(status: int) -> Answer:
+    """Say what a C-STORE status means for the object: stored, try later, or refused for good."""
+    if code_to_category(status) in ("Success", "Warning"):
+        return Answer(Outcome.STORED, "" if status == 0 else f"stored with warning 0x{status:04X}")
+    unknown = (Outcome.REFUSED, "failure")
+    outcome, words = STATUS.get(status) or STATUS_RANGE.get(status >> 8) or STATUS_RANGE.get(status >> 12) or unknown
+    return Answer(outcome, f"{words} (0x{status:04X})")
+
+
+def store(address: Address, calling: str, parcels: Sequence[Parcel], *, seconds: float) -> Iterator[Answer]:
+    """Send objects over one association and yield the answer to each, in their order.
+
+    An object whose presentation context is not accepted is refused: the destination does not take its SOP class. There
+    are at most `CONTEXTS` different pairs of SOP class and transfer syntax among them.
+
+    Raises
+    ------
+    DestinationUnavailable
+        No association could be had, or it was lost; what had no answer by then has to be sent again.
+    """
+    contexts = _contexts(parcels)
+    with Associated(address, calling, contexts, seconds) as association:
+        accepted = {
+            (cx.abstract_syntax, syntax) for cx in association.accepted_contexts for syntax in cx.transfer_syntax
+        }
+        for message_id, parcel in enumerate(parcels, 1):
+            if (parcel.sop_class_uid, parcel.transfer_syntax_uid) in accepted:
+                yield _send(association, address, parcel, message_id)
+            else:
+                yield Answer(Outcome.REFUSED, f"SOP class {UID(parcel.sop_class_uid).name} is not accepted")
+
+
+def echo(address: Address, calling: str, *, seconds: float) -> None:
+    """Verify by C-ECHO that a destination answers; DestinationUnavailable says why it does not."""
+    with Associated(address, calling, [build_context(Verification)], seconds) as association:
+        if not association.is_established:
+            raise DestinationUnavailable(f"{address} does not accept C-ECHO")
+        status = association.send_c_echo()
+        if "Status" not in status or status.Status != 0:
+            raise DestinationUnavailable(f"{address} gave no answer to C-ECHO")
+
+
+def _send(association: Association, address: Address, parcel: Parcel, message_id: int) -> Answer:
+    if not parcel.path.is_file():
+        return Answer(Outcome.REFUSED, "its file is gone from the spool; requeue the study's job")
+    try:
+        status = association.send_c_store(parcel.path, msg_id=message_id % 65536)
+    except RuntimeError as error:
+        raise DestinationUnavailable(f"{address} ended the association") from error
+    except (AttributeError, EOFError, InvalidDicomError, OSError, ValueError) as error:
+        return Answer(Outcome.REFUSED, f"it cannot be sent: {error}")
+    if "Status" not in status:
+        raise DestinationUnavailable(f"{address} gave no answer to instance {parcel.sop_instance_uid}")
+    return judge(int(status.Status))
+
+
+def _contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
+    wanted = dict.fromkeys((parcel.sop_class_uid, parcel.transfer_syntax_uid) for parcel in parcels)
+    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+
+
+class Associated:
+    """An association that is released at the end, or aborted when something went wrong."""
+
+    def __init__(
+        self,
+        address: Address,
+        calling: str,
+        contexts: list[PresentationContext],
+        seconds: float,
+        handlers: Sequence[evt.EventHandlerType] = (),
+    ) -> None:
+        self._address = address
+        self._contexts = contexts
+        self._handlers = list(handlers)
+        entity = AE(calling)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = seconds
+        self._entity = entity
+
+    def __enter__(self) -> Association:
+        address = self._address
+        try:
+            association = self._entity.associate(
+                address.host,
+                address.port,
+                contexts=self._contexts,
+                ae_title=address.ae_title,
+                max_pdu=0,
+                evt_handlers=self._handlers,
+            )
+        except (OSError, UnicodeError) as error:
+            raise DestinationUnavailable(f"{address}: the host is not known here: {error}") from error
+        self._association = association
+        if association.is_established or association.rejected_contexts:
+            return association
+        raise DestinationUnavailable(f"{address}: {_why(association)}")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._association.is_established:
+            return
+        if kind is None:
+            self._association.release()
+        else:
+            self._association.abort()
+
+
+def _why(association: Association) -> str:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        return f"the association was rejected: {answer.reason_str if answer else 'no reason given'}"
+    if association.is_aborted:
+        return "the association was aborted, or nothing listens there"
+    return "no association could be had"
