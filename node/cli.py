@@ -1,0 +1,183 @@
+"""The command `isocenter`: words in, words out, no logic."""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from node import app as build
+from node.check import check as check_all
+from node.deliver import Outcome, readable
+from node.deliver import send as send_all
+from node.demo import demo as run_demo
+from node.errors import NodeError
+from node.host import find_plugins
+from node.records import Address
+from node.settings import Settings
+from node.story import explain as story_of
+from node.try_plugin import try_plugin
+
+app = typer.Typer(
+    help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
+app.add_typer(plugin_app, name="plugin")
+
+out = Console(highlight=False, soft_wrap=True)
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
+DEFAULT = Path("config/isocenter.toml")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell an error of the node's own in one sentence, and exit with 2."""
+    try:
+        yield
+    except NodeError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]isocenter:[/] {escape(str(error))}")
+        raise typer.Exit(2) from error
+
+
+def log_to_stderr() -> None:
+    """Send the node's log to stderr, one line an event; pynetdicom's own is silent but for errors."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+
+@app.command()
+def demo(
+    dicom: Annotated[
+        Path | None, typer.Option(help="A folder with your own study, instead of a synthetic one.")
+    ] = None,
+    out_folder: Annotated[Path, typer.Option("--out", help="Where everything is left.")] = Path("isocenter-demo"),
+) -> None:
+    """Run the main job here and now: a chest CT by C-STORE, Triton, SEG and SR back in a stand-in PACS."""
+    quiet_log()
+    with told():
+        left = run_demo(out_folder.resolve(), dicom, lambda line: out.print(f"[dim]·[/] {escape(line)}"))
+    for title, files in (("in the stand-in PACS", left.objects), ("picture", left.pictures)):
+        for file in files:
+            out.print(f"[bold]{title}:[/] {escape(str(file))}")
+    for name, seconds in left.seconds:
+        out.print(f"{seconds:8.2f} s  {name}")
+
+
+def quiet_log() -> None:
+    """Keep the log out of a command whose output people read; warnings still show."""
+    log_to_stderr()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
+@app.command()
+def serve(config: ConfigFile = DEFAULT) -> None:
+    """Run the whole node on this machine until SIGTERM or Ctrl-C."""
+    log_to_stderr()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with told():
+        settings = Settings.read(config)
+        node = build.Node(settings)
+        build.check_known_destinations(settings, node.ledger)
+        needed = bool(build.models_of(node.routes))
+        with build.Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
+            node.start(servers)
+            ended.wait()
+            node.stop()
+
+
+@app.command()
+def check(config: ConfigFile = DEFAULT) -> None:
+    """Check configuration, plugins, models, disk and destinations, and say what to mend."""
+    log_to_stderr()
+    with told():
+        reports = check_all(Settings.read(config))
+        for report in reports:
+            out.print(f"{'[green]ok[/]' if report.good else '[red]mend[/]'}  {escape(report.sentence)}")
+        if not all(report.good for report in reports):
+            raise typer.Exit(2)
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files.")],
+    to: Annotated[str, typer.Argument(help="AE@host:port")],
+    calling: Annotated[str, typer.Option(help="The AE title to call as.")] = "ISOCENTER_SCU",
+) -> None:
+    """Send a folder of DICOM files to a Storage SCP."""
+    quiet_log()
+    with told():
+        parcels, unreadable = readable(folder)
+        answers = list(send_all(parcels, Address.parse(to), calling))
+    for line in unreadable:
+        out.print(f"[yellow]{escape(line)}[/]")
+    for parcel, answer in answers:
+        if answer.sentence:
+            out.print(f"{escape(str(parcel.path))}: {escape(answer.sentence)}")
+    stored = sum(answer.outcome is Outcome.STORED for _, answer in answers)
+    out.print(f"{stored} of {len(answers)} instances stored by {to}")
+    if stored < len(answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(study: Annotated[str, typer.Argument(help="Study Instance UID")], config: ConfigFile = DEFAULT) -> None:
+    """Tell the story of a study, with why each route did or did not match."""
+    with told():
+        for line in story_of(build.open_ledger(Settings.read(config)), study):
+            out.print(escape(line))
+
+
+@app.command()
+def requeue(
+    study: Annotated[str | None, typer.Option(help="Only of this study; it is analysed as it is.")] = None,
+    job: Annotated[int | None, typer.Option(help="This job alone; explain tells its number.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="Deliveries of this object alone, by its UID.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Deliveries to this destination alone.")] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Put parked studies, jobs and deliveries back."""
+    with told():
+        ledger = build.open_ledger(Settings.read(config))
+        back = ledger.requeue(study, job_id=job, object_uid=delivery, destination=destination)
+    out.print("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
+
+
+@plugin_app.command("list")
+def plugin_list(config: ConfigFile = DEFAULT) -> None:
+    """List the plugins that routes can name."""
+    with told():
+        settings = Settings.read(config)
+        for plugin in find_plugins(settings.plugins).values():
+            manifest = plugin.manifest
+            out.print(f"{manifest.name} {manifest.version}  {escape(manifest.title)}  ({', '.join(plugin.roles)})")
+
+
+@plugin_app.command("try")
+def plugin_try(
+    plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files of one study.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Where the objects and the picture go.")] = Path("tried"),
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Run one plugin on a folder of DICOM files, with no node running."""
+    quiet_log()
+    with told():
+        for line in try_plugin(Settings.read(config), plugin, folder, out_folder):
+            out.print(escape(line))

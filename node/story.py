@@ -1,0 +1,86 @@
+"""The story of a study, as the ledger can tell it: for `isocenter explain`, and the times that the demo prints."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from node.ledger import Ledger
+from node.records import DeliveryState, Event, JobState
+
+STAGES = (
+    ("receive", "study.begun", "study.stable"),
+    ("route", "study.stable", "job.planned"),
+    ("infer and compose", "job.planned", "job.done"),
+    ("deliver", "job.done", "object.delivered"),
+)
+"""A stage, the event it begins with, and the last event of it."""
+
+STORED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+
+
+ASIDE = {"instance.aside": "set aside", "instance.lost": "lost"}
+"""Events that tell of instances which were received and are not used."""
+
+
+def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
+    """Tell what became of a study, line by line: what came, why routes matched or not, jobs, deliveries, history."""
+    study = ledger.study(study_uid)
+    refusals = ledger.refusals(study_uid)
+    if study is None and not refusals:
+        yield f"nothing of study {study_uid} was ever received here"
+        return
+    if study is not None:
+        yield f"study {study_uid}: revision {study.revision}, {study.state}" + (
+            f" – {study.because}" if study.because else ""
+        )
+        for series in ledger.series(study_uid):
+            yield f"  {series.modality or 'no modality'} series {series.series_uid}: {series.instances} instances"
+    for refused in refusals:
+        yield f"  refused at {moment(refused.at)} from {refused.calling}: {refused.sop_instance_uid}, {refused.reason}"
+    if study is not None:
+        yield from _aside(ledger, study_uid)
+        yield from _routes(ledger, study_uid)
+        yield from _jobs(ledger, study_uid)
+    yield "history"
+    for _, event in ledger.events(study_uid):
+        yield f"  {moment(event.at)}  {event.name}  {event.detail}".rstrip()
+
+
+def _aside(ledger: Ledger, study_uid: str) -> Iterator[str]:
+    """Tell which instances are not used, once each, though they were received."""
+    events = [event for _, event in ledger.events(study_uid)]
+    yield from dict.fromkeys(f"  {ASIDE[one.name]}: {one.detail}" for one in events if one.name in ASIDE)
+
+
+def _routes(ledger: Ledger, study_uid: str) -> Iterator[str]:
+    study = ledger.study(study_uid)
+    decisions = ledger.decisions(study) if study else []
+    yield "routes" if decisions else "routes: not yet decided, or no images"
+    for one in decisions:
+        yield f"  {'✓' if one.matched else '✗'} {one.route}: {one.series_text} – {one.sentence}"
+
+
+def _jobs(ledger: Ledger, study_uid: str) -> Iterator[str]:
+    jobs, deliveries = ledger.jobs(study_uid), ledger.deliveries(study_uid)
+    yield "jobs" if jobs else "jobs: none"
+    for job in jobs:
+        why = f" – {job.reason}" if job.reason and job.state is not JobState.DONE else ""
+        yield f"  {job.id}: {job.plugin} {job.version}, revision {job.revision}: {job.state}{why}"
+    yield "deliveries" if deliveries else "deliveries: none"
+    for one in deliveries:
+        why = f" – {one.reason}" if one.reason and one.state not in STORED else ""
+        yield f"  {one.object.kind} {one.object.sop_instance_uid} to {one.destination}: {one.state}{why}"
+
+
+def stages(events: Sequence[Event]) -> list[tuple[str, float]]:
+    """Return the seconds each stage took, from the events of one study of one revision."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for event in events:
+        first.setdefault(event.name, event.at)
+        last[event.name] = event.at
+    return [(name, last[end] - first[begin]) for name, begin, end in STAGES if begin in first and end in last]
+
+
+def moment(at: float) -> str:
+    """Return a time as people read it, in this machine's time zone."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-4]

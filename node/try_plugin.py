@@ -1,0 +1,76 @@
+"""Run one plugin on a folder of DICOM files: the author's loop, without a node."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from node import app, flow
+from node.assemble import stacks
+from node.deliver import readable
+from node.errors import ConfigError
+from node.host import Plugin, find_plugins, read_plugin
+from node.infer import GrpcTriton, Order
+from node.part10 import Part10
+from node.records import Job, JobState
+from node.route import Route, Routes, plan
+from node.settings import Settings
+from node.spool import Spool
+
+
+def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iterator[str]:
+    """Run a plugin, by name or by its folder, on the images of one study; yield what happened, line by line.
+
+    The objects and the picture are left in `out`. Whatever the plugin raises comes through, with its traceback.
+
+    Raises
+    ------
+    ConfigError
+        There is no such plugin, the folder holds images of no or several studies, or nothing that fits its roles.
+    """
+    chosen = find(settings, plugin)
+    parcels, unreadable = readable(folder)
+    yield from unreadable
+    parts = tuple(Part10.of_file(parcel.path) for parcel in parcels)
+    assembled = stacks(parts)
+    yield from (f"{uid} is set aside: {reason}" for uid, reason in assembled.set_aside)
+    studies = {series.study_uid for series in assembled.series}
+    if len(studies) != 1:
+        raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with those of one")
+    everything = Route(name="try", when={}, plugins=(chosen.name,), to=(str(out),))
+    routes = Routes(routes=(everything,), plugins={chosen.name: chosen}, quiet_seconds=0)
+    checksums = {str(header.SOPInstanceUID): 0 for series in assembled.series for header in series.headers}
+    planned = plan(assembled.series, routes, checksums)
+    yield from planned.remarks
+    if not planned.plans:
+        raise ConfigError(f"nothing in {folder} fits what {chosen.name} asks for")
+    job = Job(
+        id=0, study_uid=studies.pop(), revision=1, plugin=chosen.name, version=chosen.manifest.version, route="try",
+        inputs=planned.plans[0].inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
+        ordinal=0, worker="", reason="",
+    )  # fmt: skip
+    device_uid = app.device_uid(settings.receive.address)
+    order = Order(job=job, plugin=chosen, parts=parts, predecessors=(), device_uid=device_uid)
+    yield from _perform(settings, order, Spool(out.resolve()))
+
+
+def find(settings: Settings, plugin: str) -> Plugin:
+    """Return the plugin in a folder, or else the one of that name; ConfigError where there is neither."""
+    if (Path(plugin) / "plugin.toml").is_file():
+        return read_plugin(Path(plugin).resolve())
+    plugins = find_plugins(settings.plugins)
+    if plugin not in plugins:
+        raise ConfigError(f"there is no plugin {plugin!r}; there are: {', '.join(sorted(plugins)) or 'none'}")
+    return plugins[plugin]
+
+
+def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
+    with app.Servers(settings.triton, spool.path / "triton.log") as servers:
+        triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
+        performed = flow.perform(order, spool, triton)
+        triton.close()
+    yield from performed.remarks
+    for made in performed.objects:
+        yield f"{made.kind}: {spool.path / made.path}"
+    for picture in sorted((spool.objects / order.job.study_uid).glob("*.png")):
+        yield f"picture: {picture}"
+    yield ", ".join(f"{part} {seconds:.2f} s" for part, seconds in performed.timing.items())
