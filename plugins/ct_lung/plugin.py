@@ -1,0 +1,39 @@
+"""Right and left lung of a chest CT: outlined, with volume, mean density, LAA-950 and Perc15."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from node import Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+
+RIGHT, LEFT = (
+    Segment(label=f"{side.meaning} lung", type=codes.SCT.Lung, category=codes.SCT.Organ, laterality=side, color=color)
+    for side, color in ((codes.SCT.Right, (70, 160, 220)), (codes.SCT.Left, (240, 170, 60)))
+)
+LAA_950 = codes.Code("RDE1953", "RADELEMENT", "Emphysema scale (% - 950hu)")
+"""RadElement set RDES286; no DICOM table has the percentage of voxels below -950 HU."""
+COLUMNS = (
+    {"name": codes.SCT.Volume, "unit": codes.UCUM.CubicCentimeter},
+    {"name": codes.DCM.AttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit, "derivation": codes.SCT.Mean},
+    {"name": LAA_950, "unit": codes.UCUM.Percent},
+    {"name": codes.DCM.AttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit, "percentile": 15},
+)
+"""What the model's statistics are, in the order of their columns."""
+ROWS = ({"of": RIGHT}, {"of": LEFT}, {"site": codes.SCT.Lung, "laterality": codes.SCT.Bilateral})
+"""And what they are of, in the order of their rows."""
+DIGITS = 1
+
+
+def run(ct: Series, triton: Triton) -> Iterator[Result]:
+    """Ask the model for the lungs; where it finds none, report why."""
+    volume = ct.volume()
+    if not np.issubdtype(volume.array.dtype, np.integer):
+        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    answer = triton.infer("ct_lung", image=volume, affine=volume.affine)
+    if reason := str(answer["reason"][0]):
+        yield NotSuitable(reason)
+        return
+    yield Segmentation(labels=volume.with_array(answer["labels"]), segments=[RIGHT, LEFT])
+    for row, values in zip(ROWS, answer["statistics"].round(DIGITS), strict=True):
+        for column, value in zip(COLUMNS, values, strict=True):
+            yield Measurement(value=value, **column, **row)

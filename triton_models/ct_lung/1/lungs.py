@@ -1,0 +1,519 @@
+"""Right and left lung in a chest CT, by air, connectivity and shape; no trained weights.
+
+The method is the classical one (Hu, Hoffman, Reinhardt, IEEE TMI 2001;20:490): air inside the body, without the
+trachea and main bronchi, split into right and left, closed over vessels and nodules. Connectivity and shape are worked
+out on a coarse grid of about 2 mm; the edge of the lung is then found at full resolution. What is not aerated (large
+consolidation, effusion) is not counted as lung.
+
+Inside, the coarse grid always lies the same way: index order (z, y, x), towards Superior, Posterior and Left of the
+patient, so right and left come from the affine and never from the order of the array.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+COARSE_MM = 2.0  # thinner than any chest wall, and an adult trachea is eight voxels across
+AIR = -500  # HU of a coarse voxel that is air or lung; dense expiratory lung is about -600
+EDGE = -400  # HU half way between lung (-850) and soft tissue (40): the edge of the lung at full resolution
+LOWEST, HIGHEST = -1024, 200  # padding and metal weigh no more than air and tissue when blocks are averaged
+
+CLOSING_MM = 8.0  # what a ball of this radius cannot enter is lung: vessels, and nodules on the pleura up to 16 mm wide
+OPENING_MM = (2.0, 4.0)  # erosion that parts what only a thin bridge joins
+JUNCTION_MM = 50.0  # how far from the middle the anterior and posterior junction lines may wander
+JUNCTION_MM2 = 6000.0  # lungs touch over less; a larger cut would go through one lung
+JUNCTION_SHARE = 0.3  # of the larger lung; a cut that leaves less has cut a herniated piece off a single lung
+
+# Total lung capacity is about 60 to 80 ml/kg at every age: 0.2 l for one lung is an infant of 6 kg. 7.99 H - 7.08
+# (Quanjer, Eur Respir J 1993;6 Suppl 16:5) gives 8.9 l for a man of 2 m, 1.15 l more at the 95th centile: 5.5 l for the
+# right lung, and some hyperinflation.
+SMALLEST_ML, LARGEST_ML = 200.0, 6500.0
+GAS = -970  # mean HU: even the worst emphysema is denser; gas in bowel, stomach and pneumothorax is -1000
+LEAST_COVER_MM = 80.0  # an infant's lungs are about as high
+LEAST_HEIGHT_MM = 60.0
+CUT_SHARE = 0.25  # of a lung's largest section; with less on the first or last image some 2 % of the volume is missing
+CONTACT_MM2 = 100.0  # of lung lying against air that reaches the edge of the image
+
+NO_BODY = "no body is visible in the images"
+NO_LUNGS = "no two air-filled regions of lung size lie inside the body"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lungs:
+    """What `find_lungs` returns.
+
+    labels: uint8, the shape and grid of the image; 0 none, 1 right lung, 2 left lung.
+    statistics: float64 (3, 4); rows right, left, both; columns volume in ml, mean HU, voxels below -950 HU in per cent,
+    15th percentile in HU. NaN when no lungs were found.
+    reason: empty when lungs were found, else one sentence that says why not.
+    """
+
+    labels: Tensor
+    statistics: NDArray[np.float64]
+    reason: str
+
+
+class NotLungs(Exception):
+    """Not an error but an answer: the images do not show two whole lungs; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How the coarse grid, index order (z, y, x), lies on the image, index order (slice, row, column).
+
+    axes: the image axis that each coarse axis runs along; flipped: the coarse axes that run against it; block: image
+    voxels in one coarse voxel, per image axis; spacing: mm per coarse voxel (z, y, x).
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[int, ...]
+    block: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a coarse voxel in ml, for comparing sizes (a sheared grid is taken as a straight one)."""
+        return float(np.prod(self.spacing)) / 1000
+
+    def from_image(self, pooled: Tensor) -> Tensor:
+        """A pooled image (slice, row, column) turned to (z, y, x)."""
+        return pooled.permute(self.axes).flip(self.flipped).contiguous()
+
+    def to_image(self, coarse: Tensor) -> Tensor:
+        """The inverse of `from_image`; one value per block of the image."""
+        back = (self.axes.index(0), self.axes.index(1), self.axes.index(2))
+        return coarse.flip(self.flipped).permute(back).contiguous()
+
+
+def find_lungs(image: Tensor, affine: NDArray[np.float64]) -> Lungs:
+    """Segment and measure the right and the left lung.
+
+    image: int16 (slice, row, column) in HU, on any device; the work is done there. affine: (4, 4), maps (slice, row,
+    column, 1) to (x, y, z, 1) in mm, LPS (PS3.3 C.7.6.2.1.1). The same input gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        The image or the affine has another shape or type, or the affine maps the voxels onto a plane.
+    """
+    if image.dtype != torch.int16 or image.ndim != 3 or 0 in image.shape:
+        raise ValueError(f"the image must be int16 with three dimensions, but is {image.dtype} {tuple(image.shape)}")
+    voxel_mm3 = abs(np.linalg.det(affine[:3, :3])) if affine.shape == (4, 4) and np.isfinite(affine).all() else 0.0
+    if voxel_mm3 < 1e-6:
+        raise ValueError("the affine must be a finite, invertible 4 x 4 matrix")
+    grid = _grid(affine)
+    try:
+        labels = _segment(image, grid)
+    except NotLungs as answer:
+        nothing = torch.zeros(image.shape, dtype=torch.uint8, device=image.device)
+        return Lungs(labels=nothing, statistics=np.full((3, 4), np.nan), reason=str(answer))
+    return Lungs(labels=labels, statistics=_statistics(image, labels, voxel_mm3), reason="")
+
+
+def _segment(image: Tensor, grid: Grid) -> Tensor:
+    cover = image.shape[grid.axes[0]] * grid.spacing[0] / grid.block[grid.axes[0]]
+    if cover < LEAST_COVER_MM:
+        raise NotLungs(f"the images cover only {cover:.0f} mm from head to foot, too little for whole lungs")
+    hu = _pool(image, grid)
+    air = hu < AIR
+    outside = _outside(air)
+    body = _body(hu, grid)
+    inner = air & ~outside
+    trachea, airway = _airway(hu, inner, grid, _middle(body))
+    lung_air = inner & ~_grow(airway, grid, 1.25 * COARSE_MM)
+    lungs = _right_and_left(hu, lung_air, body, grid)
+    if lungs is None:
+        part = _junction(_pool(image, grid, functional.max_pool3d), lung_air & _enclosed(body), _middle(body), grid)
+        lungs = _right_and_left(hu, lung_air, body, grid, part)
+    if lungs is None:
+        raise NotLungs(NO_LUNGS)
+    _refuse_cut_by_edge(lungs, outside, grid)
+    near, sure = _closed(lungs, air, trachea, grid)
+    labels = _refine(image, grid.to_image(near), grid.to_image(sure), grid.block)
+    _refuse_implausible(labels, grid)
+    return labels
+
+
+def _grid(affine: NDArray[np.float64]) -> Grid:
+    length = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = affine[:3, :3] / length
+    zyx = (2, 1, 0)
+    axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, a]) for w, a in zip(zyx, p, strict=True)))
+    flipped = tuple(k for k, (w, a) in enumerate(zip(zyx, axes, strict=True)) if cosines[w, a] < 0)
+    block = np.maximum(1, np.rint(COARSE_MM / length)).astype(int)
+    return Grid(
+        axes=(axes[0], axes[1], axes[2]),
+        flipped=flipped,
+        block=(int(block[0]), int(block[1]), int(block[2])),
+        spacing=(*(float(length[a] * block[a]) for a in axes),),  # type: ignore[arg-type]  # three of them
+    )
+
+
+def _pool(image: Tensor, grid: Grid, pooling: Callable[..., Tensor] = functional.avg_pool3d) -> Tensor:
+    """HU of each block, the mean unless told, rounded, float32 (z, y, x); blocks at the far edges may be partial."""
+    step = grid.block[0] * max(1, 32 // grid.block[0])
+    parts = [
+        pooling(image[at : at + step].clamp(LOWEST, HIGHEST).float()[None], grid.block, ceil_mode=True)[0]
+        for at in range(0, image.shape[0], step)
+    ]
+    return grid.from_image(torch.cat(parts).round())
+
+
+# -------------------------------------------------------------------------------------------- shapes on the coarse grid
+
+
+def _components(mask: Tensor, *, planar: bool = False) -> Tensor:
+    """Connected components (faces touching) of a (z, y, x) mask: int64, 0 outside, 1 … n; planar: each z by itself.
+
+    Runs along x are the nodes; roots hang themselves under the smallest neighbouring root until no edge joins two
+    roots (Shiloach & Vishkin 1982). The smallest number wins whatever the order, so the answer is always the same.
+    """
+    starts = mask.clone()
+    starts[..., 1:] &= ~mask[..., :-1]
+    run = (torch.cumsum(starts.flatten(), 0) - 1).view(mask.shape)
+    pairs = []
+    for axis in (1,) if planar else (0, 1):
+        n = mask.shape[axis]
+        here, there = run.narrow(axis, 0, n - 1), run.narrow(axis, 1, n - 1)
+        both = mask.narrow(axis, 0, n - 1) & mask.narrow(axis, 1, n - 1)
+        same = torch.zeros_like(both)
+        same[..., 1:] = both[..., :-1] & both[..., 1:]  # the pair to the left joins the same two runs
+        both &= ~same
+        pairs.append(torch.stack((here[both], there[both])))
+    edges = torch.cat(pairs, 1)
+    parent = torch.arange(int(starts.sum()), device=mask.device)
+    while True:
+        edges = parent[edges]
+        edges = edges[:, edges[0] != edges[1]]
+        if edges.shape[1] == 0:
+            break
+        parent.scatter_reduce_(0, edges.amax(0), edges.amin(0), "amin")
+        while not torch.equal(parent, above := parent[parent]):
+            parent = above
+    number = torch.unique(parent, return_inverse=True)[1] + 1
+    labels = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
+    labels[mask] = number[run[mask]]
+    return labels
+
+
+def _total(labels: Tensor, values: Tensor | None = None) -> Tensor:
+    """Sum of whole-numbered values over each label, float64; exact, so the order of summing does not matter."""
+    weights = None if values is None else values.flatten().double()
+    return torch.bincount(labels.flatten(), weights).double()
+
+
+def _squared_distance(mask: Tensor, grid: Grid, limit: float) -> Tensor:
+    """Squared distance in mm² to the nearest voxel of the mask, float32, exact up to `limit` mm and larger beyond."""
+    distance = torch.where(mask, 0.0, 4 * limit * limit + 1e6)
+    for axis, spacing in enumerate(grid.spacing):
+        nearest = distance.clone()
+        n = mask.shape[axis]
+        for k in range(1, min(int(limit / spacing + 1e-6), n - 1) + 1):
+            away = (k * spacing) ** 2
+            ahead, behind = nearest.narrow(axis, k, n - k), nearest.narrow(axis, 0, n - k)
+            torch.minimum(ahead, distance.narrow(axis, 0, n - k) + away, out=ahead)
+            torch.minimum(behind, distance.narrow(axis, k, n - k) + away, out=behind)
+        distance = nearest
+    return distance
+
+
+def _grow(mask: Tensor, grid: Grid, radius: float) -> Tensor:
+    """The mask dilated by a ball of `radius` mm."""
+    return _squared_distance(mask, grid, radius) <= radius * radius + 1e-3
+
+
+def _shrink(mask: Tensor, grid: Grid, radius: float) -> Tensor:
+    """The mask eroded by a ball of `radius` mm; the edge of the grid does not erode."""
+    return ~_grow(~mask, grid, radius)
+
+
+def _box(mask: Tensor, grid: Grid, margin: float) -> tuple[slice, slice, slice]:
+    """The part of the grid that holds the mask, with `margin` mm around."""
+    found = []
+    for axis, spacing in enumerate(grid.spacing):
+        others = [k for k in range(3) if k != axis]
+        where = mask.any(others[1]).any(others[0]).nonzero()
+        more = int(margin / spacing) + 2
+        found.append(slice(max(0, int(where.min()) - more), int(where.max()) + 1 + more))
+    return found[0], found[1], found[2]
+
+
+# ------------------------------------------------------------------------------------------------------------ anatomy
+
+
+def _outside(air: Tensor) -> Tensor:
+    """Air joined to the edge of its axial plane; plane by plane, since an open mouth joins the lungs to the room."""
+    labels = _components(air, planar=True)
+    sides = (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])
+    reaches = torch.zeros(int(labels.max()) + 1, dtype=torch.bool, device=air.device)
+    for side in sides:
+        reaches[side.flatten()] = True
+    reaches[0] = False
+    return reaches[labels]
+
+
+def _body(hu: Tensor, grid: Grid) -> Tensor:
+    """The largest piece of soft tissue thicker than about 6 mm: the patient, without table, cables and clothes."""
+    thick = _shrink(hu > -300, grid, 1.25 * COARSE_MM)
+    if not thick.any():
+        raise NotLungs(NO_BODY)
+    labels = _components(thick)
+    size = _total(labels)
+    size[0] = 0
+    return labels == size.argmax()
+
+
+def _enclosed(body: Tensor) -> Tensor:
+    """Where the body lies to the right, left, front and back of a voxel: true in the chest, false in a hollow table."""
+    solid = body.to(torch.uint8)
+    result = torch.ones_like(body)
+    for axis in (1, 2):
+        result &= solid.cummax(axis).values.bool()
+        result &= solid.flip(axis).cummax(axis).values.flip(axis).bool()
+    return result
+
+
+def _middle(body: Tensor) -> float:
+    """The column (x index) half way between the right and left edge of the body, the median over the planes."""
+    columns = body.any(1)
+    columns = columns[columns.any(1)].to(torch.uint8)
+    first, last = columns.argmax(1), columns.shape[1] - 1 - columns.flip(1).argmax(1)
+    return float((first + last).double().median() / 2)
+
+
+def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tensor, Tensor]:
+    """The trachea, and the trachea with the main bronchi; both empty where no trachea is seen.
+
+    The trachea is the tallest stack of small air-filled sections near the middle. From it the bronchi are grown at
+    rising thresholds, until growth leaks into the lung.
+    """
+    _, dy, dx = grid.spacing
+    sections = _components(inner, planar=True)
+    area = _total(sections) * dy * dx
+    column = torch.arange(inner.shape[2], device=inner.device).expand(inner.shape)
+    offset = (_total(sections, column) / _total(sections).clamp(min=1) - middle).abs() * dx
+    small = (area > 20) & (area < 900) & (offset < 35)  # 5 mm wide (infant) to 27 mm (Breatnach, AJR 1984;142:903)
+    small[0] = False
+    stacks = _components(small[sections])
+    nothing = torch.zeros_like(inner)
+    if not stacks.any():
+        return nothing, nothing
+    planes = torch.stack([torch.bincount(plane.flatten(), minlength=int(stacks.max()) + 1) > 0 for plane in stacks])
+    height = planes[:, 1:].sum(0)
+    tallest = int(height.argmax()) + 1
+    if float(height.max()) * grid.spacing[0] < 30:
+        return nothing, nothing
+    trachea = stacks == tallest
+    box = _box(trachea, grid, 60.0)
+    seed, airway = trachea[box], trachea
+    for threshold in (-960, -940, -920, -900, -880, -860):
+        labels = _components((hu[box] < threshold) & inner[box] | seed)
+        grown = torch.isin(labels, torch.unique(labels[seed]))
+        if float((grown & ~seed).sum()) * grid.voxel_ml > 40:  # both main bronchi hold about 12 ml
+            break
+        airway = trachea.clone()
+        airway[box] = grown
+    return trachea, airway
+
+
+def _junction(densest: Tensor, air: Tensor, middle: float, grid: Grid) -> Tensor:
+    """A thin wall (bool) to take out of the air where the lungs touch; empty when it would cut through a lung.
+
+    In each axial plane the cheapest path from front to back, where air costs and tissue is free, as Hu et al. do it:
+    it runs along the junction lines, which the densest voxel of each block shows better than the mean.
+    """
+    reach = JUNCTION_MM / grid.spacing[2]
+    start, stop = max(0, int(middle - reach)), int(middle + reach) + 1
+    cost = torch.where(air, -densest, 0)[..., start:stop].clamp(0, 1000) / 1000
+    n = int(8.0 / grid.spacing[0])  # the junction lies much the same 8 mm above and below
+    cost = functional.avg_pool3d(cost[None], (2 * n + 1, 1, 1), 1, (n, 0, 0), count_include_pad=False)[0]
+    column = torch.arange(start, start + cost.shape[2], device=air.device)
+    cost = cost + 0.1 * (column - middle).abs() / reach  # of two paths alike, the one nearer the middle
+    total, came_from = cost[:, 0], []
+    for plane in cost.unbind(1):
+        wide = functional.pad(total, (1, 1), value=torch.inf)
+        steps = torch.stack((wide[:, 1:-1], wide[:, :-2] + 0.1, wide[:, 2:] + 0.1))
+        least, step = steps.min(0)
+        came_from.append(step)
+        total = least + plane
+    at = total.argmin(1, keepdim=True)
+    path = []
+    for step in reversed(came_from):
+        path.append(at)
+        taken = step.gather(1, at)
+        at = at - (taken == 1).long() + (taken == 2).long()
+    border = torch.cat(path[::-1], 1) + start
+    left = torch.arange(air.shape[2], device=air.device) >= border[..., None]
+    wall = torch.zeros_like(air)
+    for axis in range(3):
+        n = air.shape[axis]
+        ahead, behind = left.narrow(axis, 1, n - 1), left.narrow(axis, 0, n - 1)
+        wall.narrow(axis, 1, n - 1).logical_or_(ahead & ~behind)
+        wall.narrow(axis, 0, n - 1).logical_or_(behind & ~ahead)
+    wall &= air
+    touching = float((wall.any(2)).sum()) * grid.spacing[0] * grid.spacing[1]
+    return wall & (touching < JUNCTION_MM2)
+
+
+def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Tensor | None = None) -> Tensor | None:
+    """uint8 (z, y, x): 1 right lung, 2 left lung, aerated voxels only; None where no two lie beside each other."""
+    if not air.any():
+        return None
+    box = _box(air, grid, 0.0)
+    hu, air, middle, enclosed = hu[box], air[box], _middle(body) - box[2].start, _enclosed(body)[box]
+    parted = air if wall is None else air & ~wall[box]
+    for radius in OPENING_MM:
+        cores = _components(_shrink(parted, grid, radius))
+        least_share = 0.0 if wall is None else JUNCTION_SHARE
+        pair = _pair(cores, hu, enclosed, middle=middle, grid=grid, least_share=least_share)
+        if pair is not None:
+            break
+    else:
+        return None
+    seeds = torch.zeros_like(cores, dtype=torch.uint8)
+    gas = _total(cores, hu) / _total(cores).clamp(min=1) < GAS
+    gas[0] = False
+    seeds[gas[cores]] = 3  # gas in the stomach keeps to itself where the diaphragm is too thin to see
+    seeds[cores == pair[0]] = 1
+    seeds[cores == pair[1]] = 2
+    found = _flood(_flood(seeds, parted), air)
+    lungs = torch.zeros(body.shape, dtype=torch.uint8, device=body.device)
+    lungs[box] = torch.where(found == 3, 0, found)
+    return lungs
+
+
+def _pair(
+    cores: Tensor, hu: Tensor, enclosed: Tensor, *, middle: float, grid: Grid, least_share: float
+) -> tuple[int, int] | None:
+    """The cores of the right and the left lung: the largest, and one that lies wholly beside it; or None."""
+    count = _total(cores)
+    share = _total(cores, enclosed) / count.clamp(min=1)
+    mean = _total(cores, hu) / count.clamp(min=1)
+    fits = (share > 0.95) & (mean > GAS) & (count * grid.voxel_ml > SMALLEST_ML / 4)
+    fits[0] = False
+    size = torch.where(fits, count, 0)
+    order = [int(k) for k in size.argsort(descending=True, stable=True)[:6] if size[k] > 0]
+    spans = {}
+    for k in order:
+        columns = (cores == k).sum((0, 1)).double().cumsum(0) / size[k]
+        spans[k] = [float(torch.searchsorted(columns, share_)) - middle for share_ in (0.1, 0.5, 0.9)]
+    for a, b in combinations(order, 2):
+        if a != order[0]:
+            break
+        right, left = sorted((a, b), key=lambda k: spans[k][1])
+        apart = spans[right][2] < spans[left][0]
+        if apart and spans[right][1] < 0 < spans[left][1] and size[b] >= least_share * size[a]:
+            return right, left
+    return None
+
+
+def _flood(seeds: Tensor, within: Tensor) -> Tensor:
+    """Every voxel that a seed reaches inside `within` gets the number of the seed that is fewest steps away."""
+    labels = seeds
+    while True:
+        spread = labels.clone()
+        for axis in range(3):
+            n = labels.shape[axis]
+            ahead, behind = spread.narrow(axis, 1, n - 1), spread.narrow(axis, 0, n - 1)
+            torch.maximum(ahead, labels.narrow(axis, 0, n - 1), out=ahead)
+            torch.maximum(behind, labels.narrow(axis, 1, n - 1), out=behind)
+        spread = torch.where((labels == 0) & within, spread, labels)
+        if torch.equal(spread, labels):
+            return labels
+        labels = spread
+
+
+def _closed(lungs: Tensor, air: Tensor, trachea: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Where the full-resolution edge may lie (uint8: 1 right, 2 left), and what is lung whatever its density (bool)."""
+    closed = torch.zeros_like(lungs)
+    barred = _grow(trachea, grid, 1.25 * COARSE_MM)
+    for label in (1, 2):
+        box = _box(lungs == label, grid, CLOSING_MM)
+        whole = _close_one(lungs[box] == label, grid) & ~barred[box] & (closed[box] == 0)
+        closed[box] = torch.where(whole & ((lungs[box] == 0) | (lungs[box] == label)), label, closed[box])
+    other = _squared_distance((air | barred) & (closed == 0), grid, 2 * COARSE_MM)
+    right = _squared_distance(closed == 1, grid, 2 * COARSE_MM)
+    left = _squared_distance(closed == 2, grid, 2 * COARSE_MM)
+    nearest = torch.minimum(right, left)
+    rim = (nearest <= (2 * COARSE_MM) ** 2) & (nearest < other)
+    near = torch.where(rim, torch.where(right <= left, 1, 2), 0).to(torch.uint8)
+    step = 1.05 * max(grid.spacing[1:])
+    deep = _shrink(closed > 0, grid, step)
+    solid = _grow(deep & ~air, grid, step) & (closed > 0)  # a nodule reaches as far as the closed pleura
+    return near, deep | solid
+
+
+def _close_one(lung: Tensor, grid: Grid) -> Tensor:
+    """One lung closed by a ball, and what it encloses on every side filled."""
+    pad = [int(CLOSING_MM / spacing) + 2 for spacing in grid.spacing]
+    (z, y, x), (nz, ny, nx) = pad, lung.shape
+    wide = functional.pad(lung, (x, x, y, y, z, z))
+    closed = _shrink(_grow(wide, grid, CLOSING_MM), grid, CLOSING_MM) | wide
+    around = _components(~closed)
+    filled = around != around[0, 0, 0]
+    return filled[z : z + nz, y : y + ny, x : x + nx]
+
+
+# ---------------------------------------------------------------------------------------------------- full resolution
+
+
+def _refine(image: Tensor, near: Tensor, sure: Tensor, block: tuple[int, int, int]) -> Tensor:
+    labels = torch.zeros(image.shape, dtype=torch.uint8, device=image.device)
+    rows = torch.arange(image.shape[1], device=image.device) // block[1]
+    columns = torch.arange(image.shape[2], device=image.device) // block[2]
+    for k in range(near.shape[0]):
+        if not near[k].any():
+            continue
+        part = slice(k * block[0], (k + 1) * block[0])
+        number = near[k][rows][:, columns]
+        inside = (image[part] < EDGE) | sure[k][rows][:, columns]
+        labels[part] = inside * number
+    return labels
+
+
+def _refuse_cut_by_edge(lungs: Tensor, outside: Tensor, grid: Grid) -> None:
+    touching = ((lungs[1:] > 0) & outside[:-1]).sum() + ((lungs[:-1] > 0) & outside[1:]).sum()
+    if float(touching) * grid.spacing[1] * grid.spacing[2] > CONTACT_MM2:
+        raise NotLungs("the lungs are cut off by the edge of the image")
+
+
+def _refuse_implausible(labels: Tensor, grid: Grid) -> None:
+    upwards = labels.movedim(grid.axes[0], 0)
+    fine_mm = grid.spacing[0] / grid.block[grid.axes[0]]
+    pixel_mm2 = 1.0
+    for coarse, axis in enumerate(grid.axes):
+        if coarse:
+            pixel_mm2 *= grid.spacing[coarse] / grid.block[axis]
+    for label, name in ((1, "right"), (2, "left")):
+        section = torch.stack([(plane == label).sum() for plane in upwards]).double() * pixel_mm2
+        volume = float(section.sum()) * fine_mm / 1000
+        if not SMALLEST_ML <= volume <= LARGEST_ML:
+            raise NotLungs(f"the {name} lung would measure {volume:.0f} ml, which no lung does")
+        if float((section > 0).sum()) * fine_mm < LEAST_HEIGHT_MM:
+            raise NotLungs(f"the {name} lung would be less than {LEAST_HEIGHT_MM:.0f} mm high")
+        if float(torch.maximum(section[0], section[-1])) > CUT_SHARE * float(section.max()):
+            raise NotLungs(f"the {name} lung goes on beyond the first or last image")
+
+
+def _statistics(image: Tensor, labels: Tensor, voxel_mm3: float) -> NDArray[np.float64]:
+    counts = torch.zeros(2, 1 << 16, dtype=torch.int64, device=image.device)
+    for values, numbers in zip(image, labels, strict=True):
+        for label in (1, 2):
+            counts[label - 1] += torch.bincount(values[numbers == label].long() + 32768, minlength=1 << 16)
+    right, left = counts.cpu().numpy()
+    return np.array([_row(histogram, voxel_mm3) for histogram in (right, left, right + left)])
+
+
+def _row(histogram: NDArray[np.int64], voxel_mm3: float) -> tuple[float, float, float, float]:
+    hu = np.arange(-32768, 32768)
+    n = int(histogram.sum())
+    mean = float((histogram * hu).sum() / n)
+    low = 100 * float(histogram[hu < -950].sum() / n)
+    fifteenth = float(hu[np.searchsorted(histogram.cumsum(), 0.15 * n)])
+    return n * voxel_mm3 / 1000, mean, low, fifteenth
