@@ -1,0 +1,361 @@
+"""What stands around the node in these tests: a sender, a PACS that counts, and the account of what became of it."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from threading import Event
+
+from pydicom import dcmread
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification
+
+from node import testing
+from node.ledger import Ledger
+from node.part10 import file_header
+from node.records import DeliveryState, Job, JobState, StudyState
+from node.spool import Spool
+from tests.peers import ISOCENTER, listens, wait_until
+
+HERE = Path(__file__).parent
+SETTINGS = """\
+routes = "routes.toml"
+plugins = ["plugins"]
+[receive]
+address = "ISOCENTER@127.0.0.1:{port}"
+[spool]
+path = "{spool}"
+free_mark_mb = 0
+[ledger]
+url = "sqlite:///ledger.db"
+[engine]
+attempts = {attempts}
+[destinations.PACS]
+address = "PACS@127.0.0.1:{pacs}"
+timeout_seconds = 2
+"""
+ROUTES = """\
+[[route]]
+name = "every CT"
+when.Modality = "CT"
+stable = { released = true, quiet_seconds = QUIET }
+plugins = ["threshold"]
+to = ["PACS"]
+"""
+
+
+def fixed_port() -> int:
+    """Return a free port below those that outgoing connections are given: it stays free while a node is down."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
+
+
+def body(content: bytes) -> bytes:
+    """Return the data set of a Part 10 file, without its File Meta Information (PS3.10 section 7.1)."""
+    return content[144 + int.from_bytes(content[140:144], "little") :]
+
+
+def study(folder: Path, seed: str, *, slices: int = 5, **wanted: object) -> list[Path]:
+    """Write a small CT study and return its files."""
+    return testing.write(testing.ct_series(seed=seed, slices=slices, rows=16, columns=16, **wanted), folder / seed)
+
+
+def study_uid(files: Sequence[Path]) -> str:
+    return str(dcmread(files[0], specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+
+
+@dataclass
+class Modality:
+    """A sender that remembers what it was told Success for."""
+
+    acknowledged: dict[str, bytes] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def send(self, port: int, files: Sequence[Path]) -> list[Path]:
+        """Send files over one association, until it breaks; return those without a Success."""
+        entity = AE("CT1")
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+        for sop_class in {dcmread(one, specific_tags=["SOPClassUID"]).SOPClassUID for one in files}:
+            entity.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
+        association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER")
+        left = list(files)
+        for one in files:
+            status = self._store(association, one) if association.is_established else None
+            if status is None:  # it may still call itself established, and would wait for nothing
+                break
+            self.statuses[status] += 1
+            if status == 0:
+                self.acknowledged[one.stem] = body(one.read_bytes())
+                left.remove(one)
+        if association.is_established:
+            association.release()
+        return left
+
+    @staticmethod
+    def _store(association: Association, one: Path) -> int | None:
+        try:
+            return association.send_c_store(one).get("Status")
+        except RuntimeError:
+            return None
+
+
+@dataclass
+class Pacs:
+    """A Storage SCP that counts what arrives, byte for byte; `answer` says how it behaves."""
+
+    port: int = field(default_factory=fixed_port)
+    arrived: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    answer: Callable[[evt.Event], int] = lambda event: 0
+    rejects: bool = False
+    ending: Event = field(default_factory=Event)
+
+    def keep(self, event: evt.Event) -> None:
+        request = event.request
+        self.arrived[str(request.AffectedSOPInstanceUID)].append(request.DataSet.getvalue())
+
+    def on_store(self, event: evt.Event) -> int:
+        status = self.answer(event)
+        if status == 0:
+            self.keep(event)
+        return status
+
+    def on_requested(self, event: evt.Event) -> None:
+        if self.rejects:
+            event.assoc.acse.send_reject(1, 1, 1)
+            event.assoc.is_rejected = True
+            event.assoc.kill()
+
+    @contextmanager
+    def listening(self) -> Iterator["Pacs"]:
+        entity = AE("PACS")
+        entity.maximum_associations = 50
+        entity.network_timeout = None
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        entity.add_supported_context(Verification)
+        handlers = [(evt.EVT_C_STORE, self.on_store), (evt.EVT_REQUESTED, self.on_requested)]
+        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        try:
+            yield self
+        finally:
+            self.ending.set()
+            server.shutdown()
+            entity.shutdown()
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process lives; one that is dead and not yet waited for does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def session(pid: int) -> list[int]:
+    """Return the living processes of a session: all that a node has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _parent, _group, leader = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(leader) == pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@dataclass
+class House:
+    """A node's folder, and the process that serves it again and again."""
+
+    folder: Path
+    pacs: Pacs
+    quiet: float = 0.5
+    attempts: int = 1000
+    spool_path: Path = Path("spool")
+    port: int = field(default_factory=fixed_port)
+    modality: Modality = field(default_factory=Modality)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(HERE / "plugins", self.folder / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.folder / "routes.toml").write_text(ROUTES.replace("QUIET", str(self.quiet)))
+        self.config.write_text(
+            SETTINGS.format(port=self.port, pacs=self.pacs.port, spool=self.spool_path, attempts=self.attempts)
+        )
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "isocenter.toml"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.folder / self.spool_path)
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        opened = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def start(self, **environment: str) -> None:
+        """Serve; the leases of a process that died have run out by now."""
+        self.lapse()
+        with (self.folder / "serve.log").open("ab") as log:
+            command = [str(ISOCENTER), "serve", "--config", str(self.config)]
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+            )
+        self.wait_until_it_listens(self.process.pid)
+
+    def wait_until_it_listens(self, pid: int) -> None:
+        wait_until(lambda: listens(self.port) or not alive(pid), seconds=60, what="the node's start")
+        assert alive(pid), self.log
+
+    def lapse(self) -> None:
+        """Let a minute pass for claimed jobs."""
+        if (self.folder / "ledger.db").exists():
+            with sqlite3.connect(self.folder / "ledger.db", timeout=30) as rows:
+                rows.execute("UPDATE job SET lease_until = 0 WHERE state = 'running'")
+            rows.close()
+
+    def wait_for_death(self) -> None:
+        """Wait until the process, and all it had started, are gone."""
+        process = self.process
+        assert process is not None
+        assert process.wait(60) == -signal.SIGKILL, self.log[-3000:]
+        wait_until(lambda: not session(process.pid), what="the end of all processes")
+
+    def kill(self) -> None:
+        """Kill every process of the node."""
+        process = self.process
+        assert process is not None
+        for pid in session(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait_for_death()
+
+    def stop(self) -> None:
+        """Ask the node to end, as a service manager does."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            assert self.process.wait(60) == 0, self.log[-3000:]
+        finally:
+            for pid in session(self.process.pid):
+                os.kill(pid, signal.SIGKILL)
+
+    def send(self, files: Sequence[Path]) -> list[Path]:
+        return self.modality.send(self.port, files)
+
+    def story(self, uid: str) -> str:
+        with self.ledger() as ledger:
+            return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events(uid))
+
+    def at_rest(self, *uids: str) -> bool:
+        """Return whether everything the ledger knows of these studies has come to its end."""
+        with self.ledger() as ledger:
+            return all(self._rests(ledger, uid) for uid in uids)
+
+    def _rests(self, ledger: Ledger, uid: str) -> bool:
+        row, jobs = ledger.study(uid), ledger.jobs(uid)
+        ended = {JobState.DONE, JobState.SUPERSEDED}
+        return (
+            row is not None
+            and row.state == StudyState.ROUTED
+            and bool(jobs)
+            and {one.state for one in jobs} <= ended
+            and all(one.state == DeliveryState.DELIVERED for one in ledger.deliveries(uid))
+        )
+
+    def rest(self, *uids: str, seconds: float = 90) -> None:
+        """Wait until these studies have come to their end; tell their stories if they do not."""
+        try:
+            wait_until(lambda: self.at_rest(*uids), seconds=seconds, what="the end of every study")
+        except TimeoutError as error:
+            late = [uid for uid in uids if not self.at_rest(uid)]
+            raise TimeoutError("\n\n".join([*map(self.story, late), self.log[-3000:]])) from error
+
+    def account(self, files: Sequence[Path], *, twice: bool = False) -> list[str]:
+        """Return what is wrong with a study that is at rest: an empty list where nothing is lost and nothing is double.
+
+        `twice`: an object may have been sent again, with the same bytes.
+        """
+        uid = study_uid(files)
+        with self.ledger() as ledger:
+            rows = {row.sop_instance_uid: place for row, place in ledger.instances(uid)}
+            jobs, deliveries = ledger.jobs(uid), ledger.deliveries(uid)
+        done = [one for one in jobs if one.state == JobState.DONE]
+        wrong = [*self._unkept(files, rows), *self._undone(done, rows)]
+        kinds = Counter(one.object.kind for one in deliveries)
+        if kinds != {"SEG": len(done), "SR": len(done)}:
+            wrong.append(f"{len(done)} jobs made {dict(kinds)}")
+        for one in deliveries:
+            arrived = self.pacs.arrived.get(one.object.sop_instance_uid, [])
+            kept = body((self.spool.path / one.object.path).read_bytes())
+            if not arrived or any(content != kept for content in arrived) or (len(arrived) > 1 and not twice):
+                wrong.append(f"{one.object.kind} arrived {len(arrived)} times, or with other bytes")
+        ours = {one.object.sop_instance_uid for one in deliveries}
+        wrong += [f"{other} is no result" for other in self._in_pacs(uid) - ours]
+        return wrong
+
+    def _unkept(self, files: Sequence[Path], rows: dict[str, object]) -> Iterator[str]:
+        for one in files:
+            told = self.modality.acknowledged.get(one.stem)
+            if told is not None and one.stem not in rows:
+                yield f"instance {one.stem} was acknowledged and has no row"
+            elif told is not None and body(self.spool.part10(rows[one.stem]).read()) != told:
+                yield f"instance {one.stem} has other bytes than were acknowledged"
+
+    def _undone(self, done: Sequence[Job], rows: dict[str, object]) -> Iterator[str]:
+        """The newest report is of all the images there are: the plugin's measurement counts them."""
+        if len({one.revision for one in done}) < len(done) or not done:
+            yield f"{len(done)} jobs are done, of revisions {[one.revision for one in done]}"
+            return
+        seen = [self._counted(content) for content in self._reports(done[-1].study_uid)]
+        if max(seen, default=0) != len(rows):
+            yield f"the reports are of {seen} images, and there are {len(rows)}"
+
+    def _in_pacs(self, uid: str) -> set[str]:
+        return {name for name, contents in self.pacs.arrived.items() if _dataset(contents[0]).StudyInstanceUID == uid}
+
+    def _reports(self, uid: str) -> Iterator[object]:
+        for name in self._in_pacs(uid):
+            one = _dataset(self.pacs.arrived[name][0])
+            if one.Modality == "SR":
+                yield one
+
+    def _counted(self, report: object) -> int:
+        numbers = [
+            int(item.MeasuredValueSequence[0].NumericValue) for item in _items(report) if item.ValueType == "NUM"
+        ]
+        return max(numbers)
+
+
+def _dataset(content: bytes) -> object:
+    head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid="1.2.840.10008.1.2.1")
+    return dcmread(BytesIO(head + content))
+
+
+def _items(dataset: object) -> Iterator[object]:
+    for item in dataset.get("ContentSequence", []):
+        yield item
+        yield from _items(item)

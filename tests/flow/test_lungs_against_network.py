@@ -1,0 +1,158 @@
+"""The lungs of a real chest against a trained network, and real images that show no two whole lungs.
+
+The network is UNet-Small (MIT, github.com/knottwill/UNet-Small, commit 4e64091), a 2-D U-Net trained on the LCTSC
+challenge; only its weights are read, its few layers are written out below.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.pixels import apply_rescale
+from torch import Tensor
+from torch.nn import functional
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+CT = DATA / "dicom" / "CT"
+WEIGHTS = DATA / "weights" / "ct_lung_unet_small" / "UNet_wdk24.pt"
+
+_spec = importlib.util.spec_from_file_location("ct_lung_lungs", ROOT / "triton_models" / "ct_lung" / "1" / "lungs.py")
+assert _spec is not None
+assert _spec.loader is not None
+lungs = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = lungs
+_spec.loader.exec_module(lungs)
+
+
+def volume(folder: Path) -> tuple[Tensor, np.ndarray]:
+    """(int16 HU (slice, row, column), affine LPS in mm) of the images in a folder (PS3.3 C.7.6.2.1.1)."""
+    slices = [pydicom.dcmread(file) for file in folder.glob("*.dcm")]
+    slices = [image for image in slices if "PixelData" in image]
+    row, column = np.array(slices[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    normal = np.cross(row, column)
+    slices.sort(key=lambda image: float(normal @ np.array(image.ImagePositionPatient, dtype=float)))
+    place = np.array([image.ImagePositionPatient for image in slices], dtype=float)
+    down, across = (float(mm) for mm in slices[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0] = (place[-1] - place[0]) / (len(place) - 1) if len(place) > 1 else normal
+    affine[:3, 1], affine[:3, 2], affine[:3, 3] = column * down, row * across, place[0]
+    hu = np.stack([apply_rescale(image.pixel_array, image) for image in slices])
+    return torch.from_numpy(hu.clip(-32768, 32767).astype(np.int16)), affine
+
+
+@pytest.fixture(scope="module")
+def chest():
+    if not CT.is_dir():
+        pytest.skip("the shared data is not on this machine")
+    return volume(CT / "chest_cmb_crc_100")
+
+
+def block(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    for k in (0, 3):
+        x = functional.conv2d(x, weights[f"{name}.{k}.weight"], weights[f"{name}.{k}.bias"], padding=1)
+        norm = [weights[f"{name}.{k + 1}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        x = functional.relu(functional.batch_norm(x, *norm))
+    return x
+
+
+def network(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Lung or not (bool) for one slice in HU; the network was trained on stored values, HU + 1024."""
+    x = (image.float() + 1024).clamp(min=0)[None, None]
+    skips = []
+    for name in ("conv1", "conv2", "conv3"):
+        skips.append(block(x, weights, name))
+        x = functional.max_pool2d(skips[-1], 2)
+    x = block(x, weights, "middle")
+    for k in (3, 2, 1):
+        up = weights[f"upsample{k}.weight"], weights[f"upsample{k}.bias"]
+        x = functional.conv_transpose2d(x, *up, stride=2, padding=1, output_padding=1)
+        x = block(torch.cat([x, skips[k - 1]], 1), weights, f"upconv{k}")
+    return functional.conv2d(x, weights["final.weight"], weights["final.bias"])[0, 0] > 0
+
+
+def test_the_lungs_are_those_the_network_sees(chest):
+    image, affine = chest
+    weights = torch.load(WEIGHTS, weights_only=True, map_location="cpu")
+    with torch.inference_mode():
+        seen = torch.stack([network(plane, weights) for plane in image])
+    pieces = lungs._components(seen)
+    size = torch.bincount(pieces.flatten())
+    size[0] = 0
+    # It joins both lungs at the anterior junction into one piece of 4.5 l; the next (0.2 l) is the hollow of the table.
+    seen = pieces == size.argmax()
+    found = lungs.find_lungs(image, affine)
+    mask = found.labels > 0
+    assert found.reason == ""
+    assert 2 * int((mask & seen).sum()) / int(mask.sum() + seen.sum()) > 0.95
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    assert found.statistics[2, 0] == pytest.approx(int(seen.sum()) * voxel_ml, rel=0.05)
+
+
+def test_right_is_right_and_the_larger_lung_and_the_airway_is_neither(chest):
+    image, affine = chest
+    found = lungs.find_lungs(image, affine)
+    right, left, both = found.statistics
+    assert 1.0 < right[0] / left[0] < 1.5
+    assert both[0] == pytest.approx(right[0] + left[0])
+    middle = {k: (affine @ [*(found.labels == k).nonzero().double().mean(0).tolist(), 1])[0] for k in (1, 2)}
+    assert middle[1] < middle[2]
+    arch = int(np.rint((-64 - affine[2, 3]) / affine[2, 0]))
+    window = (arch, slice(228, 252), slice(232, 253))  # the trachea at the level of the aortic arch, by eye
+    lumen = image[window] < -900
+    assert lumen.sum() > 100
+    assert not found.labels[window][lumen].any()
+
+
+def test_the_chest_turned_over_gives_the_same_lungs(chest):
+    image, affine = chest
+    plain = lungs.find_lungs(image, affine)
+    turned = affine.copy()
+    last = np.array(image.shape) - 1
+    turned[:3, 3] = affine[:3, :3] @ last + affine[:3, 3]
+    turned[:3, :3] = -affine[:3, :3]
+    found = lungs.find_lungs(image.flip(0, 1, 2), turned)
+    assert found.statistics == pytest.approx(plain.statistics, rel=0.005, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ((slice(None), slice(None), slice(150, None)), ""),
+        ((slice(None), slice(200, None), slice(None)), ""),
+        ((slice(30, None), slice(None), slice(None)), "beyond the first or last image"),
+        ((slice(None), slice(None), slice(120, 390)), ""),
+    ],
+)
+def test_a_real_chest_with_a_part_cut_off_gets_a_sentence_and_no_mask(chest, part, words):
+    image, affine = chest
+    found = lungs.find_lungs(image[part].contiguous(), affine)
+    assert found.reason
+    assert words in found.reason
+    assert not found.labels.any()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "head_missing_and_odd_geometry/gantrytilting/001",
+        "head_missing_and_odd_geometry/slicecount/001",
+        "head_missing_and_odd_geometry/sliceincrement/001",
+        "lung_2_slices",
+        "rtstruct_phantom/mock_data",
+        "rtstruct_phantom/oriented_data",
+        "rtstruct_phantom/one_slice_data",
+    ],
+)
+def test_real_images_that_are_no_whole_chest_get_a_sentence_and_no_mask(folder):
+    if not CT.is_dir():
+        pytest.skip("the shared data is not on this machine")
+    image, affine = volume(CT / folder)
+    found = lungs.find_lungs(image, affine)
+    assert found.reason
+    assert not found.labels.any()
+    assert np.isnan(found.statistics).all()

@@ -1,0 +1,400 @@
+"""Bytes that go: by a power cut, by a damaged disk, and by age. Each is told, and no row ever points to nothing."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from node import app as build
+from node import check as checking
+from node import purge as purging
+from node.assemble import settle, stacks
+from node.errors import BytesLost
+from node.ledger import Ledger
+from node.ledger.retention import Retention
+from node.part10 import Part10
+from node.purge import purge
+from node.receive import Arrivals
+from node.records import Arrival, Instance, Plan, ResultObject, Study, StudyState
+from node.route import Routes, plan_due, read_routes
+from node.settings import Settings
+from node.spool import IDLE_SECONDS, Spool
+from node.story import explain
+from node.testing import ct_series, write
+from tests.conftest import Clock
+
+STUDY = "1.2.1"
+DAY = 86400.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """One that agrees with the file system's."""
+    return Clock(time.time())
+
+
+@pytest.fixture
+def routes(tmp_path: Path) -> Routes:
+    path = tmp_path / "routes.toml"
+    path.write_text("")
+    return read_routes(path, plugins={}, destinations=(), quiet_seconds=5)
+
+
+@pytest.fixture
+def receive(ledger: Ledger, tmp_path: Path, clock: Clock) -> Callable[..., list[Arrival]]:
+    """Append images of one study to a new pack, and write their rows."""
+
+    def made(spool: Spool, numbers: Sequence[int] = (0, 1, 2), *, closed: bool = True) -> list[Arrival]:
+        pack, arrivals = spool.open_pack(), []
+        paths = write(ct_series(slices=3, rows=16, columns=16), tmp_path / "images")
+        for number in numbers:
+            instance = Instance(
+                sop_instance_uid=f"{STUDY}.9.{number}",
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+                study_uid=STUDY,
+                series_uid=f"{STUDY}.1",
+                modality="CT",
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+                calling="CT1",
+                peer="127.0.0.1",
+                received_at=clock(),
+                checksum=0,
+            )
+            arrivals.append(pack.append(instance, sorted(paths)[number].read_bytes()))
+        if closed:
+            pack.close()
+        ledger.record(arrivals)
+        return arrivals
+
+    return made
+
+
+Receive = Callable[..., list[Arrival]]
+
+
+def study(ledger: Ledger) -> Study:
+    found = ledger.study(STUDY)
+    assert found is not None
+    return found
+
+
+def settled(ledger: Ledger, spool: Spool, routes: Routes, clock: Clock) -> None:
+    clock.advance(10)
+    settle(ledger, spool, routes.patience, clock=clock)
+
+
+def cut(spool: Spool, arrival: Arrival) -> None:
+    """A power cut, or a disk, takes the end of a pack."""
+    os.truncate(spool.packs / arrival.place.pack, arrival.place.offset + 100)
+
+
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are synced from now on."""
+    names: list[str] = []
+    fdatasync = os.fdatasync
+
+    def noted(fd: int) -> None:
+        names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    return names
+
+
+# What Success promises.
+
+
+def test_with_power_each_instance_is_synced_when_it_is_appended(
+    spool: Spool, receive: Receive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = synced(monkeypatch)
+    arrivals = receive(spool)
+    assert names == [arrivals[0].place.pack] * 3
+
+
+def test_with_process_a_study_is_synced_before_it_is_stable(
+    tmp_path: Path, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool", synced=False)
+    names = synced(monkeypatch)
+    (one, *_) = receive(spool, closed=False)
+    assert names == []
+    states: list[StudyState] = []
+    sync = spool.sync_packs
+    monkeypatch.setattr(spool, "sync_packs", lambda packs: (states.append(study(ledger).state), sync(packs)))
+    settled(ledger, spool, routes, clock)
+    assert names[-1:] == [one.place.pack]
+    assert states == [StudyState.RECEIVING]
+    assert study(ledger).state is StudyState.STABLE
+
+
+def test_a_study_that_cannot_be_synced_stays_unstable(
+    spool: Spool, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(spool)
+
+    def broken(_fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        settled(ledger, spool, routes, clock)
+        assert study(ledger).state is StudyState.RECEIVING
+    settled(ledger, spool, routes, clock)
+    assert study(ledger).state is StudyState.STABLE
+
+
+def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
+    tmp_path: Path, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock
+) -> None:
+    spool = Spool(tmp_path / "spool", synced=False)
+    arrivals = receive(spool)
+    cut(spool, arrivals[1])
+    assert Arrivals(ledger, spool, wake=lambda: None, clock=clock).recover() == 0
+    assert study(ledger).state is StudyState.PARKED
+    assert study(ledger).because.startswith("the bytes of 2 of its 3 instances are gone")
+    story = "\n".join(explain(ledger, STUDY))
+    assert f"lost: {STUDY}.9.2, its bytes are gone from {arrivals[2].place.pack}" in story
+    assert "must be sent again" in story
+    receive(spool)
+    settled(ledger, spool, routes, clock)
+    plan_due(ledger, spool, routes, stacks)
+    assert (study(ledger).state, study(ledger).revision) == (StudyState.ROUTED, 2)
+    assert len(ledger.instances(STUDY)) == 3
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "zeros"])
+@pytest.mark.parametrize("when", ["receiving", "stable"])
+def test_bytes_that_go_later_park_the_study_too(
+    spool: Spool, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock, how: str, when: str
+) -> None:
+    arrivals = receive(spool)
+    if when == "stable":
+        settled(ledger, spool, routes, clock)
+    path = spool.packs / arrivals[0].place.pack
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        cut(spool, arrivals[0])
+    else:
+        with path.open("r+b") as file:
+            file.seek(arrivals[1].place.offset)
+            file.write(bytes(arrivals[1].place.length))
+    settled(ledger, spool, routes, clock)
+    plan_due(ledger, spool, routes, stacks)
+    assert study(ledger).state is StudyState.PARKED
+    assert study(ledger).because.endswith("must be sent again")
+
+
+def test_a_study_whose_bytes_are_not_back_is_parked_again(
+    spool: Spool, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock
+) -> None:
+    arrivals = receive(spool)
+    path = spool.packs / arrivals[0].place.pack
+    away = path.rename(path.with_suffix(".away"))
+    settled(ledger, spool, routes, clock)
+    ledger.requeue(STUDY)
+    plan_due(ledger, spool, routes, stacks)
+    assert study(ledger).state is StudyState.PARKED
+    away.rename(path)
+    ledger.requeue(STUDY)
+    plan_due(ledger, spool, routes, stacks)
+    assert study(ledger).state is StudyState.ROUTED, "the disk was only away"
+
+
+def test_lost_bytes_are_told_by_whoever_reads_them(spool: Spool, receive: Receive) -> None:
+    arrivals = receive(spool)
+    cut(spool, arrivals[2])
+    for read in (Part10.read, lambda place: stacks([place])):
+        with pytest.raises(BytesLost, match="must be sent again"):
+            read(spool.part10(arrivals[2].place))
+
+
+# Purge.
+
+
+@pytest.fixture
+def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
+    """Let a month pass, for files too, and purge."""
+
+    def made() -> float:
+        for path in spool.path.rglob("*"):
+            os.utime(path, (time.time() - IDLE_SECONDS - 100,) * 2)
+        clock.advance(30 * DAY)
+        return purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+
+    return made
+
+
+@pytest.fixture
+def finished(
+    ledger: Ledger,
+    spool: Spool,
+    receive: Receive,
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    result: Callable[..., ResultObject],
+) -> Callable[[], list[Arrival]]:
+    """A study all the way, with an object and a picture."""
+
+    def made() -> list[Arrival]:
+        arrivals = receive(spool)
+        ledger.settle(study(ledger), "")
+        ledger.plan(study(ledger), [], [wanted()])
+        job = ledger.claim(lease_seconds=60)
+        assert job is not None
+        ledger.finish(job, [result(path=spool.keep(STUDY, "a.dcm", b"object"))])
+        spool.keep(STUDY, "job-1-0.png", b"picture")
+        ledger.delivered(ledger.due_deliveries("PACS")[0])
+        return arrivals
+
+    return made
+
+
+def files(spool: Spool) -> list[str]:
+    return sorted(path.name for path in (*spool.packs.iterdir(), *spool.objects.rglob("*")))
+
+
+def test_packs_and_objects_of_what_is_finished_and_old_go(
+    ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
+) -> None:
+    finished()
+    purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+    assert len(files(spool)) == 4, "it is not old"
+    assert old() == purging.EVERY_SECONDS
+    assert files(spool) == []
+    assert ledger.marks() == {}
+    story = "\n".join(explain(ledger, STUDY))
+    assert "study.purged  3 instances and 1 objects" in story
+    assert "SEG 2.25.1 to PACS: delivered" in story
+
+
+def test_a_pack_with_one_instance_that_must_stay_stays(
+    ledger: Ledger, spool: Spool, receive: Receive, old: Callable[[], float], clock: Clock
+) -> None:
+    (one, *_) = receive(spool)
+    receive(spool, [2])  # repeated: its row points to the first pack
+    old()
+    assert files(spool) == [one.place.pack], "the second holds nothing that a row needs"
+
+
+@pytest.mark.parametrize("kind", ["open", "young", "beyond its mark", "damaged"])
+def test_a_pack_that_is_not_known_to_be_done_with_stays(
+    ledger: Ledger, spool: Spool, receive: Receive, old: Callable[[], float], clock: Clock, kind: str
+) -> None:
+    pack = spool.open_pack()
+    if kind in ("beyond its mark", "damaged"):
+        arrival = receive(spool, [0])[0]
+        (spool.packs / arrival.place.pack).rename(pack.path)
+        if kind == "damaged":
+            pack.path.write_bytes(b"ISOPACK1 torn")
+    if kind != "open":
+        pack.close()
+    if kind == "young":
+        purge(ledger, spool, keep_seconds=0, clock=clock)
+    else:
+        old()
+    assert pack.name in files(spool)
+    assert (pack.name in spool.unread(ledger.marks())) == (kind == "damaged")
+
+
+@pytest.mark.parametrize("where", ["_drop_objects", "_drop_packs"])
+def test_a_crash_between_rows_and_files_leaves_no_row_that_points_to_nothing(
+    ledger: Ledger,
+    spool: Spool,
+    finished: Callable[[], list[Arrival]],
+    old: Callable[[], float],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    clock: Clock,
+) -> None:
+    finished()
+
+    def crash(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, where, crash)
+        with pytest.raises(KeyboardInterrupt):
+            old()
+    assert ledger.instances(STUDY) == []
+    assert files(spool)
+    assert Arrivals(ledger, spool, wake=lambda: None, clock=clock).recover() == 0, "nothing comes back"
+    old()
+    assert files(spool) == []
+
+
+def test_rows_go_before_files(
+    ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    finished()
+    monkeypatch.setattr(Retention, "_purge_one", lambda *_: False)
+    old()
+    assert len(files(spool)) == 4, "no row has gone, so no file may"
+
+
+def test_what_was_composed_after_the_purge_stays(
+    ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
+) -> None:
+    finished()
+    old()
+    newer = spool.objects / spool.keep(STUDY, "b.dcm", b"of the next revision").removeprefix("objects/")
+    os.utime(newer, (clock() + 1,) * 2)
+    purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+    assert newer.exists()
+
+
+def test_half_of_a_purged_study_is_parked_and_the_whole_is_routed(
+    ledger: Ledger,
+    spool: Spool,
+    routes: Routes,
+    receive: Receive,
+    finished: Callable[[], list[Arrival]],
+    old: Callable[[], float],
+    clock: Clock,
+) -> None:
+    finished()
+    old()
+    receive(spool, [1])
+    settled(ledger, spool, routes, clock)
+    plan_due(ledger, spool, routes, stacks)
+    assert study(ledger).because == "2 of its instances were purged or lost: the study must be sent again"
+    receive(spool)
+    settled(ledger, spool, routes, clock)
+    plan_due(ledger, spool, routes, stacks)
+    assert study(ledger).state is StudyState.ROUTED
+
+
+@pytest.mark.parametrize(("durability", "held"), [("power", True), ("process", False)])
+def test_the_setting_chooses_what_success_promises(tmp_path: Path, durability: str, held: bool) -> None:
+    settings = Settings(receive={"durability": durability}, spool={"path": tmp_path / "spool"})
+    assert build.open_spool(settings).open_pack().synced is held
+
+
+def test_check_tells_of_stuck_work_free_space_and_packs(
+    tmp_path: Path, ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], receive: Receive, clock: Clock
+) -> None:
+    arrivals = finished()
+    clock.advance(-9 * DAY)
+    receive(spool, [0])
+    settings = Settings(
+        spool={"path": spool.path, "free_mark_mb": 0}, ledger={"url": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    )
+    told = [one.sentence for one in checking._spool(settings) if one.good]
+    assert len(told) == 1
+    assert "0.0 GiB of finished studies are kept for 7 days, 0.0 GiB of them wait to be purged" in told[0]
+    pack = spool.packs / arrivals[0].place.pack
+    with pack.open("ab") as file:
+        file.write(b"ISOPACK1 torn")
+    assert any(f"pack {pack.name} ends in 13 bytes" in one.sentence for one in checking._spool(settings))
+    pack.unlink()
+    assert any(f"pack {pack.name} is gone" in one.sentence for one in checking._spool(settings) if not one.good)
+    with ledger._writing() as connection:
+        connection.execute(text("UPDATE study SET state = 'receiving'"))
+        connection.execute(text("UPDATE event SET at = 0"))
+    stuck = [one.sentence for one in checking._ledger(settings) if not one.good]
+    assert any(one.startswith(f"stuck: study {STUDY} has been receiving for") for one in stuck)
