@@ -1,9 +1,7 @@
 """The command `isocenter`: words in, words out, no logic."""
 
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from node.check import check as check_all
 from node.deliver import Outcome, readable
 from node.deliver import send as send_all
 from node.demo import demo as run_demo
+from node.ending import ending
 from node.errors import NodeError
 from node.host import find_plugins
 from node.records import Address
@@ -88,17 +87,14 @@ def quiet_log() -> None:
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Run the whole node on this machine until SIGTERM or Ctrl-C."""
     log_to_stderr()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    with told():
+    with told(), ending() as end:
         settings = Settings.read(config)
         node = build.Node(settings)
         build.check_known_destinations(settings, node.ledger)
         needed = bool(build.models_of(node.routes))
         with build.Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
             node.start(servers)
-            ended.wait()
+            end.wait()
             node.stop()
 
 
