@@ -1,6 +1,7 @@
 """The engine on one machine: threads that each do one step of the river when there is something to do."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ IDLE_SECONDS = 30.0
 """How long a step sleeps that says nothing of when it is next due; a wake-up shortens it."""
 STUMBLE_SECONDS = 5.0
 """How long a step rests after an error of its own."""
+STOP_SECONDS = 30.0
+"""How long steps may take to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +56,15 @@ class Engine:
                 self._threads.append(thread)
                 thread.start()
 
-    def stop(self, *, seconds: float = 60) -> None:
-        """Let every step finish what it is doing, and end."""
+    def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """Let every step finish what it is doing, and end; in so many seconds, all together."""
         self._stopping.set()
         self.wake(*self._wakes)
+        until = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(until - time.monotonic(), 0.0))
+        if late := [thread.name for thread in self._threads if thread.is_alive()]:
+            log.warning("engine.late", steps=late)
 
     @property
     def stopping(self) -> bool:

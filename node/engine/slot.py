@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -95,11 +96,12 @@ def _end(child: Any) -> None:
         os.killpg(child.pid, signal.SIGKILL)  # whatever the plugin started, and itself if it still runs
     if child.is_alive():
         child.kill()  # it had no process group of its own yet
-    child.join()
+    child.join(5)  # one that the kernel does not let go of is left to it
 
 
 def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
     os.setpgid(0, 0)
+    threading.Thread(target=_follow_node, daemon=True).start()
     try:
         answer = work(*arguments)
     except NodeError as error:
@@ -109,6 +111,13 @@ def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[obj
     theirs.send(answer)
     theirs.close()
     sys.stdout.flush()
+
+
+def _follow_node() -> None:
+    """End this process, and what the plugin started, when the node is killed: nobody is left to bound their time."""
+    if (node := multiprocessing.parent_process()) is not None:
+        node.join()
+        os.killpg(0, signal.SIGKILL)
 
 
 def _where(error: Exception) -> str:

@@ -2,6 +2,9 @@
 
 import errno
 import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +28,8 @@ MAXIMUM_PDU = 131072
 """Larger P-DATA-TF PDUs than pynetdicom's 16 KB: half again the rate, measured."""
 LONGEST_PDU = 1 << 20
 """What no PDU is longer than, not even a request with 128 contexts: a length field of four bytes can promise 4 GiB."""
+ABORT_SECONDS = 2.0
+"""How long a peer may take to be told that the association is over."""
 
 
 class Store(Protocol):
@@ -78,7 +83,7 @@ class Receiver:
         entity.network_timeout = self.idle_seconds
         entity.dimse_timeout = self.idle_seconds
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, _bound_pdus),
+            (evt.EVT_CONN_OPEN, _bound_pdus, [self.idle_seconds]),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_STORE, self.store.on_store),
             (evt.EVT_C_ECHO, lambda _event: 0x0000),
@@ -111,7 +116,7 @@ class Receiver:
         """Take no more associations and end the open ones; what they had answered with Success is durable."""
         if self._server is not None:
             self._server.shutdown()
-            self._server.ae.shutdown()
+            _hang_up(self._server.ae.active_associations)
             self._server = None
 
     def _on_requested(self, event: evt.Event) -> None:
@@ -126,11 +131,29 @@ class Receiver:
         event.assoc.kill()
 
 
-def _bound_pdus(event: evt.Event) -> None:
-    """Have the connection closed over a PDU that is too long to be one, before its bytes are taken into memory."""
+def _hang_up(associations: Sequence[Association]) -> None:
+    """Abort associations, and close the connections that have none yet or wait for the rest of a PDU."""
+    open_ones = [one for one in associations if one.is_established]
+    for one in open_ones:
+        one.abort(block=False)
+    until = time.monotonic() + ABORT_SECONDS
+    for one in open_ones:
+        one.dul.join(max(until - time.monotonic(), 0.0))
+    for one in associations:
+        if one.dul.is_alive() and one.dul.socket is not None and one.dul.socket.socket is not None:
+            with suppress(OSError):
+                one.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _bound_pdus(event: evt.Event, seconds: float) -> None:
+    """Have the connection closed over a PDU that is too long to be one, before its bytes are taken into memory.
+
+    And over one whose rest does not come for so many seconds: pynetdicom's own time-outs run between PDUs.
+    """
     connection = event.assoc.dul.socket
-    if connection is None:
+    if connection is None or connection.socket is None:
         return
+    connection.socket.settimeout(seconds)
     receive = connection.recv
 
     def receive_bounded(nr_bytes: int) -> bytearray:

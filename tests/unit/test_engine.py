@@ -365,3 +365,14 @@ def test_stopping_lets_every_step_end_what_it_does(started: Callable[..., Engine
     stopper.join(PATIENCE)
     assert ended.is_set()
     assert not any(thread.is_alive() for thread in engine._threads)
+
+
+def test_a_step_that_does_not_end_holds_up_the_stop_for_so_long_and_no_longer() -> None:
+    ended = threading.Event()
+    engine = Engine([Step(name=str(number), work=lambda: ended.wait(PATIENCE) or None) for number in range(3)])
+    engine.start()
+    stopper = threading.Thread(target=engine.stop, kwargs={"seconds": 0.1})
+    stopper.start()
+    stopper.join(PATIENCE / 3)
+    assert not stopper.is_alive()
+    ended.set()
