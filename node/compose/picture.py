@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from node.codes import SCT
 from node.compose.identity import RESEARCH_USE
 from node.compose.seg import colors
-from node.compose.source import functional_groups, on_grid
+from node.compose.source import functional_groups
 from node.compose.text import plain
 from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
-from node.series import Frame, Series
+from node.series import Frame, Series, on_grid
 
 Color = tuple[int, int, int]
 

@@ -110,14 +110,14 @@ def segmentation(result: Segmentation, series: Series, identity: Identity, *, or
         )
     except (TypeError, ValueError) as error:
         raise BrokenResult(f"plugin {identity.plugin} made a segmentation that DICOM cannot hold: {error}") from error
-    _refer(built, series)
-    _organise(built, identity.uid("dimensions", str(order)))
+    refer(built, series)
+    organise(built, identity.uid("dimensions", str(order)))
     built["PixelData"].VR = "OB"
-    _describe_images(built, series.header)
+    describe_images(built, series.header)
     return finish(built, series.header, identity, kind="SEG", number=number)
 
 
-def _describe_images(built: Dataset, header: Dataset) -> None:
+def describe_images(built: Dataset, header: Dataset) -> None:
     """Copy what the images say of the body and of their compression, where they do (PS3.3 C.7.3.1, C.8.20.2)."""
     for keyword in ("BodyPartExamined", "Laterality", "PositionReferenceIndicator"):
         if header.get(keyword):
@@ -171,7 +171,7 @@ def _set_laterality(description: Dataset, laterality: Code) -> None:
         kind.SegmentedPropertyTypeModifierCodeSequence = [concept(laterality)]
 
 
-def _refer(built: Dataset, series: Series) -> None:
+def refer(built: Dataset, series: Series) -> None:
     """Put the true images in place of the stand-ins, and see that each frame lies where its image lies.
 
     Viewers draw a frame on the image it names and read no positions: a wrong name is a wrong slice that nobody notices.
@@ -222,7 +222,7 @@ def _instance(header: Dataset) -> Dataset:
     return item
 
 
-def _organise(built: Dataset, uid: str) -> None:
+def organise(built: Dataset, uid: str) -> None:
     """Give the dimensions a UID that is the same at every run; highdicom draws one by lot."""
     for item in (*built.DimensionOrganizationSequence, *built.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid

@@ -16,11 +16,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
-from node.errors import BrokenResult, UnsuitableSeries
-from node.series import Frame, Series, Volume
-
-GRID_TOLERANCE = 1e-3
-"""Of a grid's numbers, in mm: decimal strings keep 16 characters, so nothing that was copied differs by more."""
+from node.errors import BrokenResult
+from node.series import Frame, Series, Volume, on_grid
 
 PATIENT_AND_STUDY = {
     "C.7.1.1 Patient": (
@@ -152,18 +149,6 @@ def series_of(labels: Volume, inputs: Mapping[str, Series], study_uid: str) -> S
         f"the plugin returned labels of {shape} on a grid that is none of its input images of study {study_uid}: "
         "whoever made the plugin must return them on the grid of one of them"
     )
-
-
-def on_grid(labels: Volume, series: Series) -> bool:
-    """Say whether labels have the shape, affine and frame of reference of a series."""
-    header = series.header
-    shape = (len(series.frames), header.get("Rows"), header.get("Columns"))
-    if labels.array.shape != shape or labels.frame_of_reference_uid != series.frame_of_reference_uid:
-        return False
-    try:
-        return bool(np.allclose(labels.affine, series.affine(), rtol=0, atol=GRID_TOLERANCE))
-    except UnsuitableSeries:
-        return False
 
 
 def stand_ins(series: Series) -> list[Dataset]:

@@ -124,7 +124,7 @@ def _content(
                 "a segment in none of its segmentations: whoever made the plugin must yield that segmentation too"
             )
     report_ = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(identity)),
+        observation_context=sr.ObservationContext(observer_device_context=observer(identity)),
         procedure_reported=[concept(code) for code in _procedures(inputs)],
         imaging_measurements=groups,
         title=concept(DCM.ImagingMeasurementReport),
@@ -288,7 +288,8 @@ def _algorithm(identity: Identity) -> sr.AlgorithmIdentification:
     )
 
 
-def _observer(identity: Identity) -> sr.ObserverContext:
+def observer(identity: Identity) -> sr.ObserverContext:
+    """Return who observed: this node, with the algorithm as its name (PS3.16 TID 1004)."""
     return sr.ObserverContext(
         observer_type=concept(DCM.Device),
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
