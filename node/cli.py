@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
 app.add_typer(plugin_app, name="plugin")
+model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
 
 out = Console(highlight=False, soft_wrap=True)
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
@@ -177,3 +179,34 @@ def plugin_try(
     with told():
         for line in try_plugin(Settings.read(config), plugin, folder, out_folder):
             out.print(escape(line))
+
+
+@model_app.command("add")
+def model_add(
+    source: Annotated[
+        Path, typer.Argument(help="A TorchScript, torch.export or ONNX file, or weights with --network.")
+    ],
+    name: Annotated[str, typer.Option(help="What model and plugin are called.")],
+    labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")],
+    modality: Annotated[str, typer.Option(help="Of the series it takes.")] = "CT",
+    chain: Annotated[Path | None, typer.Option(help="A TOML file with what is done around the network.")] = None,
+    network: Annotated[
+        str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
+    ] = "",
+    *,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Make a Triton model and a plugin of a network."""
+    from node.models import add  # noqa: PLC0415 (no other command needs torch in this process)
+
+    with told():
+        settings = Settings.read(config)
+        added = add(
+            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0],
+            labels=[label.strip() for label in labels.split(",")], modality=modality, chain=chain, builder=network,
+            trust=trust,
+        )  # fmt: skip
+    out.print(f"{added.kind}, {added.classes} segments; a phantom came back with a Dice of {added.likeness:.3f}")
+    for folder in added.folders:
+        out.print(escape(str(folder)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
+from node import codes
 from node.errors import ConfigError
 from node.predicates import When
 from node.toml import read_toml
@@ -32,6 +33,42 @@ class Role(BaseModel):
     when: When
 
 
+def _coded(words: object) -> object:
+    """Read "SCT.Spleen", or [value, scheme, meaning], as a code."""
+    if isinstance(words, str):
+        scheme, _, keyword = words.partition(".")
+        table = {"SCT": codes.SCT, "DCM": codes.DCM}.get(scheme)
+        if table is None or keyword not in table.dir():
+            raise ValueError(f"{words!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
+        return getattr(table, keyword)
+    if isinstance(words, list) and len(words) == 3 and all(isinstance(word, str) and word for word in words):
+        return codes.Code(*words)
+    raise ValueError(f"{words!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
+
+
+Coded = Annotated[InstanceOf[codes.Code], BeforeValidator(_coded)]
+
+
+class SegmentTable(BaseModel):
+    """One segment of a plugin without code, in the order of the model's labels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=64)
+    type: Coded
+    category: Coded = codes.SCT.AnatomicalStructure
+    laterality: Coded | None = None
+    color: tuple[int, int, int] | None = None
+
+
+class ModelTable(BaseModel):
+    """The volume model that is a whole plugin without code; the network it asks is called NAME_net."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+
+
 class Manifest(BaseModel):
     """All of plugin.toml."""
 
@@ -47,6 +84,16 @@ class Manifest(BaseModel):
     models: tuple[str, ...] = ()
     time_limit_seconds: float = Field(default=300, gt=0)
     series: dict[Name, Role] = Field(min_length=1)
+    model: ModelTable | None = None
+    segment: tuple[SegmentTable, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_the_pair(cls, words: object) -> object:
+        """A plugin without code asks for its volume model, which asks for its network."""
+        if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
+            return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
+        return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +135,22 @@ def read_plugin(folder: Path) -> Plugin:
         )
     if TRITON in plugin.roles:
         raise ConfigError(f"{folder / 'plugin.toml'}: no role can be called {TRITON!r}")
-    check_run(plugin)
+    if plugin.manifest.model is None:
+        check_run(plugin)
+    else:
+        check_declared(plugin)
     return plugin
+
+
+def check_declared(plugin: Plugin) -> None:
+    """Check a plugin that is a manifest alone: one series, one segment at least, no code beside it."""
+    path = plugin.folder / "plugin.toml"
+    if plugin.code.exists():
+        raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
+    if len(plugin.roles) != 1:
+        raise ConfigError(f"{path}: a plugin without code takes one series, not {len(plugin.roles)}")
+    if not plugin.manifest.segment:
+        raise ConfigError(f"{path}: name what the model outlines, one [[segment]] for each label")
 
 
 def check_run(plugin: Plugin) -> None:

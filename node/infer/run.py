@@ -9,6 +9,7 @@ from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
 from node.infer.check import check
+from node.infer.declared import declared
 from node.infer.triton import Triton
 from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
 from node.series import Series
@@ -56,7 +57,9 @@ def _results(returned: object) -> Iterable[Result]:
 
 
 def load(plugin: Plugin) -> Callable[..., object]:
-    """Import plugin.py under a name of its own, and return `run`."""
+    """Import plugin.py under a name of its own, and return `run`; a plugin without code gets the one it declares."""
+    if plugin.manifest.model is not None:
+        return declared(plugin.manifest, plugin.manifest.model.name)
     name = f"isocenter_plugin_{plugin.name}"
     spec = importlib.util.spec_from_file_location(name, plugin.code)
     if spec is None or spec.loader is None:

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from node.cli import app, plugin_app
+from node.cli import app, model_app, plugin_app
 from node.host import find_plugins
 from node.settings import Destination, Settings
 from tests.peers import ROOT
@@ -47,7 +47,8 @@ def test_every_setting_is_in_the_readme(key: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [command.name or command.callback.__name__ for command in app.registered_commands]
-    + [f"plugin {command.name}" for command in plugin_app.registered_commands],
+    + [f"plugin {command.name}" for command in plugin_app.registered_commands]
+    + [f"model {command.name}" for command in model_app.registered_commands],
 )
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"| `isocenter {name}" in README

@@ -15,6 +15,7 @@ assert _spec is not None
 assert _spec.loader is not None
 lungs = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = lungs
+sys.path.insert(0, str(Path(_spec.origin or "").parent))  # as Triton has it
 _spec.loader.exec_module(lungs)
 
 AIR, LUNG, EMPHYSEMA, SOFT = -1000, -850, -980, 40

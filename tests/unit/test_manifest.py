@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from node import Measurement, Segmentation, testing
 from node.errors import ConfigError
 from node.host import find_plugins, read_plugin
 
@@ -154,3 +158,45 @@ def test_the_shipped_plugins_are_well_formed_and_their_models_are_there() -> Non
         assert (plugin.folder / "README.md").is_file()
         for model in plugin.manifest.models:
             assert (ROOT / "triton_models" / model / "config.pbtxt").is_file()
+
+
+DECLARED = (
+    MANIFEST + '[model]\nname = "spleen"\n[[segment]]\nlabel = "Spleen"\ntype = "SCT.Spleen"\ncategory = "SCT.Organ"\n'
+)
+
+
+def test_a_manifest_with_a_model_is_a_whole_plugin(plugin: Make) -> None:
+    folder = plugin(manifest=DECLARED, code=None)
+    manifest = read_plugin(folder).manifest
+    assert manifest.models == ("spleen_net", "spleen")
+    assert [(one.label, one.type.meaning, one.category.meaning) for one in manifest.segment] == [
+        ("Spleen", "Spleen", "Organ")
+    ]
+    image = np.full((4, 16, 16), -100, np.int16)
+    image[1:3, 4:12, 4:12] = 300
+
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[np.uint8]]:
+        assert affine.shape == (4, 4)
+        return {"labels": (image > 0).astype(np.uint8)}
+
+    series = testing.ct_series(array=image, spacing=(2.0, 1.0, 1.0))
+    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    outlines, measured = testing.run_plugin(folder, {"ct": series}, both)
+    assert isinstance(outlines, Segmentation)
+    assert isinstance(measured, Measurement)
+    assert (outlines.labels.array == (image > 0)).all()
+    assert measured.value == pytest.approx(2 * 8 * 8 * 2 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "code", "words"),
+    [
+        (DECLARED, RUN, "keep one of them"),
+        (MANIFEST + '[model]\nname = "spleen"\n', None, "one [[segment]] for each label"),
+        (DECLARED + '[series.pt]\nwhen.Modality = "PT"\n', None, "takes one series, not 2"),
+        (DECLARED.replace("SCT.Spleen", "SCT.Milz"), None, "is no code"),
+        (DECLARED.replace('"SCT.Spleen"', '["78961009", "SCT"]'), None, "is no code"),
+    ],
+)
+def test_a_manifest_that_is_no_whole_plugin_is_told(plugin: Make, manifest: str, code: str | None, words: str) -> None:
+    assert words in complaint(plugin(manifest=manifest, code=code))

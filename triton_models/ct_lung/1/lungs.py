@@ -16,6 +16,7 @@ from itertools import combinations, permutations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pieces import components
 from torch import Tensor
 from torch.nn import functional
 
@@ -168,40 +169,6 @@ def _pool(image: Tensor, grid: Grid, pooling: Callable[..., Tensor] = functional
 # -------------------------------------------------------------------------------------------- shapes on the coarse grid
 
 
-def _components(mask: Tensor, *, planar: bool = False) -> Tensor:
-    """Connected components (faces touching) of a (z, y, x) mask: int64, 0 outside, 1 … n; planar: each z by itself.
-
-    Runs along x are the nodes; roots hang themselves under the smallest neighbouring root until no edge joins two
-    roots (Shiloach & Vishkin 1982). The smallest number wins whatever the order, so the answer is always the same.
-    """
-    starts = mask.clone()
-    starts[..., 1:] &= ~mask[..., :-1]
-    run = (torch.cumsum(starts.flatten(), 0) - 1).view(mask.shape)
-    pairs = []
-    for axis in (1,) if planar else (0, 1):
-        n = mask.shape[axis]
-        here, there = run.narrow(axis, 0, n - 1), run.narrow(axis, 1, n - 1)
-        both = mask.narrow(axis, 0, n - 1) & mask.narrow(axis, 1, n - 1)
-        same = torch.zeros_like(both)
-        same[..., 1:] = both[..., :-1] & both[..., 1:]  # the pair to the left joins the same two runs
-        both &= ~same
-        pairs.append(torch.stack((here[both], there[both])))
-    edges = torch.cat(pairs, 1)
-    parent = torch.arange(int(starts.sum()), device=mask.device)
-    while True:
-        edges = parent[edges]
-        edges = edges[:, edges[0] != edges[1]]
-        if edges.shape[1] == 0:
-            break
-        parent.scatter_reduce_(0, edges.amax(0), edges.amin(0), "amin")
-        while not torch.equal(parent, above := parent[parent]):
-            parent = above
-    number = torch.unique(parent, return_inverse=True)[1] + 1
-    labels = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
-    labels[mask] = number[run[mask]]
-    return labels
-
-
 def _total(labels: Tensor, values: Tensor | None = None) -> Tensor:
     """Sum of whole-numbered values over each label, float64; exact, so the order of summing does not matter."""
     weights = None if values is None else values.flatten().double()
@@ -249,7 +216,7 @@ def _box(mask: Tensor, grid: Grid, margin: float) -> tuple[slice, slice, slice]:
 
 def _outside(air: Tensor) -> Tensor:
     """Air joined to the edge of its axial plane; plane by plane, since an open mouth joins the lungs to the room."""
-    labels = _components(air, planar=True)
+    labels = components(air, planar=True)
     sides = (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])
     reaches = torch.zeros(int(labels.max()) + 1, dtype=torch.bool, device=air.device)
     for side in sides:
@@ -263,7 +230,7 @@ def _body(hu: Tensor, grid: Grid) -> Tensor:
     thick = _shrink(hu > -300, grid, 1.25 * COARSE_MM)
     if not thick.any():
         raise NotLungs(NO_BODY)
-    labels = _components(thick)
+    labels = components(thick)
     size = _total(labels)
     size[0] = 0
     return labels == size.argmax()
@@ -294,13 +261,13 @@ def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tenso
     rising thresholds, until growth leaks into the lung.
     """
     _, dy, dx = grid.spacing
-    sections = _components(inner, planar=True)
+    sections = components(inner, planar=True)
     area = _total(sections) * dy * dx
     column = torch.arange(inner.shape[2], device=inner.device).expand(inner.shape)
     offset = (_total(sections, column) / _total(sections).clamp(min=1) - middle).abs() * dx
     small = (area > 20) & (area < 900) & (offset < 35)  # 5 mm wide (infant) to 27 mm (Breatnach, AJR 1984;142:903)
     small[0] = False
-    stacks = _components(small[sections])
+    stacks = components(small[sections])
     nothing = torch.zeros_like(inner)
     if not stacks.any():
         return nothing, nothing
@@ -313,7 +280,7 @@ def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tenso
     box = _box(trachea, grid, 60.0)
     seed, airway = trachea[box], trachea
     for threshold in (-960, -940, -920, -900, -880, -860):
-        labels = _components((hu[box] < threshold) & inner[box] | seed)
+        labels = components((hu[box] < threshold) & inner[box] | seed)
         grown = torch.isin(labels, torch.unique(labels[seed]))
         if float((grown & ~seed).sum()) * grid.voxel_ml > 40:  # both main bronchi hold about 12 ml
             break
@@ -369,7 +336,7 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
     hu, air, middle, enclosed = hu[box], air[box], _middle(body) - box[2].start, _enclosed(body)[box]
     parted = air if wall is None else air & ~wall[box]
     for radius in OPENING_MM:
-        cores = _components(_shrink(parted, grid, radius))
+        cores = components(_shrink(parted, grid, radius))
         least_share = 0.0 if wall is None else JUNCTION_SHARE
         pair = _pair(cores, hu, enclosed, middle=middle, grid=grid, least_share=least_share)
         if pair is not None:
@@ -455,7 +422,7 @@ def _close_one(lung: Tensor, grid: Grid) -> Tensor:
     (z, y, x), (nz, ny, nx) = pad, lung.shape
     wide = functional.pad(lung, (x, x, y, y, z, z))
     closed = _shrink(_grow(wide, grid, CLOSING_MM), grid, CLOSING_MM) | wide
-    around = _components(~closed)
+    around = components(~closed)
     filled = around != around[0, 0, 0]
     return filled[z : z + nz, y : y + ny, x : x + nx]
 

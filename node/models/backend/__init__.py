@@ -1,0 +1,1 @@
+"""What Triton's Python backend runs: copied as model.py, imported by nothing here."""

@@ -1,0 +1,195 @@
+"""Networks as people hold them: what kind of file it is, and its form for the server."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from node.errors import ConfigError
+
+TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
+FILES = {TORCHSCRIPT: "model.pt", EXPORTED: "model.pt2", ONNX: "model.onnx", WEIGHTS: "model.pt2"}
+"""What the network is called in its model's folder; weights with their class are exported."""
+WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
+"""Under which keys training scripts put the weights in their checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that can be asked here, and put into a model's folder.
+
+    `ask` takes (tile, channel, …) float32; `save` writes the file the server loads into a folder.
+    """
+
+    kind: str
+    ask: Callable[[Tensor], Tensor]
+    save: Callable[[Path], None]
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of network that can be brought."""
+    return tuple(FILES)
+
+
+def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple[int, ...] = ()) -> Network:
+    """Read a network from a file.
+
+    Parameters
+    ----------
+    builder
+        For a state_dict: "monai.networks.nets.UNet(spatial_dims=3, …)", or "FILE.py:CLASS(…)" with `trust`; the
+        arguments are plain literals.
+    example
+        Shape (tile, channel, …) of one tile, by which a network is exported.
+
+    Raises
+    ------
+    ConfigError
+        It is none of the kinds, cannot be loaded, or needs what was not given; the message says what to do.
+    """
+    if not source.is_file():
+        raise ConfigError(f"{source}: there is no such file")
+    kind = _kind(source)
+    if kind == WEIGHTS and not builder:
+        raise ConfigError(
+            f'{source} holds weights alone: say of which network, --network "monai.networks.nets.UNet(…)"'
+        )
+    return _READERS[kind](source, builder, trust, example)
+
+
+def _kind(source: Path) -> str:
+    if source.suffix == ".onnx":
+        return ONNX
+    if not zipfile.is_zipfile(source):
+        raise ConfigError(f"{source} is no network isocenter knows: {', '.join(kinds())}, or a Triton model's folder")
+    with zipfile.ZipFile(source) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+    if "constants.pkl" in names:
+        return TORCHSCRIPT
+    if any(name.startswith("models/") and name.endswith(".json") for name in names) or "archive_format" in names:
+        return EXPORTED
+    return WEIGHTS
+
+
+def _torchscript(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
+    network = torch.jit.load(source, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    return Network(kind=TORCHSCRIPT, ask=_first(network), save=_copied(source, FILES[TORCHSCRIPT]))
+
+
+def _exported(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
+    network = torch.export.load(source).module()
+    return Network(kind=EXPORTED, ask=_first(network), save=_copied(source, FILES[EXPORTED]))
+
+
+def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
+    if None in map(importlib.util.find_spec, ("onnx", "onnxruntime")):
+        raise ConfigError(f'{source} needs ONNX Runtime: pip install "isocenter[onnx]"')
+    whole, runtime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return Network(
+        kind=ONNX,
+        ask=lambda tiles: torch.from_numpy(session.run(None, {name: tiles.numpy()})[0]),
+        save=lambda folder: whole.save_model(whole.load(source), folder / FILES[ONNX]),  # weights beside it go inside
+    )
+
+
+def _weights(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: FBT001
+    network = _built(builder, trust=trust).eval()
+    held = torch.load(source, map_location="cpu", weights_only=True)
+    wrapped = next(
+        (held[key] for key in WRAPPED if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
+    )
+    try:
+        network.load_state_dict({name.removeprefix("module."): value for name, value in wrapped.items()})
+    except (AttributeError, RuntimeError) as error:
+        raise ConfigError(f"{source} does not fit {builder}: {' '.join(str(error).split())[:300]}") from error
+
+    def save(folder: Path) -> None:
+        batch = torch.export.Dim("batch", min=1, max=64)
+        given = torch.zeros((2, *example[1:]))
+        torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / FILES[WEIGHTS])
+
+    return Network(kind=WEIGHTS, ask=_first(network), save=save)
+
+
+_READERS = {TORCHSCRIPT: _torchscript, EXPORTED: _exported, ONNX: _onnx, WEIGHTS: _weights}
+
+
+def _first(network: Any) -> Callable[[Tensor], Tensor]:
+    """Ask a network that may give back several things; the first is its answer."""
+
+    @torch.inference_mode()
+    def ask(tiles: Tensor) -> Tensor:
+        answer = network(tiles)
+        found: Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
+        return found
+
+    return ask
+
+
+def _copied(source: Path, name: str) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        shutil.copyfile(source, folder / name)
+
+    return save
+
+
+def _built(builder: str, *, trust: bool) -> torch.nn.Module:
+    """Build a network from its class and plain arguments; code of the user's own runs only where it is trusted."""
+    place, _, words = builder.partition("(")
+    arguments = _literals(f"dict({words}" if words else "dict()", builder)
+    file, _, name = place.rpartition(":")
+    if file:
+        if not trust:
+            raise ConfigError(f"{file} is code: read it, and say --trust to have it run")
+        module: Any = _run_file(Path(file))
+    else:
+        package, _, name = place.rpartition(".")
+        if not package.startswith("monai.networks."):
+            raise ConfigError(
+                f"{place}: name one of MONAI's networks (monai.networks.nets.UNet), or FILE.py:CLASS with --trust"
+            )
+        if importlib.util.find_spec("monai") is None:
+            raise ConfigError(f'{place} needs MONAI: pip install "isocenter[monai]"')
+        module = importlib.import_module(package)
+    built = getattr(module, name, None)
+    if not inspect.isclass(built) or not issubclass(built, torch.nn.Module):
+        raise ConfigError(f"{place}: there is no such network")
+    try:
+        return built(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{builder}: {error}") from error
+
+
+def _literals(call: str, builder: str) -> dict[str, Any]:
+    """Read the arguments of a call without running anything."""
+    told = ConfigError(f"{builder}: arguments are written as name=value, with plain values")
+    try:
+        tree = ast.parse(call, mode="eval").body
+    except SyntaxError as error:
+        raise told from error
+    if not isinstance(tree, ast.Call) or tree.args:
+        raise told
+    try:
+        return {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
+    except ValueError as error:
+        raise told from error
+
+
+def _run_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path}: there is no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

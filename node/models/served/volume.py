@@ -1,0 +1,423 @@
+"""A whole volume through a network: orient, resample, scale, slide, blend, decide, restore, where the network runs.
+
+The file is copied beside each model it serves (`triton_models/<name>/1/volume.py`), so it needs torch and NumPy only.
+All arrays have the index order (slice, row, column) of the images, or that of the network's axes after `orient`.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .pieces import largest
+
+NATIVE = "native"
+TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
+ALIGN = "first voxel", "extent", "centre"
+RESTORE = "probabilities", "labels"
+BLEND = "gaussian", "constant"
+ACTIVATIONS = "softmax", "sigmoid", "none"
+SIGMA = 0.125
+"""Width of the blending weights, as a part of the tile (MONAI's `sliding_window_inference`, nnU-Net's predictor)."""
+FAINTEST = 1e-3
+
+Network = Callable[[Tensor], Tensor]
+"""(tile, channel, …) float32 to (tile, class, …) float32, the same extent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """What is done to a volume before and after its network.
+
+    Parameters
+    ----------
+    orientation
+        The direction in which each axis of the network's input grows, as "RAS" or "LPS"; "native" leaves the axes in
+        the order of the images: slice, row, column.
+    spacing
+        mm along each axis of the network's input; empty leaves the images' own.
+    size
+        Voxels along each axis of the network's input, cut or filled around the centre; empty where any will do.
+    align
+        What stays in its place when resampled: the "first voxel" (MONAI's Spacing), the "extent" of the whole image
+        with its voxels' edges (nnU-Net, scikit-image's resize), or the "centre" of it (FreeSurfer's conform).
+    clip, clip_percentiles
+        Lowest and highest value, or the percentiles of the volume that are.
+    scale
+        The two values that become 0 and 1; empty without. After clipping; where percentiles are clipped, they are it.
+    mean, deviation
+        Subtracted, divided by; both None takes the volume's own where `normalise` is true.
+    tile, overlap, blend, tiles_at_once
+        Extent of one window in voxels (empty: the whole volume at once), the part of it that neighbours share, how
+        they are weighted, and how many go through the network together. Two extents make a 2-D network, which sees the
+        planes along the first axis.
+    context
+        For a 2-D network: how many planes before and behind are channels beside the plane itself (2.5-D).
+    mirror
+        Axes of the tile that are also seen mirrored, and averaged (test-time mirroring).
+    activation, threshold
+        What the network's output goes through. Of "softmax" or "none" the largest class wins, 0 being the background;
+        of "sigmoid" every channel above `threshold` is a segment, the likeliest where several are.
+    restore
+        Whether "probabilities" go back to the images' grid and are decided there, or "labels" decided before.
+    largest
+        Labels of which only the largest connected piece stays.
+    multiple
+        Each extent is filled up to a multiple of this, as networks with strides need.
+    """
+
+    orientation: str = NATIVE
+    spacing: tuple[float, ...] = ()
+    size: tuple[int, ...] = ()
+    align: str = "first voxel"
+    clip: tuple[float, ...] = ()
+    clip_percentiles: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    normalise: bool = False
+    mean: float | None = None
+    deviation: float | None = None
+    tile: tuple[int, ...] = ()
+    overlap: float = 0.5
+    blend: str = "gaussian"
+    tiles_at_once: int = 1
+    context: int = 0
+    mirror: tuple[int, ...] = ()
+    activation: str = "softmax"
+    threshold: float = 0.5
+    restore: str = "probabilities"
+    largest: tuple[int, ...] = ()
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        for wrong, sentence in self._faults():
+            if wrong:
+                raise ValueError(sentence)
+
+    def _faults(self) -> Iterator[tuple[bool, str]]:
+        letters = self.orientation
+        axes = sorted(TOWARDS[letter][0] for letter in letters if letter in TOWARDS)
+        yield letters != NATIVE and axes != [0, 1, 2], f'orientation is "native" or like "RAS", not {letters!r}'
+        yield len(self.spacing) not in (0, 3) or min(self.spacing, default=1) <= 0, "spacing is three lengths in mm"
+        yield len(self.size) not in (0, 3) or min(self.size, default=1) < 1, "size is three numbers of voxels"
+        for name in ("clip", "clip_percentiles", "scale"):
+            low_high = getattr(self, name)
+            yield (
+                len(low_high) not in (0, 2) or sorted(set(low_high)) != list(low_high),
+                f"{name} is a low and a high value",
+            )
+        yield self.deviation is not None and self.deviation <= 0, "deviation is above 0"
+        yield len(self.tile) not in (0, 2, 3) or min(self.tile, default=1) < 1, "tile is two or three numbers of voxels"
+        yield not 0 <= self.overlap < 1, "overlap is at least 0 and below 1"
+        yield (
+            self.context < 0 or (self.context > 0 and len(self.tile) != 2),
+            "context is for a 2-D network, with a tile of two",
+        )
+        yield any(axis >= (len(self.tile) or 3) for axis in self.mirror), "mirror names axes of the tile, from 0"
+        for name, words in (("align", ALIGN), ("blend", BLEND), ("activation", ACTIVATIONS), ("restore", RESTORE)):
+            yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any]) -> "Chain":
+        """Make a chain of what people wrote; ValueError where a key is unknown or a value makes no sense."""
+        unknown = words.keys() - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"there is no {', '.join(sorted(unknown))} in a chain")
+        return cls(**words)
+
+    @classmethod
+    def read(cls, path: Path) -> "Chain":
+        """Read a chain that was written as JSON."""
+        return cls.of(json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        """Write what differs from the defaults as JSON."""
+        plain = asdict(type(self)())
+        told = {name: value for name, value in asdict(self).items() if value != plain[name]}
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of the network along one of the images: its voxel j lies at their voxel `step` · j + `start`.
+
+    `step` is negative where it is turned round; `here` are the voxels of the images, `there` the network's.
+    """
+
+    source: int
+    step: float
+    start: float
+    here: int
+    there: int
+
+    def sampled(self) -> tuple[float, float, int]:
+        """Where the network's voxels lie in the images."""
+        return self.step, self.start, self.there
+
+    def restored(self) -> tuple[float, float, int]:
+        """Where the images' voxels lie in the network's grid."""
+        return 1 / self.step, -self.start / self.step, self.here
+
+
+def axes(chain: Chain, shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[Axis, ...]:
+    """Return the network's three axes for images of a shape and an affine ((slice, row, column, 1) to LPS in mm).
+
+    Oblique images keep their own directions: each axis is taken for the one of the patient it lies nearest to.
+    """
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    order, turned = _order(chain.orientation, affine[:3, :3] / lengths)
+    made = []
+    for axis, (source, backwards) in enumerate(zip(order, turned, strict=True)):
+        here, length = shape[source], float(lengths[source])
+        ratio = chain.spacing[axis] / length if chain.spacing else 1.0
+        there, step, start = _placed(chain, axis, here, ratio)
+        if backwards:
+            step, start = -step, here - 1 - start
+        made.append(Axis(source, step, start, here, there))
+    return tuple(made)
+
+
+def _order(orientation: str, directions: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Return which axis of the images each of the network's is, and whether it is turned round."""
+    if orientation == NATIVE:
+        return (0, 1, 2), (False, False, False)
+    towards = [TOWARDS[letter] for letter in orientation]
+    order = max(
+        itertools.permutations(range(3)),
+        key=lambda trial: sum(
+            abs(directions[patient, source]) for (patient, _), source in zip(towards, trial, strict=True)
+        ),
+    )
+    turned = [
+        bool(directions[patient, source] * sign < 0) for (patient, sign), source in zip(towards, order, strict=True)
+    ]
+    return tuple(order), tuple(turned)
+
+
+def _placed(chain: Chain, axis: int, here: int, ratio: float) -> tuple[int, float, float]:
+    """Return number, step and start of the network's voxels along an axis, in voxels of the images."""
+    if chain.size or chain.align == "centre":
+        there = chain.size[axis] if chain.size else max(round(here / ratio), 1)
+        return there, ratio, (here - 1) / 2 - ratio * (there - 1) / 2
+    if chain.align == "extent":
+        there = max(round(here / ratio), 1)
+        exact = here / there
+        return there, exact, (exact - 1) / 2
+    return max(round((here - 1) / ratio), 0) + 1, ratio, 0.0
+
+
+def to_network(image: Tensor, grid: Sequence[Axis]) -> Tensor:
+    """Return an image (slice, row, column) on the network's grid, float32; what lies outside has the lowest value."""
+    outside = float(image.min())
+    turned = image.permute(*(axis.source for axis in grid)).float()
+    for number, axis in enumerate(grid):
+        turned = _along(turned, number, *axis.sampled(), outside=outside)
+    return turned
+
+
+def to_images(field: Tensor, grid: Sequence[Axis], *, nearest: bool) -> Tensor:
+    """Return a field on the network's grid on that of the images, (slice, row, column); outside it is 0."""
+    for number, axis in enumerate(grid):
+        field = _along(field, number, *axis.restored(), outside=0.0, nearest=nearest)
+    back = [0, 0, 0]
+    for number, axis in enumerate(grid):
+        back[axis.source] = number
+    return field.permute(*back)
+
+
+def _along(
+    x: Tensor, axis: int, step: float, start: float, count: int, *, outside: float, nearest: bool = False
+) -> Tensor:
+    """Sample a tensor along one axis at `step` · j + `start`, linearly or at the nearest voxel."""
+    length = x.shape[axis]
+    places = torch.arange(count, dtype=torch.float64) * step + start
+    if torch.equal(places, torch.arange(length, dtype=torch.float64)):
+        return x
+    near = places.clamp(0, length - 1)
+    if nearest:
+        sampled = x.index_select(axis, _on(x, near.round().long()))
+    else:
+        low = near.floor().long().clamp(max=max(length - 2, 0))
+        part = _on(x, (near - low).float()).reshape([-1 if number == axis else 1 for number in range(x.ndim)])
+        left = x.index_select(axis, _on(x, low))
+        right = x.index_select(axis, _on(x, (low + 1).clamp(max=length - 1)))
+        sampled = torch.lerp(left, right, part)
+    beyond = (places < -0.5 - 1e-6) | (places > length - 0.5 + 1e-6)
+    if bool(beyond.any()):
+        sampled = sampled.clone() if nearest else sampled
+        sampled.index_fill_(axis, _on(x, beyond.nonzero().flatten()), outside)
+    return sampled
+
+
+def _on(x: Tensor, indices: Tensor) -> Tensor:
+    return indices.to(x.device)
+
+
+def scaled(chain: Chain, x: Tensor) -> Tensor:
+    """Clip and normalise the intensities of a volume."""
+    scale = chain.scale
+    if chain.clip_percentiles:
+        scale = scale or tuple(_percentiles(x, chain.clip_percentiles))
+        x = x.clamp(*_percentiles(x, chain.clip_percentiles))
+    if chain.clip:
+        x = x.clamp(*chain.clip)
+    if scale:
+        x = (x - scale[0]) / max(scale[1] - scale[0], 1e-8)
+    if chain.normalise:
+        mean = x.mean() if chain.mean is None else chain.mean
+        deviation = x.std(correction=0) if chain.deviation is None else chain.deviation
+        x = (x - mean) / max(float(deviation), 1e-8)
+    return x
+
+
+def _percentiles(x: Tensor, percents: Sequence[float]) -> list[float]:
+    """Percentiles by sorting with NumPy: torch.quantile takes no more than 16 million values."""
+    return [float(value) for value in np.percentile(x.cpu().numpy(), percents)]
+
+
+def starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Return where windows begin along an axis that is at least as long as the tile; the last one ends with it."""
+    step = max(int(tile * (1 - overlap)), 1)
+    count = math.ceil((length - tile) / step) + 1
+    return [min(number * step, length - tile) for number in range(count)]
+
+
+def weights(tile: Sequence[int], blend: str) -> Tensor:
+    """Return how much each voxel of a window counts: all alike, or less towards its edges."""
+    field = torch.ones(tuple(tile))
+    if blend == "gaussian":
+        for axis, length in enumerate(tile):
+            places = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
+            bell = torch.exp(-0.5 * (places / max(SIGMA * length, 1e-6)) ** 2)
+            field = field * bell.reshape([-1 if number == axis else 1 for number in range(len(tile))])
+        field = field.clamp(min=float(field.max()) * FAINTEST)
+    return field
+
+
+def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
+    """Return the probabilities (class, …) of a volume on the network's grid, blended from its windows.
+
+    Memory is that of one float32 field for each class, and the tiles that are on their way.
+    """
+    planes = len(chain.tile) == 2
+    tile = (1, *chain.tile) if planes else (chain.tile or tuple(x.shape))
+    tile = tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
+    whole, corner = _filled(x, tile)
+    bell = weights(tile, chain.blend).to(x.device)
+    blended: Tensor | None = None
+    counted = torch.zeros(whole.shape, device=x.device)
+    places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape, tile, strict=True))))
+    for first in range(0, len(places), chain.tiles_at_once):
+        some = places[first : first + chain.tiles_at_once]
+        given = torch.stack([_window(whole, place, tile, chain.context, planes=planes) for place in some])
+        for place, answer in zip(some, _mirrored(chain, given, network), strict=True):
+            if blended is None:
+                blended = torch.zeros((answer.shape[0], *whole.shape), device=x.device)
+            window = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
+            blended[(slice(None), *window)] += answer.reshape(-1, *tile) * bell
+            counted[window] += bell
+    if blended is None:
+        raise ValueError("the volume is empty")
+    blended /= counted
+    inside = tuple(slice(c, c + n) for c, n in zip(corner, x.shape, strict=True))
+    return blended[(slice(None), *inside)]
+
+
+def _filled(x: Tensor, tile: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """Fill a volume that is smaller than a window up to it, evenly on both sides; return it and where it begins."""
+    lacking = [max(t - n, 0) for n, t in zip(x.shape, tile, strict=True)]
+    before = tuple(lack // 2 for lack in lacking)
+    both = [
+        side for lack, first in zip(reversed(lacking), reversed(before), strict=True) for side in (first, lack - first)
+    ]
+    return torch.nn.functional.pad(x, both, value=float(x.min())), before
+
+
+def _window(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
+    """Return one window as (channel, …); a 2-D network has neighbouring planes, the last repeated, as channels."""
+    if not planes:
+        return x[tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))].unsqueeze(0)
+    wanted = torch.arange(place[0] - context, place[0] + context + 1).clamp(0, x.shape[0] - 1)
+    rows, columns = (slice(p, p + t) for p, t in zip(place[1:], tile[1:], strict=True))
+    return x[wanted.to(x.device)][:, rows, columns]
+
+
+def _mirrored(chain: Chain, given: Tensor, network: Network) -> Tensor:
+    """Return the activated answers to tiles, averaged over every combination of the mirrored axes."""
+    turns = [turn for count in range(len(chain.mirror) + 1) for turn in itertools.combinations(chain.mirror, count)]
+    answers = []
+    for turn in turns:
+        over = [axis + 2 for axis in turn]
+        answers.append(_activated(chain, network(given.flip(over)).float()).flip(over))
+    return torch.stack(answers).mean(0) if len(answers) > 1 else answers[0]
+
+
+def _activated(chain: Chain, logits: Tensor) -> Tensor:
+    if chain.activation == "softmax":
+        return logits.softmax(1)
+    return logits.sigmoid() if chain.activation == "sigmoid" else logits
+
+
+def decided(chain: Chain, fields: Sequence[Tensor] | Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the labels (uint8) that win in each voxel, from one field per class, brought to their place one by one.
+
+    A class at a time: no array of classes × voxels of the images is ever made.
+    """
+    independent = chain.activation == "sigmoid"
+    best = labels = None
+    for number, field in enumerate(fields):
+        here = place(field)
+        if best is None or labels is None:
+            best = torch.full_like(here, chain.threshold) if independent else here.clone()
+            labels = torch.zeros(here.shape, dtype=torch.uint8, device=here.device)
+            if not independent:
+                continue
+        wins = here > best
+        best = torch.where(wins, here, best)
+        labels[wins] = number + 1 if independent else number
+    if labels is None:
+        raise ValueError("the network gave no classes")
+    return labels
+
+
+def segment(chain: Chain, image: Tensor, affine: NDArray[np.float64], network: Network) -> Tensor:
+    """Return the labels (uint8) of a volume on its own grid, (slice, row, column): 0 none, n the n-th class.
+
+    Raises
+    ------
+    ValueError
+        The network answers in another extent than it was asked, or with something that is no finite number.
+    """
+    grid = axes(chain, image.shape, affine)
+    fields = infer(chain, scaled(chain, to_network(image, grid)), checked(network))
+    if chain.restore == "labels":
+        labels = to_images(decided(chain, fields, lambda field: field), grid, nearest=True)
+    else:
+        labels = decided(chain, fields, lambda field: to_images(field, grid, nearest=False))
+    for label in chain.largest:
+        labels = largest(labels, label)
+    return labels.contiguous()
+
+
+def checked(network: Network) -> Network:
+    """Return the network with its answers checked: extent, and finite numbers."""
+
+    def ask(given: Tensor) -> Tensor:
+        answer = network(given)
+        if answer.shape[0] != given.shape[0] or answer.shape[2:] != given.shape[2:]:
+            raise ValueError(f"the network answered {tuple(given.shape)} with {tuple(answer.shape)}: another extent")
+        if not bool(torch.isfinite(answer).all()):
+            raise ValueError("the network answered with values that are no finite numbers")
+        return answer
+
+    return ask

@@ -1,0 +1,244 @@
+"""Networks that people bring, served by a real Triton: the same answer as the network asked here, with torch alone."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from node import Measurement, Segmentation, testing
+from node.assemble import stacks
+from node.errors import ConfigError
+from node.host import read_plugin
+from node.infer import GrpcTriton, LocalServer, run
+from node.models import add, kinds
+from node.models.served.volume import Chain, axes, segment, to_images
+from node.part10 import Part10
+from node.series import Volume
+from tests.peers import ROOT
+
+pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
+
+CHAIN = """
+orientation = "RAS"
+spacing = [2.0, 2.0, 2.5]
+tile = [24, 24, 16]
+overlap = 0.25
+scale = [0, 1000]
+tiles_at_once = 4
+"""
+NETWORK = """
+from torch import Tensor, nn
+from torch.nn import functional
+
+class Edges(nn.Module):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(1, width, 3, padding=1)
+        self.last = nn.Conv3d(width, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu())
+"""
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def edges() -> nn.Module:
+    space: dict[str, Any] = {}
+    exec(NETWORK, space)  # noqa: S102 (the text above)
+    torch.manual_seed(3)
+    network: nn.Module = space["Edges"](5).eval()
+    return network
+
+
+def brought(folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Save the network as a kind of file; return it with what must be said beside it."""
+    network, given = edges(), torch.zeros(2, 1, 24, 24, 16)
+    if kind == "TorchScript":
+        torch.jit.trace(network, given).save(folder / "net.ts")
+        return folder / "net.ts", {}
+    if kind == "torch.export":
+        batch = torch.export.Dim("batch", max=64)
+        torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / "net.pt2")
+        return folder / "net.pt2", {}
+    if kind == "ONNX":
+        pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+        shapes = ({0: torch.export.Dim("batch", max=64)},)
+        torch.onnx.export(network, (given,), folder / "net.onnx", dynamic_shapes=shapes, verbose=False)
+        return folder / "net.onnx", {}
+    torch.save({"state_dict": network.state_dict()}, folder / "net.pth")
+    (folder / "edges.py").write_text(NETWORK)
+    return folder / "net.pth", {"builder": f"{folder / 'edges.py'}:Edges(width=5)", "trust": True}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> tuple[Path, Path]:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "plugins").mkdir()
+    return tmp_path / "models", tmp_path / "plugins"
+
+
+def serve(models: Path, plugin: Path, files: Sequence[Path], log: Path) -> tuple[Volume, Segmentation, list[float]]:
+    """Run a plugin on images with a Triton of its own; return the volume it saw, its outlines, its measurements."""
+    (series,) = stacks(Part10.of_file(file) for file in files).series
+    one = read_plugin(plugin)
+    with LocalServer(models, log) as server:
+        triton = GrpcTriton([server.address], deadline_seconds=300)
+        triton.prepare(one.manifest.models, 120)
+        outlines, *measurements = run(one, {one.roles[0]: series}, triton)
+        triton.close()
+    assert isinstance(outlines, Segmentation)
+    return series.volume(), outlines, [found.value for found in measurements if isinstance(found, Measurement)]
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_network_of_every_kind_answers_on_triton_as_it_does_here(
+    kind: str, house: tuple[Path, Path], tmp_path: Path
+) -> None:
+    models, plugins = house
+    source, more = brought(tmp_path, kind)
+    (tmp_path / "chain.toml").write_text(CHAIN)
+    words = {"labels": ["Spleen", "Odd thing"], "chain": tmp_path / "chain.toml", **more}
+    added = add(source, "edges", models=models, plugins=plugins, **words)
+    assert (added.kind, added.classes) == (kind, 2)
+    images = testing.write(
+        testing.ct_series(slices=20, rows=40, columns=36, orientation=testing.CORONAL), tmp_path / "ct"
+    )
+    volume, outlines, millilitres = serve(models, plugins / "edges", images, tmp_path / "triton.log")
+    network = edges()
+    with torch.inference_mode():
+        here = segment(Chain.of(tomllib.loads(CHAIN)), torch.from_numpy(volume.array), volume.affine, network)
+    assert len(np.unique(here)) > 1
+    for label in (1, 2):
+        assert dice(outlines.labels.array == label, here.numpy() == label) >= 0.999
+    assert [one.label for one in outlines.segments] == ["Spleen", "Odd thing"]
+    assert millilitres == pytest.approx([float((here == label).sum()) * volume.voxel_ml for label in (1, 2)], rel=0.002)
+
+
+class MeshNet(nn.Sequential):
+    """Nine 3 × 3 × 3 convolutions of growing and shrinking dilation (Fedorov et al., arXiv:1612.00940)."""
+
+    def __init__(self, folder: Path) -> None:
+        words = json.loads((folder / "model.json").read_text())
+        raw = np.fromfile(folder / words["weightsManifest"][0]["paths"][0], "<f4")
+        layers: list[nn.Module] = []
+        for kernel, bias in batched(words["weightsManifest"][0]["weights"]):
+            size = np.prod(kernel["shape"])
+            weight, raw = raw[:size].reshape(kernel["shape"]).transpose(4, 3, 0, 1, 2), raw[size:]
+            dilation = 2 ** min(len(layers) // 2, max(8 - len(layers) // 2, 0))
+            layer = nn.Conv3d(weight.shape[1], weight.shape[0], weight.shape[2], padding="same", dilation=dilation)
+            layer.weight.data = torch.from_numpy(weight.copy())
+            layer.bias.data, raw = torch.from_numpy(raw[: bias["shape"][0]].copy()), raw[bias["shape"][0] :]
+            layers += [layer, nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+
+def batched(weights: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Kernel and bias of each convolution, in the order they lie in the file."""
+    assert len(weights) % 2 == 0
+    yield from zip(weights[::2], weights[1::2], strict=True)
+
+
+def conformed(volume: Volume, size: int) -> Tensor:
+    """Sample a volume on 1 mm isotropic voxels around its middle, axes towards posterior, left and superior."""
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    wanted = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])  # P, L, S in LPS
+    nearest = [int(np.abs(directions.T @ axis).argmax()) for axis in wanted]
+    steps = np.stack(
+        [directions[:, k] * np.sign(directions[:, k] @ axis) for k, axis in zip(nearest, wanted, strict=True)], 1
+    )
+    middle = volume.affine @ [*((np.array(volume.array.shape) - 1) / 2), 1]
+    places = np.stack(np.meshgrid(*[np.arange(size) - (size - 1) / 2] * 3, indexing="ij"), -1) @ steps.T + middle[:3]
+    back = np.linalg.inv(volume.affine)
+    voxels = places @ back[:3, :3].T + back[:3, 3]
+    unit = torch.from_numpy(voxels / (np.array(volume.array.shape) - 1) * 2 - 1)[..., [2, 1, 0]].float()
+    low = float(volume.array.min())
+    lifted = torch.from_numpy(volume.array.astype(np.float32))[None, None] - low
+    return functional.grid_sample(lifted, unit[None], align_corners=True, padding_mode="border")[0, 0] + low
+
+
+BRAIN = """
+orientation = "PLS"
+spacing = [1, 1, 1]
+size = [SIZE, SIZE, SIZE]
+align = "centre"
+clip_percentiles = [2, 98]
+restore = "labels"
+"""
+
+
+def test_a_real_network_for_grey_and_white_matter_answers_as_torch_alone_does(
+    house: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """MeshNet (MIT, github.com/neuroneural/brainchop) on a real T1 brain, one enhanced multi-frame instance."""
+    weights = SHARED / "weights" / "mr_brain_meshnet" / "model5_gw_ae"
+    brain = sorted((SHARED / "dicom" / "MR" / "T1_3d_enhanced_xa30").rglob("*.dcm"))
+    if not weights.is_dir() or not brain:
+        pytest.skip("the shared data is not on this machine")
+    models, plugins = house
+    network, size = MeshNet(weights).eval(), 192
+    torch.jit.trace(network, torch.zeros(1, 1, 32, 32, 32)).save(tmp_path / "meshnet.pt")
+    (tmp_path / "chain.toml").write_text(BRAIN.replace("SIZE", str(size)))
+    add(
+        tmp_path / "meshnet.pt", "brain", models=models, plugins=plugins, labels=["White matter", "Grey matter"],
+        modality="MR", chain=tmp_path / "chain.toml",
+    )  # fmt: skip
+    volume, outlines, millilitres = serve(models, plugins / "brain", brain, tmp_path / "triton.log")
+    x = conformed(volume, size)
+    low, high = np.percentile(x.numpy(), [2, 98])
+    with torch.inference_mode():
+        there = network(((x - low) / (high - low)).clamp(0, 1)[None, None]).argmax(1)[0]
+    grid = axes(Chain.of(tomllib.loads((tmp_path / "chain.toml").read_text())), volume.array.shape, volume.affine)
+    here = to_images(there, grid, nearest=True).numpy()
+    for label in (1, 2):
+        assert dice(outlines.labels.array == label, here == label) >= 0.999
+    assert 200 < millilitres[0] < millilitres[1]  # less white than grey matter
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"labels": ["Spleen"]}, "2 classes beside the background, and there are 1 labels"),
+        ({"labels": ["Spleen", "Liver"], "name": "taken"}, "is there already"),
+        ({"labels": ["Spleen", "Liver"], "chain": "tile = [2, 2, 2]\noverlap = 1"}, "overlap is at least 0"),
+        ({"labels": ["Spleen", "Liver"], "chain": "size = [8, 8, 8]"}, "a phantom comes back"),
+        ({"labels": ["Spleen", "Liver"], "chain": "tile = [8, 8]"}, "refuses a tile"),
+    ],
+)
+def test_what_cannot_be_served_is_told_and_leaves_nothing(
+    words: dict[str, Any], told: str, house: tuple[Path, Path], tmp_path: Path
+) -> None:
+    models, plugins = house
+    (models / "taken").mkdir()
+    source, _ = brought(tmp_path, "TorchScript")
+    chain = None
+    if "chain" in words:
+        chain = tmp_path / "chain.toml"
+        chain.write_text(words["chain"])
+    with pytest.raises(ConfigError, match=told):
+        add(source, words.get("name", "edges"), models=models, plugins=plugins, labels=words["labels"], chain=chain)
+    assert [one.name for one in models.iterdir()] == ["taken"]
+    assert not list(plugins.iterdir())
+
+
+def test_weights_need_their_network_and_code_needs_trust(house: tuple[Path, Path], tmp_path: Path) -> None:
+    models, plugins = house
+    source, more = brought(tmp_path, "state_dict")
+    for builder, told in (
+        ("", "say of which network"),
+        (more["builder"], "--trust"),
+        ("os.system()", "name one of MONAI's"),
+        ("monai.networks.nets.UNet(__import__('os'))", "plain values"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"], builder=builder)

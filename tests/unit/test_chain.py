@@ -1,0 +1,143 @@
+"""What is done to a volume around its network: every way there and back leaves things where they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from node.models.served import pieces
+from node.models.served.pieces import largest
+from node.models.served.volume import ALIGN, RESTORE, Chain, axes, infer, scaled, segment, starts, to_network, weights
+
+SAGITTAL_AND_OBLIQUE = np.array(
+    [[0.2, 0.1, 0.8, -90.0], [-0.1, 0.8, -0.1, -70.0], [2.4, 0.1, -0.2, 30.0], [0, 0, 0, 1.0]]
+)
+
+
+def block() -> torch.Tensor:
+    image = torch.zeros((24, 48, 56), dtype=torch.int16)
+    image[4:16, 10:34, 30:50] = 1000
+    image[16:20, 10:14, 4:34] = 1000
+    return image
+
+
+def bright(tiles: torch.Tensor) -> torch.Tensor:
+    return (tiles - 500) / 10
+
+
+def dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("align", ALIGN)
+@pytest.mark.parametrize("restore", RESTORE)
+@pytest.mark.parametrize("spacing", [(), (1.0, 1.1, 1.2)])
+@pytest.mark.parametrize("orientation", ["native", "RAS", "LPS", "ASR", "PIR"])
+def test_what_the_network_saw_lies_where_it_was(
+    orientation: str, spacing: tuple[float, ...], restore: str, align: str
+) -> None:
+    chain = Chain(orientation=orientation, spacing=spacing, align=align, restore=restore, activation="sigmoid")
+    found = segment(chain, block(), SAGITTAL_AND_OBLIQUE, bright)
+    assert dice(found > 0, block() > 0) > (0.9 if spacing else 0.9999)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPI", "SAR"])
+def test_the_networks_axes_grow_where_their_letters_say(orientation: str) -> None:
+    shape = (24, 48, 56)
+    towards = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ SAGITTAL_AND_OBLIQUE[:3, :3].T
+    for axis, letter in enumerate(orientation):
+        patient, sign = towards[letter]
+        field = torch.from_numpy(places[..., patient] * sign)
+        given = to_network(field, axes(Chain(orientation=orientation), shape, SAGITTAL_AND_OBLIQUE))
+        assert float(given.diff(dim=axis).mean()) > 0.5
+
+
+def test_a_conformed_volume_has_its_middle_in_the_middle() -> None:
+    chain = Chain(orientation="LPS", spacing=(1, 1, 1), size=(64, 64, 64), align="centre")
+    image = torch.zeros((21, 31, 41), dtype=torch.int16)
+    image[10, 15, 20] = 900
+    given = to_network(image, axes(chain, image.shape, np.diag([3.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]]))
+    assert given.shape == (64, 64, 64)
+    mass = torch.stack(torch.meshgrid(*[torch.arange(64.0)] * 3, indexing="ij")) * given
+    assert (mass.sum((1, 2, 3)) / given.sum()).tolist() == pytest.approx([31.5] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("tile", [(16, 16, 16), (64, 64, 64), (20, 33)])
+@pytest.mark.parametrize("blend", ["gaussian", "constant"])
+def test_windows_of_a_network_that_looks_at_single_voxels_blend_to_what_it_gives_at_once(tile, blend) -> None:
+    x = torch.randn((24, 48, 56), generator=torch.Generator().manual_seed(1))
+    chain = Chain(tile=tile, overlap=0.4, blend=blend, activation="sigmoid", tiles_at_once=3, mirror=(0, 1))
+    assert torch.allclose(infer(chain, x, lambda tiles: tiles * 2)[0], (x * 2).sigmoid(), atol=1e-5)
+
+
+def test_the_last_window_ends_with_the_volume() -> None:
+    assert starts(100, 32, 0.5) == [0, 16, 32, 48, 64, 68]
+    assert starts(32, 32, 0.5) == [0]
+    assert float(weights((8, 8), "gaussian").min()) > 0
+
+
+def test_neighbouring_planes_are_channels_of_a_network_with_context() -> None:
+    x = torch.arange(5.0)[:, None, None].expand(5, 4, 4).contiguous()
+    seen: list[list[float]] = []
+
+    def network(tiles: torch.Tensor) -> torch.Tensor:
+        seen.extend(tiles[:, :, 0, 0].tolist())
+        return tiles[:, 1:2]
+
+    infer(Chain(tile=(4, 4), context=1, activation="none"), x, network)
+    assert seen == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
+
+
+def test_intensities_are_clipped_and_scaled_as_said() -> None:
+    x = torch.tensor([-2000.0, -1000, 0, 1000, 3000])
+    assert scaled(Chain(clip=(-1000, 1000), scale=(-1000, 1000)), x).tolist() == [0, 0, 0.5, 1, 1]
+    assert scaled(Chain(clip_percentiles=(25, 75)), x).tolist() == [0, 0, 0.5, 1, 1]
+    assert scaled(Chain(normalise=True), x).std(correction=0).item() == pytest.approx(1)
+    assert scaled(Chain(normalise=True, mean=1000, deviation=500), x).tolist() == [-6, -4, -2, 0, 4]
+
+
+def test_the_likeliest_class_wins_and_only_the_largest_piece_stays() -> None:
+    image = torch.zeros((4, 8, 8))
+    image[:, :4, :4], image[0, 7, 7] = 1, 1
+    two = segment(Chain(largest=(2,)), image, np.eye(4), lambda t: torch.cat([1 - t, 0 * t, 3 * t], 1))
+    assert two.unique().tolist() == [0, 2]
+    assert two[0, 7, 7] == 0
+    assert (two[:, :4, :4] == 2).all()
+    assert torch.equal(largest(two, 1), two)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda tiles: tiles[..., 1:], "another extent"),
+        (lambda tiles: tiles * torch.nan, "no finite numbers"),
+    ],
+)
+def test_a_network_that_answers_nonsense_is_told_of(answer, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        segment(Chain(), block(), np.eye(4), answer)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"orientation": "RAX"}, {"orientation": "RLS"}, {"spacing": [1, 1]}, {"clip": [3, 1]}, {"tile": [0, 1, 1]},
+        {"overlap": 1}, {"context": 1}, {"mirror": [3]}, {"align": "left"}, {"blend": "none"}, {"tilt": 1},
+    ],
+)  # fmt: skip
+def test_a_chain_that_makes_no_sense_is_refused(words: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"is|chain|tile"):
+        Chain.of(words)
+
+
+def test_a_chain_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
+    chain = Chain(orientation="RAS", spacing=(1.5, 1.5, 2), tile=(96, 96, 96), largest=(1, 2))
+    chain.write(tmp_path / "chain.json")
+    assert Chain.read(tmp_path / "chain.json") == chain
+
+
+def test_a_model_in_the_repository_has_the_same_pieces() -> None:
+    beside = Path(__file__).parents[2] / "triton_models" / "ct_lung" / "1" / "pieces.py"
+    assert beside.read_text() == Path(pieces.__file__).read_text()
