@@ -1,14 +1,17 @@
 """From what a plugin returned to DICOM objects, one file per kind of object."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
 
 from node.compose.derived import derived_series
 from node.compose.drawing import things
 from node.compose.finish import write
+from node.compose.frames import areas, stored_areas
 from node.compose.gsps import presentation_states
 from node.compose.identity import Identity
 from node.compose.kept import identify, keep, reports
@@ -20,9 +23,9 @@ from node.compose.pm import mappable, parametric_map
 from node.compose.registration import deformable, spatial
 from node.compose.rtstruct import drawable, structure_set
 from node.compose.sc import overlay, summary
-from node.compose.seg import Outline, segmentation, tracking_uid
+from node.compose.seg import Form, Outline, mappable_labels, segmentations, tracking_uid
 from node.compose.source import series_of
-from node.compose.sr import report
+from node.compose.sr import reports as structured_reports
 from node.errors import BrokenResult
 from node.results import DerivedSeries, Heatmap, KeyImages, Registration, Result, Segmentation
 from node.series import Series
@@ -40,12 +43,22 @@ class Case:
         The series that the plugin was given, by role.
     predecessors
         Reports that the same plugin made of the study's earlier revision (PS3.3 C.17.2).
+    most_frames
+        Of one Segmentation; a larger one becomes several.
     """
 
     inputs: Mapping[str, Series]
     results: Sequence[Result]
     identity: Identity
     predecessors: Sequence[Dataset] = ()
+    most_frames: int | None = None
+    _areas: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    def areas(self, result: Segmentation) -> NDArray[np.int64]:
+        """Return how many pixels each segment has on each slice: (segment, slice); counted once."""
+        if id(result) not in self._areas:
+            self._areas[id(result)] = areas(result)
+        return self._areas[id(result)]
 
     @property
     def here(self) -> list[Series]:
@@ -83,10 +96,11 @@ def compose(
     *,
     predecessors: Sequence[Dataset] = (),
     kinds: Sequence[str] | None = None,
+    most_frames: int | None = None,
 ) -> list[Dataset]:
-    """Return the objects of a job in the order to send them: each result as the object it is, then one report.
+    """Return the objects of a job in the order to send them: each result as the object it is, then the reports.
 
-    The report is always there, also when nothing was found or the images were not suitable. Equal arguments give equal
+    A report is always there, also when nothing was found or the images were not suitable. Equal arguments give equal
     bytes.
 
     Parameters
@@ -97,13 +111,15 @@ def compose(
         Reports that the same plugin made of the study's earlier revision (PS3.3 C.17.2).
     kinds
         Which of `KINDS` to make, in the order of that table; `DEFAULT` without it.
+    most_frames
+        Of one Segmentation; a larger one becomes several.
 
     Raises
     ------
     BrokenResult
         What the plugin returned does not fit the images; the message says what and who must act.
     """
-    case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors)
+    case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
     objects: dict[str, Dataset] = {}
     for kind in (kind for kind in KINDS if kind in (DEFAULT if kinds is None else kinds)):
         for made in KINDS[kind](case, list(objects.values())):
@@ -117,31 +133,78 @@ def _number(made: Sequence[Dataset]) -> int:
 
 
 def compose_seg(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
-    """Return a Segmentation for each that has a voxel, on images with a frame of reference."""
+    """Return Segmentations of each that has a voxel, on images with a frame of reference."""
+    return _written(case, made, lambda _: "BINARY")
+
+
+def compose_labelmap(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
+    """Return label maps, and BINARY Segmentations where segments overlap or are too many for one."""
+    return _written(case, made, lambda result: "LABELMAP" if mappable_labels(result) else "BINARY")
+
+
+def compose_fractional(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
+    """Return the probabilities of the Segmentations that have any."""
+    return _written(case, made, lambda result: "FRACTIONAL" if result.fractional else None)
+
+
+def _written(case: Case, made: Sequence[Dataset], form_of: Callable[[Segmentation], Form | None]) -> list[Dataset]:
     objects: list[Dataset] = []
     for order, result, series in _segmentations(case):
-        if series.frame_of_reference_uid and result.labels.array.any():
-            number = _number([*made, *objects])
-            objects.append(segmentation(result, series, case.identity, order=order, number=number))
+        form = form_of(result)
+        if form is None or not series.frame_of_reference_uid:
+            continue
+        objects += segmentations(
+            result,
+            series,
+            case.identity,
+            there=(stored_areas(result) if form == "FRACTIONAL" else case.areas(result)) > 0,
+            order=order,
+            number=_number([*made, *objects]),
+            form=form,
+            most=case.most_frames,
+        )
     return objects
 
 
 def compose_sr(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
-    """Return the report, which names the Segmentations made before."""
-    by_uid = {one.SOPInstanceUID: one for one in made}
+    """Return the reports, which name the Segmentations made before."""
     outlines: list[Outline] = []
     for order, result, series in _segmentations(case):
-        outlines += _outlines(result, series, case.identity, order, by_uid.get(case.identity.uid("seg", str(order))))
-    return [
-        report(
-            case.inputs,
-            case.results,
-            outlines,
-            case.identity,
-            number=_number(made),
-            predecessors=case.predecessors,
-        )
-    ]
+        for number, (segment, area) in enumerate(zip(result.segments, case.areas(result), strict=True), 1):
+            uid = tracking_uid(result, case.identity, order, number)
+            outlines.append(
+                Outline(
+                    segment=segment,
+                    number=number,
+                    tracking_uid=uid,
+                    found=bool(area.any()),
+                    largest=int(area.argmax()),
+                    series=series,
+                    result=result,
+                    objects=_within(uid, made),
+                )
+            )
+    return structured_reports(
+        case.inputs,
+        case.results,
+        outlines,
+        case.identity,
+        number=_number(made),
+        predecessors=case.predecessors,
+    )
+
+
+def _within(uid: str, made: Sequence[Dataset]) -> tuple[tuple[Dataset, int], ...]:
+    """Return the objects that hold a segment, each with its Segment Number there, and that a report can refer to.
+
+    A report names no segment of a label map: that is for Segmentation Storage alone (PS3.3 Table 10-3), and dcmtk 3.6.7
+    cannot read such a report. The Tracking UID tells which segment it is.
+    """
+    segs = [one for one in made if one.SOPClassUID == SegmentationStorage]
+    named = [(one, item) for one in segs for item in one.SegmentSequence if item.TrackingUID == uid]
+    return tuple(
+        (one, int(item.SegmentNumber)) for one, item in named if one.SegmentationType == named[0][0].SegmentationType
+    )
 
 
 def _segmentations(case: Case) -> Iterator[tuple[int, Segmentation, Series]]:
@@ -254,6 +317,8 @@ def compose_mgcad(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
 
 KINDS: Mapping[str, Composer] = {
     "SEG": compose_seg,
+    "LABELMAP": compose_labelmap,
+    "FRACTIONAL": compose_fractional,
     "PM": compose_pm,
     "DERIVED": compose_derived,
     "REG": compose_reg,
@@ -270,27 +335,3 @@ KINDS: Mapping[str, Composer] = {
 
 DEFAULT = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
 """What a job makes of its results where no destination asks for more."""
-
-
-def _outlines(
-    result: Segmentation, series: Series, identity: Identity, order: int, made: Dataset | None
-) -> Iterator[Outline]:
-    used = _used(result)
-    for number, segment in enumerate(result.segments, 1):
-        yield Outline(
-            segment=segment,
-            number=number,
-            tracking_uid=tracking_uid(identity, order, number),
-            found=number in used,
-            series=series,
-            object=made,
-        )
-
-
-def _used(result: Segmentation) -> set[int]:
-    """Return the labels that occur, slice by slice: counting a whole stack at once would copy it."""
-    used: set[int] = set()
-    for plane in result.labels.array:
-        if plane.any():
-            used.update(np.flatnonzero(np.bincount(plane.ravel())).tolist())
-    return used

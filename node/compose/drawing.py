@@ -67,8 +67,8 @@ class Thing:
         if isinstance(self.result, Region):
             yield from _region_shapes(self.result, self.series)
             return
-        for frame, plane in zip(self.series.frames, self.result.labels.array, strict=True):
-            if (mask := plane == self.number).any():
+        for index, frame in enumerate(self.series.frames):
+            if (mask := self.result.plane(index, self.number)).any():
                 for loop in trace(mask):
                     yield Shape(frame=frame, kind="POLYLINE", points=closed(loop))
 
@@ -99,7 +99,7 @@ def _segments(result: Segmentation, series: Series, identity: Identity, order: i
             label=plain(segment.label, LO),
             type=segment.type,
             color=color,
-            tracking_uid=tracking_uid(identity, order, number),
+            tracking_uid=tracking_uid(result, identity, order, number),
             series=series,
             result=result,
             number=number,

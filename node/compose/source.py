@@ -156,10 +156,20 @@ def stand_ins(series: Series) -> list[Dataset]:
 
     Each names itself by `stand_in_uid`; whoever uses them puts in the true references afterwards.
     """
-    slices = series.affine()[:3, 0]
-    step = float(np.linalg.norm(slices))
-    thickness = _thickness(series.header) or step
+    step, thickness = _distances(series)
     return [_stand_in(index, frame, series, thickness, step) for index, frame in enumerate(series.frames)]
+
+
+def stand_in(series: Series) -> Dataset:
+    """Return the first of `stand_ins` alone: what does not depend on the slice can be learnt from it."""
+    step, thickness = _distances(series)
+    return _stand_in(0, series.frames[0], series, thickness, step)
+
+
+def _distances(series: Series) -> tuple[float, float]:
+    """Return how far slices are apart, and how thick they are, in mm."""
+    step = float(np.linalg.norm(series.affine()[:3, 0]))
+    return step, _thickness(series.header) or step
 
 
 def stand_in_uid(index: int) -> str:
