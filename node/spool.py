@@ -171,9 +171,9 @@ class Spool:
             os.close(fd)
         return True
 
-    def part10(self, place: Place) -> Part10:
-        """Return the Part 10 file that lies at a place."""
-        return Part10(path=self.packs / place.pack, offset=place.offset, length=place.length)
+    def part10(self, place: Place, note: str = "") -> Part10:
+        """Return the Part 10 file that lies at a place, with what was noted of it."""
+        return Part10(path=self.packs / place.pack, offset=place.offset, length=place.length, note=note)
 
     def sync_packs(self, packs: Iterable[str]) -> None:
         """Make all that was written to these packs durable; SpoolFull where that fails. One gone is no fault."""

@@ -59,7 +59,7 @@ def attempt(
     ledger: Ledger,
     plugins: Mapping[str, Plugin],
     perform: Callable[[Order, Callable[[], bool]], Performed],
-    part10: Callable[[Place], Part10],
+    part10: Callable[[Place, str], Part10],
     *,
     attempts: int,
     device_uid: str,
@@ -100,7 +100,7 @@ def _order(
     job: Job,
     ledger: Ledger,
     plugins: Mapping[str, Plugin],
-    part10: Callable[[Place], Part10],
+    part10: Callable[[Place, str], Part10],
     device_uid: str,
 ) -> Order:
     """Gather what a job needs; PluginGone where its plugin is gone, or of another version."""
@@ -111,10 +111,11 @@ def _order(
             f"planned for {job.plugin} {job.version}, but {there} here; put it back and requeue, or send anew"
         )
     series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
+    instances = ledger.instances(job.study_uid)
     return Order(
         job=job,
         plugin=plugin,
-        parts=tuple(part10(place) for one, place in ledger.instances(job.study_uid) if one.series_uid in series),
+        parts=tuple(part10(place, one.note) for one, place in instances if one.series_uid in series),
         predecessors=tuple(made.path for made in ledger.predecessors(job)),
         device_uid=device_uid,
     )

@@ -1,0 +1,126 @@
+"""Large arrays of a job, in memory that a Triton server on the same machine reads and writes without copying.
+
+An arena is a file in /dev/shm that the node makes, keeps warm from job to job, and lends to one job at a time. Making
+its pages costs more than filling them, so they are made once. Its name says whose it is, and its owner holds a lock on
+it for as long as it lives: what a killed node leaves is told by its lock, and swept when a node starts on the machine.
+"""
+
+import fcntl
+import math
+import mmap
+import os
+import secrets
+import threading
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+PREFIX, WORD = "isocenter_", "_arena_"
+PAGE = mmap.PAGESIZE
+POPULATE_WRITE = 23  # linux/mman.h; since Linux 5.14
+SMALLEST = 1 << 20
+"""Arrays of fewer bytes are not worth a place in the arena."""
+ROOM = 1.5
+"""An arena has room for a volume of int16 and for labels of one byte on its grid."""
+LOOK_SECONDS = 1.0
+
+
+class Arena:
+    """The arena that was lent to this process, with the arrays that live in it.
+
+    Parameters
+    ----------
+    name
+        Of the file in /dev/shm.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        fd = os.open(SHARED_MEMORY / name, os.O_RDWR)
+        try:
+            self.size = os.fstat(fd).st_size
+            self._memory = mmap.mmap(fd, self.size)
+        finally:
+            os.close(fd)
+        self._begin = np.frombuffer(self._memory, np.uint8).ctypes.data
+        self._taken: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any] | None:
+        """Return an array in the arena, or None where there is no room; its place is free again when it is gone."""
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        with self._lock:
+            offset = self._gap(size)
+            if offset is None:
+                return None
+            self._taken[offset] = size
+        with suppress(OSError, ValueError):
+            self._memory.madvise(POPULATE_WRITE, offset, size)
+        flat = np.frombuffer(self._memory, kind, math.prod(shape), offset)
+        weakref.finalize(flat, self._taken.pop, offset, None)  # every view of it keeps it: it is not the memory's owner
+        return flat.reshape(shape)
+
+    def offset(self, array: NDArray[Any]) -> int | None:
+        """Return where an array begins in the arena; None where it is not in it, or not in one piece."""
+        offset: int = array.ctypes.data - self._begin
+        inside = array.flags.c_contiguous and offset >= 0 and offset + array.nbytes <= self.size
+        return offset if inside else None
+
+    def _gap(self, size: int) -> int | None:
+        """Return where the first gap begins that is large enough."""
+        at = 0
+        for offset, length in sorted(self._taken.items()):
+            if at + size <= offset:
+                return at
+            at = -(-(offset + length) // PAGE) * PAGE
+        return at if at + size <= self.size else None
+
+
+_lent: list[Arena] = []
+
+
+def use(name: str) -> None:
+    """Have this process keep its large arrays in an arena that was lent to it."""
+    _lent[:] = [Arena(name)] if name else []
+
+
+def lent() -> Arena | None:
+    """Return the arena that was lent to this process."""
+    return _lent[0] if _lent else None
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array of unknown values: in the arena if it is large, one was lent and there is room."""
+    large = math.prod(shape) * np.dtype(dtype).itemsize >= SMALLEST
+    there = _lent[0].empty(shape, dtype) if _lent and large else None
+    return np.empty(shape, dtype) if there is None else there
+
+
+def make(size: int, *, owner: int) -> tuple[str, int]:
+    """Make an arena of so many bytes, all its pages there; return its name and the descriptor whose lock says we live.
+
+    Raises
+    ------
+    OSError
+        There is no /dev/shm, or no room in it.
+    """
+    fd = os.open(SHARED_MEMORY, os.O_TMPFILE | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.posix_fallocate(fd, 0, size)
+        name = f"{PREFIX}{owner}{WORD}{secrets.token_hex(4)}"
+        folder = os.open(SHARED_MEMORY, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # only with a folder does os.link follow the link, as open(2) has it for O_TMPFILE
+            os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+    except OSError:
+        os.close(fd)
+        raise
+    return name, fd
