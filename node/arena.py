@@ -60,11 +60,17 @@ class Arena:
             if offset is None:
                 return None
             self._taken[offset] = size
-        with suppress(OSError, ValueError):
-            self._memory.madvise(POPULATE_WRITE, offset, size)
         flat = np.frombuffer(self._memory, kind, math.prod(shape), offset)
         weakref.finalize(flat, self._taken.pop, offset, None)  # every view of it keeps it: it is not the memory's owner
         return flat.reshape(shape)
+
+    def populate(self, array: NDArray[Any]) -> None:
+        """Have the pages of an array at hand before it is filled: by itself each would be a fault of its own."""
+        offset = self.offset(array)
+        if offset is not None:
+            begin = offset // PAGE * PAGE
+            with suppress(OSError, ValueError):
+                self._memory.madvise(POPULATE_WRITE, begin, offset + array.nbytes - begin)
 
     def offset(self, array: NDArray[Any]) -> int | None:
         """Return where an array begins in the arena; None where it is not in it, or not in one piece."""
@@ -93,6 +99,12 @@ def use(name: str) -> None:
 def lent() -> Arena | None:
     """Return the arena that was lent to this process."""
     return _lent[0] if _lent else None
+
+
+def populate(array: NDArray[Any]) -> None:
+    """Have the pages of an array at hand that is about to be filled, where it lies in the arena."""
+    if _lent:
+        _lent[0].populate(array)
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

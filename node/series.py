@@ -147,7 +147,10 @@ class FrameReader(Protocol):
     """Gives the stored values of frames in the same order: (row, column), or (row, column, sample) in colour."""
 
     def __call__(self, frames: Sequence[Frame], into: NDArray[Any] | None = None) -> Iterable[NDArray[Any]]:
-        """Read; `into`, (frame, row, column), may be used to hold values of 16 bits, which are then a view of it."""
+        """Read; `into`, (frame, row, column), may be used to hold values of 16 bits.
+
+        They are then a view of it, in their own type, and lie within Bits Stored.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -350,6 +353,7 @@ def _gathered(frames: Sequence[Frame], read: FrameReader, dtype: np.dtype[Any], 
 
     def fill(part: slice) -> None:
         mine, places = frames[part], array[part]
+        arena.populate(places)
         floor = None if lowest is None else np.full(array.shape[1:], lowest, dtype)
         into = places if dtype == np.int16 else None
         for frame, stored, place in zip(mine, read(mine, into), places, strict=True):
@@ -377,7 +381,10 @@ def _as_int16(frame: Frame, stored: NDArray[Any], place: NDArray[Any], floor: ND
     if not np.issubdtype(stored.dtype, np.integer):
         raise _TooWide
     intercept = int(frame.intercept)
-    low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
+    lowest = INT16.min if floor is None else int(floor.flat[0])
+    low, high = (bound + intercept for bound in _bounds(frame, stored, place))
+    if low < lowest or high > INT16.max:
+        low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
     if low < INT16.min or high > INT16.max:
         raise _TooWide
     if stored.itemsize > place.itemsize:
@@ -385,8 +392,17 @@ def _as_int16(frame: Frame, stored: NDArray[Any], place: NDArray[Any], floor: ND
     else:
         wrapped = np.int16((intercept - INT16.min) % 2**16 + INT16.min)
         np.add(stored.view(np.int16) if stored.itemsize == place.itemsize else stored, wrapped, out=place)
-    if floor is not None and low < floor.flat[0]:
+    if floor is not None and low < lowest:
         np.maximum(place, floor, out=place)
+
+
+def _bounds(frame: Frame, stored: NDArray[Any], place: NDArray[Any]) -> tuple[int, int]:
+    """Return between what the stored values lie without looking at them."""
+    if not np.may_share_memory(stored, place):
+        limits = np.iinfo(stored.dtype)
+        return int(limits.min), int(limits.max)
+    used = int(frame.image.values.get("BitsStored") or 16)
+    return (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if stored.dtype.kind == "i" else (0, 2**used - 1)
 
 
 def _as_float32(frame: Frame, stored: NDArray[Any], place: NDArray[Any], floor: NDArray[Any] | None) -> None:

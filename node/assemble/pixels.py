@@ -154,7 +154,7 @@ class Stored:
         return cls(
             place=place,
             values=note.values,
-            syntax=_uid(note.syntax),
+            syntax=uid_of(note.syntax),
             keyword="PixelData",
             vr=note.vr,
             value_at=note.value_at,
@@ -196,7 +196,8 @@ class Stored:
 
 
 @lru_cache(maxsize=256)
-def _uid(text: str) -> UID:
+def uid_of(text: str) -> UID:
+    """Return a UID that many instances have: pydicom looks at each letter whenever it makes one."""
     return UID(text)
 
 
@@ -332,8 +333,12 @@ def _copied(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> 
     used = int(said.get("BitsStored") or bits)
     if used < bits:
         high = said.get("HighBit")
-        values <<= bits - 1 - (used - 1 if high is None else int(high))
-        values >>= bits - used
+        above = bits - 1 - (used - 1 if high is None else int(high))
+        if above == bits - used and kind.kind == "u":  # the usual case, in one pass
+            values &= kind.type(2**used - 1)
+        else:
+            values <<= above
+            values >>= bits - used
     return values
 
 

@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage, SurfaceSegmentationStorage
 
-from node.assemble.pixels import PixelReader, Stored
+from node.assemble.pixels import PixelReader, Stored, uid_of
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.part10 import Part10
 from node.series import SAME_PLACE, Frame, Series, Vector, along_normal, usual_distance
@@ -166,7 +166,7 @@ def stacks(instances: Iterable[Part10]) -> Assembled:
 
 def _is_image(values: Values) -> bool:
     """Whether the instance is an image to analyse; NotUnderstood where it should be one and has no size."""
-    sop_class = UID(_named(values, "SOPClassUID"))
+    sop_class = uid_of(_named(values, "SOPClassUID"))
     _named(values, "StudyInstanceUID")
     if sop_class in RESULTS:
         return False
@@ -191,7 +191,7 @@ def _frames(stored: Stored) -> list[Frame]:
     first = _frame(stored, 1)
     if count == 1:
         return [first]
-    offsets = _numbers(_get(values, "GridFrameOffsetVector"), count, "Grid Frame Offset Vector")
+    offsets = _numbers(_get(values, "GridFrameOffsetVector"), count, "GridFrameOffsetVector")
     if offsets is None or first.position is None or offsets[0] != 0:
         return [replace(first, number=number, position=None) for number in range(1, count + 1)]
     return [  # RT Dose: along the normal from the first plane (PS3.3 C.8.8.3.2)
@@ -225,7 +225,7 @@ def _frame(stored: Stored, number: int) -> Frame:
     """Return one frame with what its functional groups, or the header, say of it (PS3.3 C.7.6.2, C.7.6.16, C.11.1)."""
     values = stored.values
     numbers = {
-        keyword: _numbers(_found(values, number, sequence, keyword), length, dictionary_description(keyword))
+        keyword: _numbers(_found(values, number, sequence, keyword), length, keyword)
         for keyword, sequence, length in (
             ("ImagePositionPatient", "PlanePositionSequence", 3),
             ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
@@ -300,17 +300,17 @@ def _whole(values: Values, keyword: str, default: int | None = None) -> int:
     return int(value)
 
 
-def _numbers(value: Any, count: int, name: str) -> tuple[float, ...] | None:
+def _numbers(value: Any, count: int, keyword: str) -> tuple[float, ...] | None:
     if value is None:
         return None
     try:
         numbers = tuple(float(one) for one in ([value] if count == 1 else value))
     except (TypeError, ValueError) as error:
-        raise NotUnderstood(f"its {name} is not {count} numbers") from error
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers") from error
     if not numbers:
         return None
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise NotUnderstood(f"its {name} is not {count} numbers")
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers")
     return numbers
 
 
