@@ -111,8 +111,9 @@ class Note:
 
     @property
     def volume_bytes(self) -> int:
-        """How many bytes its slice has in a volume of int16."""
-        return 2 * int(self.values.get("Rows", 0)) * int(self.values.get("Columns", 0))
+        """How many bytes its slice is likely to have in a volume: int16 without a slope, else float32."""
+        whole = float(self.values.get("RescaleSlope", 1)) == 1
+        return (2 if whole else 4) * int(self.values.get("Rows", 0)) * int(self.values.get("Columns", 0))
 
 
 def note_of(data: bytes, syntax: str, *, before: int) -> str:
@@ -243,12 +244,19 @@ def _uid(value: bytes) -> str:
     return text
 
 
-def _decimals(value: bytes) -> str | list[str]:
+def _decimal(value: bytes) -> str:
+    text = _ascii(value).rstrip(" \0").strip()
+    if text and not DECIMAL.fullmatch(text):
+        raise Odd
+    return text
+
+
+def _decimals(value: bytes) -> list[str] | str:
     text = _ascii(value).rstrip(" \0").strip()
     words = text.split("\\")
     if text and not all(map(DECIMAL.fullmatch, words)):
         raise Odd
-    return text if len(words) == 1 else words
+    return words if text else ""
 
 
 def _integer(value: bytes) -> int | str:
@@ -289,18 +297,21 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "SH": _words,
     "TM": _words,
     "UI": _uid,
-    "DS": _decimals,
+    "DS": _decimal,
     "IS": _integer,
     **{vr: _binary(vr) for vr in NUMBERS},
 }
 """How a value of each VR is read (PS3.5 section 6.2)."""
+SEVERAL = {"ImagePositionPatient": _decimals, "ImageOrientationPatient": _decimals, "PixelSpacing": _decimals}
+"""How those are read that have several decimals."""
 
 
 @lru_cache(maxsize=1)
 def _wanted() -> dict[int, tuple[str, bytes, Callable[[bytes], Any]]]:
     """Return keyword, VR and reader by tag."""
     tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in (*KEYWORDS, *ELSEWHERE)}
-    return {
-        tag: (keyword, (vr := dictionary_VR(tag)).encode(), READERS[vr] if keyword in KEYWORDS else _absent)
-        for keyword, tag in tags.items()
-    }
+    return {tag: (keyword, (vr := dictionary_VR(tag)).encode(), _reader(keyword, vr)) for keyword, tag in tags.items()}
+
+
+def _reader(keyword: str, vr: str) -> Callable[[bytes], Any]:
+    return SEVERAL.get(keyword, READERS[vr]) if keyword in KEYWORDS else _absent
