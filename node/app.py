@@ -1,6 +1,7 @@
 """The only place that builds things: a node from its settings."""
 
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,8 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from node import flow
+from node import arena, flow
+from node.arena import Arenas
 from node.deliver import CommitmentScu, Outbox, commit_step, echo
 from node.engine import Engine, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, Transient
@@ -110,8 +112,11 @@ class Servers:
         return WATCH_SECONDS
 
 
-def perform_order(order: Order, spool: Spool, urls: tuple[str, ...], deadline_seconds: float) -> Performed:
-    """Do one job; runs in a child process."""
+def perform_order(
+    order: Order, spool: Spool, urls: tuple[str, ...], deadline_seconds: float, lent: str = ""
+) -> Performed:
+    """Do one job, in an arena that is lent to it; runs in a child process."""
+    arena.use(lent)
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
     try:
         return flow.perform(order, spool, triton)
@@ -136,14 +141,21 @@ class Node:
     _receiver: Receiver = field(init=False)
     _engine: Engine = field(init=False)
     _arrivals: Arrivals = field(init=False)
+    _arenas: Arenas = field(init=False)
+    _urls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.routes = read_river(self.settings)
         self.spool = open_spool(self.settings)
         self.ledger = open_ledger(self.settings)
+        self._arenas = Arenas(self.settings.engine.volumes_mb * 2**20)
 
     def start(self, servers: Servers) -> None:
         """Listen, recover what a former process left, and begin to work."""
+        if swept := arena.sweep():
+            log.info("arenas.swept", arenas=swept)
+        threading.Thread(target=self._arenas.warm, args=(arena.WARM_BYTES,), daemon=True).start()
+        self._urls = servers.urls
         self._check_models(servers.urls)
         arrivals = self._arrivals = Arrivals(self.ledger, self.spool, wake=lambda: self._engine.wake("receive"))
         promises = self._promises(arrivals)
@@ -184,6 +196,7 @@ class Node:
         self._receiver.stop()
         self._engine.stop()
         self._arrivals.record()
+        self._let_go()
         self.ledger.close()
         log.info("node.stopped")
 
@@ -225,13 +238,23 @@ class Node:
         )
 
     def _perform(self, servers: Servers, order: Order, renew: Callable[[], bool]) -> Performed:
-        performed: Performed = run_in_child(
-            perform_order,
-            (order, self.spool, servers.urls, self.settings.triton.deadline_seconds),
-            seconds=order.plugin.manifest.time_limit_seconds,
-            beat=lambda: not self._engine.stopping and renew(),
-        )
+        def beat() -> bool:
+            return not self._engine.stopping and renew()
+
+        with self._arenas.lend(order.volume_bytes, beat) as lent:
+            performed: Performed = run_in_child(
+                perform_order,
+                (order, self.spool, servers.urls, self.settings.triton.deadline_seconds, lent),
+                seconds=order.plugin.manifest.time_limit_seconds,
+                beat=beat,
+            )
         return performed
+
+    def _let_go(self) -> None:
+        """Remove the arenas; a server that is not ours has them mapped until it is told."""
+        triton = GrpcTriton(self._urls)
+        triton.let_go(self._arenas.close())
+        triton.close()
 
     def _check_models(self, urls: tuple[str, ...]) -> None:
         """Load the routed models; a server that is away may come back, a model that is missing will not."""

@@ -27,11 +27,15 @@ IMPLEMENTATION_VERSION_NAME = "ISOCENTER_0_1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part10:
-    """Where the bytes of one instance lie: `length` bytes at `offset` of the file at `path`."""
+    """Where the bytes of one instance lie: `length` bytes at `offset` of the file at `path`.
+
+    `note` is what was noted of it when it was received (`node.note`), empty where nothing was.
+    """
 
     path: Path
     offset: int = 0
     length: int
+    note: str = ""
 
     @classmethod
     def of_file(cls, path: Path) -> "Part10":
@@ -45,17 +49,19 @@ class Part10:
 
     def open(self) -> FileIO:
         """Open the file that the instance lies in; BytesLost where it does not reach to the instance's end."""
+        self.check()
+        return FileIO(self.path)
+
+    def check(self) -> None:
+        """Raise BytesLost where the file does not reach to the instance's end."""
         try:
-            file = FileIO(self.path)
+            there = os.stat(self.path).st_size  # noqa: PTH116 - asked for every slice of a volume, and twice as fast
         except FileNotFoundError as error:
             raise BytesLost(f"{self.path.name} is gone; {SEND_AGAIN}") from error
-        there = os.fstat(file.fileno()).st_size
         if there < self.offset + self.length:
-            file.close()
             raise BytesLost(
                 f"{self.path.name} has {there} bytes, the instance ends at {self.offset + self.length}; {SEND_AGAIN}"
             )
-        return file
 
 
 @contextmanager

@@ -119,6 +119,8 @@ class Instance:
     checksum: int
     urgency: int = 0
     """How far it goes before others, by its Requested Procedure Priority; packs of older nodes do not tell."""
+    note: str = ""
+    """What a volume needs of its header (`node.note`); empty where it is no ordinary image, or nothing was noted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,20 @@
 """Images as a plugin sees them: a series of frames in order, and the volume they make."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from node import arena
 from node.errors import UnsuitableSeries
 
 Vector = tuple[float, float, float]
@@ -22,6 +28,11 @@ SAME_PLACE = 0.01
 GRID_TOLERANCE = 0.01
 """Millimetres by which a corner of a grid may be off: affines are float64, headers are decimal text."""
 INT16 = np.iinfo(np.int16)
+WORKERS = min(4, os.cpu_count() or 1)
+"""Threads that read and decode; the codecs let go of the interpreter lock for part of their work only."""
+FEWEST_OF_A_SHARE = 8
+"""Fewer slices than this are not worth a thread of their own."""
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 LOWEST_HU = -1024
 """Below this lies only what a scanner fills in outside its field of view (PS3.3 C.11.1.1.2: air is -1000)."""
 
@@ -69,14 +80,26 @@ class Volume:
         return replace(self, array=array)
 
 
+class Image(Protocol):
+    """One instance, as its frames share it."""
+
+    @property
+    def values(self) -> Mapping[str, Any] | Dataset:
+        """What is known of it by keyword, without reading its header: `get` gives a value, or None."""
+
+    @property
+    def header(self) -> Dataset:
+        """The data set without pixel data, read when it is first asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
     """One image plane: a single-frame instance, or one frame of a multi-frame instance.
 
     Parameters
     ----------
-    header
-        The instance's data set without pixel data, shared by all frames of the instance.
+    image
+        The instance, shared by all its frames.
     number
         Frame number from 1, as references give it (PS3.3 10.3); 1 in a single-frame instance.
     position, orientation, spacing
@@ -86,7 +109,7 @@ class Frame:
         Rescale of stored values (PS3.3 C.11.1), 1 and 0 where there is none.
     """
 
-    header: Dataset
+    image: Image
     number: int = 1
     position: Vector | None = None
     orientation: tuple[float, float, float, float, float, float] | None = None
@@ -95,19 +118,24 @@ class Frame:
     intercept: float = 0.0
 
     @property
+    def header(self) -> Dataset:
+        """The instance's data set without pixel data."""
+        return self.image.header
+
+    @property
     def sop_instance_uid(self) -> str:
         """SOP Instance UID of the instance that holds the frame."""
-        return str(self.header.SOPInstanceUID)
+        return str(self.image.values.get("SOPInstanceUID"))
 
     @property
     def sop_class_uid(self) -> str:
         """SOP Class UID of the instance that holds the frame."""
-        return str(self.header.SOPClassUID)
+        return str(self.image.values.get("SOPClassUID"))
 
     @property
     def multi_frame(self) -> bool:
         """Whether references to it must give the frame number."""
-        return "NumberOfFrames" in self.header
+        return "NumberOfFrames" in self.image.values
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -117,8 +145,14 @@ class Frame:
         return np.cross(self.orientation[:3], self.orientation[3:])
 
 
-FrameReader = Callable[[Sequence[Frame]], Iterable[NDArray[Any]]]
-"""Gives the stored values of frames in the same order: (row, column), or (row, column, sample) in colour."""
+class FrameReader(Protocol):
+    """Gives the stored values of frames in the same order: (row, column), or (row, column, sample) in colour."""
+
+    def __call__(self, frames: Sequence[Frame], into: NDArray[Any] | None = None) -> Iterable[NDArray[Any]]:
+        """Read; `into`, (frame, row, column), may be used to hold values of 16 bits.
+
+        They are then a view of it, in their own type, and lie within Bits Stored.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,28 +185,43 @@ class Series:
 
     @cached_property
     def headers(self) -> tuple[Dataset, ...]:
-        """The data set of every instance once, in the order of the frames."""
-        return tuple({frame.sop_instance_uid: frame.header for frame in self.frames}.values())
+        """The data set of every instance once, in the order of the frames: to have all of them read takes a while."""
+        return tuple(image.header for image in self._images)
+
+    @cached_property
+    def identities(self) -> tuple[Dataset, ...]:
+        """Who every instance is, once, in the order of the frames: a data set of its UIDs alone.
+
+        SOP Class UID, SOP Instance UID, Study Instance UID, Series Instance UID; no header is read for it.
+        """
+        return tuple(_identity(image.values) for image in self._images)
+
+    @property
+    def _images(self) -> Iterable[Image]:
+        return {frame.sop_instance_uid: frame.image for frame in self.frames}.values()
 
     @property
     def study_uid(self) -> str:
         """Study Instance UID."""
-        return str(self.header.StudyInstanceUID)
+        return self._first("StudyInstanceUID")
 
     @property
     def series_uid(self) -> str:
         """Series Instance UID."""
-        return str(self.header.SeriesInstanceUID)
+        return self._first("SeriesInstanceUID")
 
     @property
     def modality(self) -> str:
         """Modality as the header gives it, empty where it gives none."""
-        return str(self.header.get("Modality") or "")
+        return self._first("Modality")
 
     @property
     def frame_of_reference_uid(self) -> str:
         """Frame of Reference UID, empty where the images have none."""
-        return str(self.header.get("FrameOfReferenceUID") or "")
+        return self._first("FrameOfReferenceUID")
+
+    def _first(self, keyword: str) -> str:
+        return str(self.frames[0].image.values.get(keyword) or "")
 
     def affine(self) -> NDArray[np.float64]:
         """The grid of the stack: float64 (4, 4), (slice, row, column, 1) to mm LPS.
@@ -207,9 +256,7 @@ class Series:
             the message names the instance.
         """
         affine = self.affine()
-        array = _rescaled(self.frames, self.read(self.frames))
-        if self.modality == "CT":
-            np.maximum(array, LOWEST_HU, out=array)
+        array = _rescaled(self.frames, self.read, LOWEST_HU if self.modality == "CT" else None)
         return Volume(array=array, affine=affine, frame_of_reference_uid=self.frame_of_reference_uid)
 
     def image(self, index: int = 0) -> NDArray[Any]:
@@ -218,7 +265,7 @@ class Series:
         stored = next(iter(self.read([frame])))
         if stored.ndim == 3:
             return stored
-        return np.asarray(_rescaled((frame,), [stored])[0])
+        return np.asarray(_rescaled((frame,), lambda frames, into=None: [stored], None)[0])  # noqa: ARG005
 
 
 def on_grid(volume: Volume, series: Series) -> bool:
@@ -297,27 +344,88 @@ def _thickness(frame: Frame) -> float:
     return 1.0
 
 
-def _rescaled(frames: Sequence[Frame], stored: Iterable[NDArray[Any]]) -> NDArray[Any]:
-    """Return (slice, row, column) of real values: int16 where that is exact, else float32."""
-    whole = all(frame.slope == 1 and frame.intercept.is_integer() for frame in frames)
-    array = np.empty(0)
-    for index, (frame, plane) in enumerate(zip(frames, stored, strict=True)):
-        if plane.ndim != 2:
-            raise UnsuitableSeries(f"{_named(frame)} is in colour")
-        if index == 0:
-            array = np.empty((len(frames), *plane.shape), np.int16 if whole else np.float32)
-        if whole and not _fits_int16(plane, int(frame.intercept)):
-            whole, array = False, array.astype(np.float32)
-        if whole:
-            np.add(plane, np.int32(frame.intercept), out=array[index], casting="unsafe")
-        else:
-            array[index] = plane * np.float32(frame.slope) + np.float32(frame.intercept)
+def _identity(values: Mapping[str, Any] | Dataset) -> Dataset:
+    identity = Dataset()
+    for keyword in IDENTITY:
+        if (uid := values.get(keyword)) is not None:
+            identity[keyword] = DataElement(keyword, "UI", uid, validation_mode=IGNORE)
+    return identity
+
+
+class _TooWide(Exception):
+    """Values that int16 does not hold."""
+
+
+def _rescaled(frames: Sequence[Frame], read: FrameReader, lowest: int | None) -> NDArray[Any]:
+    """Return (slice, row, column) of real values, none below `lowest`: int16 where that is exact, else float32."""
+    if all(frame.slope == 1 and frame.intercept.is_integer() for frame in frames):
+        with suppress(_TooWide):
+            return _gathered(frames, read, np.dtype(np.int16), lowest)
+    return _gathered(frames, read, np.dtype(np.float32), lowest)
+
+
+def _gathered(frames: Sequence[Frame], read: FrameReader, dtype: np.dtype[Any], lowest: int | None) -> NDArray[Any]:
+    """Return all frames rescaled, each read into its own place; several threads have a share of them each."""
+    values = frames[0].image.values
+    array = arena.empty((len(frames), int(values.get("Rows") or 0), int(values.get("Columns") or 0)), dtype)
+    shares = np.array_split(np.arange(len(frames)), min(WORKERS, -(-len(frames) // FEWEST_OF_A_SHARE)))
+    parts = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
+
+    def fill(part: slice) -> None:
+        mine, places = frames[part], array[part]
+        arena.populate(places)
+        floor = None if lowest is None else np.full(array.shape[1:], lowest, dtype)
+        into = places if dtype == np.int16 else None
+        for frame, stored, place in zip(mine, read(mine, into), places, strict=True):
+            if stored.ndim != 2:
+                raise UnsuitableSeries(f"{_named(frame)} is in colour")
+            if stored.shape != place.shape:
+                raise UnsuitableSeries(f"{_named(frame)} is of another size than its header says")
+            settle = _as_int16 if dtype == np.int16 else _as_float32
+            settle(frame, stored, place, floor)
+
+    if len(parts) == 1:
+        fill(parts[0])
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for _ in pool.map(fill, parts):
+                pass
     return array
 
 
-def _fits_int16(plane: NDArray[Any], intercept: int) -> bool:
-    """Whether the plane's values plus the intercept are all whole numbers that int16 holds."""
-    if not np.issubdtype(plane.dtype, np.integer):
-        return False
-    low, high = int(plane.min()) + intercept, int(plane.max()) + intercept
-    return INT16.min <= low and high <= INT16.max
+def _as_int16(frame: Frame, stored: NDArray[Any], place: NDArray[Any], floor: NDArray[Any] | None) -> None:
+    """Put the stored values plus the intercept into their place; _TooWide where that is not exact.
+
+    Values of 16 bits, which may lie in their place already, are added to modulo 2**16: the result is known to fit.
+    """
+    if not np.issubdtype(stored.dtype, np.integer):
+        raise _TooWide
+    intercept = int(frame.intercept)
+    lowest = INT16.min if floor is None else int(floor.flat[0])
+    low, high = (bound + intercept for bound in _bounds(frame, stored, place))
+    if low < lowest or high > INT16.max:
+        low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
+    if low < INT16.min or high > INT16.max:
+        raise _TooWide
+    if stored.itemsize > place.itemsize:
+        np.add(stored, np.int64(intercept), out=place, dtype=np.int64, casting="unsafe")
+    else:
+        wrapped = np.int16((intercept - INT16.min) % 2**16 + INT16.min)
+        np.add(stored.view(np.int16) if stored.itemsize == place.itemsize else stored, wrapped, out=place)
+    if floor is not None and low < lowest:
+        np.maximum(place, floor, out=place)
+
+
+def _bounds(frame: Frame, stored: NDArray[Any], place: NDArray[Any]) -> tuple[int, int]:
+    """Return between what the stored values lie without looking at them."""
+    if not np.may_share_memory(stored, place):
+        limits = np.iinfo(stored.dtype)
+        return int(limits.min), int(limits.max)
+    used = int(frame.image.values.get("BitsStored") or 16)
+    return (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if stored.dtype.kind == "i" else (0, 2**used - 1)
+
+
+def _as_float32(frame: Frame, stored: NDArray[Any], place: NDArray[Any], floor: NDArray[Any] | None) -> None:
+    place[...] = stored * np.float32(frame.slope) + np.float32(frame.intercept)
+    if floor is not None:
+        np.maximum(place, floor, out=place)

@@ -76,6 +76,7 @@ class EngineSettings(Table):
 
     slots: int = Field(default=2, ge=1)
     attempts: int = Field(default=5, ge=1)
+    volumes_mb: int = Field(default=2048, ge=0)
 
 
 class TritonSettings(Table):

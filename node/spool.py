@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -172,9 +173,13 @@ class Spool:
             os.close(fd)
         return True
 
-    def part10(self, place: Place) -> Part10:
-        """Return the Part 10 file that lies at a place."""
-        return Part10(path=self.packs / place.pack, offset=place.offset, length=place.length)
+    def part10(self, place: Place, note: str = "") -> Part10:
+        """Return the Part 10 file that lies at a place, with what was noted of it."""
+        return Part10(path=self._path(place.pack), offset=place.offset, length=place.length, note=note)
+
+    @lru_cache(maxsize=256)  # noqa: B019 - a spool lives as long as its process
+    def _path(self, pack: str) -> Path:
+        return self.packs / pack
 
     def sync_packs(self, packs: Iterable[str]) -> None:
         """Make all that was written to these packs durable; SpoolFull where that fails. One gone is no fault."""

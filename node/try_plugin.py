@@ -38,7 +38,7 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
         raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with those of one")
     everything = Route(name="try", when={}, plugins=(chosen.name,), to=(str(out),))
     routes = Routes(routes=(everything,), plugins={chosen.name: chosen}, quiet_seconds=0)
-    checksums = {str(header.SOPInstanceUID): 0 for series in assembled.series for header in series.headers}
+    checksums = {frame.sop_instance_uid: 0 for series in assembled.series for frame in series.frames}
     planned = plan(assembled.series, routes, checksums)
     yield from planned.remarks
     if not planned.plans:

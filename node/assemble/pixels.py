@@ -3,10 +3,11 @@
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from io import BufferedReader, FileIO, RawIOBase
+from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, cast
 
@@ -25,6 +26,7 @@ from pydicom.uid import (
 )
 
 from node.errors import NotUnderstood, UnsuitableSeries
+from node.note import Note, note_of_file, read_note
 from node.part10 import Part10, parse
 from node.series import Frame
 
@@ -41,10 +43,19 @@ EXPLICIT = {order: Struct(order + "HH2s2xL") for order in "<>"}
 ITEM = Struct("<HHL")
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_VRS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
-WORKERS = min(4, os.cpu_count() or 1)
-"""Threads that decompress; the codecs let go of the interpreter lock for part of their work only, so few are enough."""
-AT_ONCE = 4 * WORKERS
-"""Frames in flight, so that reading a long series one by one never holds all of it in memory."""
+FIRST_BYTES = (1 << 14, 1 << 18)
+"""How far into an instance its header is looked for, at first and at last, before pydicom reads it."""
+OPTIONS = {
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "columns": "Columns",
+    "photometric_interpretation": "PhotometricInterpretation",
+    "pixel_representation": "PixelRepresentation",
+    "planar_configuration": "PlanarConfiguration",
+    "rows": "Rows",
+    "samples_per_pixel": "SamplesPerPixel",
+}
+"""What pydicom's decoders call the attributes of the Image Pixel Module."""
 UNDECODABLE = (
     AttributeError,
     EOFError,
@@ -100,57 +111,104 @@ def window(place: Part10) -> BufferedReader:
     return BufferedReader(_Window(place, place.open()), 1 << 15)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Stored:
-    """One instance, its header read and its pixel data found but not read.
+    """One instance: what it says of itself, and where its pixel data lie; they are not read.
 
     Parameters
     ----------
     place
         Where its bytes lie.
-    header
-        The data set without pixel data.
+    values
+        What it says, by keyword: what was noted of an ordinary image, else its header.
+    syntax
+        Its transfer syntax.
     keyword, vr
         Which pixel data element it has, empty where it has none; its VR, empty in implicit VR.
     value_at, value_length
         Where the value of that element begins, counted in bytes from the preamble (in a deflated instance: from the
         beginning of the inflated data set), and how many it says it has.
-    missing
-        How many bytes its pixel data are known to lack at their end. Codecs do not tell: OpenJPEG makes an image of
-        half a code stream.
     """
 
     place: Part10
-    header: Dataset
+    values: Mapping[str, Any] | Dataset
+    syntax: UID
     keyword: str
     vr: str
     value_at: int
     value_length: int
-    missing: int = 0
 
     @classmethod
     def at(cls, place: Part10) -> "Stored":
-        """Read the header of an instance; its pixel data stay where they are.
+        """Learn what a volume needs of an instance: from its note, from its first bytes, or by reading its header.
 
         Raises
         ------
         NotUnderstood
             The bytes are not a readable data set; the message says what is wrong with them.
         """
+        place.check()
+        note = read_note(place.note) or _told_by_first_bytes(place)
+        if note is None:
+            return cls._parsed(place)
+        return cls(
+            place=place,
+            values=note.values,
+            syntax=uid_of(note.syntax),
+            keyword="PixelData",
+            vr=note.vr,
+            value_at=note.value_at,
+            value_length=note.value_length,
+        )
+
+    @classmethod
+    def _parsed(cls, place: Part10) -> "Stored":
         with _stream(place) as (header, stream):
             element_at, element = stream.tell(), stream.read(12)
         keyword, vr, head, length = _pixel_element(syntax_of(header), element)
-        value_at = element_at + head
-        deflated = syntax_of(header) == DeflatedExplicitVRLittleEndian
         return cls(
             place=place,
-            header=header,
+            values=header,
+            syntax=syntax_of(header),
             keyword=keyword,
             vr=vr,
-            value_at=value_at,
+            value_at=element_at + head,
             value_length=length,
-            missing=0 if deflated else _missing(place, value_at, length),
         )
+
+    @cached_property
+    def header(self) -> Dataset:
+        """The data set without pixel data, read when it is first asked for."""
+        if isinstance(self.values, Dataset):
+            return self.values
+        with _stream(self.place) as (header, _):
+            return header
+
+    @property
+    def missing(self) -> int:
+        """How many bytes its pixel data are known to lack at their end.
+
+        Codecs do not tell: OpenJPEG makes an image of half a code stream.
+        """
+        if self.syntax == DeflatedExplicitVRLittleEndian:
+            return 0
+        return _missing(self.place, self.value_at, self.value_length)
+
+
+@lru_cache(maxsize=256)
+def uid_of(text: str) -> UID:
+    """Return a UID that many instances have: pydicom looks at each letter whenever it makes one."""
+    return UID(text)
+
+
+def _told_by_first_bytes(place: Part10) -> Note | None:
+    """Return what would have been noted of an instance; None where it is odd, or its header is uncommonly long."""
+    with place.path.open("rb", buffering=0) as file:
+        for size in FIRST_BYTES:
+            start = os.pread(file.fileno(), min(size, place.length), place.offset)
+            if (note := note_of_file(start)) is not None or size >= place.length:
+                return note
+    return None
 
 
 @contextmanager
@@ -220,77 +278,96 @@ class PixelReader:
 
     instances: Mapping[str, Stored]
 
-    def __call__(self, frames: Sequence[Frame]) -> Iterator[NDArray[Any]]:
-        """Give the stored values of frames, in the same order."""
-        if all(_plain(self.instances[frame.sop_instance_uid]) for frame in frames):
-            yield from map(self._values, frames)
-            return
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for start in range(0, len(frames), AT_ONCE):
-                yield from pool.map(self._values, frames[start : start + AT_ONCE])
+    def __call__(self, frames: Sequence[Frame], into: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
+        """Give the stored values of frames, in the same order.
 
-    def _values(self, frame: Frame) -> NDArray[Any]:
-        stored = self.instances[frame.sop_instance_uid]
-        try:
-            if stored.missing:
-                raise EOFError(f"{stored.missing} bytes of its pixel data are missing")
-            values = _copied(stored, frame.number) if _plain(stored) else _decoded(stored, frame.number)
-            return _coloured(values, stored.header)
-        except UNDECODABLE as error:
-            fault = " ".join(str(error).split())
-            raise UnsuitableSeries(
-                f"frame {frame.number} of instance {frame.sop_instance_uid} cannot be decoded: {fault}"
-            ) from error
+        `into` has a place for each of them, (frame, row, column): values of 16 bits that need no decoding are read
+        right there, and given as a view of it in their own type.
+        """
+        with ExitStack() as files:
+            opened: dict[Path, int] = {}
+            for number, frame in enumerate(frames):
+                stored = self.instances[frame.sop_instance_uid]
+                if stored.place.path not in opened:
+                    opened[stored.place.path] = files.enter_context(stored.place.open()).fileno()
+                yield _values(stored, frame.number, opened[stored.place.path], None if into is None else into[number])
+
+
+def _values(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> NDArray[Any]:
+    try:
+        if missing := stored.missing:
+            raise EOFError(f"{missing} bytes of its pixel data are missing")
+        values = _copied(stored, number, fd, into) if _plain(stored) else _decoded(stored, number)
+        return _coloured(values, stored)
+    except UNDECODABLE as error:
+        fault = " ".join(str(error).split())
+        uid = stored.values.get("SOPInstanceUID")
+        raise UnsuitableSeries(f"frame {number} of instance {uid} cannot be decoded: {fault}") from error
 
 
 def _plain(stored: Stored) -> bool:
     """Whether the values only need to be copied: one sample in whole bytes, and nothing compressed."""
-    syntax, header = syntax_of(stored.header), stored.header
-    if syntax not in NATIVE or stored.keyword != "PixelData" or int(header.get("SamplesPerPixel") or 1) != 1:
+    values = stored.values
+    if stored.syntax not in NATIVE or stored.keyword != "PixelData" or int(values.get("SamplesPerPixel") or 1) != 1:
         return False
     # Bytes of 8 bit big endian data may lie in swapped pairs (PS3.5 8.1.1): left to pydicom.
-    return header.BitsAllocated in (16, 32, 64) or (header.BitsAllocated == 8 and NATIVE[syntax] == "<")
+    bits = values.get("BitsAllocated")
+    return bits in (16, 32, 64) or (bits == 8 and NATIVE[stored.syntax] == "<")
 
 
-def _copied(stored: Stored, number: int) -> NDArray[Any]:
+def _copied(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> NDArray[Any]:
     """Return one frame of uncompressed values, (row, column)."""
-    header = stored.header
-    kind = "i" if header.PixelRepresentation else "u"
-    bits = header.BitsAllocated
-    values = np.empty((header.Rows, header.Columns), f"{NATIVE[syntax_of(header)]}{kind}{bits // 8}")
+    said = stored.values
+    bits = int(said.get("BitsAllocated") or 0)
+    kind = np.dtype(f"{NATIVE[stored.syntax]}{'i' if said.get('PixelRepresentation') else 'u'}{bits // 8}")
+    if into is not None and into.itemsize == kind.itemsize and kind.isnative:
+        values = into.view(kind)
+    else:
+        values = np.empty((int(said.get("Rows") or 0), int(said.get("Columns") or 0)), kind)
     begin = stored.value_at + (number - 1) * values.nbytes
     if number * values.nbytes > stored.value_length:
         raise EOFError(f"its pixel data have {stored.value_length} bytes, too few for {number} frames")
-    with stored.place.path.open("rb", buffering=0) as file:
-        if os.preadv(file.fileno(), [values.data], stored.place.offset + begin) < values.nbytes:
-            raise EOFError("its file has been cut off")
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    used = header.get("BitsStored") or bits
+    if os.preadv(fd, [values.data], stored.place.offset + begin) < values.nbytes:
+        raise EOFError("its file has been cut off")
+    values = values.astype(kind.newbyteorder("="), copy=False)
+    used = int(said.get("BitsStored") or bits)
     if used < bits:
-        high = header.get("HighBit")
-        values <<= bits - 1 - (used - 1 if high is None else high)
-        values >>= bits - used
+        high = said.get("HighBit")
+        above = bits - 1 - (used - 1 if high is None else int(high))
+        if above == bits - used and kind.kind == "u":  # the usual case, in one pass
+            values &= kind.type(2**used - 1)
+        else:
+            values <<= above
+            values >>= bits - used
     return values
 
 
 def _decoded(stored: Stored, number: int) -> NDArray[Any]:
     """Return one frame by way of pydicom and its codecs: (row, column), or (row, column, sample)."""
-    syntax = syntax_of(stored.header)
-    deflated = syntax == DeflatedExplicitVRLittleEndian
-    options = {"planar_configuration": 0, **as_pixel_options(stored.header, pixel_keyword=stored.keyword)}
+    deflated = stored.syntax == DeflatedExplicitVRLittleEndian
+    options = {"planar_configuration": 0, **_options(stored)}
     if stored.vr:
         options["pixel_vr"] = stored.vr
     with _value(stored) as stream:
-        values, _ = get_decoder(ExplicitVRLittleEndian if deflated else syntax).as_array(
+        values, _ = get_decoder(ExplicitVRLittleEndian if deflated else stored.syntax).as_array(
             stream, index=number - 1, **options
         )
     return values
 
 
+def _options(stored: Stored) -> dict[str, Any]:
+    """Return what a decoder must know of an image (PS3.3 C.7.6.3)."""
+    if isinstance(stored.values, Dataset):
+        return as_pixel_options(stored.values, pixel_keyword=stored.keyword)
+    known = {option: stored.values.get(keyword) for option, keyword in OPTIONS.items()}
+    known = {option: value for option, value in known.items() if value is not None}
+    return {"number_of_frames": 1, "pixel_keyword": stored.keyword, **known}
+
+
 @contextmanager
 def _value(stored: Stored) -> Iterator[BinaryIO]:
     """Give the bytes of an instance from the value of its pixel data on."""
-    if syntax_of(stored.header) == DeflatedExplicitVRLittleEndian:
+    if stored.syntax == DeflatedExplicitVRLittleEndian:
         with _stream(stored.place) as (_, stream):
             stream.seek(stored.value_at)
             yield stream
@@ -300,9 +377,9 @@ def _value(stored: Stored) -> Iterator[BinaryIO]:
             yield file
 
 
-def _coloured(values: NDArray[Any], header: Dataset) -> NDArray[Any]:
+def _coloured(values: NDArray[Any], stored: Stored) -> NDArray[Any]:
     """Return palette colour as RGB (PS3.3 C.7.6.3.1.5), and everything else as it is."""
-    if header.get("PhotometricInterpretation") != "PALETTE COLOR":
+    if stored.values.get("PhotometricInterpretation") != "PALETTE COLOR":
         return values
-    colours: NDArray[Any] = apply_color_lut(values, header)
+    colours: NDArray[Any] = apply_color_lut(values, stored.header)
     return (colours >> 8).astype(np.uint8) if colours.dtype.itemsize > 1 else colours

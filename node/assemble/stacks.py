@@ -4,15 +4,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import mul
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage, SurfaceSegmentationStorage
 
-from node.assemble.pixels import PixelReader, Stored
+from node.assemble.pixels import PixelReader, Stored, uid_of
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.part10 import Part10
 from node.series import SAME_PLACE, Frame, Series, Vector, along_normal, usual_distance
@@ -27,9 +27,13 @@ RESULTS = {
 BITS_ALLOCATED = {1, 8, 16, 32, 64}
 ROUNDING = 1e-3
 """Directions, and pixel spacings in mm, that differ by less are the same, written with few digits."""
+RIGHT_ANGLE = 0.01
+"""How far products of the two directions of a plane may be from those of unit vectors at right angles."""
 ODD = (AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, TypeError, ValueError)
 """What pydicom raises when a value is asked for that it cannot make sense of."""
 
+Values = Mapping[str, Any] | Dataset
+"""What an instance says of itself, by keyword: as noted, or its header."""
 Row = tuple[str, tuple[tuple[str, str], ...]]
 """What a reader calls it, and where it stands: (sequence of the functional groups, keyword), first found counts."""
 
@@ -79,6 +83,9 @@ DISCRIMINATORS: tuple[Row, ...] = (
     ("content time", (("", "ContentTime"),)),
 )
 """What tells images at the same position apart, most telling first (PS3.3 C.7.6.16, C.8.3.1, C.8.13)."""
+
+FORMAT = ("SOPClassUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "FrameOfReferenceUID")
+"""What divides a series whatever the positions of its images."""
 
 REGIONS: tuple[Row, ...] = (
     ("stack", (("FrameContentSequence", "StackID"),)),
@@ -136,10 +143,10 @@ def stacks(instances: Iterable[Part10]) -> Assembled:
         uid = ""
         try:
             stored = Stored.at(place)
-            uid = _named(stored.header, "SOPInstanceUID")
-            if not _is_image(stored.header):
+            uid = _named(stored.values, "SOPInstanceUID")
+            if not _is_image(stored.values):
                 continue
-            series_uid, frames = _named(stored.header, "SeriesInstanceUID"), _frames(stored)
+            series_uid, frames = _named(stored.values, "SeriesInstanceUID"), _frames(stored)
             if uid in images:
                 set_aside.append((uid, "another instance has the same SOP Instance UID"))
                 continue
@@ -147,7 +154,7 @@ def stacks(instances: Iterable[Part10]) -> Assembled:
             by_series[series_uid] += frames
         except NotUnderstood as error:
             set_aside.append((uid, str(error)))
-    ordered = sorted(by_series.items(), key=lambda one: (_lenient(one[1][0].header, "SeriesNumber"), one[0]))
+    ordered = sorted(by_series.items(), key=lambda one: (_lenient(one[1][0].image.values, "SeriesNumber"), one[0]))
     return Assembled(
         series=tuple(stack for uid, frames in ordered for stack in _series(uid, frames, images)),
         set_aside=tuple(set_aside),
@@ -157,13 +164,13 @@ def stacks(instances: Iterable[Part10]) -> Assembled:
 # Reading one instance: what it says must make sense, or it is set aside.
 
 
-def _is_image(header: Dataset) -> bool:
+def _is_image(values: Values) -> bool:
     """Whether the instance is an image to analyse; NotUnderstood where it should be one and has no size."""
-    sop_class = UID(_named(header, "SOPClassUID"))
-    _named(header, "StudyInstanceUID")
+    sop_class = uid_of(_named(values, "SOPClassUID"))
+    _named(values, "StudyInstanceUID")
     if sop_class in RESULTS:
         return False
-    missing = [keyword for keyword in ("Rows", "Columns") if not _get(header, keyword)]
+    missing = [keyword for keyword in ("Rows", "Columns") if not _get(values, keyword)]
     if missing and "Image Storage" in sop_class.name:
         raise NotUnderstood(f"it has no {' and no '.join(missing)}")
     return not missing
@@ -171,20 +178,20 @@ def _is_image(header: Dataset) -> bool:
 
 def _frames(stored: Stored) -> list[Frame]:
     """Return the frames of one instance with their geometry; NotUnderstood where a value makes no sense."""
-    header = stored.header
+    values = stored.values
     _check_pixels(stored)
-    count = max(1, _whole(header, "NumberOfFrames", 1))
+    count = max(1, _whole(values, "NumberOfFrames", 1))
     if count > stored.place.length:
         raise NotUnderstood(f"it claims {count} frames, and is only {stored.place.length} bytes long")
-    groups = _get(header, "PerFrameFunctionalGroupsSequence") or ()
+    groups = _get(values, "PerFrameFunctionalGroupsSequence") or ()
     if groups:
         if len(groups) < count:
             raise NotUnderstood(f"it has {count} frames, but functional groups for {len(groups)} of them")
-        return [_frame(header, number) for number in range(1, count + 1)]
-    first = _frame(header, 1)
+        return [_frame(stored, number) for number in range(1, count + 1)]
+    first = _frame(stored, 1)
     if count == 1:
         return [first]
-    offsets = _numbers(_get(header, "GridFrameOffsetVector"), count, "Grid Frame Offset Vector")
+    offsets = _numbers(_get(values, "GridFrameOffsetVector"), count, "GridFrameOffsetVector")
     if offsets is None or first.position is None or offsets[0] != 0:
         return [replace(first, number=number, position=None) for number in range(1, count + 1)]
     return [  # RT Dose: along the normal from the first plane (PS3.3 C.8.8.3.2)
@@ -195,29 +202,30 @@ def _frames(stored: Stored) -> list[Frame]:
 
 def _check_pixels(stored: Stored) -> None:
     """Raise NotUnderstood where the Image Pixel Module does not say how to read the values (PS3.3 C.7.6.3)."""
-    header = stored.header
+    values = stored.values
     if not stored.keyword:
         raise NotUnderstood("it has no pixel data")
-    _named(header, "PhotometricInterpretation")
+    _named(values, "PhotometricInterpretation")
     for keyword in ("Rows", "Columns"):
-        _whole(header, keyword)
-    if (samples := _whole(header, "SamplesPerPixel", 1)) not in (1, 3):
+        _whole(values, keyword)
+    if (samples := _whole(values, "SamplesPerPixel", 1)) not in (1, 3):
         raise NotUnderstood(f"its Samples per Pixel is {samples}, not 1 or 3")
-    if (bits := _whole(header, "BitsAllocated")) not in BITS_ALLOCATED:
+    if (bits := _whole(values, "BitsAllocated")) not in BITS_ALLOCATED:
         raise NotUnderstood(f"its Bits Allocated is {bits}, which no image has")
     if stored.keyword == "PixelData":
-        if not 1 <= (used := _whole(header, "BitsStored")) <= bits:
+        if not 1 <= (used := _whole(values, "BitsStored")) <= bits:
             raise NotUnderstood(f"its Bits Stored is {used} of {bits} Bits Allocated")
-        if not used - 1 <= (high := _whole(header, "HighBit", used - 1)) < bits:
+        if not used - 1 <= (high := _whole(values, "HighBit", used - 1)) < bits:
             raise NotUnderstood(f"its High Bit is {high}, with {used} Bits Stored of {bits} Bits Allocated")
-        if (signed := _whole(header, "PixelRepresentation")) not in (0, 1):
+        if (signed := _whole(values, "PixelRepresentation")) not in (0, 1):
             raise NotUnderstood(f"its Pixel Representation is {signed}, not 0 or 1")
 
 
-def _frame(header: Dataset, number: int) -> Frame:
+def _frame(stored: Stored, number: int) -> Frame:
     """Return one frame with what its functional groups, or the header, say of it (PS3.3 C.7.6.2, C.7.6.16, C.11.1)."""
+    values = stored.values
     numbers = {
-        keyword: _numbers(_found(header, number, sequence, keyword), length, dictionary_description(keyword))
+        keyword: _numbers(_found(values, number, sequence, keyword), length, keyword)
         for keyword, sequence, length in (
             ("ImagePositionPatient", "PlanePositionSequence", 3),
             ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
@@ -228,7 +236,7 @@ def _frame(header: Dataset, number: int) -> Frame:
         )
     }
     position, orientation, spacing, slope, intercept, dose = numbers.values()
-    if orientation is not None and not _perpendicular(np.array(orientation)):
+    if orientation is not None and not _perpendicular(orientation):
         raise NotUnderstood("its Image Orientation (Patient) is not two unit vectors at right angles")
     if spacing is not None and min(spacing) <= 0:
         spacing = None  # written by radiographs and scanned films that do not know it
@@ -237,7 +245,7 @@ def _frame(header: Dataset, number: int) -> Frame:
         raise NotUnderstood("its Rescale Slope is 0")
     placed = position is not None and orientation is not None and spacing is not None
     return Frame(
-        header=header,
+        image=stored,
         number=number,
         position=cast(Vector, position) if placed else None,
         orientation=cast(tuple[float, float, float, float, float, float], orientation) if placed else None,
@@ -247,26 +255,27 @@ def _frame(header: Dataset, number: int) -> Frame:
     )
 
 
-def _perpendicular(orientation: NDArray[np.float64]) -> bool:
+def _perpendicular(orientation: Sequence[float]) -> bool:
     row, column = orientation[:3], orientation[3:]
-    return bool(np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=0.01))
+    square, other, product = (math.fsum(map(mul, *pair)) for pair in ((row, row), (column, column), (row, column)))
+    return max(abs(square - 1), abs(other - 1), abs(product)) <= RIGHT_ANGLE
 
 
-def _found(header: Dataset, number: int, path: str, keyword: str) -> Any:
+def _found(values: Values, number: int, path: str, keyword: str) -> Any:
     """Return a value of one frame: of its own functional groups, else the shared ones, else the top of the header."""
-    if "PerFrameFunctionalGroupsSequence" in header and path:
-        shared = _get(header, "SharedFunctionalGroupsSequence") or ()
-        for group in (_get(header, "PerFrameFunctionalGroupsSequence")[number - 1], *shared[:1]):
+    if "PerFrameFunctionalGroupsSequence" in values and path:
+        shared = _get(values, "SharedFunctionalGroupsSequence") or ()
+        for group in (_get(values, "PerFrameFunctionalGroupsSequence")[number - 1], *shared[:1]):
             item = group
             for sequence in path.split("/"):
                 items = _get(item, sequence) if item else None
                 item = items[0] if items else None
             if item is not None and (value := _get(item, keyword)) is not None:
                 return value
-    return _get(header, keyword)
+    return _get(values, keyword)
 
 
-def _get(item: Dataset, keyword: str) -> Any:
+def _get(item: Values, keyword: str) -> Any:
     """Return a value, None where there is none or it is empty; NotUnderstood where it is no value of its VR."""
     try:
         value = item.get(keyword)
@@ -275,15 +284,15 @@ def _get(item: Dataset, keyword: str) -> Any:
     return None if value is None or value == "" else value
 
 
-def _named(header: Dataset, keyword: str) -> str:
-    value = _get(header, keyword)
+def _named(values: Values, keyword: str) -> str:
+    value = _get(values, keyword)
     if not isinstance(value, str) or not value.strip():
         raise NotUnderstood(f"it has no {dictionary_description(keyword)}")
     return value
 
 
-def _whole(header: Dataset, keyword: str, default: int | None = None) -> int:
-    value = _get(header, keyword)
+def _whole(values: Values, keyword: str, default: int | None = None) -> int:
+    value = _get(values, keyword)
     if value is None and default is not None:
         return default
     if not isinstance(value, int):
@@ -291,17 +300,17 @@ def _whole(header: Dataset, keyword: str, default: int | None = None) -> int:
     return int(value)
 
 
-def _numbers(value: Any, count: int, name: str) -> tuple[float, ...] | None:
+def _numbers(value: Any, count: int, keyword: str) -> tuple[float, ...] | None:
     if value is None:
         return None
     try:
         numbers = tuple(float(one) for one in ([value] if count == 1 else value))
     except (TypeError, ValueError) as error:
-        raise NotUnderstood(f"its {name} is not {count} numbers") from error
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers") from error
     if not numbers:
         return None
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise NotUnderstood(f"its {name} is not {count} numbers")
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers")
     return numbers
 
 
@@ -313,16 +322,16 @@ def _vector(numbers: Iterable[float]) -> Vector:
 # Sorting frames: odd values of what only tells images apart do not stop anybody.
 
 
-def _lenient(header: Dataset, keyword: str) -> float:
+def _lenient(values: Values, keyword: str) -> float:
     """Return a number to sort by, infinite where there is none."""
     try:
-        return float(_get(header, keyword))
+        return float(_get(values, keyword))
     except (NotUnderstood, TypeError, ValueError):
         return math.inf
 
 
 def _order(frame: Frame) -> tuple[float, str, int]:
-    return _lenient(frame.header, "InstanceNumber"), frame.sop_instance_uid, frame.number
+    return _lenient(frame.image.values, "InstanceNumber"), frame.sop_instance_uid, frame.number
 
 
 def _series(uid: str, frames: list[Frame], images: Mapping[str, Stored]) -> Iterator[Series]:
@@ -363,21 +372,16 @@ def _families(frames: Sequence[Frame]) -> list[list[Frame]]:
     def family(frame: Frame) -> tuple[Any, ...]:
         uid = frame.sop_instance_uid
         if uid not in formats:
-            formats[uid] = _format(frame.header)
+            formats[uid] = _format(frame.image.values)
         return *formats[uid], orientation.get(frame.orientation), spacing.get(frame.spacing)
 
     return [group for _, group in _grouped(frames, family)]
 
 
-def _format(header: Dataset) -> tuple[Any, ...]:
+def _format(values: Values) -> tuple[Any, ...]:
     return (
-        header.SOPClassUID,
-        header.Rows,
-        header.Columns,
-        header.get("SamplesPerPixel"),
-        header.PhotometricInterpretation,
-        header.get("FrameOfReferenceUID"),
-        "LOCALIZER" in (header.get("ImageType") or ()),
+        *(_get(values, keyword) for keyword in FORMAT),
+        "LOCALIZER" in (values.get("ImageType") or ()),
     )
 
 
@@ -438,7 +442,7 @@ def _by_value(frames: Sequence[Frame], where: tuple[tuple[str, str], ...]) -> li
 def _first_value(frame: Frame, where: tuple[tuple[str, str], ...]) -> str:
     for path, keyword in where:
         try:
-            value = _found(frame.header, frame.number, path, keyword)
+            value = _found(frame.image.values, frame.number, path, keyword)
         except NotUnderstood:
             continue
         if value is not None:

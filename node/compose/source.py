@@ -178,7 +178,7 @@ def stand_in_uid(index: int) -> str:
 
 
 def _stand_in(index: int, frame: Frame, series: Series, thickness: float, step: float) -> Dataset:
-    header = frame.header
+    values = frame.image.values
     image = Dataset()
     image.SOPClassUID = CTImageStorage
     image.SOPInstanceUID = stand_in_uid(index)
@@ -188,7 +188,7 @@ def _stand_in(index: int, frame: Frame, series: Series, thickness: float, step: 
     image.Modality = "CT"
     for keyword in TYPE_2:
         setattr(image, keyword, None)
-    image.Rows, image.Columns = header.Rows, header.Columns
+    image.Rows, image.Columns = values.get("Rows"), values.get("Columns")
     image.ImagePositionPatient = _decimals(frame.position or ())
     image.ImageOrientationPatient = _decimals(frame.orientation or ())
     image.PixelSpacing = _decimals(frame.spacing or ())

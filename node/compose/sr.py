@@ -546,7 +546,7 @@ def _library_group(series: Series) -> sr.ContainerContentItem:
     if series.frame_of_reference_uid:
         name = concept(DCM.FrameOfReferenceUID)
         group.ContentSequence.append(sr.UIDRefContentItem(name, series.frame_of_reference_uid, context))
-    group.ContentSequence.extend(_library_entry(header) for header in series.headers)
+    group.ContentSequence.extend(_library_entry(header) for header in series.identities)
     return group
 
 
@@ -561,7 +561,7 @@ def _library_entry(header: Dataset) -> sr.ImageContentItem:
 
 def _evidence(built: Dataset, inputs: Mapping[str, Series], outlines: Sequence[Outline], identity: Identity) -> None:
     """List all that the tree refers to: of this study, and of others such as priors (PS3.3 C.17.2.3)."""
-    images = [header for series in inputs.values() for header in series.headers]
+    images = [header for series in inputs.values() for header in series.identities]
     objects = [made for outline in outlines for made, _ in outline.objects]
     evidence = [*images, *objects]
     here = [dataset for dataset in evidence if dataset.StudyInstanceUID == identity.study_uid]

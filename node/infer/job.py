@@ -1,6 +1,7 @@
 """One attempt at one job: claimed, done in a child process, recorded; or put back, or parked with the reason."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from node.errors import JobDied, NodeError, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
 from node.ledger import Ledger
+from node.note import read_note
 from node.part10 import Part10
 from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
@@ -30,6 +32,17 @@ class Order:
     parts: tuple[Part10, ...]
     predecessors: tuple[str, ...]
     device_uid: str
+
+    @property
+    def volume_bytes(self) -> int:
+        """How many bytes the volumes of one run of the plugin are likely to have at most."""
+        sizes: dict[str, int] = defaultdict(int)
+        for part in self.parts:
+            note = read_note(part.note)
+            series = note.values["SeriesInstanceUID"] if note else ""
+            sizes[series] += note.volume_bytes if note else part.length
+        runs = [{key.partition("#")[0] for key in one.values()} for one in self.job.inputs]
+        return sizes[""] + max((sum(sizes[series] for series in run) for run in runs), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +72,7 @@ def attempt(
     ledger: Ledger,
     plugins: Mapping[str, Plugin],
     perform: Callable[[Order, Callable[[], bool]], Performed],
-    part10: Callable[[Place], Part10],
+    part10: Callable[[Place, str], Part10],
     *,
     attempts: int,
     device_uid: str,
@@ -100,7 +113,7 @@ def _order(
     job: Job,
     ledger: Ledger,
     plugins: Mapping[str, Plugin],
-    part10: Callable[[Place], Part10],
+    part10: Callable[[Place, str], Part10],
     device_uid: str,
 ) -> Order:
     """Gather what a job needs; PluginGone where its plugin is gone, or of another version."""
@@ -111,10 +124,11 @@ def _order(
             f"planned for {job.plugin} {job.version}, but {there} here; put it back and requeue, or send anew"
         )
     series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
+    instances = ledger.instances(job.study_uid)
     return Order(
         job=job,
         plugin=plugin,
-        parts=tuple(part10(place) for one, place in ledger.instances(job.study_uid) if one.series_uid in series),
+        parts=tuple(part10(place, one.note) for one, place in instances if one.series_uid in series),
         predecessors=tuple(made.path for made in ledger.predecessors(job)),
         device_uid=device_uid,
     )

@@ -4,7 +4,7 @@
 `python -I -S keeper.py OWNER PREFIX FOLDER SECONDS COMMAND…`. The keeper starts COMMAND in a session of its own and
 sleeps until COMMAND ends, SIGTERM comes, or the process OWNER is gone (SIGKILL included). Then it asks COMMAND to end,
 kills what is left of its process group after SECONDS, and removes the shared-memory regions that begin with PREFIX, and
-FOLDER.
+FOLDER; if OWNER is gone, its arenas too (`node.arena`).
 
 It watches the owner through a pidfd, and not with PR_SET_PDEATHSIG: that signal comes when the *thread* that started
 the child ends (prctl(2)), which would take the server away from a process that is alive and well.
@@ -59,8 +59,10 @@ def main(owner: str, prefix: str, folder: str, seconds: str, *command: str) -> i
     try:
         return keep(int(owner), float(seconds), list(command))
     finally:
-        for region in SHARED_MEMORY.glob(f"{prefix}*"):
-            region.unlink(missing_ok=True)
+        gone = os.getppid() != int(owner)
+        for pattern in (f"{prefix}*", *([f"isocenter_{owner}_arena_*"] if gone else [])):
+            for region in SHARED_MEMORY.glob(pattern):
+                region.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,10 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from node import arena
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
+from node.infer.shared import ABOUT_SHARING, Exchange, Tensor, let_go, reach
 
 Array = NDArray[Any]
 Outcome = TypeVar("Outcome")
@@ -94,28 +96,16 @@ class Triton(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """What a server says of one input: `shape` has -1 where any length will do, `datatype` is Triton's word."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool
-
-    def __str__(self) -> str:
-        return f"{self.datatype} of shape ({', '.join('any' if n < 0 else str(n) for n in self.shape)})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
     """What a server says of one loaded model."""
 
     version: str
     inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
 
 
 class GrpcTriton:
-    """Triton over gRPC, whole arrays in binary.
+    """Triton over gRPC: large arrays by their place in shared memory where the server reaches it, else in binary.
 
     `urls` are `host:port`, tried in order: the next where one is unavailable. No channel is opened before the first
     call, so an instance may be handed to, or made in, a child process; one that has been used must not cross a fork.
@@ -162,6 +152,11 @@ class GrpcTriton:
             return self._first(lambda server, ends: server.signature(model, ends).version, self._deadline_seconds)
         return self._answered[model]
 
+    def let_go(self, names: Iterable[str]) -> None:
+        """Have every server that has one of these arenas mapped unmap it."""
+        for server in self._servers:
+            server.let_go(names)
+
     def close(self) -> None:
         """See `Triton.close`."""
         for server in self._servers:
@@ -188,6 +183,7 @@ class _Server:
         self.url = url
         self._client: Any = None
         self._signatures: dict[str, Signature] = {}
+        self._reached = self._beyond = ""  # the arena that the server has mapped, and the one that it cannot
 
     @property
     def client(self) -> Any:
@@ -199,6 +195,7 @@ class _Server:
         if self._client is not None:
             self._client.close()
         self._client = None
+        self._reached = self._beyond = ""
         self._signatures.clear()
 
     def probe(self) -> None:
@@ -225,27 +222,58 @@ class _Server:
         optional = {entry.name for entry in config.input if entry.optional}
         self._signatures[model] = Signature(
             version=max(metadata.versions, key=int, default=""),
-            inputs={
-                entry.name: Tensor(
-                    name=entry.name,
-                    datatype=entry.datatype,
-                    shape=tuple(entry.shape),
-                    optional=entry.name in optional,
-                )
-                for entry in metadata.inputs
-            },
+            inputs={entry.name: _tensor(entry, optional) for entry in metadata.inputs},
+            outputs={entry.name: _tensor(entry, optional) for entry in metadata.outputs},
         )
         return self._signatures[model]
 
     def infer(self, model: str, arrays: dict[str, Array], ends: float) -> tuple[str, dict[str, Array]]:
         signature = self.signature(model, ends)
-        tensors = _tensors(model, signature, arrays)
-        with _errors(self.url, model):
-            result = self.client.infer(model, tensors, client_timeout=_left(ends))
+        fitted = _fitted(model, signature, arrays)
+        shared = self._arena(ends)
+        for place, answers in ((shared, True), (shared, False), (None, False)):
+            exchange = Exchange(place, fitted, signature.inputs, signature.outputs, answers=answers)
+            if (result := self._ask(model, exchange, ends)) is not None:
+                break
+            self._reached = ""
         response = result.get_response()
         return response.model_version, {
-            output.name: _output(model, output.name, output.datatype, result) for output in response.outputs
+            output.name: _output(model, output, result, exchange) for output in response.outputs
         }
+
+    def _ask(self, model: str, exchange: Exchange, ends: float) -> Any:
+        """Send one request and return the result; None where the server cannot have it in this way."""
+        if exchange.message_bytes + ENVELOPE_BYTES > MESSAGE_BYTES:
+            raise ModelRefused(
+                f"the inputs of model {model} are {exchange.message_bytes / 2**20:.0f} MiB together, and gRPC carries "
+                f"less than 2048: send a smaller type or fewer slices."
+            )
+        with _errors(self.url, model):
+            try:
+                return self.client.infer(
+                    model, exchange.inputs(), outputs=exchange.outputs(), client_timeout=_left(ends)
+                )
+            except InferenceServerException as error:
+                if exchange.shares and ABOUT_SHARING in error.message():
+                    return None
+                if exchange.places and error.status() in CLOCK:
+                    arena.abandon()  # the server may still write into it
+                raise
+
+    def _arena(self, ends: float) -> arena.Arena | None:
+        """The arena of this process, if the server has it mapped, or can; asked once for each server and arena."""
+        ours = arena.lent()
+        if ours is None or self._beyond == ours.name:
+            return None
+        if self._reached != ours.name:
+            reached = reach(self.client, ours, min(PROBE_SECONDS, _left(ends)))
+            self._reached, self._beyond = (ours.name, "") if reached else ("", ours.name)
+        return ours if self._reached else None
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Have the server unmap arenas, if it is there."""
+        for name in names:
+            let_go(self.client, name, PROBE_SECONDS)
 
     def _ready(self, model: str) -> bool:
         with _errors(self.url, model):
@@ -313,21 +341,18 @@ def _left(ends: float) -> float:
     return max(ends - time.monotonic(), 0.001)
 
 
-def _tensors(model: str, signature: Signature, arrays: dict[str, Array]) -> list[Any]:
-    """The request's inputs, once they are what the server says it takes."""
+def _tensor(entry: Any, optional: set[str]) -> Tensor:
+    return Tensor(name=entry.name, datatype=entry.datatype, shape=tuple(entry.shape), optional=entry.name in optional)
+
+
+def _fitted(model: str, signature: Signature, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The inputs, once they are what the server says it takes."""
     needed = {name for name, tensor in signature.inputs.items() if not tensor.optional}
     if not needed <= arrays.keys() <= signature.inputs.keys():
         raise ModelRefused(
             f"model {model} takes the inputs {_listed(signature.inputs)}; the plugin gave {_listed(arrays)}."
         )
-    fitted = {name: _fit(model, signature.inputs[name], array) for name, array in arrays.items()}
-    total = sum(array.nbytes for array in fitted.values()) + ENVELOPE_BYTES
-    if total > MESSAGE_BYTES:
-        raise ModelRefused(
-            f"the inputs of model {model} are {total / 2**20:.0f} MiB together, and gRPC carries less than 2048: "
-            f"send a smaller type or fewer slices."
-        )
-    return [_input(signature.inputs[name], array) for name, array in fitted.items()]
+    return {name: _fit(model, signature.inputs[name], array) for name, array in arrays.items()}
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -374,16 +399,13 @@ def _encoded(array: Array) -> Array:
     return encoded.reshape(array.shape)
 
 
-def _input(tensor: Tensor, array: Array) -> Any:
-    entry = InferInput(tensor.name, list(array.shape), tensor.datatype)
-    entry.set_data_from_numpy(array)
-    return entry
-
-
-def _output(model: str, name: str, datatype: str, result: InferResult) -> Array:
+def _output(model: str, output: Any, result: InferResult, exchange: Exchange) -> Array:
+    name = output.name
     try:
+        if (written := exchange.answered(output)) is not None:
+            return written
         array: Array = result.as_numpy(name)
-        if datatype == "BYTES":
+        if output.datatype == "BYTES":
             texts = [text.decode() for text in array.ravel().tolist()]
             return np.array(texts, np.str_).reshape(array.shape)
     except ValueError as error:  # UnicodeDecodeError among them

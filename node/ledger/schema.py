@@ -44,6 +44,7 @@ instance = Table(
     Column("length", BigInteger, nullable=False),
     Column("urgency", Integer, nullable=False, server_default="0", comment="by its Requested Procedure Priority"),
     Column("lost", Boolean, nullable=False, server_default="0", comment="its bytes are gone from the spool"),
+    Column("note", Text, nullable=False, server_default="", comment="geometry and pixels, so that no header is parsed"),
     Index("instance_of_study", "study_uid", "series_uid"),
     Index("instance_in_pack", "pack"),
 )

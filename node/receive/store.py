@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node.errors import LedgerUnavailable, NotUnderstood, SpoolFull
 from node.faults import fault
+from node.note import note_of
 from node.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
 from node.receive.urgency import urgency
@@ -160,6 +161,7 @@ class StoreScp:
             received_at=self._clock(),
             checksum=0,
             urgency=urgency(header),
+            note=note_of(received.body, received.transfer_syntax_uid, before=len(received.head)),
         )
         pack = self._pack(received.association, instance.study_uid)
         self._arrivals.put(pack.append(instance, received.head, received.body))

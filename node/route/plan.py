@@ -39,7 +39,7 @@ def plan_due(
             continue
         rows = ledger.instances(study.study_uid)
         try:
-            assembled = assemble(spool.part10(place) for _, place in rows)
+            assembled = assemble(spool.part10(place, row.note) for row, place in rows)
         except (NodeError, OSError) as error:
             if not (isinstance(error, BytesLost) and ledger.lose(study, spool.holds)):
                 ledger.park_study(study, str(error))
@@ -163,9 +163,9 @@ def _plan(
 def _digest(keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int]) -> str:
     """Return a hash of the images behind the inputs, and of their roles."""
     lines = [
-        f"{number}|{role}|{key}|{header.SOPInstanceUID}|{checksums[str(header.SOPInstanceUID)]}"
+        f"{number}|{role}|{key}|{uid}|{checksums[uid]}"
         for number, one in enumerate(keys)
         for role, key in sorted(one.items())
-        for header in stacks[key].headers
+        for uid in dict.fromkeys(frame.sop_instance_uid for frame in stacks[key].frames)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

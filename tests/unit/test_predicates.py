@@ -1,5 +1,6 @@
 """Conditions over DICOM keywords hold, or say in a sentence why not."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def stack(*, images: int = 1, orientation: Any = AXIAL, **values: Any) -> Series
     header.SOPInstanceUID = "1.2.3"
     for keyword, value in values.items():
         setattr(header, keyword, value)
-    frame = Frame(header=header, orientation=orientation)
+    frame = Frame(image=SimpleNamespace(header=header, values=header), orientation=orientation)
     return Series(key="1.2", frames=(frame,) * images, read=lambda _: ())
 
 

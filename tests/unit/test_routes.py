@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def series(key: str = "1.2.1", *, images: int = 3, orientation: Any = (1, 0, 0, 
         header.SeriesInstanceUID = key.partition("#")[0]
         for keyword, value in {"Modality": "CT", "SeriesNumber": 3, **values}.items():
             setattr(header, keyword, value)
-        frames.append(Frame(header=header, orientation=orientation))
+        frames.append(Frame(image=SimpleNamespace(header=header, values=header), orientation=orientation))
     return Series(key=key, frames=tuple(frames), read=lambda _: ())
 
 
