@@ -4,15 +4,34 @@ from node import codes
 from node.codes import Code
 from node.errors import UnsuitableSeries
 from node.infer.triton import Triton
-from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
+from node.results import (
+    Deformation,
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Region,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
 from node.series import Frame, Series, Volume
 
 __all__ = [
     "Code",
+    "Deformation",
+    "DerivedSeries",
     "Finding",
     "Frame",
+    "Heatmap",
+    "KeyImages",
     "Measurement",
     "NotSuitable",
+    "Region",
+    "Registration",
     "Result",
     "Segment",
     "Segmentation",

@@ -3,16 +3,49 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from node.codes import Code
-from node.series import Volume
+from node.codes import DCM, UCUM, Code
+from node.series import Frame, Series, Volume
 
-__all__ = ["Finding", "Measurement", "NotSuitable", "Result", "Segment", "Segmentation"]
+__all__ = [
+    "Deformation",
+    "DerivedSeries",
+    "Finding",
+    "Heatmap",
+    "KeyImages",
+    "Measurement",
+    "NotSuitable",
+    "Region",
+    "Registration",
+    "Result",
+    "Segment",
+    "Segmentation",
+]
 
 LABEL_LENGTH = 64
 """Segment Label, Tracking ID and Series Description are LO: 64 characters at most (PS3.5 section 6.2)."""
+
+RegionKind = Literal["point", "polyline", "contour", "ellipse", "box", "point3d", "polygon3d"]
+
+REGION_POINTS = {
+    "point": (2, 1, 1),
+    "polyline": (2, 2, None),
+    "contour": (2, 3, None),
+    "ellipse": (2, 4, 4),
+    "box": (2, 2, 2),
+    "point3d": (3, 1, 1),
+    "polygon3d": (3, 3, None),
+}
+"""Kind of region → how many coordinates a point has, and how many points there are at least and at most."""
+
+OUTSIDE = 1e-6
+"""By how much of a pixel a point may leave its image: what rounding does."""
+PLANE_TOLERANCE = 0.1
+"""Millimetres by which a vertex of a 3-D polygon may lie off the plane of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +74,8 @@ class Segment:
     color: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        if not self.label or len(self.label) > LABEL_LENGTH:
-            raise ValueError(f"a segment's label has 1 to {LABEL_LENGTH} characters, not {len(self.label)}")
-        if self.color is not None and not all(0 <= part <= 255 for part in self.color):
-            raise ValueError(f"colour {self.color} of segment {self.label!r} is outside 0 to 255")
+        _check_label(self.label, "a segment's label")
+        _check_color(self.color, self.label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,9 +107,259 @@ class Segmentation:
             raise ValueError(f"labels run from {low} to {high}, but there are segments 1 to {len(names)}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Region:
+    """A place in one image or in the patient; the very value names it in measurements and findings (`of=`).
+
+    Parameters
+    ----------
+    kind
+        On an image: "point"; "polyline", open; "contour", closed; "ellipse", the ends of its major and then of its
+        minor axis; "box", two opposite corners. In the patient: "point3d"; "polygon3d", closed and in one plane.
+        Closed ones do not repeat their first point.
+    points
+        On an image (n, 2): column, row, in pixels from the outer corner of the first pixel, whose centre is (0.5, 0.5)
+        (PS3.3 C.18.6.1.1): add 0.5 to indices of an array. In the patient (n, 3): x, y, z in mm, LPS.
+    label
+        What a reader sees, at most 64 characters: "Nodule 1".
+    type
+        What it is: `codes.SCT.Nodule`.
+    image
+        For a region on an image, which one: `ct.frames[12]`.
+    frame_of_reference_uid
+        For a region in the patient, of the images it was found in: `ct.frame_of_reference_uid`.
+    category, site, laterality
+        Finding category, where in the body, and on which side, as far as they are known.
+    probability, calibrated
+        Of its being what `type` says, 0 to 1, and whether it may be read as a probability.
+    tracking_uid
+        Tracking UID of the thing where it has one already, such as in a prior's report; a new one without it.
+    color
+        (red, green, blue), 0 to 255; a colour of the node's own choice without it.
+    """
+
+    kind: RegionKind
+    points: NDArray[np.float64]
+    label: str
+    type: Code
+    image: Frame | None = None
+    frame_of_reference_uid: str = ""
+    category: Code | None = None
+    site: Code | None = None
+    laterality: Code | None = None
+    probability: float | None = None
+    calibrated: bool = False
+    tracking_uid: str = ""
+    color: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in REGION_POINTS:
+            raise ValueError(f"a region is one of {', '.join(REGION_POINTS)}, not {self.kind!r}")
+        _check_label(self.label, "a region's label")
+        _check_probability(self.probability, self.label)
+        _check_color(self.color, self.label)
+        if self.laterality is not None and self.site is None:
+            raise ValueError(f"region {self.label!r} has a laterality but no site")
+        points = np.array(self.points, np.float64, ndmin=2)
+        points.flags.writeable = False
+        object.__setattr__(self, "points", points)
+        axes, least, most = REGION_POINTS[self.kind]
+        if points.ndim != 2 or points.shape[1] != axes or not least <= len(points) <= (most or len(points)):
+            number = str(least) if least == most else f"{least} or more"
+            raise ValueError(f"a {self.kind} has points ({number}, {axes}), not {points.shape}")
+        if not np.isfinite(points).all():
+            raise ValueError(f"region {self.label!r} has a point that is nowhere: {points}")
+        (self._check_in_patient if self.in_patient else self._check_on_image)()
+
+    @property
+    def in_patient(self) -> bool:
+        """Whether the points are in mm in the patient, not in pixels of an image."""
+        return REGION_POINTS[self.kind][0] == 3
+
+    def _check_on_image(self) -> None:
+        if self.image is None or self.frame_of_reference_uid:
+            raise ValueError(f"region {self.label!r} is a {self.kind}: it needs the image it is on, and that alone")
+        size = int(self.image.header.Columns), int(self.image.header.Rows)
+        if (self.points < -OUTSIDE).any() or (self.points > np.add(size, OUTSIDE)).any():
+            raise ValueError(f"region {self.label!r} leaves its image of {size[0]} columns and {size[1]} rows")
+
+    def _check_in_patient(self) -> None:
+        if self.image is not None or not self.frame_of_reference_uid:
+            raise ValueError(f"region {self.label!r} is a {self.kind}: it needs a frame of reference, and no image")
+        centred = self.points - self.points.mean(axis=0)
+        if len(centred) > 3 and np.abs(centred @ np.linalg.svd(centred)[2][2]).max() > PLANE_TOLERANCE:
+            raise ValueError(f"the vertices of region {self.label!r} do not lie in one plane")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heatmap:
+    """A number for every pixel of a series: where a network looked, how probable something is, a physical quantity.
+
+    Parameters
+    ----------
+    array
+        float32, float64, uint8 or uint16, finite, (slice, row, column): a plane for every frame of `source`.
+    source
+        The images it lies on, as the plugin was given them.
+    name
+        What the numbers are: `codes.DCM.ClassActivation`.
+    label
+        What a reader sees, at most 64 characters: "Where the network looked".
+    unit
+        UCUM; no unit without it.
+    slope, intercept
+        The number is stored value × slope + intercept (PS3.3 C.7.6.16.2.11), which whole numbers need.
+    window
+        Lowest and highest number to show; the lowest and highest there are without it.
+    """
+
+    array: NDArray[Any]
+    source: Series
+    name: Code
+    label: str
+    unit: Code = UCUM.NoUnits
+    slope: float = 1.0
+    intercept: float = 0.0
+    window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_label(self.label, "a heat map's label")
+        _check_stack(self.array, self.label, ("float32", "float64", "uint8", "uint16"))
+        if self.unit.scheme_designator != "UCUM":
+            raise ValueError(
+                f"the unit of heat map {self.label!r} is of scheme {self.unit.scheme_designator}, not UCUM"
+            )
+        if not (math.isfinite(self.slope) and self.slope and math.isfinite(self.intercept)):
+            raise ValueError(f"heat map {self.label!r} has the slope {self.slope} and the intercept {self.intercept}")
+        if self.window is not None and not -math.inf < self.window[0] < self.window[1] < math.inf:
+            raise ValueError(f"the window of heat map {self.label!r} runs from {self.window[0]} to {self.window[1]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DerivedSeries:
+    """New images made of old ones: with less noise, finer, or of another kind.
+
+    Parameters
+    ----------
+    array
+        Real values as `Series.volume` gives them (HU for CT): any number type, finite, (slice, row, column); in colour
+        uint8, (slice, row, column, 3).
+    source
+        The images they were made of, as the plugin was given them.
+    description
+        What a reader sees in the list of series, at most 64 characters: "Denoised".
+    derivation
+        How they were made (PS3.16 CID 7203): `codes.DCM.Smoothing`.
+    affine
+        Where the grid is not that of `source`: float64 (4, 4), (slice, row, column, 1) to mm LPS.
+    synthetic
+        Whether they show what was never measured, as images of another modality made by a generative network do.
+    """
+
+    array: NDArray[Any]
+    source: Series
+    description: str
+    derivation: Code
+    affine: NDArray[np.float64] | None = None
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        _check_label(self.description, "the description of a derived series")
+        if self.array.ndim == 4 and (self.array.shape[3] != 3 or self.array.dtype != np.uint8):
+            raise ValueError(f"images in colour are uint8 (slice, row, column, 3), not {_kind(self.array)}")
+        _check_stack(self.array[..., 0] if self.array.ndim == 4 else self.array, self.description)
+        if self.affine is not None:
+            _check_matrix(self.affine, "the affine of a derived series")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Deformation:
+    """How far each point of a grid is moved.
+
+    Parameters
+    ----------
+    vectors
+        float32 (slice, row, column, 3): x, y, z in mm, LPS.
+    affine
+        float64 (4, 4), with axes at right angles: (slice, row, column, 1) to mm LPS of the fixed images.
+    """
+
+    vectors: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 4 or self.vectors.shape[3] != 3 or 0 in self.vectors.shape:
+            raise ValueError(f"vectors are (slice, row, column, 3), not {self.vectors.shape}")
+        if not np.isfinite(self.vectors).all():
+            raise ValueError("a vector of the deformation is not finite")
+        _check_matrix(self.affine, "the affine of a deformation")
+        axes = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
+            raise ValueError("the axes of the grid of a deformation are not at right angles")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Registration:
+    """Where points of the moving images lie in the fixed ones.
+
+    Parameters
+    ----------
+    fixed, moving
+        Two of the series the plugin was given, each with a frame of reference.
+    matrix
+        float64 (4, 4): takes (x, y, z, 1) of the moving images to the fixed ones, mm LPS (PS3.3 C.20.2.1.1).
+    kind
+        "rigid", "rigid_scale" or "affine"; a matrix that is not what it is called is refused.
+    deformation
+        For a registration that is not linear: added to a point of the *fixed* images before the inverse of `matrix`
+        takes it to the moving ones (PS3.3 C.20.3.1.3).
+    """
+
+    fixed: Series
+    moving: Series
+    matrix: NDArray[np.float64]
+    kind: Literal["rigid", "rigid_scale", "affine"] = "rigid"
+    deformation: Deformation | None = None
+
+    def __post_init__(self) -> None:
+        _check_matrix(self.matrix, "the matrix of a registration")
+        for role, series in (("fixed", self.fixed), ("moving", self.moving)):
+            if not series.frame_of_reference_uid:
+                raise ValueError(f"the {role} images of a registration have no frame of reference")
+        axes = self.matrix[:3, :3]
+        if self.kind == "rigid_scale":
+            axes = axes / np.linalg.norm(axes, axis=0)
+        if self.kind != "affine" and not (np.allclose(axes.T @ axes, np.eye(3), atol=1e-4) and np.linalg.det(axes) > 0):
+            raise ValueError(f"the matrix of a registration is not {self.kind}: {self.matrix[:3, :3].tolist()}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeyImages:
+    """The images a reader should look at first.
+
+    Parameters
+    ----------
+    images
+        Frames of the series the plugin was given: `[ct.frames[12]]`.
+    title
+        Why (PS3.16 CID 7010): `codes.DCM.OfInterest`.
+    description
+        A sentence for the reader; may be empty.
+    """
+
+    images: Sequence[Frame]
+    title: Code = DCM.OfInterest
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", tuple(self.images))
+        if not self.images:
+            raise ValueError("there is no key image: yield nothing where there is none")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One number with its unit, of a segment or, without `of`, of the images as a whole.
+    """One number with its unit, of a segment, of a region or, without `of`, of the images as a whole.
 
     Parameters
     ----------
@@ -99,7 +380,7 @@ class Measurement:
     name: Code
     value: float
     unit: Code
-    of: Segment | None = None
+    of: Segment | Region | None = None
     derivation: Code | None = None
     percentile: float | None = None
     site: Code | None = None
@@ -125,11 +406,10 @@ class Finding:
     present: bool
     probability: float | None = None
     calibrated: bool = False
-    of: Segment | None = None
+    of: Segment | Region | None = None
 
     def __post_init__(self) -> None:
-        if self.probability is not None and not 0 <= self.probability <= 1:
-            raise ValueError(f"the probability of {self.name.meaning} is {self.probability}, outside 0 to 1")
+        _check_probability(self.probability, self.name.meaning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +426,41 @@ class NotSuitable:
             raise ValueError("say why the images are not suitable")
 
 
-Result = Segmentation | Measurement | Finding | NotSuitable
+Result = (
+    Segmentation | Region | Measurement | Finding | Heatmap | DerivedSeries | Registration | KeyImages | NotSuitable
+)
+
+
+def _check_label(label: str, what: str) -> None:
+    if not label or len(label) > LABEL_LENGTH:
+        raise ValueError(f"{what} has 1 to {LABEL_LENGTH} characters, not {len(label)}")
+
+
+def _check_color(color: tuple[int, int, int] | None, label: str) -> None:
+    if color is not None and not all(0 <= part <= 255 for part in color):
+        raise ValueError(f"colour {color} of {label!r} is outside 0 to 255")
+
+
+def _check_probability(probability: float | None, what: str) -> None:
+    if probability is not None and not 0 <= probability <= 1:
+        raise ValueError(f"the probability of {what} is {probability}, outside 0 to 1")
+
+
+def _check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> None:
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"{label!r} has the axes slice, row and column, not {_kind(array)}")
+    if types and array.dtype.name not in types:
+        raise ValueError(f"{label!r} is of {array.dtype}, not of {', '.join(types)}")
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise ValueError(f"{label!r} holds something that is not a finite number")
+
+
+def _kind(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def _check_matrix(matrix: NDArray[np.float64], what: str) -> None:
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise ValueError(f"{what} is 4 × 4 and finite, its last row 0, 0, 0, 1")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise ValueError(f"{what} takes different points to the same place")
