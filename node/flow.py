@@ -91,7 +91,7 @@ def perform(order: Order, spool: Spool, triton: Triton) -> Performed:
     for part, (given, found) in enumerate(told):
         identity = identify(order.job, manifest, models=models, device_uid=order.device_uid, part=part)
         objects += [keep(spool, made) for made in compose(given, found, identity, predecessors=earlier)]
-        page = picture(next(iter(given.values())), found, manifest.title)
+        page = picture(given, found, identity)
         spool.keep(order.job.study_uid, f"job-{order.job.id}-{part}.png", page)
     watch.lap("compose")
     return Performed(objects=tuple(objects), remarks=tuple(remarks), timing=watch.laps)

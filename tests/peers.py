@@ -153,7 +153,11 @@ class Orthanc:
 
 @contextmanager
 def orthanc(
-    folder: Path, *, modalities: Mapping[str, Address] | None = None, again: Orthanc | None = None
+    folder: Path,
+    *,
+    modalities: Mapping[str, Address] | None = None,
+    again: Orthanc | None = None,
+    plugins: Sequence[Path] = (),
 ) -> Iterator[Orthanc]:
     """Run Orthanc on an empty store, or on what is there at the ports it had, and stop it; it can call `modalities`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +175,7 @@ def orthanc(
         "DicomAlwaysAllowStore": True,
         "DicomAlwaysAllowEcho": True,
         "DicomModalities": known,
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in plugins],
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "orthanc.log").open("w") as log:

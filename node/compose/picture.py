@@ -1,287 +1,239 @@
-"""One page to look at: key slices with the outlines of what was found, and what was measured."""
+"""One page to look at: key slices with the outlines of what was found, what was measured, by what, and what to mind."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from textwrap import wrap
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from node.codes import SCT
-from node.compose.identity import RESEARCH_USE
+from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
+from node.compose.lettering import Color, Side, lacking, wrapped, write
 from node.compose.seg import colors
-from node.compose.source import functional_groups
-from node.compose.text import plain
-from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
-from node.series import Frame, Series, on_grid
-
-Color = tuple[int, int, int]
+from node.compose.sr import NOT_CALIBRATED
+from node.compose.tiles import FAINT, INK, Layer, Overlays, frame_index, overlays, patchwork, region_colors, tile
+from node.results import (
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Region,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
+from node.series import Series
 
 KEY_SLICES = 6
-COLUMNS = 3
-TILE = 480
-"""Longest side of one image in pixels."""
+TILES = {1: (1, 976), 2: (2, 640), 3: (3, 480), 4: (2, 640), 5: (3, 480), 6: (3, 480)}
+"""Columns, and longest side of one image in pixels, by how many images there are."""
 MARGIN = 16
-HEADING = 64
-ROW = 30
-LINE = 70
-"""Letters of a reason in one row."""
-CONTOUR = 2
-"""Width of an outline in pixels."""
-
+LINE = 28
+TEXT, TITLE, LOUD = 18, 30, 24
+"""Sizes of letters in pixels."""
+SWATCH = 14
+COMPRESSION = 3
+"""Of PNG: the usual 6 takes four times as long and saves a tenth."""
+NAME, VALUE, NOTE = 0.29, 0.72, 0.74
+"""Where a row's name begins, its value ends and its note begins, as parts of the page's width."""
 BACKGROUND: Color = (17, 20, 24)
-PANEL: Color = (0, 0, 0)
-INK: Color = (230, 232, 235)
-FAINT: Color = (150, 156, 164)
-PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-"""What gives height and width of a pixel where the image has no place in the patient (PS3.3 10.7, C.7.6.3)."""
-
 RULE: Color = (50, 55, 62)
 WARNING: Color = (255, 184, 77)
+UNWRITABLE = "A question mark stands for a letter that no font of this machine has."
 
-LUNG_WINDOW = (-600.0, 1500.0)
-CT_WINDOW = (40.0, 400.0)
-"""Center and width in HU where the plugin outlines lung, and where a CT header gives no window."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Layer:
-    """The labels of one segmentation on the grid of the series, with the colours of its segments."""
-
-    labels: NDArray[Any]
-    segments: Sequence[Segment]
-    colors: Sequence[Color]
+Block = tuple[int, Callable[[Image.Image, int], None]]
+"""A part of the page: its height in pixels, and what draws it onto the page from a row on."""
 
 
-def picture(series: Series, results: Sequence[Result], title: str) -> bytes:
-    """Return a PNG of up to six key slices with outlines, and a table of all results; the same at every run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table: whose, what, how much, and how sure."""
 
-    Slices are shown as they are stored, at the proportions of their pixels, with the patient's directions at the edges.
-    Segmentations on the grid of another series are in the table alone.
+    what: str = ""
+    name: str = ""
+    value: str = ""
+    note: str = ""
+    color: Color | None = None
 
-    Raises
-    ------
-    UnsuitableSeries
-        An image cannot be decoded.
+
+def picture(inputs: Mapping[str, Series], results: Sequence[Result], identity: Identity) -> bytes:
+    """Return a PNG of up to six key slices with what lies on them, and a table of all results; the same at every run.
+
+    Slices are shown as they are stored, at the proportions of their pixels, with the patient's directions at the edges:
+    those of the input on which most lies. What lies on others is in the table alone. Nobody's name is on the page.
+
+    Parameters
+    ----------
+    inputs
+        The series that the plugin was given, by role.
     """
-    layers = list(_layers(series, results))
-    chosen = _key_slices(layers, len(series.frames))
-    tiles = [_tile(series, index, layers) for index in chosen]
-    rows = _rows(results)
-    columns = min(COLUMNS, len(tiles))
-    width = max(columns * (TILE + MARGIN) + MARGIN, 2 * TILE)
-    lines = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    heights = [max(tile.height for tile in line) for line in lines]
-    table = HEADING + sum(heights) + MARGIN * len(lines)
-    page = Image.new("RGB", (width, table + ROW * (len(rows) + 2) + MARGIN), BACKGROUND)
-    draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, 16), plain(title), INK, _font(28))
-    top = HEADING
-    for line, height in zip(lines, heights, strict=True):
-        for column, tile in enumerate(line):
-            page.paste(tile, (MARGIN + column * (TILE + MARGIN), top + (height - tile.height) // 2))
-        top += height + MARGIN
-    for row in rows:
-        _write_row(draw, top, width, row)
-        top += ROW
-    draw.text((MARGIN, top + ROW // 2), RESEARCH_USE, WARNING, _font(18))
+    shown = {role: overlays(series, results) for role, series in inputs.items()}
+    role = max(shown, key=lambda one: _count(shown[one]))
+    series = inputs[role]
+    places = [0] if patchwork(series) else key_slices(shown[role], len(series.frames), _asked_for(results, series))
+    columns, size = TILES[len(places)]
+    width = columns * (size + MARGIN) + MARGIN
+    tiles = [tile(series, place, shown[role], size) for place in places]
+    table = rows(results, inputs)
+    said = [identity.title, *map(named, inputs.values()), *(word for row in table for word in (row.what, row.name))]
+    unwritable = [UNWRITABLE] if lacking("".join(said)) else []
+    blocks = [
+        *_heading(inputs, identity, width),
+        *_verdict(results, width),
+        *_pictures(tiles, columns),
+        *(_row(row, width) for row in table),
+        *_notes([*notes(results, inputs), *unwritable], width),
+        *_origin(identity, width),
+    ]
+    page = Image.new("RGB", (width, sum(height for height, _ in blocks) + 2 * MARGIN), BACKGROUND)
+    top = MARGIN
+    for height, draw in blocks:
+        draw(page, top)
+        top += height
     out = BytesIO()
-    page.save(out, "PNG")
+    page.save(out, "PNG", compress_level=COMPRESSION)
     return out.getvalue()
 
 
-def _layers(series: Series, results: Sequence[Result]) -> Iterator[_Layer]:
-    for result in results:
-        if isinstance(result, Segmentation) and on_grid(result.labels, series):
-            yield _Layer(labels=result.labels.array, segments=result.segments, colors=colors(result.segments))
+def _count(shown: Overlays) -> int:
+    return len(shown.layers) + len(shown.regions) + len(shown.heatmaps)
 
 
-def _key_slices(layers: Sequence[_Layer], count: int) -> list[int]:
-    """Return the places of the slices to show: evenly through what is outlined, and every segment well in sight."""
-    areas = np.array([_areas(layer, number) for layer in layers for number in range(1, len(layer.segments) + 1)])
-    outlined = np.flatnonzero(areas.any(axis=0)) if areas.size else np.array([], int)
-    if not outlined.size:
-        return [count // 2]
+def _asked_for(results: Sequence[Result], series: Series) -> list[int]:
+    """Return the places of the key images that are of a series."""
+    images = [image for result in results if isinstance(result, KeyImages) for image in result.images]
+    return [place for image in images if (place := frame_index(image, series)) is not None]
+
+
+def key_slices(shown: Overlays, count: int, asked_for: Sequence[int] = ()) -> list[int]:
+    """Return the places of up to six slices to show, in order.
+
+    Those that were asked for, those with a region, the highest of each heat map, and then evenly through what is
+    outlined, with every segment well in sight; the middle one where there is nothing to choose by.
+    """
+    areas = [area for layer in shown.layers for area in layer.areas()]
+    outlined = np.flatnonzero(np.any(areas, axis=0)) if areas else np.array([], int)
     spread = _evenly(outlined, KEY_SLICES)
-    hidden = [area for area in areas if area[spread].max() < area.max() / 2]
-    largest = list(dict.fromkeys(int(area.argmax()) for area in hidden))[:KEY_SLICES]
-    return sorted({*largest, *_evenly(outlined, KEY_SLICES - len(largest))})
+    hidden = [int(area.argmax()) for area in areas if area.any() and area[spread].max() < area.max() / 2]
+    regions = [outlined.index for outlined in shown.regions]
+    highest = [int(heatmap.array.reshape(count, -1).max(axis=1).argmax()) for heatmap in shown.heatmaps]
+    chosen = list(dict.fromkeys([*asked_for, *regions, *highest, *hidden]))[:KEY_SLICES]
+    for place in chosen:
+        if spread:
+            spread.remove(_nearest(spread, place))
+    return sorted({*chosen, *spread}) or [count // 2]
+
+
+def _nearest(places: Sequence[int], place: int) -> int:
+    return min(places, key=lambda one: abs(one - place))
 
 
 def _evenly(places: NDArray[np.int64], number: int) -> list[int]:
     """Return a number of the places, evenly, the very ends left out: there is little to see."""
+    if not places.size:
+        return []
     steps = np.linspace(0, places.size - 1, number + 2)[1:-1].round().astype(int)
     return [int(place) for place in places[steps]]
 
 
-def _areas(layer: _Layer, number: int) -> NDArray[np.int64]:
-    return np.array([np.count_nonzero(plane == number) for plane in layer.labels])
+# What the page says.
 
 
-def _tile(series: Series, index: int, layers: Sequence[_Layer]) -> Image.Image:
-    """Return one slice at its proportions with outlines, its place in the stack and the patient's directions."""
-    frame = series.frames[index]
-    stored = series.image(index)
-    rows, columns = stored.shape[:2]
-    row_mm, column_mm = _proportions(frame)
-    scale = TILE / max(rows * row_mm, columns * column_mm)
-    size = max(1, round(columns * column_mm * scale)), max(1, round(rows * row_mm * scale))
-    grey = _grey(stored, frame, _window(stored, series, frame, layers))
-    image = np.array(Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BILINEAR))
-    for layer in layers:
-        for number, color in enumerate(layer.colors, 1):
-            image[_outline(layer.labels[index] == number, size)] = color
-    tile = Image.new("RGB", (TILE, size[1]), PANEL)
-    tile.paste(Image.fromarray(image), ((TILE - size[0]) // 2, 0))
-    draw = ImageDraw.Draw(tile)
-    if len(series.frames) > 1:
-        draw.text(
-            (8, size[1] - 24),
-            f"slice {index + 1} of {len(series.frames)}",
-            FAINT,
-            _font(16),
-            stroke_width=2,
-            stroke_fill=PANEL,
-        )
-    left, right, top = _directions(frame)
-    for place, letter, anchor in (
-        ((8, size[1] // 2), left, "lm"),
-        ((TILE - 8, size[1] // 2), right, "rm"),
-        ((TILE // 2, 8), top, "mt"),
-    ):
-        draw.text(place, letter, INK, _font(22), anchor=anchor, stroke_width=2, stroke_fill=PANEL)
-    return tile
-
-
-def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the inner edge of a mask drawn at a size of (columns, rows)."""
-    if not mask.any():
-        return np.zeros(size[::-1], bool)
-    # the borders of pixels are rounded off as those of the image are; a plain enlargement would be a staircase
-    drawn = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    inside = drawn
-    for _ in range(CONTOUR):
-        framed = np.pad(inside, 1)
-        inside = inside & framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
-    return np.asarray(drawn & ~inside)
-
-
-def _proportions(frame: Frame) -> tuple[float, float]:
-    """Return height and width of a pixel: in the patient, else on the detector, else as the aspect ratio says."""
-    for value in (frame.spacing, *(frame.header.get(keyword) for keyword in PROPORTIONS)):
-        if value is not None and len(value) == 2 and all(float(part) > 0 for part in value):
-            return float(value[0]), float(value[1])
-    return 1.0, 1.0
-
-
-def _window(stored: NDArray[Any], series: Series, frame: Frame, layers: Sequence[_Layer]) -> tuple[float, float]:
-    """Return center and width: of the lung where lung is outlined, else the header's, else what the values suggest."""
-    types = [segment.type for layer in layers for segment in layer.segments]
-    if series.modality == "CT" and SCT.Lung in types:
-        return LUNG_WINDOW
-    for holder in (frame.header, *functional_groups(frame.header, frame.number - 1, "FrameVOILUTSequence")):
-        center, width = _first(holder.get("WindowCenter")), _first(holder.get("WindowWidth"))
-        if center is not None and width is not None and width > 1:
-            return center, width
-    if series.modality == "CT":
-        return CT_WINDOW
-    low, high = np.percentile(stored, (1, 99))
-    return float(low + high) / 2, max(float(high - low), 2.0)
-
-
-def _first(value: Any) -> float | None:
-    """Return the first of one or several numbers: a header may offer several windows."""
-    if value is None or value == "":
-        return None
-    return float(value if isinstance(value, int | float) else value[0])
-
-
-def _grey(stored: NDArray[Any], frame: Frame, window: tuple[float, float]) -> NDArray[np.uint8]:
-    """Return the image as the window shows it, 0 to 255, white where the header means white (PS3.3 C.11.2.1.2)."""
-    if stored.ndim == 3:
-        return stored if stored.dtype == np.uint8 else np.asarray(stored / stored.max() * 255, np.uint8)
-    center, width = window
-    shown = np.clip((stored.astype(np.float32) - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
-    if frame.header.get("PhotometricInterpretation") == "MONOCHROME1":
-        shown = 1 - shown
-    return np.asarray(shown * 255, np.uint8)
-
-
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
-
-
-def _directions(frame: Frame) -> tuple[str, str, str]:
-    """Return the patient's directions at the left, right and top edge, empty where the header tells none."""
-    if frame.orientation is not None:
-        right, bottom = _letter(frame.orientation[:3]), _letter(frame.orientation[3:])
-    else:
-        given = frame.header.get("PatientOrientation")
-        right, bottom = (str(part)[:1] for part in given) if given and len(given) == 2 else ("", "")
-    return _OPPOSITE.get(right, ""), right if right in _OPPOSITE else "", _OPPOSITE.get(bottom, "")
-
-
-def _letter(direction: Sequence[float]) -> str:
-    """Return the direction in the patient that a vector in LPS mostly has (PS3.3 C.7.6.1.1.1)."""
-    axis = int(np.argmax(np.abs(direction)))
-    return ("LPH" if direction[axis] > 0 else "RAF")[axis]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A line of the table."""
-
-    what: str
-    value: str
-    color: Color | None = None
-
-
-def _rows(results: Sequence[Result]) -> list[_Row]:
-    rows: list[_Row] = []
+def rows(results: Sequence[Result], inputs: Mapping[str, Series]) -> list[Row]:
+    """Return the table: a row per measurement and finding, under the segment or region it is of."""
+    table: list[Row] = []
+    painted = region_colors(results)
     for result in results:
-        if isinstance(result, NotSuitable):
-            rows += _lines("Not suitable", wrap(plain(f"because {result.reason}"), LINE), WARNING)
         if isinstance(result, Segmentation):
-            rows += _segment_rows(result, results)
-    about_all = [_said(r) for r in results if isinstance(r, Measurement | Finding) and r.of is None]
-    return [*rows, *_lines("Images as a whole", about_all)] or [_Row(what="Nothing found", value="")]
+            table += _segment_rows(result, results)
+        if isinstance(result, Region):
+            table += _titled(result.label, _region_rows(result, results, inputs), painted[id(result)])
+    table += _titled("Images as a whole", _about(None, results))
+    for result in results:
+        table += _further(result, inputs)
+    return table
 
 
-def _lines(what: str, values: Sequence[str], color: Color | None = None) -> list[_Row]:
-    """Return a row per value, the first with its name and colour."""
-    first = [_Row(what=what, value=value, color=color) for value in values[:1]]
-    return first + [_Row(what="", value=value) for value in values[1:]]
+def _titled(what: str, under: Sequence[Row], color: Color | None = None) -> list[Row]:
+    """Return rows of which the first says what they are of."""
+    return [
+        Row(what="" if at else what, name=row.name, value=row.value, note=row.note, color=None if at else color)
+        for at, row in enumerate(under)
+    ]
 
 
-def _segment_rows(result: Segmentation, results: Sequence[Result]) -> Iterator[_Row]:
-    for number, (segment, color) in enumerate(zip(result.segments, colors(result.segments), strict=True), 1):
-        about = [_said(other) for other in results if isinstance(other, Measurement | Finding) and other.of == segment]
-        if not any((plane == number).any() for plane in result.labels.array):
-            about.insert(0, "not found")
-        yield from _lines(plain(segment.label), about or [""], color)
+def _segment_rows(result: Segmentation, results: Sequence[Result]) -> Iterator[Row]:
+    painted = colors(result.segments)
+    layer = Layer(labels=result.labels.array, segments=result.segments, colors=painted)
+    for segment, color, areas in zip(result.segments, painted, layer.areas(), strict=True):
+        about = _about(segment, results)
+        if not areas.any():
+            about = [Row(name="not found"), *about]
+        yield from _titled(segment.label, about or [Row()], color)
 
 
-def _said(result: Measurement | Finding) -> str:
-    name = plain(result.name.meaning)
+def _region_rows(region: Region, results: Sequence[Result], inputs: Mapping[str, Series]) -> list[Row]:
+    place = _place(region, inputs)
+    where = ", ".join(code.meaning for code in (region.site, region.laterality) if code)
+    name = f"{region.type.meaning} ({where})" if where else region.type.meaning
+    said = _score(region.probability, calibrated=region.calibrated)
+    return [Row(name=name, value=place, note=said), *_about(region, results)]
+
+
+def _place(region: Region, inputs: Mapping[str, Series]) -> str:
+    """Return on which slice a region is, in the words that are below the slices."""
+    for series in inputs.values():
+        for outlined in overlays(series, [region]).regions[: not patchwork(series)]:
+            return f"{_frame_word(series)} {outlined.index + 1}"
+    return ""
+
+
+def _frame_word(series: Series) -> str:
+    return "slice" if series.frames[0].position else "image"
+
+
+def _about(thing: Segment | Region | None, results: Sequence[Result]) -> list[Row]:
+    """Return what was measured and found of a thing, or of the images as a whole."""
+    return [
+        _said(result)
+        for result in results
+        if isinstance(result, Measurement | Finding) and (result.of is None if thing is None else result.of == thing)
+    ]
+
+
+def _said(result: Measurement | Finding) -> Row:
     if isinstance(result, Measurement):
-        return f"{_derived(result)}{name}{_where(result)} {result.value:.4g} {plain(_unit(result))}".rstrip()
-    score = "probability" if result.calibrated else "uncalibrated score"
-    said = f"{name} {'present' if result.present else 'absent'}"
-    return said if result.probability is None else f"{said} ({score} {result.probability:.2f})"
+        name = f"{_derived(result)}{result.name.meaning}{_where(result)}"
+        return Row(name=name, value=f"{_number(result.value)} {_unit(result)}".rstrip())
+    presence = "present" if result.present else "absent"
+    return Row(name=result.name.meaning, value=presence, note=_score(result.probability, calibrated=result.calibrated))
+
+
+def _score(probability: float | None, *, calibrated: bool) -> str:
+    if probability is None:
+        return ""
+    return f"{'probability' if calibrated else 'score'} {probability:.2f}"
 
 
 def _derived(result: Measurement) -> str:
     if result.percentile is not None:
         return f"{result.percentile:g}th percentile of "
-    return f"{plain(result.derivation.meaning)} of " if result.derivation else ""
+    return f"{result.derivation.meaning} of " if result.derivation else ""
 
 
 def _where(result: Measurement) -> str:
     if result.site is None:
         return ""
-    return f" ({', '.join(plain(code.meaning) for code in (result.site, result.laterality) if code)})"
+    return f" ({', '.join(code.meaning for code in (result.site, result.laterality) if code)})"
+
+
+def _number(value: float) -> str:
+    """Return a number as it is read: four digits, and all of those before the point."""
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _unit(result: Measurement) -> str:
@@ -289,14 +241,159 @@ def _unit(result: Measurement) -> str:
     return {"1": "", "[hnsf'U]": "HU"}.get(result.unit.value, result.unit.value.strip("[]{}"))
 
 
-def _write_row(draw: ImageDraw.ImageDraw, top: int, width: int, row: _Row) -> None:
-    if row.what:
-        draw.line((MARGIN, top, width - MARGIN, top), RULE)
-    if row.color:
-        draw.rectangle((MARGIN, top + 8, MARGIN + 14, top + 22), row.color)
-    draw.text((MARGIN + 26, top + 5), row.what, INK, _font(18))
-    draw.text((width // 3, top + 5), row.value, INK, _font(18))
+def _further(result: Result, inputs: Mapping[str, Series]) -> list[Row]:
+    """Return the row of a result that is no measurement, finding, segmentation or region."""
+    match result:
+        case Heatmap():
+            low, high = result.window or tuple(
+                sorted(float(end) * result.slope + result.intercept for end in (result.array.min(), result.array.max()))
+            )
+            return [Row(what="Heat map", name=result.label, value=f"{_number(low)} to {_number(high)}")]
+        case DerivedSeries():
+            note = "synthetic" if result.synthetic else ""
+            name = f"{result.description} ({result.derivation.meaning})"
+            return [Row(what="New series", name=name, value=f"{len(result.array)} images", note=note)]
+        case Registration():
+            name = f"{named(result.moving)} onto {named(result.fixed)}"
+            kind = "deformable" if result.deformation else result.kind.replace("_", " with ")
+            return [Row(what="Registration", name=name, value=kind)]
+        case KeyImages():
+            return [
+                Row(what="Key images", name=result.description or result.title.meaning, value=_listed(result, inputs))
+            ]
+        case _:
+            return []
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _listed(result: KeyImages, inputs: Mapping[str, Series]) -> str:
+    for series in inputs.values():
+        places = [frame_index(image, series) for image in result.images]
+        numbers = [str(place + 1) for place in places if place is not None]
+        if numbers:
+            return f"{_frame_word(series)} {', '.join(numbers)}"
+    return ""
+
+
+def named(series: Series) -> str:
+    """Return a series as a list of series names it: its number and description."""
+    number, description = series.header.get("SeriesNumber"), str(series.header.get("SeriesDescription") or "")
+    stack = series.key.partition("#")[2]
+    words = [f"series {number}" if number is not None else "series without a number", description.strip()]
+    return ", ".join([*filter(None, words), *([f"stack {stack}"] if stack else [])])
+
+
+def notes(results: Sequence[Result], inputs: Mapping[str, Series]) -> list[str]:
+    """Return what a reader should mind: oddities of the images, and scores that are no probabilities."""
+    odd = [f"{named(series)}: {warning}" for series in inputs.values() for warning in series.warnings]
+    scored = [
+        result
+        for result in results
+        if isinstance(result, Finding | Region) and result.probability is not None and not result.calibrated
+    ]
+    return [*odd, *([NOT_CALIBRATED] if scored else [])]
+
+
+def verdict(results: Sequence[Result]) -> str:
+    """Return the sentence above the pictures: that and why there are no results, or that nothing was found."""
+    unsuitable = [result for result in results if isinstance(result, NotSuitable)]
+    if unsuitable:
+        return "Not suitable, because " + "; ".join(result.reason for result in unsuitable)
+    return "" if any(_is_something(result) for result in results) else "Nothing found"
+
+
+def _is_something(result: Result) -> bool:
+    if isinstance(result, Segmentation):
+        return bool(result.labels.array.any())
+    return result.present if isinstance(result, Finding) else True
+
+
+# How it says it.
+
+
+def _heading(inputs: Mapping[str, Series], identity: Identity, width: int) -> Iterator[Block]:
+    yield from _words([identity.title], width, TITLE, INK, line=40)
+    yield from _words([RESEARCH_USE], width, TEXT, WARNING)
+    for series in inputs.values():
+        name, images = named(series), len(series.frames)
+        words = f"{name[0].upper()}{name[1:]} – {series.modality or 'no modality'}, {images} image{'s'[: images > 1]}"
+        yield from _words([words], width, TEXT, FAINT)
+    yield 10, _nothing
+
+
+def _verdict(results: Sequence[Result], width: int) -> Iterator[Block]:
+    if sentence := verdict(results):
+        ink = WARNING if any(isinstance(result, NotSuitable) for result in results) else INK
+        yield from _words([sentence], width, LOUD, ink, line=36)
+        yield 10, _nothing
+
+
+def _pictures(tiles: Sequence[Image.Image], columns: int) -> Iterator[Block]:
+    for start in range(0, len(tiles), columns):
+        line = tiles[start : start + columns]
+        yield max(one.height for one in line) + MARGIN, _pasting(line)
+
+
+def _pasting(line: Sequence[Image.Image]) -> Callable[[Image.Image, int], None]:
+    height = max(one.height for one in line)
+
+    def draw(page: Image.Image, top: int) -> None:
+        left = MARGIN
+        for one in line:
+            page.paste(one, (left, top + (height - one.height) // 2))
+            left += one.width + MARGIN
+
+    return draw
+
+
+def _row(row: Row, width: int) -> Block:
+    name_at, value_at, note_at = (round(part * width) for part in (NAME, VALUE, NOTE))
+    taken = len(row.value) * TEXT * 0.6
+    cells: tuple[tuple[int, list[str], Side, Color], ...] = (
+        (MARGIN + 26, wrapped(row.what, TEXT, name_at - MARGIN - 40), "left", INK),
+        (name_at, wrapped(row.name, TEXT, max(value_at - name_at - taken - 16, 120)), "left", INK),
+        (value_at, [row.value], "right", INK),
+        (note_at, wrapped(row.note, TEXT, width - note_at - MARGIN), "left", FAINT),
+    )
+
+    def draw(page: Image.Image, top: int) -> None:
+        canvas = ImageDraw.Draw(page)
+        if row.what:
+            canvas.line((MARGIN, top, width - MARGIN, top), RULE)
+        if row.color:
+            canvas.rectangle((MARGIN, top + 8, MARGIN + SWATCH, top + 8 + SWATCH), row.color)
+        for left, lines, side, ink in cells:
+            for number, words in enumerate(lines):
+                write(canvas, (left, top + 21 + number * LINE), words, TEXT, ink, side=side)
+
+    return max(len(lines) for _, lines, _, _ in cells) * LINE, draw
+
+
+def _notes(sentences: Sequence[str], width: int) -> Iterator[Block]:
+    if sentences:
+        yield 10, _nothing
+        yield from _words(sentences, width, TEXT, WARNING)
+
+
+def _origin(identity: Identity, width: int) -> Iterator[Block]:
+    """Say what made the results, and when."""
+    version = f"{identity.plugin} {identity.version}"
+    made = [version, *(f"model {model}" for model in identity.models), identity.manufacturer, SOFTWARE_VERSIONS]
+    yield 10, _nothing
+    yield from _words([", ".join(filter(None, [*made, f"{identity.at:%Y-%m-%d %H:%M}"]))], width, 16, FAINT)
+
+
+def _words(sentences: Sequence[str], width: int, size: int, ink: Color, *, line: int = LINE) -> Iterator[Block]:
+    for sentence in sentences:
+        for words in wrapped(sentence, size, width - 2 * MARGIN):
+            yield line, _writing(words, size, ink, line)
+
+
+def _writing(words: str, size: int, ink: Color, line: int) -> Callable[[Image.Image, int], None]:
+    def draw(page: Image.Image, top: int) -> None:
+        write(ImageDraw.Draw(page), (MARGIN, top + round(line * 0.75)), words, size, ink)
+
+    return draw
+
+
+def _nothing(page: Image.Image, top: int) -> None:
+    """Leave a gap."""

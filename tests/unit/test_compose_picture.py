@@ -1,6 +1,8 @@
 """The page is looked at pixel by pixel where it must be right: outlines, proportions, directions, grey values."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,27 @@ from PIL import Image
 
 from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
-from node.compose import picture
-from node.compose.picture import HEADING, LUNG_WINDOW, MARGIN, TILE, WARNING, _directions, _key_slices, _Layer, _window
+from node.compose import Identity, lettering, picture
+from node.compose import picture as picture_function
+from node.compose.identity import RESEARCH_USE
+from node.compose.picture import UNWRITABLE, WARNING, Row, key_slices, notes, rows, verdict
+from node.compose.sr import NOT_CALIBRATED
+from node.compose.tiles import SMALL, WINDOWS, Layer, Overlays, directions, overlays, tile, window
+from node.errors import UnsuitableSeries
 from node.part10 import Part10
-from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
+from node.results import (
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Region,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
 from node.series import Series, Volume
 from node.testing import CORONAL, SAGITTAL, ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
@@ -23,28 +42,90 @@ from node.testing import write as write_images
 GREEN = (1, 254, 3)
 ORGAN = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ, color=GREEN)
 LUNG = Segment(label="Lung", type=SCT.Lung, category=SCT.Organ)
+IDENTITY = Identity(
+    study_uid="1.2.3",
+    revision=1,
+    plugin="spleen",
+    version="1.2.0",
+    title="CT spleen",
+    manufacturer="a maker",
+    models=("spleen_net 4",),
+    at=datetime(2024, 1, 2, 3, 4, tzinfo=UTC),
+    first_series_number=3000,
+    device_uid="1.2.3.4",
+)
+SIZE = 480
 
 
 def test_the_outline_runs_round_the_segment_and_leaves_its_inside_alone(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
     labels = np.zeros((3, 32, 32), np.uint8)
     labels[1, 8:16, 4:20] = 1
-    page = _page(series, [_segmentation(series, labels)])
-    drawn = (page[HEADING : HEADING + TILE, MARGIN : MARGIN + TILE] == GREEN).all(axis=-1)
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    pixel = TILE / 32
-    assert np.allclose([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1], np.array([8, 16, 4, 20]) * pixel, atol=2)
+    drawn = _green(series, 1, [_segmentation(series, labels)])
+    top, bottom, left, right = _extent(drawn)
+    pixel = SIZE / 32
+    assert np.allclose([top, bottom, left, right], np.array([8, 16, 4, 20]) * pixel, atol=2)
     assert not drawn[int(9 * pixel) : int(15 * pixel), int(5 * pixel) : int(19 * pixel)].any()
+    assert not _green(series, 0, [_segmentation(series, labels)]).any()
+
+
+def test_a_tile_of_the_page_is_the_outlined_slice(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
+    labels = np.zeros((3, 32, 32), np.uint8)
+    labels[1, 8:16, 4:20] = 1
+    page = _page(series, [_segmentation(series, labels)])
+    expected = np.array(tile(series, 1, overlays(series, [_segmentation(series, labels)]), 976))
+    top = page.shape[0] - next(
+        row for row in range(page.shape[0], 0, -1) if (page[row - expected.shape[0] : row, 16:992] == expected).all()
+    )
+    assert top > 0
+
+
+def test_a_segment_of_one_pixel_gets_a_frame_that_can_be_found(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(slices=3, rows=256, columns=256))
+    labels = np.zeros((3, 256, 256), np.uint8)
+    labels[1, 100, 200] = 1
+    top, bottom, left, right = _extent(_green(series, 1, [_segmentation(series, labels)]))
+    assert SMALL <= bottom - top <= 2 * SMALL
+    assert (top + bottom) / 2 == pytest.approx(100.5 * SIZE / 256, abs=2)
+    assert (left + right) / 2 == pytest.approx(200.5 * SIZE / 256, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "extent"),
+    [
+        ("box", [(4, 8), (20, 16)], (8, 16, 4, 20)),
+        ("contour", [(4, 8), (20, 8), (12, 16)], (8, 16, 4, 20)),
+        ("polyline", [(4, 8), (20, 16)], (8, 16, 4, 20)),
+        ("ellipse", [(4, 12), (20, 12), (12, 8), (12, 16)], (8, 16, 4, 20)),
+    ],
+)
+def test_a_region_is_drawn_where_its_points_are(tmp_path: Path, kind: Any, points: Any, extent: Any) -> None:
+    series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
+    region = _region(series, 2, kind=kind, points=np.array(points, float), label=".")
+    drawn = _green(series, 2, [region])[:, : int(20.2 * SIZE / 32)]  # the label stands to the right
+    assert np.allclose(_extent(drawn), np.array(extent) * SIZE / 32, atol=3)
+    assert not _green(series, 1, [region]).any()
+
+
+def test_a_point_in_the_patient_is_on_the_slice_nearest_to_it(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(orientation=CORONAL, slices=5, rows=32, columns=32))
+    place = series.affine() @ (3, 10, 20, 1)
+    region = Region(
+        kind="point3d", points=place[None, :3], label=".", type=SCT.Nodule, color=GREEN,
+        frame_of_reference_uid=series.frame_of_reference_uid,
+    )  # fmt: skip
+    (outlined,) = overlays(series, [region]).regions
+    assert outlined.index == 3
+    assert np.allclose(outlined.points, [(20.5, 10.5)])
 
 
 def test_pixels_keep_their_proportions(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series(orientation=CORONAL, rows=16, columns=32, spacing=(2.0, 3.0, 0.75)))
     labels = np.zeros((8, 16, 32), np.uint8)
     labels[:, 4:12, 8:24] = 1
-    page = _page(series, [_segmentation(series, labels)])
-    drawn = (page[HEADING : HEADING + TILE, MARGIN : MARGIN + TILE] == GREEN).all(axis=-1)
-    height, width = (np.ptp(np.flatnonzero(drawn.any(axis=axis))) for axis in (1, 0))
-    assert height / width == pytest.approx((8 * 3.0) / (16 * 0.75), rel=0.05)
+    top, bottom, left, right = _extent(_green(series, 4, [_segmentation(series, labels)]))
+    assert (bottom - top) / (right - left) == pytest.approx((8 * 3.0) / (16 * 0.75), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -58,92 +139,242 @@ def test_pixels_keep_their_proportions(tmp_path: Path) -> None:
 )
 def test_the_edges_say_where_the_patient_is(tmp_path: Path, orientation: Any, expected: tuple[str, str, str]) -> None:
     series = _series(tmp_path, ct_series(orientation=orientation))
-    assert _directions(series.frames[0]) == expected
+    assert directions(series.frames[0]) == expected
 
 
 def test_a_radiograph_says_its_directions_by_patient_orientation(tmp_path: Path) -> None:
-    assert _directions(_series(tmp_path, [radiograph()]).frames[0]) == ("R", "L", "H")
+    assert directions(_series(tmp_path, [radiograph()]).frames[0]) == ("R", "L", "H")
 
 
-def test_every_segment_is_shown_where_it_is(tmp_path: Path) -> None:
+def test_every_segment_is_shown_where_it_is() -> None:
     labels = np.zeros((100, 8, 8), np.uint8)
     labels[20:80, :4] = 1
     labels[33, 6, 6] = 2
     labels[77, 6, 2] = 3
-    chosen = _key_slices([_Layer(labels=labels, segments=[ORGAN, LUNG, ORGAN], colors=[GREEN] * 3)], 100)
+    chosen = key_slices(Overlays(layers=[Layer(labels=labels, segments=[ORGAN, LUNG, ORGAN], colors=[GREEN] * 3)]), 100)
     assert {33, 77} < set(chosen)
     assert len(chosen) == 6
     assert all(20 <= place < 80 for place in chosen)
 
 
+def test_what_was_asked_for_and_what_has_a_region_is_shown(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(slices=9))
+    labels = np.ones((9, 32, 32), np.uint8)
+    shown = overlays(series, [_segmentation(series, labels), _region(series, 1)])
+    chosen = key_slices(shown, 9, [7])
+    assert {1, 7} < set(chosen)
+    assert len(chosen) == 6
+
+
+def test_a_heat_map_is_shown_where_it_is_highest_and_warms_the_image_there(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(slices=5))
+    array = np.zeros((5, 32, 32), np.float32)
+    array[3, 8:16, 8:16] = 1
+    heatmap = Heatmap(array=array, source=series, name=DCM.ClassActivation, label="Attention")
+    shown = overlays(series, [heatmap])
+    assert key_slices(shown, 5) == [3]
+    image = np.array(tile(series, 3, shown, SIZE)).astype(int)
+    assert (image[..., 0] - image[..., 2])[12 * 15, 12 * 15] > 80
+    assert (image[..., 0] == image[..., 2])[24 * 15, 24 * 15]
+
+
 def test_without_an_outline_the_middle_image_is_shown() -> None:
-    assert _key_slices([], 9) == [4]
-    assert _key_slices([_Layer(labels=np.zeros((9, 2, 2), np.uint8), segments=[ORGAN], colors=[GREEN])], 9) == [4]
+    empty = Layer(labels=np.zeros((9, 2, 2), np.uint8), segments=[ORGAN], colors=[GREEN])
+    assert key_slices(Overlays(), 9) == [4]
+    assert key_slices(Overlays(layers=[empty]), 9) == [4]
 
 
 def test_lung_is_shown_in_a_lung_window_and_all_else_in_that_of_the_header(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     image, frame = series.image(0), series.frames[0]
-    labels = np.ones((8, 32, 32), np.uint8)
-    assert _window(image, series, frame, [_Layer(labels=labels, segments=[LUNG], colors=[GREEN])]) == LUNG_WINDOW
-    assert _window(image, series, frame, [_Layer(labels=labels, segments=[ORGAN], colors=[GREEN])]) == (40, 400)
+    assert window(image, series, frame, {SCT.Lung}) == WINDOWS[SCT.Lung]
+    assert window(image, series, frame, {SCT.Spleen}) == (40, 400)
+
+
+def test_a_window_in_which_nothing_would_be_seen_is_not_used(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    faint = np.linspace(0, 5, 1024).reshape(32, 32)
+    center, width = window(faint, series, series.frames[0], set())
+    assert (center, width) == (40, 400)  # CT has one of its own
+    series.header.Modality = "PT"
+    center, width = window(faint, series, series.frames[0], set())
+    assert 0 < center < 5
+    assert 4 < width < 6
 
 
 def test_inverse_images_are_shown_the_right_way(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (48, 1))
-    pages = [
-        _page(_series(tmp_path / kind, [radiograph(array=ramp, photometric=kind)]), [])
-        for kind in ("MONOCHROME1", "MONOCHROME2")
-    ]
-    middle = HEADING + 200
-    dark_right, dark_left = (page[middle, [MARGIN + 40, MARGIN + TILE - 40], 0] for page in pages)
-    assert dark_right[0] > dark_right[1]
-    assert dark_left[0] < dark_left[1]
+    for kind, darker in (("MONOCHROME1", -40), ("MONOCHROME2", 40)):
+        series = _series(tmp_path / kind, [radiograph(array=ramp, photometric=kind)])
+        image = np.array(tile(series, 0, Overlays(), SIZE)).astype(int)
+        assert image[100, darker, 0] < image[100, -darker, 0]
+
+
+def test_uptake_is_dark_on_white(tmp_path: Path) -> None:
+    images = list(ct_series(slices=1))
+    images[0].Modality = "PT"
+    images[0].WindowCenter = images[0].WindowWidth = None
+    series = _series(tmp_path, images)
+    stored, shown = series.image(0), np.array(tile(series, 0, Overlays(), 32 * 15))[7::15, 7::15, 0]
+    lowest, highest = np.unravel_index(stored.argmin(), stored.shape), np.unravel_index(stored.argmax(), stored.shape)
+    assert shown[lowest] > shown[highest]
 
 
 def test_a_spacing_of_zero_stops_no_page(tmp_path: Path) -> None:
     image = radiograph()
     image.PixelSpacing = image.ImagerPixelSpacing = [0, 0]
-    assert len(_page(_series(tmp_path, [image]), [])) > HEADING
+    assert len(_page(_series(tmp_path, [image]), [])) > 976
 
 
-def test_results_of_every_kind_make_a_page(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_decoded_stops_no_page(tmp_path: Path) -> None:
+    def broken(frames: object) -> Iterable[NDArray[Any]]:
+        raise UnsuitableSeries("it is torn")
+
+    series = replace(_series(tmp_path, ct_series()), read=broken)
+    assert len(_page(series, [NotSuitable("the images cannot be decoded")])) > 300
+
+
+def test_the_tiles_of_a_slide_are_shown_as_one_with_what_is_on_them(tmp_path: Path) -> None:
+    series = _series(tmp_path, [enhanced_ct(array=np.arange(6 * 8 * 8, dtype=np.int16).reshape(6, 8, 8))])
+    header = series.header
+    header.DimensionOrganizationType = "TILED_FULL"
+    header.TotalPixelMatrixRows, header.TotalPixelMatrixColumns = 15, 24
+    region = _region(series, 4, kind="box", points=np.array([(2, 1), (6, 5)], float), label=".")
+    (outlined,) = overlays(series, [region]).regions
+    assert np.allclose(outlined.points, [(10, 9), (14, 13)])  # the fifth of three across: second line, second column
+    assert tile(series, 0, Overlays(), 240).size == (240, 150)
+
+
+def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     labels = np.zeros((8, 32, 32), np.uint8)
     labels[2:5, 4:9, 4:9] = 1
-    shown = _page(
-        series,
+    region = _region(series, 5, probability=0.25)
+    missing = Segment(label="Kidney", type=SCT.Kidney, category=SCT.Organ)
+    volume = _segmentation(series, labels).labels
+    table = rows(
         [
-            _segmentation(series, labels),
-            Measurement(name=SCT.Volume, value=12.3456, unit=UCUM.CubicCentimeter, of=ORGAN),
+            Segmentation(labels=volume, segments=[ORGAN, missing]),
+            region,
+            Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
+            Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
             Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
             Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
+            KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
+            DerivedSeries(
+                array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
+            ),
+            Registration(fixed=series, moving=series, matrix=np.eye(4)),
+            Heatmap(array=volume.array.astype(np.uint8), source=series, name=DCM.ClassActivation, label="Attention"),
         ],
+        {"ct": series},
     )
-    fewer = _page(series, [_segmentation(series, labels)])
-    assert len(shown) > len(fewer)
+    name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
+    assert table == [
+        Row(what="Spleen", name="Volume", value="12346 cm3", color=GREEN),
+        Row(what="Kidney", name="not found", color=table[1].color),
+        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25", color=GREEN),
+        Row(name="Diameter", value="5.25 mm"),
+        Row(what="Images as a whole", name="Mean of Attenuation Coefficient", value="-3 HU"),
+        Row(name="Mass", value="absent", note="probability 0.10"),
+        Row(what="Key images", name="Look here", value="slice 2, 7"),
+        Row(what="New series", name=f"Denoised ({DCM.SpatialResampling.meaning})", value="8 images"),
+        Row(what="Registration", name=f"{name} onto {name}", value="rigid"),
+        Row(what="Heat map", name="Attention", value="0 to 1"),
+    ]
+    assert notes([region], {"ct": series}) == [NOT_CALIBRATED]
 
 
-def test_the_reason_why_images_were_not_suitable_is_on_the_page(tmp_path: Path) -> None:
+def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    empty = _segmentation(series, np.zeros((8, 32, 32), np.uint8))
+    assert verdict([empty, Finding(name=SCT.Mass, present=False)]) == "Nothing found"
+    assert verdict([]) == "Nothing found"
+    assert verdict([Finding(name=SCT.Mass, present=True)]) == ""
+    assert verdict([NotSuitable("no lung is there")]) == "Not suitable, because no lung is there"
+
+
+def test_all_that_a_reader_needs_is_written_and_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = list(ct_series())
+    for image in images:
+        image.SpecificCharacterSet = "ISO_IR 192"
+        image.SeriesDescription, image.PatientName, image.PatientID = "грудь 胸部", "Doe^Jane", "P-4711"
+    series = replace(_series(tmp_path, images), warnings=("slice 3 is odd",))
+    written = _written(monkeypatch)
+    _page(series, [NotSuitable("no lung is there"), Finding(name=SCT.Mass, present=True, probability=0.5)])
+    said = "\n".join(written)
+    for words in (
+        "CT spleen", RESEARCH_USE, "грудь 胸部", f"Series {series.header.SeriesNumber}", "8 images", "slice 3 is odd",
+        "Not suitable, because no lung is there", "Mass", "present", "score 0.50", NOT_CALIBRATED,
+        "spleen 1.2.0", "spleen_net 4", "a maker", "2024-01-02 03:04", "slice 5 of 8",
+    ):  # fmt: skip
+        assert words in said
+    assert "Doe" not in said
+    assert "4711" not in said
+
+
+def test_a_reason_is_marked_and_as_long_as_it_must_be(tmp_path: Path) -> None:
     series = _series(tmp_path, [enhanced_ct()])
     short = _page(series, [NotSuitable("no lung is in the images")])
     long = _page(series, [NotSuitable("no lung is in the images " * 12)])
     assert len(long) > len(short)
-    marked = (short[HEADING + TILE :] == WARNING).all(axis=-1)
-    assert marked[:60, :60].any()
+    assert (long == WARNING).all(axis=-1).sum() > 2 * (short == WARNING).all(axis=-1).sum()
 
 
 def test_a_broken_grid_stops_no_page(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     elsewhere = Volume(array=np.ones((2, 3, 4), np.uint8), affine=np.eye(4))
-    assert len(_page(series, [Segmentation(labels=elsewhere, segments=[ORGAN])])) > HEADING
+    assert len(_page(series, [Segmentation(labels=elsewhere, segments=[ORGAN])])) > 976
+
+
+def test_the_input_on_which_something_lies_is_the_one_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = _series(tmp_path / "a", ct_series(slices=3)), _series(tmp_path / "b", ct_series(slices=5))
+    segmentation = _segmentation(second, np.ones((5, 32, 32), np.uint8))
+    written = _written(monkeypatch)
+    picture({"first": first, "second": second}, [segmentation], IDENTITY)
+    assert any("of 5" in words for words in written)
+    assert not any("of 3" in words for words in written)
 
 
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     labels = np.ones((8, 32, 32), np.uint8)
-    first, second = (picture(series, [_segmentation(series, labels)], "t") for _ in range(2))
+    first, second = (picture({"ct": series}, [_segmentation(series, labels)], IDENTITY) for _ in range(2))
     assert first == second
+
+
+def test_words_are_broken_to_fit_and_letters_keep_apart() -> None:
+    lines = lettering.wrapped("one two three " + "x" * 100, 18, 200)
+    assert "".join(lines).replace(" ", "") == "onetwothree" + "x" * 100
+    assert all(lettering.width(line, 18) <= 200 for line in lines)
+
+
+def test_letters_that_no_font_has_are_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lettering.lacking("Lung \N{PRIVATE USE TWO} \U000e0fff") == ""  # not printed at all
+    monkeypatch.setattr(lettering, "FURTHER_FONTS", ())
+    for cached in (lettering._font_of, lettering._fonts):
+        cached.cache_clear()
+    written = _written(monkeypatch)
+    try:
+        assert lettering.lacking("Lunge 肺 Größe") == "肺"
+        series = _series(tmp_path, ct_series())
+        _page(series, [replace(_region(series, 1), label="肺")])
+    finally:
+        for cached in (lettering._font_of, lettering._fonts):
+            cached.cache_clear()
+    assert UNWRITABLE in written
+
+
+@pytest.mark.parametrize("letter", ["Л", "肺", "λ"])
+def test_letters_of_other_scripts_are_drawn_by_fonts_of_the_machine(letter: str) -> None:
+    if lettering.lacking(letter):
+        pytest.skip(f"no font with {letter} is installed: fonts-dejavu-core and fonts-vlgothic have these")
+    assert lettering._drawn(lettering._own(18), letter) == lettering._drawn(lettering._own(18), lettering.NOWHERE)
+    font = lettering._font_of(letter, 18)
+    assert font is not None
+    assert lettering._drawn(font, letter) != lettering._drawn(font, lettering.NOWHERE)
 
 
 def _series(folder: Path, images: Iterable[Any]) -> Series:
@@ -157,6 +388,37 @@ def _segmentation(series: Series, labels: NDArray[np.uint8]) -> Segmentation:
     return Segmentation(labels=volume, segments=[ORGAN])
 
 
+def _region(series: Series, index: int, **changed: Any) -> Region:
+    given = {"kind": "point", "points": np.array([(4.0, 4.0)]), "label": "Nodule 1", "type": SCT.Nodule, "color": GREEN}
+    return Region(image=series.frames[index], **{**given, **changed})  # type: ignore[arg-type]
+
+
+def _green(series: Series, index: int, results: Sequence[Result]) -> NDArray[np.bool_]:
+    """Return which pixels of a tile have the colour of what was found."""
+    return np.asarray((np.array(tile(series, index, overlays(series, results), SIZE)) == GREEN).all(axis=-1))
+
+
+def _extent(drawn: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
 def _page(series: Series, results: Sequence[Result]) -> NDArray[np.uint8]:
     """Return the page as (row, column, red green blue)."""
-    return np.array(Image.open(BytesIO(picture(series, results, "CT spleen 1.0.0"))))
+    return np.array(Image.open(BytesIO(picture({"image": series}, results, IDENTITY))))
+
+
+def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list to which everything is added that is written from now on."""
+    import sys
+
+    written: list[str] = []
+    real = lettering.write
+
+    def noted(draw: Any, at: Any, words: str, *more: Any, **ways: Any) -> None:
+        written.append(words)
+        real(draw, at, words, *more, **ways)
+
+    for module in (sys.modules[picture_function.__module__], sys.modules[tile.__module__]):
+        monkeypatch.setattr(module, "write", noted)
+    return written

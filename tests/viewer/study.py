@@ -1,0 +1,50 @@
+"""What is in the PACS for the viewer to show, and what is known of it without the viewer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The images along z from the feet, and the objects about them."""
+
+    images: Sequence[Dataset]
+    objects: Sequence[Dataset]
+
+    @property
+    def uid(self) -> str:
+        return str(self.images[0].StudyInstanceUID)
+
+    @property
+    def series(self) -> int:
+        return len({one.SeriesInstanceUID for one in (*self.images, *self.objects)})
+
+    def of_kind(self, modality: str) -> list[Dataset]:
+        return [one for one in self.objects if one.Modality == modality]
+
+
+def in_patient(image: Dataset, column: float, row: float) -> tuple[float, float, float]:
+    """Return where a pixel of an axial image is, its centre at whole numbers, in mm LPS (PS3.3 C.7.6.2.1.1)."""
+    x, y, z = map(float, image.ImagePositionPatient)
+    return x + column * float(image.PixelSpacing[1]), y + row * float(image.PixelSpacing[0]), z
+
+
+def measured(reports: Sequence[Dataset]) -> dict[tuple[str, str], float]:
+    """Return the volumes and means in reports by (tracking identifier, name); no percentiles."""
+    return {key: value for report in reports for key, value in _measured(report.ContentSequence, "")}
+
+
+def _measured(items: Sequence[Dataset], tracked: str) -> Iterator[tuple[tuple[str, str], float]]:
+    for item in items:
+        below = list(item.get("ContentSequence") or [])
+        if _name(item) == "Tracking Identifier":
+            tracked = item.TextValue
+        if _name(item) == "Volume" or "Derivation" in map(_name, below):
+            yield (tracked, _name(item)), float(item.MeasuredValueSequence[0].NumericValue)
+        yield from _measured(below, tracked)
+
+
+def _name(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeMeaning) if item.get("ConceptNameCodeSequence") else ""
