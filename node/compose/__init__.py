@@ -243,7 +243,7 @@ def compose_pdf(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
 
 
 def _page(case: Case) -> bytes:
-    return picture(case.here[0], case.results, case.identity.title)
+    return picture(case.inputs, case.results, case.identity)
 
 
 def compose_gsps(case: Case, made: Sequence[Dataset]) -> list[Dataset]:

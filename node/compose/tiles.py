@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from node.codes import SCT, Code
 from node.compose.lettering import Color, width, wrapped, write
 from node.compose.seg import PALETTE, colors
-from node.compose.source import functional_groups, on_grid
+from node.compose.source import functional_groups
 from node.errors import UnsuitableSeries
 from node.results import Heatmap, Region, Result, Segment, Segmentation
-from node.series import Frame, Series
+from node.series import Frame, Series, on_grid
 
 CONTOUR = 2
 """Width of an outline in pixels."""
