@@ -16,15 +16,15 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from node.errors import ConfigError
 from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.receive import fast
 from node.receive.access import KnownPeers
+from node.receive.fast import LONGEST_PDU
 from node.records import Address
 
 log = structlog.get_logger()
 
 MAXIMUM_PDU = 131072
 """Larger P-DATA-TF PDUs than pynetdicom's 16 KB: half again the rate, measured."""
-LONGEST_PDU = 1 << 20
-"""What no PDU is longer than, not even a request with 128 contexts: a length field of four bytes can promise 4 GiB."""
 
 
 class Store(Protocol):
@@ -78,7 +78,7 @@ class Receiver:
         entity.network_timeout = self.idle_seconds
         entity.dimse_timeout = self.idle_seconds
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, _bound_pdus),
+            (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_STORE, self.store.on_store),
             (evt.EVT_C_ECHO, lambda _event: 0x0000),
@@ -113,6 +113,12 @@ class Receiver:
             self._server.shutdown()
             self._server.ae.shutdown()
             self._server = None
+
+    def _on_open(self, event: evt.Event) -> None:
+        if isinstance(self.store, fast.Store):
+            fast.hasten(event.assoc, self.store)
+        else:
+            _bound_pdus(event)
 
     def _on_requested(self, event: evt.Event) -> None:
         request = event.assoc.requestor.primitive
