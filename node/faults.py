@@ -61,7 +61,7 @@ def fault(name: str) -> None:
         _strike()
 
 
-def torn(name: str, fd: int, parts: Sequence[bytes]) -> None:
+def torn(name: str, fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
     """Pass a point in the middle of a write: if it is the one that is armed, half of `parts` is written first."""
     if name == _NAME and _due():
         content = b"".join(parts)

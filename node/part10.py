@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
 from node.errors import BytesLost, NotUnderstood
 
 PREAMBLE = b"\0" * 128 + b"DICM"
+META_ELEMENT = struct.Struct("<HH2sH")
+META_LENGTH = struct.Struct("<HH2sHI")
 SEND_AGAIN = "what it held must be sent again"
 IMPLEMENTATION_CLASS_UID = UID("2.25.193461287730264511827714359262104405917")
 """Names this implementation in every file it writes and every association it takes part in (PS3.7 D.3.3.2)."""
@@ -91,20 +92,33 @@ def understood() -> Iterator[None]:
         raise NotUnderstood(f"the data set cannot be read: {error}") from error
 
 
-def parse(file: IO[bytes], *, pixels: bool) -> Dataset:
-    """Read one data set, and have every fault of form told as `NotUnderstood`."""
+def parse(file: BinaryIO, *, pixels: bool, stop_at: int | None = None) -> Dataset:
+    """Read one data set, or what it has before a tag, and have every fault of form told as `NotUnderstood`."""
     with understood():
+        if stop_at is not None:
+            return read_partial(file, lambda tag, _vr, _length: tag >= stop_at, force=True)
         return dcmread(file, stop_before_pixels=not pixels, force=True)
 
 
 def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Return preamble and File Meta Information of an instance, to stand before its data set (PS3.10 section 7.1)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    out = DicomBytesIO()
-    write_file_meta_info(out, meta)
-    return PREAMBLE + bytes(out.getvalue())
+    """Return preamble and File Meta Information of an instance, to stand before its data set (PS3.10 section 7.1).
+
+    pydicom writes the same bytes in many times the time, and this is done for every instance.
+    """
+    meta = (
+        b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"  # File Meta Information Version
+        + _meta(0x0002, b"UI", sop_class_uid)
+        + _meta(0x0003, b"UI", sop_instance_uid)
+        + _meta(0x0010, b"UI", transfer_syntax_uid)
+        + _meta(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
+        + _meta(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME)
+    )
+    return PREAMBLE + META_LENGTH.pack(0x0002, 0x0000, b"UL", 4, len(meta)) + meta
+
+
+def _meta(element: int, vr: bytes, text: str) -> bytes:
+    """Return one short element of group 0002; UIDs are padded with a null, names with a space (PS3.5 section 6.2)."""
+    value = text.encode()
+    if len(value) % 2:
+        value += b"\0" if vr == b"UI" else b" "
+    return META_ELEMENT.pack(0x0002, element, vr, len(value)) + value

@@ -19,13 +19,15 @@ import shutil
 import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
+
+from isal.isal_zlib import crc32
 
 from node.errors import BytesLost, ConfigError, SpoolFull
 from node.faults import fault, torn
@@ -34,6 +36,11 @@ from node.records import Arrival, Instance, Place
 
 MAGIC = b"ISOPACK1"
 HEAD = struct.Struct("<8sQII8x")
+FIELDS = tuple(field.name for field in fields(Instance))
+values_of = attrgetter(*FIELDS)
+Buffer = bytes | bytearray | memoryview
+MOST_PARTS = 1024
+"""What one writev takes at most (IOV_MAX)."""
 PACK_LIMIT = 256 * 1024 * 1024
 IDLE_SECONDS = 3600.0
 """A pack that was written so lately is never deleted."""
@@ -51,31 +58,75 @@ class Pack:
         self.synced = synced
         self.name = path.name
         self.size = 0
+        self._begun = 0  # bytes of an instance whose end is not here yet, and their checksum
+        self._checksum = 0
         self._lock = threading.Lock()  # a connection may be lost, and the pack closed, while an instance is written
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sync_folder(path.parent)
 
-    def append(self, instance: Instance, *parts: bytes) -> Arrival:
+    def write(self, *parts: Buffer) -> None:
+        """Write the beginning of an instance too large to be held; `append` brings its end, or `drop` forgets it.
+
+        Its head is written last: until then a reader finds nothing here. SpoolFull where it cannot be written.
+        """
+        with self._lock:
+            try:
+                if not self._begun:
+                    os.lseek(self._fd, self.size + HEAD.size, os.SEEK_SET)
+                write_all(self._fd, parts)
+            except OSError as error:
+                self._give_up(self.size)
+                raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        for part in parts:
+            self._checksum = crc32(part, self._checksum)
+            self._begun += len(part)
+
+    def drop(self) -> None:
+        """Forget the beginning of an instance; the pack is as it was before."""
+        with self._lock:
+            self._begun = self._checksum = 0
+            if self._fd >= 0:
+                try:
+                    os.ftruncate(self._fd, self.size)
+                    os.lseek(self._fd, self.size, os.SEEK_SET)
+                except OSError:
+                    self._give_up(self.size)
+
+    def beginning(self, length: int) -> bytes:
+        """Return no more than so many bytes of what `write` took."""
+        return os.pread(self._fd, min(length, self._begun), self.size + HEAD.size)
+
+    def remove(self) -> None:
+        """Delete a pack that has come to nothing."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def append(self, instance: Instance, *parts: Buffer) -> Arrival:
         """Write one instance, whose Part 10 file is the concatenation of `parts`, and return when it is durable.
+
+        What was written of it by `write` stands before `parts`.
 
         Raises
         ------
         SpoolFull
             It could not be written or synced; the pack is as it was before, or must not be used again (`broken`).
         """
-        checksum = 0
+        begun, checksum = self._begun, self._checksum
         for part in parts:
-            checksum = zlib.crc32(part, checksum)
+            checksum = crc32(part, checksum)
         instance = replace(instance, checksum=checksum)
-        envelope = json.dumps(asdict(instance), separators=(",", ":")).encode()
-        length = sum(map(len, parts))
+        envelope = json.dumps(dict(zip(FIELDS, values_of(instance), strict=True)), separators=(",", ":")).encode()
+        length = begun + sum(map(len, parts))
         start, body = self.size, self.size + HEAD.size
-        head = HEAD.pack(MAGIC, length, len(envelope), zlib.crc32(envelope, checksum))
+        head = HEAD.pack(MAGIC, length, len(envelope), crc32(envelope, checksum))
+        rest = (*parts, envelope) if begun else (head, *parts, envelope)
         with self._lock:
             try:
-                torn("pack.append.torn", self._fd, (head, *parts, envelope))
-                write_all(self._fd, [head, *parts, envelope])
+                torn("pack.append.torn", self._fd, rest)
+                write_all(self._fd, rest)
+                if begun:
+                    os.pwrite(self._fd, head, start)  # over a hole: so short a write is never cut
                 fault("pack.append.written")
                 if self.synced:
                     os.fdatasync(self._fd)
@@ -83,6 +134,7 @@ class Pack:
             except OSError as error:
                 self._give_up(start)
                 raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        self._begun = self._checksum = 0
         self.size = body + length + len(envelope)
         return Arrival(instance=instance, place=Place(pack=self.name, offset=body, length=length), end=self.size)
 
@@ -197,7 +249,7 @@ class Spool:
         if self.is_open(place.pack):
             return True
         try:
-            return zlib.crc32(self.part10(place).read()) == instance.checksum
+            return crc32(self.part10(place).read()) == instance.checksum
         except BytesLost:
             return False
 
@@ -333,18 +385,18 @@ def read_record(fd: int, pack: str, start: int) -> Arrival | None:
     if magic != MAGIC or not 0 < whole <= os.fstat(fd).st_size - body:
         return None
     content = os.pread(fd, whole, body)
-    if len(content) < whole or zlib.crc32(content) != checksum:
+    if len(content) < whole or crc32(content) != checksum:
         return None
     instance = Instance(**json.loads(content[length:]))
     place = Place(pack=pack, offset=body, length=length)
     return Arrival(instance=instance, place=place, end=body + len(content))
 
 
-def write_all(fd: int, parts: list[bytes]) -> None:
+def write_all(fd: int, parts: Iterable[Buffer]) -> None:
     """Write all parts at the end of what was written; the kernel may take less than it is given."""
     views = [memoryview(part) for part in parts if part]
     while views:
-        written = os.writev(fd, views)
+        written = os.writev(fd, views[:MOST_PARTS])
         while views and written >= len(views[0]):
             written -= len(views.pop(0))
         if views:

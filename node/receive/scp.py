@@ -19,15 +19,15 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from node.errors import ConfigError
 from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.receive import fast
 from node.receive.access import KnownPeers
+from node.receive.fast import LONGEST_PDU
 from node.records import Address
 
 log = structlog.get_logger()
 
 MAXIMUM_PDU = 131072
 """Larger P-DATA-TF PDUs than pynetdicom's 16 KB: half again the rate, measured."""
-LONGEST_PDU = 1 << 20
-"""What no PDU is longer than, not even a request with 128 contexts: a length field of four bytes can promise 4 GiB."""
 ABORT_SECONDS = 2.0
 """How long a peer may take to be told that the association is over."""
 
@@ -83,7 +83,7 @@ class Receiver:
         entity.network_timeout = self.idle_seconds
         entity.dimse_timeout = self.idle_seconds
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, _bound_pdus, [self.idle_seconds]),
+            (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_STORE, self.store.on_store),
             (evt.EVT_C_ECHO, lambda _event: 0x0000),
@@ -118,6 +118,12 @@ class Receiver:
             self._server.shutdown()
             _hang_up(self._server.ae.active_associations)
             self._server = None
+
+    def _on_open(self, event: evt.Event) -> None:
+        if isinstance(self.store, fast.Store):
+            fast.hasten(event.assoc, self.store)
+        else:
+            _bound_pdus(event, self.idle_seconds)
 
     def _on_requested(self, event: evt.Event) -> None:
         request = event.assoc.requestor.primitive

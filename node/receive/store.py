@@ -1,29 +1,31 @@
 """From a received data set to durable bytes: the one place between the association and the spool.
 
-A faster way to read P-DATA calls `StoreScp.take` as `on_store` does, and nothing else changes.
+`fast.py` calls `StoreScp.take` as `on_store` does; what is too large to be held until then it hands to `begin` first.
 """
 
-import re
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from weakref import WeakKeyDictionary
 
 import structlog
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from node.errors import LedgerUnavailable, NotUnderstood, SpoolFull
+from node.errors import LedgerUnavailable, NodeError, NotUnderstood, SpoolFull
 from node.faults import fault
 from node.note import note_of
 from node.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
+from node.receive.header import UID, is_deflated, pick
 from node.receive.urgency import urgency
 from node.records import Instance, Refusal
-from node.spool import PACK_LIMIT, Pack, Spool
+from node.spool import PACK_LIMIT, Buffer, Pack, Spool
 
 log = structlog.get_logger()
 
@@ -33,27 +35,36 @@ MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 """Status codes of C-STORE (PS3.4 table B.2-1)."""
 
-UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
-"""What is taken as a UID: PS3.5 section 9.1 allows digits and dots only, but objects with letters in them are about.
-
-It names folders too: none can be ".." or hidden.
-"""
-
 REQUIRED = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 """Without these nothing can be filed (Type 1 in PS3.3 C.12.1, C.7.2.1, C.7.3.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+LARGEST_HEADER = 8 * 2**20
+"""No more than this is inflated, or read of what lies in a pack already, in search of the header of a data set."""
+NOTED = 64 * 1024
+"""A header that is longer is not noted."""
+ENOUGH = 0x00401003
+"""The last tag that is looked for, Requested Procedure Priority."""
+
+Header = Mapping[str, str] | Dataset
+"""What a data set says before its pixel data, by keyword."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Received:
-    """One C-STORE request: the data set as it came, and who sent it."""
+    """One C-STORE request: the data set as it came, in `parts`, and who sent it.
+
+    Of a data set that was too large to be held, `parts` is what follows the draft.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    body: bytes
+    parts: tuple[Buffer, ...]
     association: Association
     calling: str
     peer: str
+    draft: "Draft | None" = None
 
     @classmethod
     def of(cls, event: evt.Event) -> "Received":
@@ -65,7 +76,7 @@ class Received:
             sop_class_uid=str(request.AffectedSOPClassUID or ""),
             sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
             transfer_syntax_uid=str(event.context.transfer_syntax),
-            body=request.DataSet.getvalue() if request.DataSet else b"",
+            parts=(request.DataSet.getvalue() if request.DataSet else b"",),
             association=event.assoc,
             calling=event.assoc.requestor.ae_title,
             peer=str(event.assoc.requestor.address),
@@ -80,13 +91,49 @@ class Received:
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
 
-    def header(self) -> Dataset:
+    @property
+    def body(self) -> bytes:
+        """The data set in one piece."""
+        return b"".join(self.parts)
+
+    @property
+    def beginning(self) -> bytes:
+        """As much of the data set as a header that can be noted has."""
+        parts = self.parts if self.draft is None else self.draft.received.parts
+        return bytes(parts[0][:NOTED]) if parts else b""
+
+    def header(self) -> Header:
         """Return the data set up to its pixel data; NotUnderstood where it, or what we ask of it, cannot be read."""
-        with understood():
-            header = parse(BytesIO(self.head + self.body), pixels=False)
-            for keyword in (*REQUIRED, "Modality"):
-                header.get(keyword)  # pydicom decodes a value when it is first asked for
-            return header
+        if self.draft is not None:
+            return self.draft.header()
+        syntax, parts = self.transfer_syntax_uid, self.parts
+        if is_deflated(syntax):
+            syntax, parts = str(ExplicitVRLittleEndian), (inflated(self.body, whole=True),)
+        picked = pick(parts[0], syntax, whole=len(parts) == 1) if parts else None
+        if picked is None:
+            body = b"".join(parts)
+            picked = pick(body, syntax, whole=True)
+        return picked if picked is not None else read(body, syntax, stop_at=None)
+
+
+def read(body: bytes, transfer_syntax_uid: str, *, stop_at: int | None) -> Header:
+    """Have pydicom read a data set up to its pixel data, or to a tag; NotUnderstood where it cannot."""
+    head = file_header(sop_class_uid="", sop_instance_uid="", transfer_syntax_uid=transfer_syntax_uid)
+    with understood():
+        header = parse(BytesIO(head + body), pixels=False, stop_at=stop_at)
+        for keyword in (*REQUIRED, "Modality"):
+            header.get(keyword)  # pydicom decodes a value when it is first asked for
+        return header
+
+
+def inflated(body: bytes, *, whole: bool) -> bytes:
+    """Return the beginning of a deflated data set, as far as a header may go; NotUnderstood where it is none."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    with understood():
+        content = inflate.decompress(body, LARGEST_HEADER)
+        if whole and not inflate.eof and len(content) < LARGEST_HEADER:
+            raise zlib.error("incomplete or truncated stream")
+    return content
 
 
 @dataclass(slots=True)
@@ -95,6 +142,54 @@ class OpenPack:
 
     pack: Pack
     study_uid: str
+
+
+@dataclass(slots=True)
+class Draft:
+    """An instance too large to be held, whose bytes go to a pack as they come; none other writes there meanwhile.
+
+    A beginning that is refused is not written, and what follows is passed over: the answer comes at the end.
+    """
+
+    received: Received
+    held: OpenPack | None = None
+    failure: NodeError | None = None
+    picked: Header | None = None
+
+    def write(self, *parts: Buffer) -> None:
+        """Take what comes next."""
+        if self.held is None or self.failure is not None:
+            return
+        try:
+            self.held.pack.write(*parts)
+        except SpoolFull as error:
+            self.failure = error
+
+    def header(self) -> Header:
+        """Return what the data set says of itself; NotUnderstood where it cannot be read."""
+        if self.picked is None:
+            written = self.held.pack.beginning(LARGEST_HEADER) if self.held else self.received.body
+            self.picked = self.header_of(written[len(self.received.head) if self.held else 0 :])
+        return self.picked
+
+    def header_of(self, body: bytes) -> Header:
+        """Return the header of a data set that begins so; NotUnderstood where it cannot be read."""
+        syntax = self.received.transfer_syntax_uid
+        if is_deflated(syntax):
+            syntax, body = str(ExplicitVRLittleEndian), inflated(body, whole=False)
+        picked = pick(body, syntax, whole=False, enough=ENOUGH)
+        return picked if picked is not None else read(body, syntax, stop_at=ENOUGH + 1)
+
+    def drop(self) -> OpenPack | None:
+        """Forget the instance; return the pack, where anything else is in it."""
+        held, self.held = self.held, None
+        if held is None:
+            return None
+        held.pack.drop()
+        if held.pack.size:
+            return held
+        held.pack.remove()
+        return None
 
 
 class StoreScp:
@@ -137,6 +232,30 @@ class StoreScp:
             log.error("instance.failed", reason=f"{type(error).__name__}: {error}")
             return self._refuse(received, OUT_OF_RESOURCES, f"the node failed on it: {type(error).__name__}")
 
+    def begin(self, received: Received) -> Draft:
+        """Begin to write an instance that is too large to be held; `received` has the first of it.
+
+        `take` finishes it, with this draft and the rest; `drop` forgets it.
+        """
+        draft = Draft(received)
+        try:
+            self._arrivals.check_ledger()
+            self._spool.check_space()
+            check_request(received)
+            study_uid = self._study_of_beginning(draft)
+            self._pack(received.association, study_uid)
+            draft.held = self._packs.pop(received.association)
+        except (SpoolFull, LedgerUnavailable, NotUnderstood) as error:
+            draft.failure = error
+        draft.write(received.head, *received.parts)
+        return draft
+
+    def drop(self, draft: Draft) -> None:
+        """Forget an instance whose end will never come."""
+        held = draft.drop()
+        if held is not None:
+            self._packs[draft.received.association] = held
+
     def close(self, association: Association) -> None:
         """End the pack of an association that is over."""
         held = self._packs.pop(association, None)
@@ -145,15 +264,18 @@ class StoreScp:
             self._closed()
 
     def _store(self, received: Received) -> int:
-        if not (UID.fullmatch(received.sop_instance_uid) and UID.fullmatch(received.sop_class_uid)):
-            raise NotUnderstood("the request does not say which instance of which SOP class it brings")
+        check_request(received)
+        if (draft := received.draft) is not None:
+            draft.write(*received.parts)
+            if draft.failure is not None:
+                raise draft.failure
         header = received.header()
         check_identity(header, received)
         instance = Instance(
             sop_instance_uid=received.sop_instance_uid,
             sop_class_uid=received.sop_class_uid,
-            study_uid=str(header.StudyInstanceUID),
-            series_uid=str(header.SeriesInstanceUID),
+            study_uid=str(header.get("StudyInstanceUID")),
+            series_uid=str(header.get("SeriesInstanceUID")),
             modality=str(header.get("Modality") or "")[:16],
             transfer_syntax_uid=received.transfer_syntax_uid,
             calling=received.calling,
@@ -161,12 +283,29 @@ class StoreScp:
             received_at=self._clock(),
             checksum=0,
             urgency=urgency(header),
-            note=note_of(received.body, received.transfer_syntax_uid, before=len(received.head)),
+            note=note_of(received.beginning, received.transfer_syntax_uid, before=len(received.head)),
         )
-        pack = self._pack(received.association, instance.study_uid)
-        self._arrivals.put(pack.append(instance, received.head, received.body))
+        if draft is not None and draft.held is not None:
+            arrival = draft.held.pack.append(instance)
+            self._packs[received.association], draft.held = OpenPack(draft.held.pack, instance.study_uid), None
+        else:
+            pack = self._pack(received.association, instance.study_uid)
+            arrival = pack.append(instance, received.head, *received.parts)
+        self._arrivals.put(arrival)
         fault("receive.answer")
         return SUCCESS
+
+    def _study_of_beginning(self, draft: Draft) -> str:
+        """Return the study by what has come, empty where that does not tell; NotUnderstood for what will be refused."""
+        syntax = draft.received.transfer_syntax_uid
+        if is_deflated(syntax):
+            return ""
+        picked = pick(draft.received.body, syntax, whole=False, enough=ENOUGH)
+        if picked is None:
+            return ""
+        check_identity(picked, draft.received)
+        draft.picked = picked
+        return picked["StudyInstanceUID"]
 
     def _pack(self, association: Association, study_uid: str) -> Pack:
         """Return the pack to append to: a new one for another study, when the old one is large, or broken."""
@@ -179,12 +318,15 @@ class StoreScp:
     def _refuse(self, received: Received, status: int, reason: str) -> int:
         uid = received.sop_instance_uid
         log.warning("instance.refused", instance=uid, calling=received.calling, reason=reason)
+        study_uid = _study_of(received)
+        if received.draft is not None:
+            self.drop(received.draft)
         self._arrivals.put(
             Refusal(
                 at=self._clock(),
                 sop_instance_uid=uid,
                 sop_class_uid=received.sop_class_uid,
-                study_uid=_study_of(received),
+                study_uid=study_uid,
                 calling=received.calling,
                 peer=received.peer,
                 reason=reason,
@@ -197,7 +339,13 @@ class Mismatch(NotUnderstood):
     """The data set is of another SOP class than the request says."""
 
 
-def check_identity(header: Dataset, received: Received) -> None:
+def check_request(received: Received) -> None:
+    """Raise NotUnderstood where a request does not name what it brings."""
+    if not (UID.fullmatch(received.sop_instance_uid) and UID.fullmatch(received.sop_class_uid)):
+        raise NotUnderstood("the request does not say which instance of which SOP class it brings")
+
+
+def check_identity(header: Header, received: Received) -> None:
     """Raise NotUnderstood where the data set does not say what it is, or says something else than the request."""
     for keyword in REQUIRED:
         value = header.get(keyword)
@@ -205,10 +353,11 @@ def check_identity(header: Dataset, received: Received) -> None:
             raise NotUnderstood(f"the data set has no {keyword}")
         if not UID.fullmatch(str(value)):
             raise NotUnderstood(f"the data set's {keyword} is no UID")
-    if header.SOPClassUID != received.sop_class_uid:
-        raise Mismatch(f"the data set is of SOP class {header.SOPClassUID}, the request of {received.sop_class_uid}")
-    if header.SOPInstanceUID != received.sop_instance_uid:
-        raise NotUnderstood(f"the data set is instance {header.SOPInstanceUID}, the request another")
+    sop_class_uid, sop_instance_uid = header.get("SOPClassUID"), header.get("SOPInstanceUID")
+    if sop_class_uid != received.sop_class_uid:
+        raise Mismatch(f"the data set is of SOP class {sop_class_uid}, the request of {received.sop_class_uid}")
+    if sop_instance_uid != received.sop_instance_uid:
+        raise NotUnderstood(f"the data set is instance {sop_instance_uid}, the request another")
 
 
 def _study_of(received: Received) -> str:

@@ -491,7 +491,7 @@ def received(body: bytes, **values: Any) -> Received:
         "peer": "127.0.0.1",
         **values,
     }
-    return Received(body=body, **values)
+    return Received(parts=(body,), **values)
 
 
 @dataclass
