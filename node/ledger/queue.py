@@ -5,6 +5,7 @@ It belongs to procrastinate, whose workers empty it. Nothing in it must be remem
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -13,6 +14,8 @@ from node.records import JOB_QUEUE, JOB_TASK
 
 LOCK = 0x150_CE27E5
 """The advisory lock of PostgreSQL that is held while procrastinate's tables are made, or lost ids are looked for."""
+DEAD_SECONDS = 60.0
+"""A worker of procrastinate that has shown no sign of life for so long is dead; it shows one every 10 s."""
 NAMES = {"queue": JOB_QUEUE, "task": JOB_TASK}
 _PUT = text(
     "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW("
@@ -23,8 +26,9 @@ _PUT = text(
 )
 _HOLD = text(f"SELECT pg_try_advisory_xact_lock({LOCK})")
 _CLEAN = text(
-    "DELETE FROM procrastinate_jobs WHERE queue_name = :queue AND status <> 'todo' AND worker_id IS NULL"
-).bindparams(queue=JOB_QUEUE)
+    "DELETE FROM procrastinate_jobs WHERE queue_name = :queue AND status <> 'todo' AND NOT EXISTS (SELECT 1"
+    " FROM procrastinate_workers AS worker WHERE worker.id = worker_id AND worker.last_heartbeat > now() - :dead)"
+).bindparams(queue=JOB_QUEUE, dead=timedelta(seconds=DEAD_SECONDS))
 IS_MISSING = text(
     "NOT EXISTS (SELECT 1 FROM procrastinate_jobs AS message WHERE message.queue_name = :queue"
     " AND message.status = 'todo' AND CAST(message.args ->> 'job_id' AS integer) = job.id)"
