@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import UUID, uuid5
 
 import structlog
@@ -14,13 +15,13 @@ import structlog
 from node import arena, flow
 from node.arena import Arenas
 from node.deliver import CommitmentScu, Outbox, commit_step, echo
-from node.engine import Engine, Step, run_in_child, warm_up
+from node.engine import Courier, Engine, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, Transient
 from node.host import Plugin, find_plugins
 from node.infer import GrpcTriton, LocalServer, Order, Performed
-from node.ledger import Ledger
+from node.ledger import JobQueue, Ledger, conninfo
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp, try_port
-from node.records import Address
+from node.records import JOB_QUEUE, JOB_TASK, Address
 from node.route import Routes, read_routes
 from node.settings import Destination, Settings, TritonSettings
 from node.spool import Spool
@@ -173,7 +174,8 @@ class Node:
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
         )
-        self._engine = Engine([*river.steps(), Step(name="triton", work=servers.watch, then=("infer",))])
+        steps = [*river.steps(), Step(name="triton", work=servers.watch, then=("infer",))]
+        self._engine = Engine(steps, courier=courier(self.settings))
         store = StoreScp(self.spool, arrivals, closed=lambda: self._engine.wake("assemble"))
         self._receiver = receiver(self.settings, store, promises)
         self._receiver.start()
@@ -266,7 +268,39 @@ class Node:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger, made where it does not exist; ConfigError where it cannot be."""
-    return Ledger(settings.ledger.url)
+    if settings.engine.kind == "local":
+        return Ledger(settings.ledger.url)
+    return Ledger(settings.ledger.url, queue=JobQueue(_procrastinate(settings).schema()))
+
+
+def courier(settings: Settings) -> Courier | None:
+    """Build what brings job ids to this process from others; None where the engine is "local".
+
+    Raises
+    ------
+    ConfigError
+        The settings ask for an engine that cannot be had.
+    """
+    if settings.engine.kind == "local":
+        return None
+    built: Courier = _procrastinate(settings).Procrastinate(conninfo(settings.ledger.url), JOB_QUEUE, JOB_TASK)
+    return built
+
+
+def _procrastinate(settings: Settings) -> Any:
+    """Import what speaks to procrastinate, which is an optional extra."""
+    if conninfo(settings.ledger.url) is None:
+        raise ConfigError(
+            'engine.kind "procrastinate" needs a PostgreSQL ledger; set ledger.url to postgresql://…, or engine.kind '
+            'to "local"'
+        )
+    try:
+        return import_module("node.engine.procrastinate")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'engine.kind "procrastinate" needs {error.name}, which is not installed: pip install '
+            "'isocenter[procrastinate]'"
+        ) from error
 
 
 def receiver(settings: Settings, store: StoreScp, promises: CommitmentScp) -> Receiver:

@@ -52,7 +52,7 @@ class River:
             Step(name="receive", work=self.arrivals.record, then=("assemble",)),
             Step(name="assemble", work=self._assemble, then=("route",)),
             Step(name="route", work=self._route, then=("infer",)),
-            Step(name="infer", work=self._infer, then=tuple(mouths), threads=self.slots),
+            Step(name="infer", work=self._infer, then=tuple(mouths), threads=self.slots, remind=self.ledger.remind),
             *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
             *(Step(name=name, work=commit) for name, commit in commits.items()),
             Step(name=REPORT, work=self.promises.report),

@@ -50,6 +50,9 @@ JOB_MOVES = {
 }
 """Every move a job can make; the ledger refuses any other."""
 
+JOB_QUEUE, JOB_TASK = "isocenter", "job"
+"""What procrastinate calls the queue that ledgers fill with job ids, and the task that engines take from it."""
+
 FINISHED_JOBS = (JobState.DONE, JobState.SUPERSEDED)
 """Nothing will be done any more about a job in one of these; what it was made of may be purged."""
 

@@ -72,8 +72,9 @@ class LedgerSettings(Table):
 
 
 class EngineSettings(Table):
-    """How many jobs run at once, and how often one is tried."""
+    """Who tells workers of jobs, how many run at once, and how often one is tried."""
 
+    kind: Literal["local", "procrastinate"] = "local"
     slots: int = Field(default=2, ge=1)
     attempts: int = Field(default=5, ge=1)
     volumes_mb: int = Field(default=2048, ge=0)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import (
     URL,
     Connection,
@@ -30,6 +31,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from node.errors import ConfigError, LedgerRefused, LedgerUnavailable
 from node.faults import fault
 from node.ledger.migrations import upgrade
+from node.ledger.queue import JobQueue
 from node.ledger.schema import (
     event,
     study,
@@ -64,14 +66,17 @@ class Database:
     changes more of a study than one row holds the study's row first, see `hold`.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
         self.clock = clock
+        self._queue = queue
         address = read_url(url)
         shown = address.render_as_string()
         self._engine = _engine(address, seconds=BUSY_SECONDS)
         once = _engine(address, seconds=MIGRATION_SECONDS, poolclass=NullPool)
         try:
             upgrade(once)
+            if queue is not None:
+                queue.prepare(once)
         except DBAPIError as error:
             raise ConfigError(f"ledger.url {shown} cannot be opened: {_said(error)}; {_mend(address)}") from error
         except ConfigError as error:
@@ -88,6 +93,11 @@ class Database:
 
     def _tell(self, connection: Connection, study_uid: str, name: str, detail: str) -> None:
         connection.execute(insert(event).values(at=self.clock(), study_uid=study_uid, name=name, detail=detail))
+
+    def _announce(self, connection: Connection, jobs: Iterable[Any]) -> None:
+        """Have the ids of waiting jobs delivered, if this transaction is committed, where an engine does that."""
+        if self._queue is not None:
+            self._queue.put(connection, jobs, now=self.clock())
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -120,6 +130,15 @@ def read_url(text: str) -> URL:
     if driver == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError(f"ledger.url {shown!r} names no file; the rows must outlive the program")
     return url.set(drivername=driver)
+
+
+def conninfo(url: str) -> str | None:
+    """Return in libpq's words what a PostgreSQL ledger is reached by, as the ledger itself does; None for SQLite."""
+    address = read_url(url)
+    if address.drivername == "sqlite":
+        return None
+    own = {name: value for name, value in POSTGRESQL.items() if name not in address.query}
+    return make_conninfo(address.set(drivername="postgresql").render_as_string(hide_password=False), **own)
 
 
 def _engine(url: URL, *, seconds: float, **options: Any) -> Engine:

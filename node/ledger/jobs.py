@@ -15,7 +15,8 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import Database, hold, insert_or, make_move
+from node.ledger.database import LOOKUP, Database, hold, insert_or, make_move
+from node.ledger.queue import IS_MISSING
 from node.ledger.rows import to_job, to_object
 from node.ledger.schema import (
     delivery,
@@ -44,15 +45,11 @@ class Jobs(Database):
         starve another.
         """
         now = self.clock()
-        ready = or_(
-            and_(job.c.state == JobState.WAITING, job.c.due_at <= now),
-            and_(job.c.state == JobState.RUNNING, job.c.lease_until < now),
-        )
         served = func.coalesce(turn.c.served, 0)
         due = (
             select(job.c.id)
             .outerjoin(turn, turn.c.sender == job.c.sender)
-            .where(ready)
+            .where(_is_due(now))
             .order_by(job.c.priority.desc(), served, job.c.due_at, job.c.id)
             .limit(1)
             .with_for_update(of=job, skip_locked=True)
@@ -153,6 +150,27 @@ class Jobs(Database):
                 self._supersede(connection, _is_outdated(held), "a later revision came while it ran")
             return bool(moved)
 
+    def remind(self) -> float | None:
+        """Have ids of due jobs delivered again that are no longer in the engine's queue; return when to look again.
+
+        A message may be lost, and of a job whose worker died there was none.
+        """
+        if self._queue is None:
+            return None
+        now = self.clock()
+        lost = select(job).where(_is_due(now), IS_MISSING).order_by(job.c.priority.desc(), job.c.due_at, job.c.id)
+        waiting = select(func.min(job.c.due_at)).where(job.c.state == JobState.WAITING, job.c.due_at > now)
+        held = select(func.min(job.c.lease_until)).where(job.c.state == JobState.RUNNING, job.c.lease_until > now)
+        with self._writing() as connection:
+            if not self._queue.clean(connection):
+                return None
+            found = connection.execute(lost.limit(LOOKUP)).all()
+            self._queue.put(connection, found, now=now)
+            if len(found) == LOOKUP:
+                return 0.0
+            times = [connection.execute(query).scalar() for query in (waiting, held)]
+        return min((at - now for at in times if at is not None), default=None)
+
     def predecessors(self, of: Job) -> list[ResultObject]:
         """Return the objects of the newest done job of the same plugin in an earlier revision."""
         earlier = (
@@ -179,8 +197,10 @@ class Jobs(Database):
         return min((at for at in times if at is not None), default=None)
 
     def _move_jobs(self, connection: Connection, which: Any, move: str, **values: object) -> list[Any]:
-        """Make one move of the transition table, and return the jobs that made it."""
-        return make_move(connection, job, which, move, JOB_MOVES, values)
+        """Make one move of the transition table, and return the jobs that made it; those that wait are announced."""
+        moved = make_move(connection, job, which, move, JOB_MOVES, values)
+        self._announce(connection, (one for one in moved if one.state == JobState.WAITING))
+        return moved
 
     def _supersede(self, connection: Connection, which: Any, reason: str) -> None:
         for old in self._move_jobs(connection, which, "supersede", reason=reason):
@@ -192,6 +212,13 @@ def _take_turn(connection: Connection, sender: str) -> None:
     mine = insert_or(connection, turn).values(sender=sender, served=now)
     connection.execute(
         mine.on_conflict_do_update(index_elements=[turn.c.sender], set_={"served": mine.excluded.served})
+    )
+
+
+def _is_due(now: float) -> Any:
+    return or_(
+        and_(job.c.state == JobState.WAITING, job.c.due_at <= now),
+        and_(job.c.state == JobState.RUNNING, job.c.lease_until < now),
     )
 
 

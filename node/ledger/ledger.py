@@ -17,6 +17,8 @@ class Ledger(Versions, Deliveries, Commitments, Retention, Told):
         that is there.
     clock
         Seconds since 1970; another one in tests.
+    queue
+        Where an engine takes job ids from, in the same PostgreSQL database; none where it looks into the ledger itself.
 
     Raises
     ------

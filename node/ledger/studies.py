@@ -282,8 +282,9 @@ class Studies(Jobs):
             self._tell(connection, seen.study_uid, "job.same", f"{wanted.plugin} has had these very images before")
             return False
         ordinal = connection.execute(select(func.count()).select_from(job).where(mine)).scalar_one()
-        connection.execute(
-            insert(job).values(
+        made = connection.execute(
+            insert(job)
+            .values(
                 asdict(wanted)
                 | {
                     "study_uid": seen.study_uid,
@@ -299,7 +300,9 @@ class Studies(Jobs):
                     "reason": "",
                 }
             )
+            .returning(*job.c)
         )
+        self._announce(connection, made)
         self._tell(
             connection, seen.study_uid, "job.planned", f"{wanted.plugin} {wanted.version} for route {wanted.route!r}"
         )

@@ -191,6 +191,7 @@ class Told(Database):
             for row in studies:
                 connection.execute(update(instance).where(instance.c.study_uid == row.study_uid).values(lost=False))
             jobs = make_move(connection, job, mine(job, "jobs"), "requeue", JOB_MOVES, {"due_at": now, "attempts": 0})
+            self._announce(connection, jobs)
             again = {"due_at": now, "queued_at": now, "attempts": 0}
             deliveries = make_move(connection, delivery, mine(delivery, "deliveries"), "requeue", DELIVERY_MOVES, again)
             for row in (*studies, *jobs, *deliveries):

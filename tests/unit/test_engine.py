@@ -1,19 +1,20 @@
-"""Steps run when there is something to do; what a job does in its process harms nobody else."""
+"""What a job does in its process harms nobody else; and which engine there is."""
 
 import operator
 import os
 import runpy
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import structlog
+from psycopg.conninfo import conninfo_to_dict
 
-from node.engine import Engine, Step, run_in_child
-from node.engine import local as engine_local
+from node import app, check
+from node.engine import run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings
 
@@ -204,175 +205,56 @@ def test_the_signal_of_the_terminal_does_not_reach_a_job() -> None:
     assert run_in_child(os.getpgrp, (), seconds=PATIENCE, beat=always) != os.getpgrp()
 
 
-# The steps.
+# Which engine.
 
 
-class Counted:
-    """Work that counts its calls, and answers from a list, then None."""
-
-    def __init__(self, *answers: float | Exception | None) -> None:
-        self.calls = 0
-        self.answers = list(answers)
-        self.ran = threading.Semaphore(0)
-
-    def __call__(self) -> float | None:
-        self.calls += 1
-        answer = self.answers.pop(0) if self.answers else None
-        self.ran.release()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def wait(self, times: int = 1) -> None:
-        for _ in range(times):
-            assert self.ran.acquire(timeout=PATIENCE), "it did not run"
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Engine]]:
-    """Start an engine whose steps sleep until they are woken, and stop it at the end."""
-    monkeypatch.setattr(engine_local, "IDLE_SECONDS", 600.0)
-    engines: list[Engine] = []
-
-    def made(*steps: Step) -> Engine:
-        engine = Engine(list(steps))
-        engines.append(engine)
-        engine.start()
-        return engine
-
-    yield made
-    for engine in engines:
-        engine.stop()
-
-
-def test_every_step_runs_at_the_start(started: Callable[..., Engine]) -> None:
-    one, two = Counted(), Counted()
-    started(Step(name="one", work=one), Step(name="two", work=two))
-    one.wait()
-    two.wait()
-
-
-def test_a_step_that_is_woken_runs_and_no_other(started: Callable[..., Engine]) -> None:
-    one, two = Counted(), Counted()
-    engine = started(Step(name="one", work=one), Step(name="two", work=two))
-    one.wait()
-    two.wait()
-    for _ in range(3):
-        engine.wake("one")
-        one.wait()
-    assert two.calls == 1
-
-
-def test_a_step_wakes_those_that_follow_it(started: Callable[..., Engine]) -> None:
-    one, two, three = Counted(), Counted(), Counted()
-    engine = started(
-        Step(name="one", work=one, then=("two",)),
-        Step(name="two", work=two, then=("three",)),
-        Step(name="three", work=three),
-    )
-    for work in (one, two, three):
-        work.wait()
-    before = three.calls
-    engine.wake("one")
-    wait_for(lambda: three.calls > before)
-
-
-def test_a_wake_up_during_the_work_is_not_lost(started: Callable[..., Engine]) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    calls: list[int] = []
-
-    def work() -> float | None:
-        calls.append(1)
-        begun.set()
-        assert go_on.wait(PATIENCE)
-        return None
-
-    engine = started(Step(name="one", work=work))
-    assert begun.wait(PATIENCE)
-    engine.wake("one")
-    go_on.set()
-    wait_for(lambda: len(calls) == 2)
-
-
-def test_a_step_that_says_when_it_is_due_runs_again_then(started: Callable[..., Engine]) -> None:
-    work = Counted(0.0, -5.0, 0.01, 0.0)
-    started(Step(name="one", work=work))
-    work.wait(5)
-
-
-def test_a_step_that_says_nothing_is_looked_at_again_all_the_same(
-    started: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("build", [app.open_ledger, app.courier])
+def test_procrastinate_without_postgresql_is_a_mistake_in_the_configuration(
+    tmp_path: Path, build: Callable[[Settings], object]
 ) -> None:
-    monkeypatch.setattr(engine_local, "IDLE_SECONDS", 0.01)
-    work = Counted()
-    started(Step(name="one", work=work))
-    work.wait(3)
+    settings = asked_for("procrastinate", f"sqlite:///{tmp_path / 'ledger.db'}")
+    with pytest.raises(
+        ConfigError, match=r'^engine\.kind "procrastinate" needs a PostgreSQL ledger; set ledger\.url to'
+    ):
+        build(settings)
+    assert not (tmp_path / "ledger.db").exists()
 
 
-def test_a_step_that_raises_is_told_and_goes_on(
-    started: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.01)
-    with structlog.testing.capture_logs() as logs:
-        work = Counted(ValueError("odd"), LedgerUnavailable("locked"))
-        started(Step(name="one", work=work))
-        work.wait(3)
-    assert [(line["event"], line["step"], line["reason"]) for line in logs] == [
-        ("step.failed", "one", "ValueError: odd"),
-        ("step.failed", "one", "LedgerUnavailable: locked"),
-    ]
+def test_check_tells_of_it(tmp_path: Path) -> None:
+    settings = asked_for("procrastinate", f"sqlite:///{tmp_path / 'ledger.db'}")
+    (report,) = check._looked(check._ledger, settings)
+    assert not report.good
+    assert report.sentence.startswith('engine.kind "procrastinate" needs a PostgreSQL ledger')
 
 
-def test_after_an_error_a_step_rests(started: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 600.0)
-    work = Counted(ValueError("odd"))
-    engine = started(Step(name="one", work=work))
-    work.wait()
-    assert engine._once(Step(name="one", work=Counted(ValueError("odd")))) == 600.0
-    engine.wake("one")
-    work.wait()
+def test_procrastinate_that_is_not_installed_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "node.engine.procrastinate", raising=False)
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    settings = asked_for("procrastinate", "postgresql://isocenter@db/ledger")
+    with pytest.raises(ConfigError, match=r"needs procrastinate, which is not .*: pip install 'isocenter\[procrast"):
+        app.open_ledger(settings)
 
 
-def test_a_step_has_as_many_threads_as_it_asks_for(started: Callable[..., Engine]) -> None:
-    together = threading.Barrier(3, timeout=PATIENCE)
-
-    def work() -> None:
-        together.wait()
-
-    engine = started(Step(name="infer", work=work, threads=3))
-    assert sorted(thread.name for thread in engine._threads) == ["infer-1", "infer-2", "infer-3"]
-    wait_for(lambda: together.n_waiting == 0 and not together.broken)
+def test_the_local_engine_needs_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "node.engine.procrastinate", raising=False)
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    settings = asked_for("local", f"sqlite:///{tmp_path / 'ledger.db'}")
+    app.open_ledger(settings).close()
+    assert app.courier(settings) is None
 
 
-def test_stopping_lets_every_step_end_what_it_does(started: Callable[..., Engine]) -> None:
-    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def work() -> float | None:
-        begun.set()
-        assert go_on.wait(PATIENCE)
-        ended.set()
-        return 0.0
-
-    idle = Counted()
-    engine = started(Step(name="one", work=work), Step(name="idle", work=idle))
-    assert begun.wait(PATIENCE)
-    assert not engine.stopping
-    stopper = threading.Thread(target=engine.stop)
-    stopper.start()
-    wait_for(lambda: engine.stopping)
-    assert stopper.is_alive(), "it waits for the step"
-    go_on.set()
-    stopper.join(PATIENCE)
-    assert ended.is_set()
-    assert not any(thread.is_alive() for thread in engine._threads)
+def test_a_courier_reaches_the_database_as_the_ledger_does() -> None:
+    built = app.courier(asked_for("procrastinate", "postgres://isocenter:s%40cret@db:5433/ledger?sslmode=require"))
+    said = conninfo_to_dict(built.conninfo)
+    assert {
+        "host": "db",
+        "port": "5433",
+        "dbname": "ledger",
+        "user": "isocenter",
+        "password": "s@cret",
+    }.items() <= said.items()
+    assert (said["sslmode"], said["application_name"]) == ("require", "isocenter")
 
 
-def test_a_step_that_does_not_end_holds_up_the_stop_for_so_long_and_no_longer() -> None:
-    ended = threading.Event()
-    engine = Engine([Step(name=str(number), work=lambda: ended.wait(PATIENCE) or None) for number in range(3)])
-    engine.start()
-    stopper = threading.Thread(target=engine.stop, kwargs={"seconds": 0.1})
-    stopper.start()
-    stopper.join(PATIENCE / 3)
-    assert not stopper.is_alive()
-    ended.set()
+def asked_for(kind: str, url: str) -> Settings:
+    return Settings.model_validate({"engine": {"kind": kind}, "ledger": {"url": url}})

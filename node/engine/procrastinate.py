@@ -1,0 +1,93 @@
+"""procrastinate as the courier between machines: it brings job ids through PostgreSQL to whoever has a slot free.
+
+It is an optional extra, so nothing here is imported but where `engine.kind` asks for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Event
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.schema import SchemaManager
+from psycopg_pool import AsyncConnectionPool
+
+from node.errors import LedgerUnavailable
+
+POLL_SECONDS = 1.0
+"""How often the queue is looked into all the same: for ids that become due, or whose notification is lost."""
+CONNECT_SECONDS = 5.0
+"""How long a database that is away is waited for; the engine then tries again."""
+
+
+def schema() -> str:
+    """Return the SQL that makes procrastinate's tables."""
+    return str(SchemaManager.get_schema())
+
+
+@dataclass(slots=True)
+class Procrastinate:
+    """Takes job ids from the queue that ledgers fill, as long as a slot is free for them.
+
+    Parameters
+    ----------
+    conninfo
+        The PostgreSQL database of the ledger, in libpq's words.
+    queue, task
+        What procrastinate calls the queue, and the task in it.
+    """
+
+    conninfo: str
+    queue: str
+    task: str
+    _stopped: Event = field(init=False, default_factory=Event)
+    _end: Callable[[], object] = field(init=False, default=lambda: None)
+
+    def listen(self, work: Callable[[], object], *, name: str, slots: int) -> None:
+        """Do the work for each id that comes, so many at once, in threads of that name; return when stopped.
+
+        Raises
+        ------
+        LedgerUnavailable
+            The notifications have ended; another error of procrastinate's where there is no connection to begin with.
+        """
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._listen(work, name, slots))
+
+    def stop(self) -> None:
+        """Take no more ids; `listen` returns when the work at hand is done."""
+        self._stopped.set()
+        with suppress(RuntimeError):  # it has ended by itself
+            self._end()
+
+    def _connections(self) -> AsyncConnectionPool:
+        check = AsyncConnectionPool.check_connection
+        return AsyncConnectionPool(self.conninfo, min_size=1, max_size=4, open=False, check=check)
+
+    async def _listen(self, work: Callable[[], object], name: str, slots: int) -> None:
+        loop = asyncio.get_running_loop()
+        app = App(connector=PsycopgConnector())
+        with ThreadPoolExecutor(slots, thread_name_prefix=name) as threads:
+
+            @app.task(name=self.task)
+            async def deliver(job_id: int) -> None:  # noqa: ARG001 (which job is done, the ledger decides)
+                await loop.run_in_executor(threads, work)
+
+            async with self._connections() as pool, app.open_async(pool):
+                await pool.wait(CONNECT_SECONDS)
+                worker = loop.create_task(
+                    app.run_worker_async(
+                        queues=[self.queue],
+                        concurrency=slots,
+                        fetch_job_polling_interval=POLL_SECONDS,
+                        delete_jobs="always",
+                        install_signal_handlers=False,
+                    )
+                )
+                self._end = lambda: loop.call_soon_threadsafe(worker.cancel)
+                if self._stopped.is_set():
+                    worker.cancel()
+                await worker
+        raise LedgerUnavailable("the queue of job ids cannot be listened to just now")
