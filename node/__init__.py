@@ -1,11 +1,18 @@
-"""isocenter: a PACS-integrated DICOM AI node. What stands here is a plugin author's whole vocabulary."""
+"""isocenter: a PACS-integrated DICOM AI node. What stands here is a plugin author's whole vocabulary.
 
-from node import codes
-from node.codes import Code
-from node.errors import UnsuitableSeries
-from node.infer.triton import Triton
-from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
-from node.series import Frame, Series, Volume
+Each word is fetched when it is first used (PEP 562): a receiver process needs none of them, and no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from node import codes
+    from node.codes import Code
+    from node.errors import UnsuitableSeries
+    from node.infer.triton import Triton
+    from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
+    from node.series import Frame, Series, Volume
 
 __all__ = [
     "Code",
@@ -22,3 +29,20 @@ __all__ = [
     "Volume",
     "codes",
 ]
+
+_HOMES = {
+    "node.codes": ("Code",),
+    "node.errors": ("UnsuitableSeries",),
+    "node.infer.triton": ("Triton",),
+    "node.results": ("Finding", "Measurement", "NotSuitable", "Result", "Segment", "Segmentation"),
+    "node.series": ("Frame", "Series", "Volume"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, words in _HOMES.items():
+        if name in words:
+            return getattr(import_module(home), name)
+    if name == "codes":
+        return import_module("node.codes")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

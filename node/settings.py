@@ -46,6 +46,7 @@ class Receive(Table):
     address: AddressText = Address("ISOCENTER", "0.0.0.0", 11112)  # noqa: S104 (others reach it only if accept_from says so)
     accept_from: tuple[Annotated[str, AfterValidator(_caller)], ...] = ()
     commitment_to: tuple[AddressText, ...] = ()
+    processes: int = Field(default=2, ge=1)
     associations: int = Field(default=50, ge=1)
     idle_seconds: float = Field(default=60, gt=0)
     durability: Literal["power", "process"] = "power"
@@ -72,10 +73,11 @@ class LedgerSettings(Table):
 
 
 class EngineSettings(Table):
-    """How many jobs run at once, and how often one is tried."""
+    """How many jobs run at once, how often one is tried, and how long what is begun may take when the node stops."""
 
     slots: int = Field(default=2, ge=1)
     attempts: int = Field(default=5, ge=1)
+    stop_seconds: float = Field(default=20, ge=0)
 
 
 class TritonSettings(Table):
