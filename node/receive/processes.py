@@ -142,4 +142,5 @@ class Receivers:
     def _hear(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout:  # type: ignore[union-attr]
             self.wake(line.strip())
+        process.wait()  # its end of the pipe is closed a moment before it can be found dead
         self.wake("receive")
