@@ -1,25 +1,32 @@
-"""isocenter: a PACS-integrated DICOM AI node. What stands here is a plugin author's whole vocabulary."""
+"""isocenter: a PACS-integrated DICOM AI node. What stands here is a plugin author's whole vocabulary.
 
-from node import codes
-from node.codes import Code
-from node.errors import UnsuitableSeries
-from node.infer.triton import Triton
-from node.results import (
-    Comparison,
-    Deformation,
-    DerivedSeries,
-    Finding,
-    Heatmap,
-    KeyImages,
-    Measurement,
-    NotSuitable,
-    Region,
-    Registration,
-    Result,
-    Segment,
-    Segmentation,
-)
-from node.series import Frame, Series, Volume
+Each word is fetched when it is first used (PEP 562): a receiver process needs none of them, and no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from node import codes
+    from node.codes import Code
+    from node.errors import UnsuitableSeries
+    from node.infer.triton import Triton
+    from node.results import (
+        Comparison,
+        Deformation,
+        DerivedSeries,
+        Finding,
+        Heatmap,
+        KeyImages,
+        Measurement,
+        NotSuitable,
+        Region,
+        Registration,
+        Result,
+        Segment,
+        Segmentation,
+    )
+    from node.series import Frame, Series, Volume
 
 __all__ = [
     "Code",
@@ -43,3 +50,34 @@ __all__ = [
     "Volume",
     "codes",
 ]
+
+_HOMES = {
+    "node.codes": ("Code",),
+    "node.errors": ("UnsuitableSeries",),
+    "node.infer.triton": ("Triton",),
+    "node.results": (
+        "Comparison",
+        "Deformation",
+        "DerivedSeries",
+        "Finding",
+        "Heatmap",
+        "KeyImages",
+        "Measurement",
+        "NotSuitable",
+        "Region",
+        "Registration",
+        "Result",
+        "Segment",
+        "Segmentation",
+    ),
+    "node.series": ("Frame", "Series", "Volume"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, words in _HOMES.items():
+        if name in words:
+            return getattr(import_module(home), name)
+    if name == "codes":
+        return import_module("node.codes")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,26 +1,29 @@
 """The only place that builds things: a node from its settings."""
 
+import math
 import socket
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from uuid import UUID, uuid5
 
 import structlog
 
 from node import arena, flow
 from node.arena import Arenas
-from node.deliver import CommitmentScu, Outbox, commit_step, echo
+from node.deliver import CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Step, run_in_child, warm_up
-from node.errors import ConfigError, NodeError, Transient
+from node.errors import ConfigError, NodeError, NodeStops, Transient
 from node.host import Plugin, find_plugins
 from node.infer import GrpcTriton, LocalServer, Order, Performed
-from node.ledger import JobQueue, Ledger, conninfo
-from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp, try_port
+from node.ledger import Ledger, conninfo
+from node.news import News
+from node.opening import open_ledger, open_spool, procrastinate
+from node.receive import Arrivals, KnownPeers, Receivers, try_port
 from node.records import JOB_QUEUE, JOB_TASK, Address
 from node.route import Routes, read_routes
 from node.settings import Destination, Settings, TritonSettings
@@ -31,6 +34,10 @@ log = structlog.get_logger()
 LOCAL = "local"
 WATCH_SECONDS = 2.0
 DAY_SECONDS = 86400.0
+BEAT_SECONDS, RENEW_SECONDS = 1.0, 10.0
+"""How often a running job is looked after, and how often its lease is renewed."""
+END_SECONDS = 10.0
+"""How long it takes to end what has not ended in `engine.stop_seconds`."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
 _DEVICE = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
 
@@ -52,15 +59,6 @@ def read_river(settings: Settings) -> Routes:
         plugins=find_plugins(settings.plugins),
         destinations=tuple(settings.destinations),
         quiet_seconds=settings.assemble.quiet_seconds,
-    )
-
-
-def open_spool(settings: Settings) -> Spool:
-    """Open the spool folder; ConfigError where it cannot be used."""
-    return Spool(
-        settings.spool.path,
-        free_mark=settings.spool.free_mark_mb * 2**20,
-        synced=settings.receive.durability == "power",
     )
 
 
@@ -127,7 +125,7 @@ def perform_order(
 
 @dataclass(slots=True)
 class Node:
-    """A whole node in one process, with its jobs in children and perhaps a Triton server of its own.
+    """A node in some roles or all, with its associations and jobs in children and perhaps a Triton server of its own.
 
     Raises
     ------
@@ -136,14 +134,15 @@ class Node:
     """
 
     settings: Settings
+    roles: Collection[str] = tuple(flow.ROLES)
     routes: Routes = field(init=False)
     spool: Spool = field(init=False)
     ledger: Ledger = field(init=False)
-    _receiver: Receiver = field(init=False)
+    _receivers: Receivers = field(init=False)
     _engine: Engine = field(init=False)
-    _arrivals: Arrivals = field(init=False)
     _arenas: Arenas = field(init=False)
     _urls: tuple[str, ...] = ()
+    _ends: float = math.inf
 
     def __post_init__(self) -> None:
         self.routes = read_river(self.settings)
@@ -152,55 +151,63 @@ class Node:
         self._arenas = Arenas(self.settings.engine.volumes_mb * 2**20)
 
     def start(self, servers: Servers) -> None:
-        """Listen, recover what a former process left, and begin to work."""
-        if swept := arena.sweep():
-            log.info("arenas.swept", arenas=swept)
-        threading.Thread(target=self._arenas.warm, args=(arena.WARM_BYTES,), daemon=True).start()
-        self._urls = servers.urls
-        self._check_models(servers.urls)
-        arrivals = self._arrivals = Arrivals(self.ledger, self.spool, wake=lambda: self._engine.wake("receive"))
-        promises = self._promises(arrivals)
+        """Listen, recover what a former process left, and begin to work, each where it is in our roles."""
+        if "work" in self.roles:
+            self._prepare(servers.urls)
+        arrivals = Arrivals(self.ledger, self.spool, wake=lambda: None)
+        self._receivers = self._receiver_processes(arrivals)
         river = flow.River(
             ledger=self.ledger,
             spool=self.spool,
-            arrivals=arrivals,
+            receivers=self._receivers,
             routes=self.routes,
             outboxes=[self._outbox(name, one) for name, one in self.settings.destinations.items()],
             committing=[self._committing(name, one) for name, one in self._asked().items()],
-            promises=promises,
             perform=partial(self._perform, servers),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
         )
-        steps = [*river.steps(), Step(name="triton", work=servers.watch, then=("infer",))]
-        self._engine = Engine(steps, courier=courier(self.settings))
-        store = StoreScp(self.spool, arrivals, closed=lambda: self._engine.wake("assemble"))
-        self._receiver = receiver(self.settings, store, promises)
-        self._receiver.start()
-        arrivals.recover()
-        adopted = self.ledger.adopt(versions(self.routes.plugins))
-        if any(adopted.values()):
-            log.warning("jobs.adopted", **adopted)
-        self.ledger.park_strays(tuple(self.settings.destinations))
-        warm_up()
+        steps = river.steps(self.roles)
+        news = News(self.ledger, [step.name for step in steps], self._wake)
+        watch = [Step(name="news", work=news.hear), Step(name="triton", work=servers.watch, then=("infer",))]
+        self._engine = Engine([*steps, *watch], courier=courier(self.settings) if "work" in self.roles else None)
+        if "receive" in self.roles:
+            self._receivers.start()
+            arrivals.recover()
+            arrivals.miss()
+        if "work" in self.roles:
+            adopted = self.ledger.adopt(versions(self.routes.plugins))
+            if any(adopted.values()):
+                log.warning("jobs.adopted", **adopted)
+            warm_up()
+        if "deliver" in self.roles:
+            self.ledger.park_strays(tuple(self.settings.destinations))
         self._engine.start()
-        log.info("node.started", address=str(self.settings.receive.address), port=self.port)
+        log.info("node.started", roles=", ".join(self.roles), address=str(self.settings.receive.address))
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        return self._receiver.port
+        return self._receivers.port
 
     def stop(self) -> None:
-        """Listen no more, end jobs so that their leases are given back, and close everything."""
-        self._receiver.stop()
-        self._engine.stop()
-        self._arrivals.record()
+        """Listen no more, give associations and jobs `engine.stop_seconds` to end, and close everything.
+
+        A job that has not ended by then is given back, and has cost no attempt.
+        """
+        seconds = self.settings.engine.stop_seconds
+        self._ends = time.monotonic() + seconds
+        self._receivers.close()
+        self._engine.stop(seconds=seconds + END_SECONDS)
+        self._receivers.wait(max(self._ends - time.monotonic(), 0) + END_SECONDS)
         self._let_go()
         self.ledger.close()
         log.info("node.stopped")
+
+    def _wake(self, *steps: str) -> None:
+        self._engine.wake(*steps)
 
     def _outbox(self, name: str, destination: Destination) -> Outbox:
         return Outbox(
@@ -212,6 +219,7 @@ class Node:
             ledger=self.ledger,
             spool=self.spool,
             commitment=destination.commitment,
+            stopping=lambda: self._engine.stopping,
         )
 
     def _asked(self) -> dict[str, Destination]:
@@ -228,35 +236,59 @@ class Node:
             ledger=self.ledger,
         )
 
-    def _promises(self, arrivals: Arrivals) -> CommitmentScp:
-        steps = [flow.REPORT, *map(commit_step, self._asked())]
-        return CommitmentScp(
-            ledger=self.ledger,
-            spool=self.spool,
-            arrivals=arrivals,
-            ae_title=self.settings.receive.address.ae_title,
-            addresses={one.ae_title: one for one in self.settings.receive.commitment_to},
-            wake=lambda: self._engine.wake(*steps),
+    def _receiver_processes(self, arrivals: Arrivals) -> Receivers:
+        return Receivers(
+            address=self.settings.receive.address,
+            program="node.receiver",
+            order=self.settings.model_dump_json(),
+            processes=self.settings.receive.processes,
+            wake=self._wake,
+            recover=arrivals.recover,
         )
 
     def _perform(self, servers: Servers, order: Order, renew: Callable[[], bool]) -> Performed:
-        def beat() -> bool:
-            return not self._engine.stopping and renew()
-
+        beat = self._beat(renew)
         with self._arenas.lend(order.volume_bytes, beat) as lent:
             performed: Performed = run_in_child(
                 perform_order,
                 (order, self.spool, servers.urls, self.settings.triton.deadline_seconds, lent),
                 seconds=order.plugin.manifest.time_limit_seconds,
                 beat=beat,
+                beat_seconds=BEAT_SECONDS,
             )
         return performed
 
     def _let_go(self) -> None:
         """Remove the arenas; a server that is not ours has them mapped until it is told."""
-        triton = GrpcTriton(self._urls)
-        triton.let_go(self._arenas.close())
-        triton.close()
+        names = self._arenas.close()
+        if self._urls:
+            triton = GrpcTriton(self._urls)
+            triton.let_go(names)
+            triton.close()
+
+    def _beat(self, renew: Callable[[], bool]) -> Callable[[], bool]:
+        """Return what looks after a running job: whether it is still ours; NodeStops once its time to end is over."""
+        renewed = time.monotonic()
+
+        def beat() -> bool:
+            nonlocal renewed
+            now = time.monotonic()
+            if now > self._ends:
+                raise NodeStops("the node stopped while it ran")
+            if now < renewed + RENEW_SECONDS:
+                return True
+            renewed = now
+            return renew()
+
+        return beat
+
+    def _prepare(self, urls: tuple[str, ...]) -> None:
+        """Make ready for jobs: what killed nodes left in shared memory goes, the first arena and the models come."""
+        if swept := arena.sweep():
+            log.info("arenas.swept", arenas=swept)
+        threading.Thread(target=self._arenas.warm, args=(arena.WARM_BYTES,), daemon=True).start()
+        self._urls = urls
+        self._check_models(urls)
 
     def _check_models(self, urls: tuple[str, ...]) -> None:
         """Load the routed models; a server that is away may come back, a model that is missing will not."""
@@ -264,13 +296,6 @@ class Node:
             check_models(self.routes, urls, self.settings.triton.deadline_seconds)
         except Transient as error:
             log.warning("triton.unavailable", reason=str(error))
-
-
-def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger, made where it does not exist; ConfigError where it cannot be."""
-    if settings.engine.kind == "local":
-        return Ledger(settings.ledger.url)
-    return Ledger(settings.ledger.url, queue=JobQueue(_procrastinate(settings).schema()))
 
 
 def courier(settings: Settings) -> Courier | None:
@@ -283,37 +308,8 @@ def courier(settings: Settings) -> Courier | None:
     """
     if settings.engine.kind == "local":
         return None
-    built: Courier = _procrastinate(settings).Procrastinate(conninfo(settings.ledger.url), JOB_QUEUE, JOB_TASK)
+    built: Courier = procrastinate(settings).Procrastinate(conninfo(settings.ledger.url), JOB_QUEUE, JOB_TASK)
     return built
-
-
-def _procrastinate(settings: Settings) -> Any:
-    """Import what speaks to procrastinate, which is an optional extra."""
-    if conninfo(settings.ledger.url) is None:
-        raise ConfigError(
-            'engine.kind "procrastinate" needs a PostgreSQL ledger; set ledger.url to postgresql://…, or engine.kind '
-            'to "local"'
-        )
-    try:
-        return import_module("node.engine.procrastinate")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'engine.kind "procrastinate" needs {error.name}, which is not installed: pip install '
-            "'isocenter[procrastinate]'"
-        ) from error
-
-
-def receiver(settings: Settings, store: StoreScp, promises: CommitmentScp) -> Receiver:
-    """Build the SCP that the settings describe."""
-    address = settings.receive.address
-    return Receiver(
-        address=address,
-        peers=KnownPeers.parse(address.ae_title, settings.receive.accept_from),
-        store=store,
-        associations=settings.receive.associations,
-        idle_seconds=settings.receive.idle_seconds,
-        commitment=promises,
-    )
 
 
 def check_models(routes: Routes, urls: tuple[str, ...], deadline_seconds: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from node import app
 from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
 from node.ledger import Ledger
+from node.opening import open_ledger, open_spool
 from node.settings import Settings
 from node.spool import Spool
 
@@ -57,13 +58,13 @@ def _receive(settings: Settings) -> Iterator[Report]:
 
 
 def _spool(settings: Settings) -> Iterator[Report]:
-    spool = app.open_spool(settings)
+    spool = open_spool(settings)
     try:
         spool.check_space()
     except SpoolFull as error:
         raise ConfigError(f"{error}; make room, or lower spool.free_mark_mb") from error
     free = shutil.disk_usage(spool.path).free
-    ledger = app.open_ledger(settings)
+    ledger = open_ledger(settings)
     old = ledger.finished_bytes(before=ledger.clock() - settings.spool.keep_days * app.DAY_SECONDS)
     kept = ledger.finished_bytes(before=ledger.clock())
     yield Report(
@@ -96,7 +97,7 @@ def _size(count: int) -> str:
 
 
 def _ledger(settings: Settings) -> Iterator[Report]:
-    ledger = app.open_ledger(settings)
+    ledger = open_ledger(settings)
     yield Report(good=True, sentence=f"ledger: {settings.ledger.url}")
     for sentence in ledger.stuck(seconds=STUCK_SECONDS):
         yield Report(good=False, sentence=f"stuck: {sentence}")

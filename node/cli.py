@@ -1,13 +1,10 @@
 """The command `isocenter`: words in, words out, no logic."""
 
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -19,7 +16,10 @@ from node.deliver import send as send_all
 from node.demo import demo as run_demo
 from node.ending import ending
 from node.errors import NodeError
+from node.flow import ROLES
 from node.host import find_plugins
+from node.log import log_to_stderr, quiet_log
+from node.opening import open_ledger
 from node.records import Address
 from node.settings import Settings
 from node.story import explain as story_of
@@ -48,19 +48,6 @@ def told() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def log_to_stderr() -> None:
-    """Send the node's log to stderr, one line an event; pynetdicom's own is silent but for errors."""
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-
-
 @app.command()
 def demo(
     dicom: Annotated[
@@ -79,24 +66,42 @@ def demo(
         out.print(f"{seconds:8.2f} s  {name}")
 
 
-def quiet_log() -> None:
-    """Keep the log out of a command whose output people read; warnings still show."""
-    log_to_stderr()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-
-
 @app.command()
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Run the whole node on this machine until SIGTERM or Ctrl-C."""
+    run(config, *ROLES)
+
+
+@app.command()
+def receive(config: ConfigFile = DEFAULT) -> None:
+    """Receive studies and plan their jobs; on as many machines as share the spool and the ledger."""
+    run(config, "receive")
+
+
+@app.command()
+def work(config: ConfigFile = DEFAULT) -> None:
+    """Do the jobs that are planned; on as many machines as share the spool and the ledger."""
+    run(config, "work")
+
+
+@app.command()
+def deliver(config: ConfigFile = DEFAULT) -> None:
+    """Deliver results to the destinations; on as many machines as share the spool and the ledger."""
+    run(config, "deliver")
+
+
+def run(config: Path, *roles: str) -> None:
+    """Run a node in some roles until SIGTERM or Ctrl-C."""
     log_to_stderr()
     with told(), ending() as end:
         settings = Settings.read(config)
-        node = build.Node(settings)
-        build.check_known_destinations(settings, node.ledger)
-        needed = bool(build.models_of(node.routes))
+        node = build.Node(settings, roles)
+        if "deliver" in roles:
+            build.check_known_destinations(settings, node.ledger)
+        needed = "work" in roles and bool(build.models_of(node.routes))
         with build.Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
             node.start(servers)
-            end.wait()
+            end.wait(settings.engine.stop_seconds)
             node.stop()
 
 
@@ -138,7 +143,7 @@ def send(
 def explain(study: Annotated[str, typer.Argument(help="Study Instance UID")], config: ConfigFile = DEFAULT) -> None:
     """Tell the story of a study, with why each route did or did not match."""
     with told():
-        for line in story_of(build.open_ledger(Settings.read(config)), study):
+        for line in story_of(open_ledger(Settings.read(config)), study):
             out.print(escape(line))
 
 
@@ -152,7 +157,7 @@ def requeue(
 ) -> None:
     """Put parked studies, jobs and deliveries back."""
     with told():
-        ledger = build.open_ledger(Settings.read(config))
+        ledger = open_ledger(Settings.read(config))
         back = ledger.requeue(study, job_id=job, object_uid=delivery, destination=destination)
     out.print("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
 

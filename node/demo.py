@@ -28,6 +28,7 @@ routes = "routes.toml"
 plugins = ["{root}/plugins"]
 [receive]
 address = "ISOCENTER@127.0.0.1:0"            # port 0: any that is free
+processes = 1                                # one sender comes
 [assemble]
 quiet_seconds = 5
 [spool]

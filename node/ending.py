@@ -13,8 +13,8 @@ import structlog
 log = structlog.get_logger()
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-LEAVE_SECONDS = 45.0
-"""How long a stop may take; a service manager kills after 90 s (systemd's DefaultTimeoutStopSec) or less."""
+LEAVE_SECONDS = 25.0
+"""How long a stop may take beyond the time that jobs and associations have to end."""
 
 
 class Ending:
@@ -27,10 +27,10 @@ class Ending:
     def __init__(self, reader: socket.socket) -> None:
         self._reader = reader
 
-    def wait(self) -> None:
-        """Return when a signal has come. From now on the process has `LEAVE_SECONDS` to end by itself."""
+    def wait(self, seconds: float) -> None:
+        """Return when a signal has come; the process then has `LEAVE_SECONDS` beyond `seconds` to end by itself."""
         self._reader.recv(1)
-        bound = threading.Timer(LEAVE_SECONDS, _leave)
+        bound = threading.Timer(seconds + LEAVE_SECONDS, _leave)
         bound.daemon = True
         bound.start()
 
@@ -54,6 +54,6 @@ def ending() -> Iterator[Ending]:
 
 def _leave() -> None:
     """Leave at once, as a kill would: all that was promised is durable, and the next start goes on from there."""
-    log.error("node.cut", reason=f"a part of the node had not ended after {LEAVE_SECONDS:g} s; the stacks tell which")
+    log.error("node.cut", reason="a part of the node had not ended in time; the stacks tell which")
     faulthandler.dump_traceback()
     os._exit(0)

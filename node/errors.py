@@ -11,6 +11,7 @@ NodeError
 │   ├── DestinationUnavailable   a destination accepts no association, or is out of resources
 │   ├── SpoolFull                free space has fallen below the mark
 │   ├── JobDied                  a job's process died or ran out of time; tried again a few times
+│   ├── NodeStops                a job was given back, since the node stops
 │   └── LedgerUnavailable        the ledger cannot be written just now
 └── Permanent                a person acts
     ├── ConfigError              a file that people write says something impossible
@@ -65,6 +66,10 @@ class SpoolFull(Transient):
 
 class JobDied(Transient):
     """The process of a job died or ran out of time; that may be chance, so it is tried again a few times."""
+
+
+class NodeStops(Transient):
+    """A job was ended because the node stops: it is given back as it was."""
 
 
 class LedgerUnavailable(Transient):

@@ -2,12 +2,12 @@
 
     receive → assemble → route → infer → compose → deliver
 
-`River.steps` is the node's side, each step looking into the ledger for what is due. `perform` is what one job does, in
-a child process of its own.
+`River.steps` is the node's side, each step looking into the ledger for what is due; associations come into processes of
+their own (`node.receiver`). `perform` is what one job does, in a child process too.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from node.assemble import settle, stacks
@@ -17,13 +17,14 @@ from node.engine import Step
 from node.infer import Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.purge import purge
-from node.receive import Arrivals, CommitmentScp
+from node.receive import Receivers
 from node.route import Routes, plan_due
 from node.spool import Spool
 
 PREPARE_SECONDS = 60.0
 """How long a job waits for its models to be loaded before it is put back."""
-REPORT = "report commitment"
+ROLES = {"receive": ("receive", "assemble", "route", "purge"), "work": ("infer",), "deliver": ("deliver", "commit")}
+"""What a machine does of the river: the first words of its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +33,10 @@ class River:
 
     ledger: Ledger
     spool: Spool
-    arrivals: Arrivals
+    receivers: Receivers
     routes: Routes
     outboxes: Sequence[Outbox]
     committing: Sequence[CommitmentScu]
-    promises: CommitmentScp
     perform: Callable[[Order, Callable[[], bool]], Performed]
     device_uid: str
     slots: int
@@ -44,20 +44,21 @@ class River:
     keep_seconds: float
     clock: Callable[[], float] = time.time
 
-    def steps(self) -> list[Step]:
-        """Return the river as the engine runs it."""
+    def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
+        """Return the river as the engine runs it, or what some roles do of it."""
         mouths = {f"deliver to {outbox.destination}": outbox.deliver for outbox in self.outboxes}
         commits = {commit_step(scu.destination): scu.commit for scu in self.committing}
-        return [
-            Step(name="receive", work=self.arrivals.record, then=("assemble",)),
+        river = [
+            Step(name="receive", work=self.receivers.watch, then=("assemble",)),
             Step(name="assemble", work=self._assemble, then=("route",)),
             Step(name="route", work=self._route, then=("infer",)),
             Step(name="infer", work=self._infer, then=tuple(mouths), threads=self.slots, remind=self.ledger.remind),
             *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
             *(Step(name=name, work=commit) for name, commit in commits.items()),
-            Step(name=REPORT, work=self.promises.report),
             Step(name="purge", work=self._purge),
         ]
+        words = {word for role in roles for word in ROLES[role]}
+        return [step for step in river if step.name.partition(" ")[0] in words]
 
     def _assemble(self) -> float | None:
         return settle(self.ledger, self.spool, self.routes.patience, clock=self.clock)

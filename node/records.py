@@ -244,6 +244,8 @@ class Delivery:
     attempts: int
     queued_at: float
     reason: str
+    worker: str = ""
+    """The claim that holds it while it is sent."""
     delivered_at: float | None = None
     asks: int = 0
     """How often its destination was asked to commit to it since it was last delivered."""

@@ -46,6 +46,7 @@ class Receive(Table):
     address: AddressText = Address("ISOCENTER", "0.0.0.0", 11112)  # noqa: S104 (others reach it only if accept_from says so)
     accept_from: tuple[Annotated[str, AfterValidator(_caller)], ...] = ()
     commitment_to: tuple[AddressText, ...] = ()
+    processes: int = Field(default=2, ge=1)
     associations: int = Field(default=50, ge=1)
     idle_seconds: float = Field(default=60, gt=0)
     durability: Literal["power", "process"] = "power"
@@ -72,12 +73,13 @@ class LedgerSettings(Table):
 
 
 class EngineSettings(Table):
-    """Who tells workers of jobs, how many run at once, and how often one is tried."""
+    """Who tells workers of jobs, how many run at once, how often one is tried, and how long a stop may take."""
 
     kind: Literal["local", "procrastinate"] = "local"
     slots: int = Field(default=2, ge=1)
     attempts: int = Field(default=5, ge=1)
     volumes_mb: int = Field(default=2048, ge=0)
+    stop_seconds: float = Field(default=20, ge=0)
 
 
 class TritonSettings(Table):

@@ -15,7 +15,9 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
+import socket
 import struct
 import threading
 import time
@@ -44,6 +46,11 @@ MOST_PARTS = 1024
 PACK_LIMIT = 256 * 1024 * 1024
 IDLE_SECONDS = 3600.0
 """A pack that was written so lately is never deleted."""
+
+
+def writer(pid: int) -> str:
+    """Return the name of a process of this machine in the names of what it writes: other machines share the spool."""
+    return f"{re.sub('[^A-Za-z0-9.]', '_', socket.gethostname())}-{pid}"
 
 
 class Pack:
@@ -205,7 +212,7 @@ class Spool:
 
     def open_pack(self) -> Pack:
         """Begin a new pack; SpoolFull where none can be made."""
-        name = f"{time.time_ns()}-{os.getpid()}-{next(self._count)}.pack"
+        name = f"{time.time_ns()}-{writer(os.getpid())}-{next(self._count)}.pack"
         try:
             return Pack(self.packs / name, synced=self.synced)
         except OSError as error:
@@ -304,12 +311,19 @@ class Spool:
             return False
         return False
 
-    def unwritten(self, marks: dict[str, int]) -> Iterator[Arrival]:
-        """Yield what packs without a writer hold beyond the ledger's marks."""
+    def unwritten(
+        self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0
+    ) -> Iterator[Arrival]:
+        """Yield what packs without a writer hold beyond the ledger's marks.
+
+        `of`: only packs of this `writer`; `quiet_seconds`: only packs that nobody wrote for so long.
+        """
+        latest = time.time() - quiet_seconds
         for path in self._all_packs():
+            mark = marks.get(path.name, 0)
             with suppress(FileNotFoundError):  # another process has purged it
-                if path.stat().st_size > marks.get(path.name, 0):
-                    yield from recover(path, marks.get(path.name, 0))
+                if (of is None or f"-{of}-" in path.name) and path.stat().st_size > mark and _changed(path) <= latest:
+                    yield from recover(path, mark)
 
     def keep(self, folder: str, name: str, content: bytes | Callable[[BinaryIO], None]) -> str:
         """Store a composed object durably, and return its path below the spool; the same name replaces it whole.
@@ -318,7 +332,7 @@ class Spool:
         """
         target = self.objects / folder / name
         made = not target.parent.exists()
-        draft = target.with_name(f".{name}.{os.getpid()}")
+        draft = target.with_name(f".{name}.{writer(os.getpid())}")
         try:
             target.parent.mkdir(exist_ok=True)
             with draft.open("wb") as file:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from node.deliver.lease import LEASE_SECONDS, Lease
 from node.deliver.storescu import Answer, Outcome, Parcel, store
 from node.errors import DestinationUnavailable
 from node.faults import fault
@@ -31,7 +32,10 @@ def delay(attempts: int, *, chance: Callable[[], float] = random.random) -> floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbox:
-    """Delivers what is due for one destination; no other destination waits for it."""
+    """Delivers what is due for one destination; no other destination waits for it.
+
+    Several processes may deliver to it: each holds what it sends, and when it stops gives the rest back.
+    """
 
     destination: str
     address: Address
@@ -41,29 +45,48 @@ class Outbox:
     ledger: Ledger
     spool: Spool
     commitment: bool = False
+    stopping: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.time
 
     def deliver(self) -> float | None:
         """Send all that is due, and return in how many seconds more will be."""
-        while due := self.ledger.due_deliveries(self.destination):
-            self._send(due)
+        while not self.stopping():
+            held = self.ledger.claim_deliveries(self.destination, lease_seconds=LEASE_SECONDS)
+            if not held:
+                break
+            self._send(held)
         later = self.ledger.next_delivery_due(self.destination)
         return None if later is None else later - self.clock()
 
-    def _send(self, due: Sequence[Delivery]) -> None:
-        left = list(due)
-        parcels = [self._parcel(one) for one in due]
-        try:
-            for answer in store(self.address, self.calling, parcels, seconds=self.seconds):
-                fault("deliver.sent")
-                self._note(left.pop(0), answer)
-                fault("deliver.marked")
-        except DestinationUnavailable as error:
-            log.warning("destination.unavailable", destination=self.destination, reason=str(error))
-            for one in left:
-                self._note(one, Answer(Outcome.LATER, str(error)))
+    def _send(self, held: Sequence[Delivery]) -> None:
+        left = list(held)
+        with Lease(lambda: not left or self.ledger.renew_deliveries(left, lease_seconds=LEASE_SECONDS)) as lease:
+            try:
+                self._send_all(left, lease)
+            except DestinationUnavailable as error:
+                log.warning("destination.unavailable", destination=self.destination, reason=str(error))
+                while left:
+                    self._note(left, lease, Answer(Outcome.LATER, str(error)))
+        if left:
+            self.ledger.release_deliveries(left)
 
-    def _note(self, sent: Delivery, answer: Answer) -> None:
+    def _send_all(self, left: list[Delivery], lease: Lease) -> None:
+        """Send one after the other and take each out of `left`, until the node stops or the lease is lost."""
+        parcels = [self._parcel(one) for one in left]
+        for answer in store(self.address, self.calling, parcels, seconds=self.seconds):
+            fault("deliver.sent")
+            self._note(left, lease, answer)
+            fault("deliver.marked")
+            if self.stopping() or not lease.held:
+                break
+
+    def _note(self, left: list[Delivery], lease: Lease, answer: Answer) -> None:
+        """Record the answer to the first that is left, and take it out."""
+        with lease.lock:
+            self._record(left[0], answer)
+            del left[0]
+
+    def _record(self, sent: Delivery, answer: Answer) -> None:
         """Record one answer; what has been tried for days is parked with the last of them."""
         if answer.outcome is Outcome.STORED:
             self.ledger.delivered(sent, answer.sentence, commitment=self.commitment)

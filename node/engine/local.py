@@ -55,6 +55,8 @@ class Engine:
 
     steps: Sequence[Step]
     courier: Courier | None = None
+    elsewhere: Callable[[str], object] = lambda _name: None
+    """Is told the name of a step that another process runs, when it may have something to do."""
     _wakes: dict[str, threading.Event] = field(init=False)
     _threads: list[threading.Thread] = field(init=False, default_factory=list)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
@@ -65,7 +67,10 @@ class Engine:
     def wake(self, *names: str) -> None:
         """Say that there may be something to do."""
         for name in names:
-            self._wakes[name].set()
+            if name in self._wakes:
+                self._wakes[name].set()
+            else:
+                self.elsewhere(name)
 
     def start(self) -> None:
         """Begin to run every step in threads of its own."""

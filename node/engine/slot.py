@@ -36,7 +36,7 @@ def run_in_child(
 ) -> Any:
     """Return what `work(*arguments)` returns, run in a child process of its own.
 
-    `beat` is called every `beat_seconds` while the child runs; when it returns False the child is ended.
+    `beat` is called every `beat_seconds` while the child runs; when it returns False, or raises, the child is ended.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _wait(ours: Connection, *, seconds: float, beat: Callable[[], bool], beat_se
         if left <= 0:
             raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
         if not beat():
-            raise JobDied("the job was ended: its lease is lost, or the node stops")
+            raise JobDied("the job was ended: its lease is lost")
     try:
         return ours.recv()
     except OSError as error:  # it was killed with half its answer on the way
@@ -102,6 +102,7 @@ def _end(child: Any) -> None:
 def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
     os.setpgid(0, 0)
     threading.Thread(target=_follow_node, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: None)  # service managers send it to all at once; the node says what ends
     try:
         answer = work(*arguments)
     except NodeError as error:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node.errors import JobDied, NodeError, PluginGone, Transient
+from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
 from node.ledger import Ledger
@@ -95,6 +95,8 @@ def attempt(
         fault("infer.performed")
         ledger.finish(job, performed.objects, remarks=performed.remarks, timing=performed.timing)
         fault("infer.finished")
+    except NodeStops as error:
+        ledger.postpone(job, seconds=0, reason=str(error), attempts=job.attempts - 1)
     except JobDied as error:
         _after_death(ledger, job, str(error), attempts)
     except PluginGone as error:

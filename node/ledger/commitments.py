@@ -148,6 +148,7 @@ class Commitments(Database):
                 connection.execute(
                     update(commitment).where(commitment.c.transaction_uid == uid).values(answered_at=self.clock())
                 )
+            self._tell(connection, "", "commitment.answered", f"by {ae_title}, transaction {uid}")
 
     def is_answered(self, transaction_uid: str) -> bool:
         """Return whether an answer to a transaction of ours has come."""

@@ -1,11 +1,15 @@
 """Deliveries: what is due for a destination, and what became of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import (
     and_,
     func,
     select,
+    update,
 )
 
 from node.ledger.database import Database, make_move
@@ -20,34 +24,66 @@ from node.records import (
     DeliveryState,
 )
 
+FREE: dict[str, Any] = {"worker": "", "lease_until": 0.0}
+"""What a delivery says that nobody holds."""
+
 
 class Deliveries(Database):
     """What happens to objects on their way out."""
 
-    def due_deliveries(self, destination: str, *, limit: int = 100) -> list[Delivery]:
-        """Return what is due for a destination, the most urgent first, then the longest waiting."""
-        query = (
+    def claim_deliveries(self, destination: str, *, lease_seconds: float, limit: int = 100) -> list[Delivery]:
+        """Take what is due for a destination, for a time; the most urgent first, then the longest waiting.
+
+        What another process holds is left out, until its lease has run out.
+        """
+        now = self.clock()
+        due = (
             select(delivery, result_object)
             .join(result_object)
             .where(
                 delivery.c.destination == destination,
                 delivery.c.state == DeliveryState.WAITING,
-                delivery.c.due_at <= self.clock(),
+                delivery.c.due_at <= now,
+                delivery.c.lease_until <= now,
             )
             .order_by(delivery.c.priority.desc(), delivery.c.queued_at, result_object.c.job_id, result_object.c.kind)
             .limit(limit)
+            .with_for_update(of=delivery, skip_locked=True)
         )
-        with self._reading() as connection:
-            return [to_delivery(row) for row in connection.execute(query).mappings()]
+        worker = uuid4().hex
+        with self._writing() as connection:
+            taken = [to_delivery(row) for row in connection.execute(due).mappings()]
+            which = and_(
+                delivery.c.destination == destination,
+                delivery.c.sop_instance_uid.in_([one.object.sop_instance_uid for one in taken]),
+            )
+            if taken:
+                lease = {"worker": worker, "lease_until": now + lease_seconds}
+                connection.execute(update(delivery).where(which).values(lease))
+            return [replace(one, worker=worker) for one in taken]
+
+    def renew_deliveries(self, held: Sequence[Delivery], *, lease_seconds: float) -> bool:
+        """Hold longer what was claimed together and still waits; False where another process has some of it by now."""
+        with self._writing() as connection:
+            renewed = connection.execute(
+                update(delivery).where(_are_held(held)).values(lease_until=self.clock() + lease_seconds)
+            )
+            return bool(renewed.rowcount == len(held))
+
+    def release_deliveries(self, held: Sequence[Delivery]) -> None:
+        """Give back what was claimed together and is not sent: it is due as before."""
+        with self._writing() as connection:
+            connection.execute(update(delivery).where(_are_held(held)).values(FREE))
 
     def next_delivery_due(self, destination: str) -> float | None:
-        """Return when the next delivery to a destination is due, None while there is none."""
-        query = select(func.min(delivery.c.due_at)).where(
-            delivery.c.destination == destination, delivery.c.state == DeliveryState.WAITING
-        )
+        """Return when the next delivery to a destination is due or loses its lease, None while there is none."""
+        now = self.clock()
+        waiting = and_(delivery.c.destination == destination, delivery.c.state == DeliveryState.WAITING)
+        free = select(func.min(delivery.c.due_at)).where(waiting, delivery.c.lease_until <= now)
+        held = select(func.min(delivery.c.lease_until)).where(waiting, delivery.c.lease_until > now)
         with self._reading() as connection:
-            due: float | None = connection.execute(query).scalar()
-            return due
+            times = [connection.execute(query).scalar() for query in (free, held)]
+        return min((at for at in times if at is not None), default=None)
 
     def has_delivered(self, destination: str) -> bool:
         """Return whether a destination has ever stored anything of ours."""
@@ -85,11 +121,19 @@ class Deliveries(Database):
             return len(strays)
 
     def _move_delivery(self, sent: Delivery, move: str, reason: str, name: str, **values: object) -> None:
-        which = and_(
-            delivery.c.sop_instance_uid == sent.object.sop_instance_uid, delivery.c.destination == sent.destination
-        )
-        values |= {"attempts": sent.attempts + 1, "reason": reason}
+        values |= {"attempts": sent.attempts + 1, "reason": reason, **FREE}
         with self._writing() as connection:
-            if make_move(connection, delivery, which, move, DELIVERY_MOVES, values):
+            if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):
                 told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
                 self._tell(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+
+
+def _are_held(held: Sequence[Delivery]) -> Any:
+    """The fence: they wait, and are still in the hands of the claim that took them."""
+    first = held[0]
+    return and_(
+        delivery.c.destination == first.destination,
+        delivery.c.sop_instance_uid.in_([one.object.sop_instance_uid for one in held]),
+        delivery.c.worker == first.worker,
+        delivery.c.state == DeliveryState.WAITING,
+    )

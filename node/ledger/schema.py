@@ -153,6 +153,8 @@ delivery = Table(
     Column("ask_at", Float, comment="when to ask for its commitment; null where the destination is not asked"),
     Column("asks", Integer, nullable=False, default=0, server_default="0", comment="since it was last delivered"),
     Column("committed_at", Float),
+    Column("worker", String, nullable=False, server_default="", comment="the claim that may say what became of it"),
+    Column("lease_until", Float, nullable=False, server_default="0", comment="until then it is left to its worker"),
     Column("reason", Text, nullable=False),
     Index("delivery_due", "destination", "state", "due_at"),
     Index("delivery_to_ask_for", "destination", "state", "ask_at"),

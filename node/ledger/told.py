@@ -93,6 +93,17 @@ class Told(Database):
         with self._reading() as connection:
             return [(row["id"], from_row(Event, row)) for row in connection.execute(query).mappings()]
 
+    def last_event(self) -> int:
+        """Return the number of the newest event, 0 where there is none."""
+        with self._reading() as connection:
+            return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
+
+    def news(self, *, after: int, limit: int = 1000) -> list[tuple[int, str]]:
+        """Return number and name of the first events after a number."""
+        query = select(event.c.id, event.c.name).where(event.c.id > after).order_by(event.c.id).limit(limit)
+        with self._reading() as connection:
+            return [(row.id, row.name) for row in connection.execute(query)]
+
     def parked(self) -> list[tuple[str, str, str]]:
         """Return (study UID, what, reason) of everything that waits for a person."""
         with self._reading() as connection:

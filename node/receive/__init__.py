@@ -3,8 +3,18 @@
 from node.receive.access import KnownPeers
 from node.receive.arrivals import Arrivals
 from node.receive.commitment import CommitmentScp
+from node.receive.processes import Receivers
 from node.receive.scp import Receiver, try_port
 from node.receive.stand_in import stand_in_pacs
 from node.receive.store import StoreScp
 
-__all__ = ["Arrivals", "CommitmentScp", "KnownPeers", "Receiver", "StoreScp", "stand_in_pacs", "try_port"]
+__all__ = [
+    "Arrivals",
+    "CommitmentScp",
+    "KnownPeers",
+    "Receiver",
+    "Receivers",
+    "StoreScp",
+    "stand_in_pacs",
+    "try_port",
+]

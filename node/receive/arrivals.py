@@ -51,11 +51,15 @@ class Arrivals:
         if since is not None and self._clock() - since > PATIENCE_SECONDS:
             raise LedgerUnavailable(f"the ledger has not been writable for {self._clock() - since:.0f} s")
 
-    def recover(self) -> int:
-        """Record what packs of a former process hold beyond the ledger's marks; return how many instances."""
+    def recover(self, of: str | None = None, *, quiet_seconds: float = 0) -> int:
+        """Record what packs of processes that died hold beyond the ledger's marks; return how many instances.
+
+        `of`: of this writer alone; `quiet_seconds`: of packs that nobody wrote for so long: what a living process has
+        just received waits for its row in there.
+        """
         found = 0
         group: list[Arrival] = []
-        for arrival in self._spool.unwritten(self._ledger.marks()):
+        for arrival in self._spool.unwritten(self._ledger.marks(), of=of, quiet_seconds=quiet_seconds):
             group.append(arrival)
             found += 1
             if len(group) >= GROUP:
@@ -65,11 +69,10 @@ class Arrivals:
             self._ledger.record(group)
         if found:
             log.info("spool.recovered", instances=found)
-        self._miss()
         return found
 
-    def _miss(self) -> None:
-        """Park the studies that were being received and have rows whose bytes a power cut took with it."""
+    def miss(self) -> None:
+        """At the start, park studies that were being received and have rows whose bytes a power cut took with it."""
         for study in self._ledger.studies(StudyState.RECEIVING):
             if lost := self._ledger.lose(study, self._spool.holds):
                 log.error("spool.lost", study=study.study_uid, instances=lost)

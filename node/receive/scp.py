@@ -2,11 +2,12 @@
 
 import errno
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
@@ -32,6 +33,10 @@ ABORT_SECONDS = 2.0
 """How long a peer may take to be told that the association is over."""
 
 
+QUEUE = 128
+"""Callers that the kernel lets wait until a process takes them."""
+
+
 class Store(Protocol):
     """What is done with a received instance."""
 
@@ -52,9 +57,31 @@ class Commitment(Protocol):
         """Return the status of one N-EVENT-REPORT request: a destination answers us."""
 
 
+class Acceptor(ThreadedAssociationServer):
+    """Takes associations from a socket that listens already, perhaps in other processes too."""
+
+    def __init__(self, *arguments: Any, listening: socket.socket, **named: Any) -> None:
+        self._listening = listening
+        super().__init__(*arguments, **named)
+
+    def server_bind(self) -> None:
+        """Use the socket that there is."""
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = self._listening
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """It listens already."""
+
+    def server_close(self) -> None:
+        """Let go of the socket, and not of what other processes do with it."""
+        self._listening.close()
+
+
 @dataclass(slots=True)
 class Receiver:
-    """Listens for associations until it is stopped.
+    """Takes associations, from a socket of its own or from one that is given, until it is stopped.
 
     Raises
     ------
@@ -68,7 +95,8 @@ class Receiver:
     associations: int
     idle_seconds: float
     commitment: Commitment | None = None
-    _server: ThreadedAssociationServer | None = None
+    listening: socket.socket | None = None
+    _server: Acceptor | None = None
 
     def start(self) -> None:
         """Begin to listen."""
@@ -98,13 +126,16 @@ class Receiver:
                 (evt.EVT_N_ACTION, self.commitment.on_action),
                 (evt.EVT_N_EVENT_REPORT, self.commitment.on_report),
             ]
-        try:
-            server = entity.start_server((self.address.host, self.address.port), block=False, evt_handlers=handlers)
-        except OSError as error:
-            raise ConfigError(f"receive.address {self.address}: {_listening(error)}") from error
-        if server is None or server.socket is None:
-            raise TypeError("a server that does not block has a socket")
-        server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server = Acceptor(
+            entity,
+            (self.address.host, self.address.port),
+            entity.ae_title,
+            entity.supported_contexts,
+            evt_handlers=handlers,
+            listening=self.listening or listen(self.address),
+        )
+        entity._servers.append(server)  # noqa: SLF001 (as its start_server does; the server's shutdown takes it out)
+        threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         self._server = server
 
     @property
@@ -112,10 +143,16 @@ class Receiver:
         """The port listened on; where port 0 was asked for, the one that was free."""
         return int(self._server.server_address[1]) if self._server else self.address.port
 
-    def stop(self) -> None:
-        """Take no more associations and end the open ones; what they had answered with Success is durable."""
+    def stop(self, *, seconds: float = 0) -> None:
+        """Take no more associations, and end those that are open after so many seconds.
+
+        What they had answered with Success is durable.
+        """
         if self._server is not None:
             self._server.shutdown()
+            until = time.monotonic() + seconds
+            while self._server.active_associations and time.monotonic() < until:
+                time.sleep(0.05)
             _hang_up(self._server.ae.active_associations)
             self._server = None
 
@@ -170,15 +207,27 @@ def _bound_pdus(event: evt.Event, seconds: float) -> None:
     connection.recv = receive_bounded  # type: ignore[method-assign]
 
 
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens and never blocks: of several processes with it, one gets each caller.
+
+    ConfigError where the address cannot be listened on.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of those that are accepted from it, too
+    listening.settimeout(0)
+    try:
+        listening.bind((address.host, address.port))
+        listening.listen(QUEUE)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"receive.address {address}: {_listening(error)}") from error
+    return listening
+
+
 def try_port(address: Address) -> None:
     """Raise ConfigError where an address cannot be listened on."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            raise ConfigError(f"receive.address {address}: {_listening(error)}") from error
+    listen(address).close()
 
 
 def _listening(error: OSError) -> str:

@@ -127,7 +127,7 @@ def live(ledger: Ledger, number: int, timed: Timed) -> None:
         path="a.dcm",
     )  # fmt: skip
     assert timed("finish", lambda: ledger.finish(held, [made]))
-    (due,) = timed("due_deliveries", lambda: ledger.due_deliveries("PACS"))
+    (due,) = timed("claim_deliveries", lambda: ledger.claim_deliveries("PACS", lease_seconds=60))
     timed("next_delivery_due", lambda: ledger.next_delivery_due("PACS"))
     timed("delivered", lambda: ledger.delivered(due))
     timed("claim, nothing due", lambda: ledger.claim(lease_seconds=60))

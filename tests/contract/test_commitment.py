@@ -41,7 +41,7 @@ def deliver(
         assert job is not None
         ledger.finish(job, [result(number) for number in range(1, count + 1)])
         for destination in to:
-            for sent in ledger.due_deliveries(destination):
+            for sent in ledger.claim_deliveries(destination, lease_seconds=60):
                 ledger.delivered(sent, commitment=commitment)
         return ledger.uncommitted("PACS")
 
@@ -212,7 +212,7 @@ def test_what_is_sent_again_is_asked_about_afresh(ledger: Ledger, deliver: Deliv
     assert ledger.uncommitted("PACS") == []
     assert ledger.next_delivery_due("PACS") == clock() + 7
     clock.advance(7)
-    (sent,) = ledger.due_deliveries("PACS")
+    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
     assert (sent.object, sent.attempts, sent.queued_at) == (due[0].object, 1, due[0].queued_at)
     ledger.delivered(sent, commitment=True)
     (fresh,) = ledger.uncommitted("PACS")
@@ -237,7 +237,7 @@ def test_what_is_abandoned_can_be_requeued_and_is_sent_again(ledger: Ledger, del
     due = deliver()
     ledger.abandon(due[0], "never committed", answered=False)
     assert ledger.requeue()["deliveries"] == 1
-    assert [one.object for one in ledger.due_deliveries("PACS")] == [due[0].object]
+    assert [one.object for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == [due[0].object]
 
 
 def test_a_destination_that_has_committed_has_delivered(ledger: Ledger, deliver: Deliver) -> None:

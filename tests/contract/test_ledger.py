@@ -65,7 +65,7 @@ def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callabl
     def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
         routed(wanted(to=to))
         ledger.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
-        return ledger.due_deliveries("PACS")
+        return ledger.claim_deliveries("PACS", lease_seconds=60)
 
     return made
 
@@ -600,9 +600,11 @@ def test_what_is_queued_is_due_at_once_in_its_order(
     assert {one.destination for one in due} == {"PACS"}
     assert sorted(one.object.sop_instance_uid for one in due) == ["2.25.1", "2.25.2", "2.25.3"]
     assert due[0].object in [result(number) for number in (1, 2, 3)]
-    assert len(ledger.due_deliveries("PACS", limit=2)) == 2
-    assert ledger.due_deliveries("NOWHERE") == []
+    assert ledger.next_delivery_due("PACS") == clock() + 60, "when what was claimed is another's"
+    ledger.release_deliveries(due)
     assert ledger.next_delivery_due("PACS") == clock()
+    assert len(ledger.claim_deliveries("PACS", lease_seconds=60, limit=2)) == 2
+    assert ledger.claim_deliveries("NOWHERE", lease_seconds=60) == []
     assert ledger.next_delivery_due("NOWHERE") is None
 
 
@@ -619,7 +621,7 @@ def test_what_was_delivered_stays_delivered(ledger: Ledger, outbox: Callable[...
     ledger.delivered(sent, "twice")
     ledger.requeue()
     assert ledger.deliveries(STUDY) == [before]
-    assert ledger.due_deliveries("PACS") == []
+    assert ledger.claim_deliveries("PACS", lease_seconds=60) == []
     assert told(ledger).count("object.delivered") == 1
     assert not {"object.postponed", "object.parked"} & set(told(ledger))
 
@@ -631,7 +633,7 @@ def test_an_object_that_is_made_again_is_not_queued_again(
     ledger.delivered(sent)
     routed(wanted(digest="other"), number=2)
     ledger.finish(claimed(ledger), [result(1), result(2)])
-    assert [one.object.sop_instance_uid for one in ledger.due_deliveries("PACS")] == ["2.25.2"]
+    assert [one.object.sop_instance_uid for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == ["2.25.2"]
 
 
 def test_a_postponed_delivery_waits_and_counts(
@@ -639,10 +641,10 @@ def test_a_postponed_delivery_waits_and_counts(
 ) -> None:
     (sent,) = outbox()
     ledger.postpone_delivery(sent, seconds=8, reason="no answer")
-    assert ledger.due_deliveries("PACS") == []
+    assert ledger.claim_deliveries("PACS", lease_seconds=60) == []
     assert ledger.next_delivery_due("PACS") == clock() + 8
     clock.advance(8)  # type: ignore[attr-defined]
-    (again,) = ledger.due_deliveries("PACS")
+    (again,) = ledger.claim_deliveries("PACS", lease_seconds=60)
     assert (again.attempts, again.reason, again.queued_at) == (1, "no answer", sent.queued_at)
 
 
@@ -655,14 +657,58 @@ def test_a_parked_delivery_is_put_back_with_a_fresh_start(
     assert ledger.next_delivery_due("PACS") is None
     clock.advance(100)  # type: ignore[attr-defined]
     assert ledger.requeue(STUDY) == {"studies": 0, "jobs": 0, "deliveries": 1}
-    (again,) = ledger.due_deliveries("PACS")
+    (again,) = ledger.claim_deliveries("PACS", lease_seconds=60)
     assert (again.attempts, again.queued_at) == (0, clock())
 
 
 def test_one_destination_does_not_move_anothers_rows(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     (sent,) = outbox(to=("PACS", "ARCHIVE"))
     ledger.park_delivery(sent, "PACS refused it")
-    assert [one.state for one in ledger.due_deliveries("ARCHIVE")] == [DeliveryState.WAITING]
+    assert [one.state for one in ledger.claim_deliveries("ARCHIVE", lease_seconds=60)] == [DeliveryState.WAITING]
+
+
+def test_what_one_deliverer_holds_no_other_is_given(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
+    first = outbox(3)
+    assert len({one.worker for one in first}) == 1
+    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
+    ledger.delivered(first[0])
+    ledger.release_deliveries(first[1:])
+    second = ledger.claim_deliveries("PACS", lease_seconds=LEASE)
+    assert [one.object for one in second] == [one.object for one in first[1:]]
+    assert [one.attempts for one in second] == [0, 0], "what is given back has cost no attempt"
+    assert {one.worker for one in second} != {one.worker for one in first}
+
+
+def test_who_has_lost_his_lease_says_nothing_of_a_delivery(
+    ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float]
+) -> None:
+    late = outbox(2)
+    clock.advance(61)  # type: ignore[attr-defined]
+    now = ledger.claim_deliveries("PACS", lease_seconds=LEASE)
+    assert len(now) == 2
+    before = ledger.deliveries(STUDY)
+    ledger.delivered(late[0])
+    ledger.postpone_delivery(late[1], seconds=9, reason="late")
+    ledger.park_delivery(late[1], "late")
+    ledger.release_deliveries(late)
+    assert not ledger.renew_deliveries(late, lease_seconds=LEASE)
+    assert ledger.deliveries(STUDY) == before
+    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
+    ledger.delivered(now[0])
+    assert [one.state for one in ledger.deliveries(STUDY)].count(DeliveryState.DELIVERED) == 1
+
+
+def test_a_lease_that_is_renewed_outlasts_its_time(
+    ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float]
+) -> None:
+    held = outbox(2)
+    clock.advance(50)  # type: ignore[attr-defined]
+    assert ledger.renew_deliveries(held, lease_seconds=60)
+    clock.advance(50)  # type: ignore[attr-defined]
+    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
+    assert ledger.next_delivery_due("PACS") == clock() + 10
+    ledger.delivered(held[0])
+    assert ledger.renew_deliveries(held[1:], lease_seconds=60), "what is sent is no longer held, and need not be"
 
 
 # Moves.
@@ -731,7 +777,8 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
     for state in DeliveryState:
         for move, make in moves.items():
             with ledger._writing() as connection:
-                connection.execute(text("UPDATE delivery SET state = :state"), {"state": state.value})
+                held = {"state": state.value, "worker": sent.worker}
+                connection.execute(text("UPDATE delivery SET state = :state, worker = :worker"), held)
             make(sent)
             (after,) = ledger.deliveries(STUDY)
             assert after.state is DELIVERY_MOVES.get((state, move), state), f"{state} {move}"

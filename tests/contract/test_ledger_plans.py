@@ -31,7 +31,7 @@ def lived(
     ledger.record([arrival(2)])
     study = ledger.study(STUDY)
     assert study is not None
-    return ledger, study, running, ledger.due_deliveries("PACS")[0]
+    return ledger, study, running, ledger.claim_deliveries("PACS", lease_seconds=60)[0]
 
 
 Ask = Callable[[Ledger, Study, Job, Delivery], Any]
@@ -50,7 +50,7 @@ ASKED: dict[str, Ask] = {
     "park": lambda ledger, _study, job, _: ledger.park(job, ""),
     "predecessors": lambda ledger, _study, job, _: ledger.predecessors(job),
     "next_job_due": lambda ledger, *_: ledger.next_job_due(),
-    "due_deliveries": lambda ledger, *_: ledger.due_deliveries("PACS"),
+    "claim_deliveries": lambda ledger, *_: ledger.claim_deliveries("PACS", lease_seconds=60),
     "next_delivery_due": lambda ledger, *_: ledger.next_delivery_due("PACS"),
     "has_delivered": lambda ledger, *_: ledger.has_delivered("PACS"),
     "delivered": lambda ledger, _study, _job, sent: ledger.delivered(sent),

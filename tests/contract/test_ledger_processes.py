@@ -12,7 +12,7 @@ import pytest
 
 from node.errors import LedgerUnavailable
 from node.ledger import Ledger
-from node.records import Arrival, Instance, JobState, Place, Plan, StudyState
+from node.records import Arrival, DeliveryState, Instance, JobState, Place, Plan, StudyState
 
 PROCESSES = 4
 _ready: Any = None
@@ -170,6 +170,28 @@ def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: 
     assert left == [], "what is outdated is superseded, however the two met"
     assert not [job for job in jobs if job.state is JobState.RUNNING]
     assert told["job.done"] == len([job for job in jobs if job.state is JobState.DONE])
+
+
+def deliver_all(ledger: Ledger, _number: int) -> list[str]:
+    sent: list[str] = []
+    while held := ledger.claim_deliveries("PACS", lease_seconds=60, limit=3):
+        for one in held[:2]:
+            sent.append(one.object.sop_instance_uid)
+            ledger.delivered(one)
+        ledger.release_deliveries(held[2:] or held)
+    return sent
+
+
+def test_each_object_is_delivered_by_one_process(
+    ledger: Ledger, at_once: Any, routed: Callable[..., int], wanted: Callable[..., Plan], result: Callable[..., Any]
+) -> None:
+    routed(wanted())
+    job = ledger.claim(lease_seconds=60)
+    assert job is not None
+    ledger.finish(job, [result(number) for number in range(200)])
+    sent = [uid for mine in at_once(deliver_all) for uid in mine]
+    assert sorted(sent) == sorted(f"2.25.{number}" for number in range(200)), "each once, by whomever"
+    assert {one.state for one in ledger.deliveries("1.2.1")} == {DeliveryState.DELIVERED}
 
 
 def claim_all(ledger: Ledger, _number: int) -> list[int]:

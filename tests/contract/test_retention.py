@@ -54,7 +54,7 @@ def finish(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callabl
     def made(*, uid: str = STUDY, number: int = 1) -> None:
         assert routed(wanted(digest=uid), study=uid, number=number) == 1
         assert ledger.finish(claimed(ledger), [result(int(uid.rpartition(".")[2]))])
-        for sent in ledger.due_deliveries("PACS"):
+        for sent in ledger.claim_deliveries("PACS", lease_seconds=60):
             ledger.delivered(sent)
 
     return made
@@ -86,7 +86,7 @@ def test_the_time_counts_from_the_last_delivery(
     routed(wanted())
     ledger.finish(claimed(ledger), [result()])
     clock.advance(6 * DAY)
-    ledger.delivered(ledger.due_deliveries("PACS")[0])
+    ledger.delivered(ledger.claim_deliveries("PACS", lease_seconds=60)[0])
     clock.advance(2 * DAY)
     assert ledger.purge(before=clock() - 7 * DAY) == []
     clock.advance(6 * DAY)
@@ -122,7 +122,7 @@ def test_nothing_unfinished_is_ever_purged(
     if job and how in ("undelivered", "parked delivery", "one of two deliveries"):
         ledger.finish(job, [result()])
         for destination in {"undelivered": (), "one of two deliveries": ("PACS",)}.get(how, ("PACS", "ARCHIVE")):
-            (sent,) = ledger.due_deliveries(destination)
+            (sent,) = ledger.claim_deliveries(destination, lease_seconds=60)
             if how == "parked delivery" and destination == "ARCHIVE":
                 ledger.park_delivery(sent, "refused")
             else:
@@ -269,7 +269,7 @@ def test_deliveries_of_urgent_studies_go_first(
         send(ledger, arrival, wanted(), f"1.1.{number}", urgency=urgency)
         ledger.finish(claimed(ledger), [result(number)])
         clock.advance(1)
-    assert [one.study_uid for one in ledger.due_deliveries("PACS")] == ["1.1.1", "1.1.2", "1.1.0"]
+    assert [one.study_uid for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == ["1.1.1", "1.1.2", "1.1.0"]
 
 
 # Another version of a plugin.
@@ -327,7 +327,9 @@ def test_what_has_not_moved_for_long_is_told(
 ) -> None:
     routed(wanted())
     ledger.finish(claimed(ledger), [result(1), result(2)])
-    ledger.postpone_delivery(ledger.due_deliveries("PACS")[0], seconds=9, reason="refused the association")
+    ledger.postpone_delivery(
+        ledger.claim_deliveries("PACS", lease_seconds=60)[0], seconds=9, reason="refused the association"
+    )
     routed(wanted(), study="1.2.2")
     claimed(ledger)
     ledger.record([arrival(1, study="1.2.3")])
@@ -345,7 +347,7 @@ def test_one_job_or_one_destination_is_put_back_alone(
     routed(wanted(to=("PACS", "ARCHIVE")))
     ledger.finish(claimed(ledger), [result(1), result(2)])
     for destination in ("PACS", "ARCHIVE"):
-        for sent in ledger.due_deliveries(destination):
+        for sent in ledger.claim_deliveries(destination, lease_seconds=60):
             ledger.park_delivery(sent, "refused")
     for number in (2, 3):
         routed(wanted(), study=f"1.2.{number}")

@@ -230,10 +230,11 @@ class House:
         assert alive(pid), self.log
 
     def lapse(self) -> None:
-        """Let a minute pass for claimed jobs."""
+        """Let a minute pass for claimed jobs and deliveries."""
         if (self.folder / "ledger.db").exists():
             with sqlite3.connect(self.folder / "ledger.db", timeout=30) as rows:
                 rows.execute("UPDATE job SET lease_until = 0 WHERE state = 'running'")
+                rows.execute("UPDATE delivery SET lease_until = 0 WHERE state = 'waiting'")
             rows.close()
 
     def wait_for_death(self) -> None:

@@ -25,7 +25,7 @@ ending.LEAVE_SECONDS = 0.5
 with ending.ending() as end:
     threading.Thread(target=threading.Event().wait, name="stuck").start()
     os.kill(os.getpid(), signal.SIGTERM)
-    end.wait()
+    end.wait(0)
 print("stopped", flush=True)
 """
 

@@ -153,7 +153,9 @@ def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
     spool = Spool(tmp_path / "spool", synced=False)
     arrivals = receive(spool)
     cut(spool, arrivals[1])
-    assert Arrivals(ledger, spool, wake=lambda: None, clock=clock).recover() == 0
+    started = Arrivals(ledger, spool, wake=lambda: None, clock=clock)
+    assert started.recover() == 0
+    started.miss()
     assert study(ledger).state is StudyState.PARKED
     assert study(ledger).because.startswith("the bytes of 2 of its 3 instances are gone")
     story = "\n".join(explain(ledger, STUDY))
@@ -248,7 +250,7 @@ def finished(
         assert job is not None
         ledger.finish(job, [result(path=spool.keep(STUDY, "a.dcm", b"object"))])
         spool.keep(STUDY, "job-1-0.png", b"picture")
-        ledger.delivered(ledger.due_deliveries("PACS")[0])
+        ledger.delivered(ledger.claim_deliveries("PACS", lease_seconds=60)[0])
         return arrivals
 
     return made

@@ -15,6 +15,7 @@ from node.errors import (
     DestinationUnavailable,
     JobDied,
     ModelRefused,
+    NodeStops,
     PluginFailed,
     TritonUnavailable,
     UnsuitableSeries,
@@ -279,7 +280,7 @@ def test_a_job_that_is_performed_is_done_and_its_objects_are_queued(
     assert (order.job.study_uid, order.plugin.name, order.device_uid) == (UID, "spleen", "2.25.7")
     (job,) = ledger.jobs(UID)
     assert job.state is JobState.DONE
-    assert [one.object for one in ledger.due_deliveries("PACS")] == [OBJECT]
+    assert [one.object for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == [OBJECT]
     assert once(perform) is None, "nothing is left to do"
 
 
@@ -369,6 +370,16 @@ def test_a_job_whose_process_dies_is_tried_a_few_times_and_then_parked(
         clock.advance(60)
     once(failing(JobDied("the job's process died of SIGKILL")), attempts=3)
     assert ledger.parked() == [(UID, "job spleen", "the job's process died of SIGKILL; tried 3 times")]
+
+
+def test_a_job_that_is_given_back_when_the_node_stops_is_due_at_once_and_has_cost_nothing(
+    ledger: Ledger, once: Callable[..., float | None]
+) -> None:
+    for _ in range(3):
+        once(failing(NodeStops("the node stopped while it ran")), attempts=1)
+        (job,) = ledger.jobs(UID)
+        assert (job.state, job.attempts, job.worker) == (JobState.WAITING, 0, "")
+        assert ledger.next_job_due() == ledger.clock()
 
 
 def test_deaths_are_counted_through_the_times_that_triton_was_away(

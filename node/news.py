@@ -1,0 +1,51 @@
+"""What other processes did: the story of all studies tells who has something to do now.
+
+Within a process, steps wake each other; this is for what a command, or a process on another machine, has written into
+the ledger. News that is missed is harmless: every step looks for itself now and then.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from node.ledger import Ledger
+
+LOOK_SECONDS = 0.5
+OVERLAP = 50
+"""So many events are looked at again: of two transactions, the later number may be committed first."""
+
+HEARD = {
+    "study.begun": ("assemble",),
+    "study.revised": ("assemble",),
+    "study.stable": ("route",),
+    "job.planned": ("infer",),
+    "job.postponed": ("infer",),
+    "job.done": ("deliver",),
+    "object.postponed": ("deliver",),
+    "object.uncommitted": ("deliver",),
+    "object.delivered": ("commit",),
+    "commitment.answered": ("commit",),
+    "requeued": ("route", "infer", "deliver"),
+}
+"""The first word of the steps that an event gives something to do."""
+
+
+@dataclass(slots=True)
+class News:
+    """Wakes the steps of this process that have something to do by what the ledger tells."""
+
+    ledger: Ledger
+    steps: Sequence[str]
+    wake: Callable[..., None]
+    _after: int | None = None
+    _known: set[int] = field(default_factory=set)
+
+    def hear(self) -> float:
+        """Look for new events once, and return when to look again."""
+        if self._after is None:
+            self._after = self.ledger.last_event()
+        told = dict(self.ledger.news(after=self._after))
+        words = {word for number, name in told.items() if number not in self._known for word in HEARD.get(name, ())}
+        self._known = set(told)
+        self._after = max(self._after, max(told, default=0) - OVERLAP)
+        self.wake(*(step for step in self.steps if step.partition(" ")[0] in words))
+        return LOOK_SECONDS

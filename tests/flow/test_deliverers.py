@@ -1,0 +1,150 @@
+"""Several deliverers on one destination: what one holds, no other sends."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.deliver import Answer, Outbox, Outcome, Parcel, outbox
+from node.deliver.lease import LEASE_SECONDS, Lease
+from node.errors import LedgerUnavailable
+from node.ledger import Ledger
+from node.records import Address, DeliveryState, Plan, ResultObject
+from node.spool import Spool
+from tests.peers import wait_until
+
+STUDY = "1.2.1"
+STORED = Answer(Outcome.STORED, "")
+
+
+@pytest.fixture
+def due(
+    ledger: Ledger, routed: Callable[..., int], wanted: Callable[..., Plan], result: Callable[..., ResultObject]
+) -> list[str]:
+    """Three objects that are due."""
+    routed(wanted())
+    job = ledger.claim(lease_seconds=60)
+    assert job is not None
+    ledger.finish(job, [result(number) for number in range(3)])
+    return [f"2.25.{number}" for number in range(3)]
+
+
+@pytest.fixture
+def made(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Outbox:
+    address = Address("PEER", "127.0.0.1", 1)
+    return Outbox(
+        destination="PACS", address=address, calling="US", seconds=1, give_up_seconds=1e6, ledger=ledger, spool=spool,
+        clock=clock,
+    )  # fmt: skip
+
+
+def states(ledger: Ledger) -> list[DeliveryState]:
+    return sorted(one.state for one in ledger.deliveries(STUDY))
+
+
+def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(
+    ledger: Ledger, made: Outbox, due: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    stopping = threading.Event()
+
+    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
+        for parcel in parcels:
+            sent.append(parcel.sop_instance_uid)
+            stopping.set()
+            yield STORED
+
+    monkeypatch.setattr(outbox, "store", store)
+    replace(made, stopping=stopping.is_set).deliver()
+    assert len(sent) == 1
+    assert states(ledger) == ["delivered", "waiting", "waiting"]
+    other = ledger.claim_deliveries("PACS", lease_seconds=60)
+    assert {one.object.sop_instance_uid for one in other} == set(due) - set(sent)
+    assert {one.attempts for one in other} == {0}
+
+
+def test_who_has_lost_his_lease_sends_no_more(
+    ledger: Ledger, made: Outbox, due: list[str], clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long pause of the whole machine: by then another process has taken all of it."""
+    sent: list[str] = []
+    others: list[str] = []
+
+    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
+        for parcel in parcels:
+            sent.append(parcel.sop_instance_uid)
+            clock.advance(LEASE_SECONDS + 1)  # type: ignore[attr-defined]
+            taken = ledger.claim_deliveries("PACS", lease_seconds=1000)
+            others.extend(one.object.sop_instance_uid for one in taken)
+            monkeypatch.setattr(Lease, "held", False)
+            yield STORED
+
+    monkeypatch.setattr(outbox, "store", store)
+    made.deliver()
+    assert len(sent) == 1
+    assert sorted(others) == sorted(due)
+    assert states(ledger) == ["waiting"] * 3, "what became of them is the other's to say"
+    assert ledger.claim_deliveries("PACS", lease_seconds=60) == [], "and they are still the other's"
+
+
+def test_a_lease_is_renewed_for_as_long_as_one_object_takes() -> None:
+    renewed = threading.Semaphore(0)
+
+    def failing() -> bool:
+        raise LedgerUnavailable("locked")
+
+    answers: Iterator[Callable[[], bool]] = iter([lambda: True, failing, lambda: True, lambda: False])
+
+    def renew() -> bool:
+        renewed.release()
+        return next(answers)()
+
+    with Lease(renew, every=0.01) as lease:
+        for _ in range(3):
+            assert renewed.acquire(timeout=10)
+            assert lease.held
+        assert renewed.acquire(timeout=10)
+        wait_until(lambda: not lease.held, what="the loss of the lease")
+
+
+def test_a_lease_is_not_renewed_while_a_delivery_is_taken_out_of_it() -> None:
+    renewed = threading.Event()
+
+    def renew() -> bool:
+        renewed.set()
+        return True
+
+    with Lease(renew, every=0.01) as lease:
+        with lease.lock:
+            renewed.clear()
+            assert not renewed.wait(0.1)
+        assert renewed.wait(10)
+
+
+def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(
+    tmp_path: Path, ledger: Ledger, made: Outbox, due: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
+        for parcel in parcels:
+            begun.set()
+            assert go.wait(30)
+            sent.append(parcel.sop_instance_uid)
+            yield STORED
+
+    monkeypatch.setattr(outbox, "store", store)
+    first = threading.Thread(target=made.deliver)
+    first.start()
+    assert begun.wait(30)
+    wait = made.deliver()
+    assert wait is not None
+    assert 0 < wait <= LEASE_SECONDS
+    assert sent == []
+    go.set()
+    first.join()
+    assert sorted(sent) == due
+    assert states(ledger) == ["delivered"] * 3

@@ -1,0 +1,177 @@
+"""Receiver processes, seen from the node: what they import, and that those that die are followed by others."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import node
+from node.errors import ConfigError
+from node.receive import Receivers, processes
+from node.records import Address
+from node.spool import Spool, writer
+from tests.peers import wait_until
+
+HEAVY = {"torch", "highdicom", "tritonclient", "grpc", "SimpleITK", "nvidia"}
+PROGRAM = """\
+import sys
+from pathlib import Path
+Path("{folder}", sys.stdin.readline().strip()).with_suffix("." + str(__import__("os").getpid())).touch()
+print("assemble", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_receiver_process_imports_nothing_that_computes() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "import node.receiver, sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = set(said.stdout.split())
+    assert "pynetdicom" in loaded
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize("word", node.__all__)
+def test_every_word_of_an_author_is_there_when_it_is_used(word: str) -> None:
+    assert getattr(node, word) is not None
+    with pytest.raises(ImportError):
+        exec("from node import Spleen")  # noqa: S102
+
+
+@pytest.fixture
+def recovered() -> list[tuple[str | None, float]]:
+    return []
+
+
+@pytest.fixture
+def woken() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def build(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recovered: list[tuple[str | None, float]],
+    woken: list[str],
+) -> Iterator[Callable[..., Receivers]]:
+    """Receivers whose processes note their number, wake `assemble`, and wait for the end."""
+    (tmp_path / "tried.py").write_text(PROGRAM.format(folder=tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    built: list[Receivers] = []
+
+    def recover(of: str | None = None, *, quiet_seconds: float = 0) -> int:
+        recovered.append((of, quiet_seconds))
+        return 0
+
+    def made(count: int, *, port: int = 0) -> Receivers:
+        address = Address("ISOCENTER", "127.0.0.1", port)
+        receivers = Receivers(
+            address=address, program="tried", order="born", processes=count, wake=woken.append, recover=recover
+        )
+        built.append(receivers)
+        return receivers
+
+    yield made
+    for one in built:
+        one.close()
+        one.wait(30)
+
+
+def born(folder: Path) -> set[int]:
+    return {int(path.suffix[1:]) for path in folder.glob("born.*")}
+
+
+def test_they_are_told_what_to_do_and_are_heard(
+    build: Callable[..., Receivers], woken: list[str], tmp_path: Path
+) -> None:
+    receivers = build(3)
+    receivers.start()
+    wait_until(lambda: woken.count("assemble") == 3, what="three words")
+    assert born(tmp_path) == set(receivers.pids)
+    assert receivers.port > 0
+    receivers.close()
+    receivers.wait(30)
+    wait_until(lambda: woken.count("receive") == 3, what="the word of each one's end")
+    receivers.watch()
+    assert born(tmp_path) == set(receivers.pids), "after the close nobody is followed"
+
+
+def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
+    build: Callable[..., Receivers],
+    woken: list[str],
+    recovered: list[tuple[str | None, float]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "REST_SECONDS", 0)
+    receivers = build(2)
+    receivers.start()
+    wait_until(lambda: woken.count("assemble") == 2, what="two processes")
+    assert receivers.watch() == processes.WATCH_SECONDS
+    dead, living = receivers.pids
+    end(receivers, dead)
+    wait_until(lambda: "receive" in woken, what="the word of its end")
+    receivers.watch()
+    assert (writer(dead), 0) in recovered
+    assert (writer(living), 0) not in recovered
+    wait_until(lambda: len(born(tmp_path)) == 3, what="another process")
+    assert dead not in receivers.pids
+    assert living in receivers.pids
+
+
+def test_one_that_cannot_live_is_not_started_again_at_once(build: Callable[..., Receivers]) -> None:
+    receivers = build(1)
+    receivers.start()
+    (first,) = receivers.pids
+    end(receivers, first)
+    assert 0 < receivers.watch() <= processes.REST_SECONDS
+    assert receivers.pids == [first]
+
+
+def end(receivers: Receivers, pid: int) -> None:
+    """Kill one of them, and see it dead."""
+    (process,) = (child.process for child in receivers._children if child.process.pid == pid)
+    process.kill()
+    process.wait()
+
+
+def test_a_second_node_on_the_port_is_told(build: Callable[..., Receivers]) -> None:
+    first = build(1)
+    first.start()
+    second = build(1, port=first.port)
+    with pytest.raises(ConfigError, match="the port is in use"):
+        second.start()
+    first.close()
+    first.wait(30)
+    second.start()
+
+
+def test_what_one_writer_left_is_told_from_what_others_write(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, instance: Callable[[int], object]
+) -> None:
+    """A number of a process may be that of another machine's, too."""
+    names = {}
+    for host, pid in (("one", 7), ("other", 7), ("one", 77)):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+        pack = spool.open_pack()
+        pack.append(instance(len(names)), b"bytes")  # type: ignore[arg-type]
+        pack.close()
+        names[host, pid] = pack.name
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    assert [one.place.pack for one in spool.unwritten({}, of=writer(7))] == [names["one", 7]]
+    assert {one.place.pack for one in spool.unwritten({})} == set(names.values())
+    assert list(spool.unwritten({}, quiet_seconds=60)) == []
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert len(list(spool.unwritten({}, quiet_seconds=60))) == 3
+
+
+@pytest.fixture
+def instance(arrival: Callable[..., object]) -> Callable[[int], object]:
+    return lambda number: arrival(number).instance  # type: ignore[attr-defined]
