@@ -26,3 +26,4 @@ def house(tmp_path: Path, pacs: Pacs) -> Iterator[Callable[..., House]]:
     yield build
     for one in built:
         one.stop()
+        print(one.log[-5000:])  # noqa: T201 (shown where the test has failed)
