@@ -46,7 +46,7 @@ url = "{ledger}"
 [engine]
 attempts = {attempts}
 [destinations.PACS]
-address = "PACS@127.0.0.1:{pacs}"
+address = "PACS@{pacs}"
 timeout_seconds = {patience}
 """
 SHORT_LEASE = """\
@@ -132,6 +132,7 @@ class Pacs:
     """A Storage SCP that counts what arrives, byte for byte; `answer` says how it behaves."""
 
     port: int = field(default_factory=fixed_port)
+    host: str = "127.0.0.1"
     arrived: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     answer: Callable[[evt.Event], int] = lambda event: 0
     rejects: bool = False
@@ -162,7 +163,7 @@ class Pacs:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         entity.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self.on_store), (evt.EVT_REQUESTED, self.on_requested)]
-        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
         try:
             yield self
         finally:
@@ -198,6 +199,7 @@ class House:
     quiet: float = 0.5
     attempts: int = 1000
     patience: float = 20
+    pacs_port: int = 0
     spool_path: Path = Path("spool")
     ledger_url: str = ""
     port: int = field(default_factory=fixed_port)
@@ -212,7 +214,7 @@ class House:
         self.config.write_text(
             SETTINGS.format(
                 port=self.port,
-                pacs=self.pacs.port,
+                pacs=f"{self.pacs.host}:{self.pacs_port or self.pacs.port}",
                 spool=self.spool_path,
                 ledger=self.ledger_url,
                 attempts=self.attempts,

@@ -20,7 +20,7 @@ def house(tmp_path: Path, pacs: Pacs) -> Iterator[Callable[..., House]]:
     built: list[House] = []
 
     def build(**wanted: object) -> House:
-        built.append(House(tmp_path / f"node-{len(built)}", pacs, **wanted))
+        built.append(House(tmp_path / f"node-{len(built)}", **{"pacs": pacs, **wanted}))
         return built[-1]
 
     yield build
