@@ -160,6 +160,7 @@ class Node:
             slots=self.settings.engine.slots,
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
+            tell_seconds=self.settings.ledger.keep_days * DAY_SECONDS,
         )
         self._engine = Engine([*river.steps(), Step(name="triton", work=servers.watch, then=("infer",))])
         store = StoreScp(self.spool, arrivals, closed=lambda: self._engine.wake("assemble"))

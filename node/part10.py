@@ -16,7 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from node.errors import BytesLost, NotUnderstood
+from node.errors import BytesLost, NotUnderstood, SpoolAway
 
 PREAMBLE = b"\0" * 128 + b"DICM"
 SEND_AGAIN = "what it held must be sent again"
@@ -44,11 +44,23 @@ class Part10:
             return os.pread(file.fileno(), self.length, self.offset)
 
     def open(self) -> FileIO:
-        """Open the file that the instance lies in; BytesLost where it does not reach to the instance's end."""
+        """Open the file that the instance lies in.
+
+        Raises
+        ------
+        BytesLost
+            It is gone, or does not reach to the instance's end.
+        SpoolAway
+            Its whole folder is gone, or the file cannot be opened just now.
+        """
         try:
             file = FileIO(self.path)
         except FileNotFoundError as error:
+            if not self.path.parent.exists():
+                raise SpoolAway(f"{self.path.parent} is not there; bring it back") from error
             raise BytesLost(f"{self.path.name} is gone; {SEND_AGAIN}") from error
+        except OSError as error:
+            raise SpoolAway(f"{self.path.name} cannot be opened: {error.strerror}") from error
         there = os.fstat(file.fileno()).st_size
         if there < self.offset + self.length:
             file.close()
