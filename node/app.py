@@ -168,6 +168,7 @@ class Node:
             slots=self.settings.engine.slots,
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
+            tell_seconds=self.settings.ledger.keep_days * DAY_SECONDS,
         )
         steps = river.steps(self.roles)
         news = News(self.ledger, [step.name for step in steps], self._wake)

@@ -10,6 +10,7 @@ NodeError
 │   ├── TritonUnavailable        no Triton server answers, or it is overloaded
 │   ├── DestinationUnavailable   a destination accepts no association, or is out of resources
 │   ├── SpoolFull                free space has fallen below the mark
+│   ├── SpoolAway                the folder of received instances, or a file in it, cannot be read just now
 │   ├── JobDied                  a job's process died or ran out of time; tried again a few times
 │   ├── NodeStops                a job was given back, since the node stops
 │   └── LedgerUnavailable        the ledger cannot be written just now
@@ -62,6 +63,10 @@ class DestinationUnavailable(Transient):
 
 class SpoolFull(Transient):
     """Free space under the spool has fallen below its mark."""
+
+
+class SpoolAway(Transient):
+    """The folder of received instances is away, or a file in it cannot be opened: nothing in it is lost for that."""
 
 
 class JobDied(Transient):

@@ -42,6 +42,7 @@ class River:
     slots: int
     attempts: int
     keep_seconds: float
+    tell_seconds: float
     clock: Callable[[], float] = time.time
 
     def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
@@ -73,7 +74,8 @@ class River:
         )  # fmt: skip
 
     def _purge(self) -> float | None:
-        return purge(self.ledger, self.spool, keep_seconds=self.keep_seconds, clock=self.clock)
+        keep, tell = self.keep_seconds, self.tell_seconds
+        return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell, clock=self.clock)
 
 
 def perform(order: Order, spool: Spool, triton: Triton) -> Performed:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
-from node.errors import BytesLost, NotUnderstood
+from node.errors import BytesLost, NotUnderstood, SpoolAway
 
 PREAMBLE = b"\0" * 128 + b"DICM"
 META_ELEMENT = struct.Struct("<HH2sH")
@@ -49,16 +49,31 @@ class Part10:
             return os.pread(file.fileno(), self.length, self.offset)
 
     def open(self) -> FileIO:
-        """Open the file that the instance lies in; BytesLost where it does not reach to the instance's end."""
+        """Open the file that the instance lies in; errors are those of `check`."""
         self.check()
-        return FileIO(self.path)
+        try:
+            return FileIO(self.path)
+        except OSError as error:
+            raise SpoolAway(f"{self.path.name} cannot be opened: {error.strerror}") from error
 
     def check(self) -> None:
-        """Raise BytesLost where the file does not reach to the instance's end."""
+        """Look whether the bytes are there.
+
+        Raises
+        ------
+        BytesLost
+            The file is gone, or does not reach to the instance's end.
+        SpoolAway
+            Its whole folder is gone, or cannot be looked into just now.
+        """
         try:
             there = os.stat(self.path).st_size  # noqa: PTH116 - asked for every slice of a volume, and twice as fast
         except FileNotFoundError as error:
+            if not self.path.parent.exists():
+                raise SpoolAway(f"{self.path.parent} is not there; bring it back") from error
             raise BytesLost(f"{self.path.name} is gone; {SEND_AGAIN}") from error
+        except OSError as error:
+            raise SpoolAway(f"{self.path.name} cannot be looked at: {error.strerror}") from error
         if there < self.offset + self.length:
             raise BytesLost(
                 f"{self.path.name} has {there} bytes, the instance ends at {self.offset + self.length}; {SEND_AGAIN}"

@@ -12,8 +12,10 @@ log = structlog.get_logger()
 EVERY_SECONDS = 3600.0
 
 
-def purge(ledger: Ledger, spool: Spool, *, keep_seconds: float, clock: Callable[[], float]) -> float:
-    """Purge what was finished so long ago, and return when to look again.
+def purge(
+    ledger: Ledger, spool: Spool, *, keep_seconds: float, tell_seconds: float, clock: Callable[[], float]
+) -> float:
+    """Purge what was finished so long ago, forget stories of what was purged so long ago; return when to look again.
 
     A crash between rows and files leaves files that no row needs; the next time finds them, since it looks at the files
     and asks the ledger whether they may go.
@@ -22,6 +24,8 @@ def purge(ledger: Ledger, spool: Spool, *, keep_seconds: float, clock: Callable[
     studies = 0
     while purged := ledger.purge(before=before):
         studies += len(purged)
+    while ledger.forget(before=clock() - tell_seconds):
+        pass
     objects = _drop_objects(ledger, spool)
     packs = _drop_packs(ledger, spool)
     if studies or objects or packs:

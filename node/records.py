@@ -147,6 +147,8 @@ class Refusal:
     calling: str
     peer: str
     reason: str
+    pack: str = ""
+    """Where the bytes lie of one that was taken, and that the ledger can never hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

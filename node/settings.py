@@ -70,6 +70,7 @@ class LedgerSettings(Table):
     """Where the rows are kept."""
 
     url: str = "sqlite:////var/lib/isocenter/ledger.db"
+    keep_days: float = Field(default=365, ge=0)
 
 
 class EngineSettings(Table):

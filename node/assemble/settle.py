@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from node.assemble.stacks import stacks
-from node.errors import BytesLost, NotUnderstood, SpoolFull
+from node.errors import BytesLost, NotUnderstood, SpoolAway, SpoolFull
 from node.faults import fault
 from node.ledger import Ledger
 from node.part10 import Part10
@@ -55,7 +55,7 @@ def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[],
             log.error("study.lost", study=study.study_uid, reason=str(error))
             ledger.lose(study, spool.holds)
             continue
-        except SpoolFull as error:
+        except (SpoolFull, SpoolAway) as error:
             log.error("study.unsynced", study=study.study_uid, reason=str(error))
             wait = LOOK_AGAIN_SECONDS
         if wait is not None:

@@ -1,5 +1,6 @@
 """What may go, and what is gone: studies that are finished, and instances whose bytes are lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,10 +20,16 @@ from sqlalchemy import (
 from node.ledger.database import LOOKUP, Database, hold
 from node.ledger.rows import to_instance, to_place
 from node.ledger.schema import (
+    commitment,
+    commitment_item,
+    commitment_request,
+    decision,
     delivery,
+    event,
     instance,
     job,
     pack,
+    refusal,
     result_object,
     study,
 )
@@ -40,6 +47,8 @@ Item = TypeVar("Item")
 
 TOGETHER = 20
 """Studies purged in one transaction: other writers wait for it."""
+TELLING = (event, decision, refusal)
+"""What tells the story of a study, and nothing else asks for."""
 NAMED = 3
 """So many lost instances are named in a sentence."""
 
@@ -101,13 +110,40 @@ class Retention(Database):
         return found
 
     def pack_counts(self, names: Iterable[str]) -> dict[str, int]:
-        """Return how many instances' rows point into each of these packs, where any does."""
-        found: dict[str, int] = {}
+        """Return how many instances lie in each of these packs, where any does: with a row, or set aside."""
+        found: Counter[str] = Counter()
         with self._reading() as connection:
             for some in _groups(names, LOOKUP):
-                query = select(instance.c.pack, func.count()).where(instance.c.pack.in_(some)).group_by(instance.c.pack)
-                found |= {row[0]: row[1] for row in connection.execute(query)}
-        return found
+                for of in (instance, refusal):
+                    query = select(of.c.pack, func.count()).where(of.c.pack.in_(some)).group_by(of.c.pack)
+                    found.update({row[0]: row[1] for row in connection.execute(query)})
+        return dict(found)
+
+    def forget(self, *, before: float) -> int:
+        """Drop what is told of some studies purged before a time, and of transactions ended; return how many studies.
+
+        Their own rows stay, with those of jobs, objects and deliveries: a study that comes again is known by them.
+        """
+        old = select(study.c.study_uid).where(study.c.state == StudyState.PURGED, study.c.purged_at < before)
+        told = or_(*(exists().where(one.c.study_uid == study.c.study_uid) for one in TELLING))
+        stranger = ~exists().where(study.c.study_uid == refusal.c.study_uid)
+        with self._writing() as connection:
+            chosen = connection.execute(old.where(told).limit(TOGETHER)).scalars().all()
+            hold(connection, chosen)
+            gone = connection.execute(old.where(study.c.study_uid.in_(chosen))).scalars().all()
+            for one in TELLING:
+                connection.execute(delete(one).where(one.c.study_uid.in_(gone)))
+            strangers = connection.execute(
+                select(refusal.c.study_uid).where(refusal.c.at < before, stranger).distinct()
+            )
+            for some in _groups(strangers.scalars().all(), LOOKUP):
+                for one in (event, refusal):
+                    connection.execute(delete(one).where(one.c.study_uid.in_(some), one.c.at < before))
+            items = exists().where(commitment_item.c.transaction_uid == commitment.c.transaction_uid)
+            connection.execute(delete(commitment).where(commitment.c.asked_at < before, ~items))
+            reported = and_(commitment_request.c.received_at < before, commitment_request.c.reported_at.is_not(None))
+            connection.execute(delete(commitment_request).where(reported))
+            return len(gone)
 
     def forget_packs(self, names: Iterable[str]) -> None:
         """Drop the marks of packs whose files are gone."""

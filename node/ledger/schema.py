@@ -60,6 +60,8 @@ refusal = Table(
     Column("calling", String(16), nullable=False),
     Column("peer", String, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("pack", String, nullable=False, server_default="", comment="where its bytes lie, had it been taken"),
+    Index("refusal_in_pack", "pack"),
 )
 
 study = Table(

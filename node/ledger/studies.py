@@ -361,6 +361,7 @@ def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
         calling=one.calling,
         peer=one.peer,
         reason=f"{error}; it was received, and lies in pack {place.pack} at {place.offset}",
+        pack=place.pack,
     )
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from node.errors import BytesLost, LedgerRefused, NodeError
+import structlog
+
+from node.errors import BytesLost, LedgerRefused, NodeError, Transient
 from node.faults import fault
 from node.host import Plugin
 from node.ledger import Ledger
@@ -15,6 +17,11 @@ from node.records import Decision, Plan, StudyState
 from node.route.rules import Route, Routes
 from node.series import Series
 from node.spool import Spool
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How long a study rests whose images cannot be read just now."""
 
 
 class Assembled(Protocol):
@@ -33,6 +40,7 @@ def plan_due(
     ledger: Ledger, spool: Spool, routes: Routes, assemble: Callable[[Iterable[Part10]], Assembled]
 ) -> float | None:
     """Plan the jobs of every stable study; one that cannot be read is parked with the reason."""
+    again = None
     for study in ledger.studies(StudyState.STABLE):
         if lacking := ledger.lacking(study):
             ledger.park_study(study, f"{lacking} of its instances were purged or lost: the study must be sent again")
@@ -40,6 +48,10 @@ def plan_due(
         rows = ledger.instances(study.study_uid)
         try:
             assembled = assemble(spool.part10(place, row.note) for row, place in rows)
+        except Transient as error:
+            log.warning("study.waits", study=study.study_uid, reason=str(error))
+            again = LOOK_AGAIN_SECONDS
+            continue
         except (NodeError, OSError) as error:
             if not (isinstance(error, BytesLost) and ledger.lose(study, spool.holds)):
                 ledger.park_study(study, str(error))
@@ -53,7 +65,7 @@ def plan_due(
         except LedgerRefused as error:
             ledger.park_study(study, str(error))
         fault("route.planned")
-    return None
+    return again
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ledger, load, river
+from tests.bench import ledger, load, river, soak
 
-BENCHES = {"ledger": ledger.main, "load": load.main, "river": river.main}
+BENCHES = {"ledger": ledger.main, "load": load.main, "river": river.main, "soak": soak.main}
 
 if __name__ == "__main__":
     names = sys.argv[1:] or ["river"]

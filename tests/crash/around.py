@@ -5,10 +5,11 @@ import random
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
+import sys
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,15 +20,19 @@ from pydicom import dcmread
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
+from sqlalchemy import update
 
 from node import testing
 from node.ledger import Ledger
+from node.ledger.schema import delivery, job
 from node.part10 import file_header
 from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
 from tests.peers import ISOCENTER, listens, wait_until
 
 HERE = Path(__file__).parent
+CALL_AGAIN_SECONDS = (0.2, 1.0, 0.0)
+"""How long a modality rests after each call in vain; fewer than its maker's, which last for days."""
 SETTINGS = """\
 routes = "routes.toml"
 plugins = ["plugins"]
@@ -37,12 +42,18 @@ address = "ISOCENTER@127.0.0.1:{port}"
 path = "{spool}"
 free_mark_mb = 0
 [ledger]
-url = "sqlite:///ledger.db"
+url = "{ledger}"
 [engine]
 attempts = {attempts}
 [destinations.PACS]
-address = "PACS@127.0.0.1:{pacs}"
-timeout_seconds = 2
+address = "PACS@{pacs}"
+timeout_seconds = {patience}
+"""
+SHORT_LEASE = """\
+from node.infer import job
+job.LEASE_SECONDS = {seconds}
+from node.cli import app
+app(["serve", "--config", {config!r}])
 """
 ROUTES = """\
 [[route]]
@@ -79,7 +90,7 @@ def study_uid(files: Sequence[Path]) -> str:
 
 @dataclass
 class Modality:
-    """A sender that remembers what it was told Success for."""
+    """A sender that remembers what it was told Success for, and calls again where no association could be had."""
 
     acknowledged: dict[str, bytes] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -90,7 +101,11 @@ class Modality:
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
         for sop_class in {dcmread(one, specific_tags=["SOPClassUID"]).SOPClassUID for one in files}:
             entity.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
-        association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER")
+        for rest in CALL_AGAIN_SECONDS:
+            association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER")
+            if association.is_established:
+                break
+            time.sleep(rest)
         left = list(files)
         for one in files:
             status = self._store(association, one) if association.is_established else None
@@ -117,6 +132,7 @@ class Pacs:
     """A Storage SCP that counts what arrives, byte for byte; `answer` says how it behaves."""
 
     port: int = field(default_factory=fixed_port)
+    host: str = "127.0.0.1"
     arrived: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     answer: Callable[[evt.Event], int] = lambda event: 0
     rejects: bool = False
@@ -147,7 +163,7 @@ class Pacs:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         entity.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self.on_store), (evt.EVT_REQUESTED, self.on_requested)]
-        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
         try:
             yield self
         finally:
@@ -182,7 +198,10 @@ class House:
     pacs: Pacs
     quiet: float = 0.5
     attempts: int = 1000
+    patience: float = 20
+    pacs_port: int = 0
     spool_path: Path = Path("spool")
+    ledger_url: str = ""
     port: int = field(default_factory=fixed_port)
     modality: Modality = field(default_factory=Modality)
     process: subprocess.Popen[bytes] | None = None
@@ -191,8 +210,16 @@ class House:
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(HERE / "plugins", self.folder / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
         (self.folder / "routes.toml").write_text(ROUTES.replace("QUIET", str(self.quiet)))
+        self.ledger_url = self.ledger_url or f"sqlite:///{self.folder / 'ledger.db'}"
         self.config.write_text(
-            SETTINGS.format(port=self.port, pacs=self.pacs.port, spool=self.spool_path, attempts=self.attempts)
+            SETTINGS.format(
+                port=self.port,
+                pacs=f"{self.pacs.host}:{self.pacs_port or self.pacs.port}",
+                spool=self.spool_path,
+                ledger=self.ledger_url,
+                attempts=self.attempts,
+                patience=self.patience,
+            )
         )
 
     @property
@@ -209,7 +236,7 @@ class House:
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        opened = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
+        opened = Ledger(self.ledger_url)
         try:
             yield opened
         finally:
@@ -218,8 +245,15 @@ class House:
     def start(self, **environment: str) -> None:
         """Serve; the leases of a process that died have run out by now."""
         self.lapse()
+        self.serve([str(ISOCENTER), "serve", "--config", str(self.config)], environment)
+
+    def start_with(self, lease_seconds: float, **environment: str) -> None:
+        """Serve with another lease, and let no time pass for jobs that a process that died had claimed."""
+        program = SHORT_LEASE.format(seconds=lease_seconds, config=str(self.config))
+        self.serve([sys.executable, "-c", program], environment)
+
+    def serve(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         with (self.folder / "serve.log").open("ab") as log:
-            command = [str(ISOCENTER), "serve", "--config", str(self.config)]
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
             )
@@ -231,11 +265,11 @@ class House:
 
     def lapse(self) -> None:
         """Let a minute pass for claimed jobs and deliveries."""
-        if (self.folder / "ledger.db").exists():
-            with sqlite3.connect(self.folder / "ledger.db", timeout=30) as rows:
-                rows.execute("UPDATE job SET lease_until = 0 WHERE state = 'running'")
-                rows.execute("UPDATE delivery SET lease_until = 0 WHERE state = 'waiting'")
-            rows.close()
+        if (self.folder / "serve.log").exists():
+            with self.ledger() as ledger, ledger._writing() as connection:
+                connection.execute(update(job).where(job.c.state == JobState.RUNNING).values(lease_until=0.0))
+                waiting = delivery.c.state == DeliveryState.WAITING
+                connection.execute(update(delivery).where(waiting).values(lease_until=0.0))
 
     def wait_for_death(self) -> None:
         """Wait until the process, and all it had started, are gone."""

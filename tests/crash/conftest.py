@@ -20,9 +20,10 @@ def house(tmp_path: Path, pacs: Pacs) -> Iterator[Callable[..., House]]:
     built: list[House] = []
 
     def build(**wanted: object) -> House:
-        built.append(House(tmp_path / f"node-{len(built)}", pacs, **wanted))
+        built.append(House(tmp_path / f"node-{len(built)}", **{"pacs": pacs, **wanted}))
         return built[-1]
 
     yield build
     for one in built:
         one.stop()
+        print(one.log[-5000:])  # noqa: T201 (shown where the test has failed)

@@ -13,6 +13,8 @@ from tests.crash.around import House, Pacs, study, study_uid
 from tests.peers import wait_until
 
 New = Callable[..., House]
+PATIENCE_SECONDS = 4.0
+"""How long the node waits for an answer of a PACS that gives none."""
 
 
 def moody(pacs: Pacs, mood: str) -> Callable[[evt.Event], int]:
@@ -24,10 +26,10 @@ def moody(pacs: Pacs, mood: str) -> Callable[[evt.Event], int]:
             return 0
         met.append(mood)
         if mood == "hangs":
-            pacs.ending.wait(5)
+            pacs.ending.wait(2 * PATIENCE_SECONDS)
             return 0xA700
         if mood == "answers late":
-            pacs.ending.wait(3)
+            pacs.ending.wait(1.5 * PATIENCE_SECONDS)
         if mood == "cuts the line":
             event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
         return {"is busy": 0xA700}.get(mood, 0)
@@ -37,7 +39,7 @@ def moody(pacs: Pacs, mood: str) -> Callable[[evt.Event], int]:
 
 @pytest.mark.parametrize("mood", ["is busy", "hangs", "answers late", "cuts the line"])
 def test_a_pacs_that_fails_an_object_gets_it_again(house: New, pacs: Pacs, tmp_path: Path, mood: str) -> None:
-    node = house()
+    node = house(patience=PATIENCE_SECONDS)
     files = study(tmp_path, mood)
     pacs.answer = moody(pacs, mood)
     node.start()

@@ -52,10 +52,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return told
 
 
-def follow(points: Sequence[str], folder: Path, told: Chain) -> None:
+def follow(points: Sequence[str], folder: Path, told: Chain, ledger_url: str = "") -> None:
     """Kill one node at several points. The start after a kill is armed for the next point, but not yet counting."""
     with Pacs().listening() as pacs:
-        house = House(folder / "node", pacs)
+        house = House(folder / "node", pacs, ledger_url=ledger_url)
         house.start(**armed(folder, points[0]))
         try:
             for point, following in zip_longest(points, points[1:]):

@@ -226,7 +226,7 @@ def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
         for path in spool.path.rglob("*"):
             os.utime(path, (time.time() - IDLE_SECONDS - 100,) * 2)
         clock.advance(30 * DAY)
-        return purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+        return purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
 
     return made
 
@@ -264,7 +264,7 @@ def test_packs_and_objects_of_what_is_finished_and_old_go(
     ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
 ) -> None:
     finished()
-    purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+    purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
     assert len(files(spool)) == 4, "it is not old"
     assert old() == purging.EVERY_SECONDS
     assert files(spool) == []
@@ -296,7 +296,7 @@ def test_a_pack_that_is_not_known_to_be_done_with_stays(
     if kind != "open":
         pack.close()
     if kind == "young":
-        purge(ledger, spool, keep_seconds=0, clock=clock)
+        purge(ledger, spool, keep_seconds=0, tell_seconds=365 * DAY, clock=clock)
     else:
         old()
     assert pack.name in files(spool)
@@ -346,7 +346,7 @@ def test_what_was_composed_after_the_purge_stays(
     old()
     newer = spool.objects / spool.keep(STUDY, "b.dcm", b"of the next revision").removeprefix("objects/")
     os.utime(newer, (clock() + 1,) * 2)
-    purge(ledger, spool, keep_seconds=7 * DAY, clock=clock)
+    purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
     assert newer.exists()
 
 
