@@ -1,7 +1,6 @@
 """The only place that builds things: a node from its settings."""
 
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +28,8 @@ log = structlog.get_logger()
 
 LOCAL = "local"
 WATCH_SECONDS = 2.0
+PREPARE_SECONDS = 0.5
+"""How often a study that is being received is looked at, to have memory ready for its volumes."""
 DAY_SECONDS = 86400.0
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
 _DEVICE = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
@@ -154,10 +155,11 @@ class Node:
         """Listen, recover what a former process left, and begin to work."""
         if swept := arena.sweep():
             log.info("arenas.swept", arenas=swept)
-        threading.Thread(target=self._arenas.warm, args=(arena.WARM_BYTES,), daemon=True).start()
         self._urls = servers.urls
         self._check_models(servers.urls)
-        arrivals = self._arrivals = Arrivals(self.ledger, self.spool, wake=lambda: self._engine.wake("receive"))
+        arrivals = self._arrivals = Arrivals(
+            self.ledger, self.spool, wake=lambda: self._engine.wake("receive", "arenas")
+        )
         promises = self._promises(arrivals)
         river = flow.River(
             ledger=self.ledger,
@@ -173,7 +175,8 @@ class Node:
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
         )
-        self._engine = Engine([*river.steps(), Step(name="triton", work=servers.watch, then=("infer",))])
+        triton = Step(name="triton", work=servers.watch, then=("infer",))
+        self._engine = Engine([*river.steps(), triton, Step(name="arenas", work=self._prepare)])
         store = StoreScp(self.spool, arrivals, closed=lambda: self._engine.wake("assemble"))
         self._receiver = receiver(self.settings, store, promises)
         self._receiver.start()
@@ -249,6 +252,12 @@ class Node:
                 beat=beat,
             )
         return performed
+
+    def _prepare(self) -> float | None:
+        """Have an arena at hand for the largest study that is being received."""
+        received = self.ledger.receiving_bytes()
+        self._arenas.prepare(received)
+        return PREPARE_SECONDS if received else None
 
     def _let_go(self) -> None:
         """Remove the arenas; a server that is not ours has them mapped until it is told."""
