@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ledger, load, river
+from tests.bench import ledger, load, river, transport
 
-BENCHES = {"ledger": ledger.main, "load": load.main, "river": river.main}
+BENCHES = {"ledger": ledger.main, "load": load.main, "river": river.main, "transport": transport.main}
 
 if __name__ == "__main__":
     names = sys.argv[1:] or ["river"]

@@ -78,10 +78,15 @@ def test_the_keeper_removes_what_a_killed_node_leaves(tmp_path: Path) -> None:
 
 
 def test_the_arena_of_a_killed_job_is_never_lent_again(arenas: Arenas) -> None:
-    names = []
-    for _ in range(2):
-        with pytest.raises(JobDied, match="SIGKILL"), arenas.lend(MEBIBYTES, lambda: True) as name:
+    names: list[str] = []
+
+    def lose_a_job() -> None:
+        with arenas.lend(MEBIBYTES, lambda: True) as name:
             names.append(name)
             run_in_child(fill_and_die, (name,), seconds=60, beat=lambda: True)
+
+    for _ in range(2):
+        with pytest.raises(JobDied, match="SIGKILL"):
+            lose_a_job()
     assert len(set(names)) == 2
     assert not [name for name in names if (SHARED_MEMORY / name).exists()]
