@@ -8,11 +8,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import tritonclient
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from node import arena
@@ -94,7 +94,7 @@ def main() -> None:
         volume[...] = 1
 
         ways = {
-            f"tritonclient {tritonclient.__version__}: gRPC": lambda: timed(lambda: plain(elsewhere)),
+            f"tritonclient {version('tritonclient')}: gRPC": lambda: timed(lambda: plain(elsewhere)),
             "isocenter: shared memory": lambda: timed(lambda: ours.infer("labels", image=volume)["mask"]),
         }
         seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -114,6 +114,5 @@ def show(seconds: dict[str, list[float]]) -> None:
     print(f"transport: int16 {' × '.join(map(str, SHAPE))} there, uint8 back; medians of {RUNS} after one to warm up")
     print("| | median, s | least | most | × gRPC |\n|---|---|---|---|---|")
     for way, several in seconds.items():
-        print(
-            f"| {way} | {median(several):.3f} | {min(several):.3f} | {max(several):.3f} | {median(several) / peer:.3f} |"
-        )
+        middle = median(several)
+        print(f"| {way} | {middle:.3f} | {min(several):.3f} | {max(several):.3f} | {middle / peer:.3f} |")
