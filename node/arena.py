@@ -271,7 +271,7 @@ class Arenas:
         return names
 
     def _take(self, size: int) -> _Made | None:
-        """Return the smallest idle arena that is large enough, else the largest made larger, else a new one, or none."""
+        """Return the smallest idle arena that is large enough, else the largest made larger, else a new one."""
         self._idle.sort(key=lambda made: made.size)
         for made in self._idle:
             if made.size >= size:
