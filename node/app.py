@@ -2,7 +2,6 @@
 
 import math
 import socket
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +32,8 @@ log = structlog.get_logger()
 
 LOCAL = "local"
 WATCH_SECONDS = 2.0
+PREPARE_SECONDS = 0.5
+"""How often a study that is being received is looked at, to have memory ready for its volumes."""
 DAY_SECONDS = 86400.0
 BEAT_SECONDS, RENEW_SECONDS = 1.0, 10.0
 """How often a running job is looked after, and how often its lease is renewed."""
@@ -153,7 +154,10 @@ class Node:
     def start(self, servers: Servers) -> None:
         """Listen, recover what a former process left, and begin to work, each where it is in our roles."""
         if "work" in self.roles:
-            self._prepare(servers.urls)
+            if swept := arena.sweep():
+                log.info("arenas.swept", arenas=swept)
+            self._urls = servers.urls
+            self._check_models(servers.urls)
         arrivals = Arrivals(self.ledger, self.spool, wake=lambda: None)
         self._receivers = self._receiver_processes(arrivals)
         river = flow.River(
@@ -171,9 +175,14 @@ class Node:
             tell_seconds=self.settings.ledger.keep_days * DAY_SECONDS,
         )
         steps = river.steps(self.roles)
+        if "work" in self.roles:
+            steps += [
+                Step(name="arenas", work=self._prepare),
+                Step(name="triton", work=servers.watch, then=("infer",)),
+            ]
         news = News(self.ledger, [step.name for step in steps], self._wake)
-        watch = [Step(name="news", work=news.hear), Step(name="triton", work=servers.watch, then=("infer",))]
-        self._engine = Engine([*steps, *watch], courier=courier(self.settings) if "work" in self.roles else None)
+        engine_steps = [*steps, Step(name="news", work=news.hear)]
+        self._engine = Engine(engine_steps, courier=courier(self.settings) if "work" in self.roles else None)
         if "receive" in self.roles:
             self._receivers.start()
             arrivals.recover()
@@ -259,6 +268,12 @@ class Node:
             )
         return performed
 
+    def _prepare(self) -> float | None:
+        """Have an arena at hand for the largest study that is being received."""
+        received = self.ledger.receiving_bytes()
+        self._arenas.prepare(received)
+        return PREPARE_SECONDS if received else None
+
     def _let_go(self) -> None:
         """Remove the arenas; a server that is not ours has them mapped until it is told."""
         names = self._arenas.close()
@@ -282,14 +297,6 @@ class Node:
             return renew()
 
         return beat
-
-    def _prepare(self, urls: tuple[str, ...]) -> None:
-        """Make ready for jobs: what killed nodes left in shared memory goes, the first arena and the models come."""
-        if swept := arena.sweep():
-            log.info("arenas.swept", arenas=swept)
-        threading.Thread(target=self._arenas.warm, args=(arena.WARM_BYTES,), daemon=True).start()
-        self._urls = urls
-        self._check_models(urls)
 
     def _check_models(self, urls: tuple[str, ...]) -> None:
         """Load the routed models; a server that is away may come back, a model that is missing will not."""

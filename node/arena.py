@@ -35,8 +35,6 @@ SMALLEST = 1 << 20
 ROOM = 1.5
 """An arena has room for a volume of int16 and for labels of one byte on its grid."""
 GRAIN = 1 << 20
-WARM_BYTES = 400 << 20
-"""What the first arena has: 500 slices of 512 × 512, and labels on them."""
 BEAT_SECONDS = 10.0
 
 
@@ -135,6 +133,10 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     return np.empty(shape, dtype) if there is None else there
 
 
+def _name(owner: int) -> str:
+    return f"{PREFIX}{owner}{WORD}{secrets.token_hex(4)}"
+
+
 def make(size: int, *, owner: int) -> tuple[str, int]:
     """Make an arena of so many bytes, all its pages there; return its name and the descriptor whose lock says we live.
 
@@ -147,7 +149,7 @@ def make(size: int, *, owner: int) -> tuple[str, int]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         os.posix_fallocate(fd, 0, size)
-        name = f"{PREFIX}{owner}{WORD}{secrets.token_hex(4)}"
+        name = _name(owner)
         folder = os.open(SHARED_MEMORY, os.O_RDONLY | os.O_DIRECTORY)
         try:  # only with a folder does os.link follow the link, as open(2) has it for O_TMPFILE
             os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
@@ -187,6 +189,17 @@ class _Made:
     def there(self) -> bool:
         return (SHARED_MEMORY / self.name).exists()
 
+    def grown(self, size: int) -> "_Made | None":
+        """Return it with more bytes and another name, since servers have mapped the old; None, and it is no more."""
+        name = _name(os.getpid())
+        try:
+            os.posix_fallocate(self.fd, 0, size)
+            (SHARED_MEMORY / self.name).rename(SHARED_MEMORY / name)
+        except OSError:
+            self.drop()
+            return None
+        return _Made(name, self.fd, size)
+
     def drop(self) -> None:
         (SHARED_MEMORY / self.name).unlink(missing_ok=True)
         os.close(self.fd)
@@ -209,11 +222,15 @@ class Arenas:
         self._lent = 0
         self._room = threading.Condition()
 
-    def warm(self, size: int) -> None:
-        """Make an arena ahead of the first job."""
+    def prepare(self, volume_bytes: int) -> None:
+        """Have an arena at hand with room for volumes of so many bytes, before a job asks for it."""
+        size = self._size(volume_bytes)
         with self._room:
-            if (made := self._made(min(size, self._budget))) is not None:
-                self._idle.append(made)
+            if volume_bytes < SMALLEST or any(made.size >= size for made in self._idle):
+                return
+            if self._lent + sum(made.size for made in self._idle) + size <= self._budget:
+                made = self._take(size)
+                self._idle += [made] if made else []
 
     @contextmanager
     def lend(self, volume_bytes: int, beat: Callable[[], bool]) -> Iterator[str]:
@@ -224,7 +241,7 @@ class Arenas:
         if not self._budget or volume_bytes < SMALLEST:
             yield ""
             return
-        size = min(-(-int(volume_bytes * ROOM) // GRAIN) * GRAIN, self._budget)
+        size = self._size(volume_bytes)
         with self._room:
             while self._lent and self._lent + size > self._budget:
                 if not self._room.wait(BEAT_SECONDS) and not beat():
@@ -254,15 +271,20 @@ class Arenas:
         return names
 
     def _take(self, size: int) -> _Made | None:
-        """Return the smallest idle arena that is large enough, else a new one; None where it cannot be made."""
+        """Return the smallest idle arena that is large enough, else the largest made larger, else a new one."""
         self._idle.sort(key=lambda made: made.size)
         for made in self._idle:
             if made.size >= size:
                 self._idle.remove(made)
                 return made
-        while self._idle and self._lent + size + sum(made.size for made in self._idle) > self._budget:
+        while len(self._idle) > 1 and self._lent + size + sum(made.size for made in self._idle[:-1]) > self._budget:
             self._idle.pop(0).drop()
+        if self._idle and (grown := self._idle.pop().grown(size)) is not None:
+            return grown
         return self._made(size)
+
+    def _size(self, volume_bytes: int) -> int:
+        return min(-(-int(volume_bytes * ROOM) // GRAIN) * GRAIN, self._budget)
 
     def _made(self, size: int) -> _Made | None:
         try:

@@ -14,7 +14,7 @@ OVERLAP = 50
 """So many events are looked at again: of two transactions, the later number may be committed first."""
 
 HEARD = {
-    "study.begun": ("assemble",),
+    "study.begun": ("assemble", "arenas"),
     "study.revised": ("assemble",),
     "study.stable": ("route",),
     "job.planned": ("infer",),

@@ -162,7 +162,7 @@ def _text(note: Note) -> str:
 
 def _noted(data: bytes, syntax: str, at: int, before: int) -> Note:
     """Walk over the elements of a data set up to its pixel data."""
-    if syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, "") or UID(syntax).is_private:
+    if not _ordinary(syntax):
         raise Odd
     implicit = syntax == ImplicitVRLittleEndian
     if data[at + 4 : at + 6].isalpha() == implicit:  # it is not encoded as it says
@@ -304,6 +304,14 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
 """How a value of each VR is read (PS3.5 section 6.2)."""
 SEVERAL = {"ImagePositionPatient": _decimals, "ImageOrientationPatient": _decimals, "PixelSpacing": _decimals}
 """How those are read that have several decimals."""
+
+
+@lru_cache(maxsize=256)
+def _ordinary(syntax: str) -> bool:
+    """Return whether a data set of a transfer syntax is in little endian, and as it is."""
+    uid = UID(syntax)
+    odd = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+    return not uid.is_private and uid.is_transfer_syntax and uid not in odd
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.note import Note, note_of_file, read_note
-from node.part10 import Part10, parse
+from node.part10 import Part10, parse, understood
 from node.series import Frame
 
 PIXEL_KEYWORDS = {
@@ -165,11 +165,13 @@ class Stored:
     def _parsed(cls, place: Part10) -> "Stored":
         with _stream(place) as (header, stream):
             element_at, element = stream.tell(), stream.read(12)
-        keyword, vr, head, length = _pixel_element(syntax_of(header), element)
+        with understood():
+            syntax = syntax_of(header)
+            keyword, vr, head, length = _pixel_element(syntax, element)
         return cls(
             place=place,
             values=header,
-            syntax=syntax_of(header),
+            syntax=syntax,
             keyword=keyword,
             vr=vr,
             value_at=element_at + head,

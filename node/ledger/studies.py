@@ -196,6 +196,20 @@ class Studies(Jobs):
         with self._reading() as connection:
             return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
 
+    def receiving_bytes(self) -> int:
+        """Return how many bytes the largest of the studies has that are being received, 0 where none is."""
+        size = func.sum(instance.c.length)
+        query = (
+            select(size)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(study.c.state == StudyState.RECEIVING)
+            .group_by(instance.c.study_uid)
+            .order_by(size.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def packs(self, study_uid: str) -> list[str]:
         """Return the packs that hold instances of a study."""
         query = select(instance.c.pack).where(instance.c.study_uid == study_uid).distinct()

@@ -2,9 +2,15 @@
 
 import sys
 
-from tests.bench import ledger, load, river, soak
+from tests.bench import ledger, load, river, soak, transport
 
-BENCHES = {"ledger": ledger.main, "load": load.main, "river": river.main, "soak": soak.main}
+BENCHES = {
+    "ledger": ledger.main,
+    "load": load.main,
+    "river": river.main,
+    "soak": soak.main,
+    "transport": transport.main,
+}
 
 if __name__ == "__main__":
     names = sys.argv[1:] or ["river"]
