@@ -15,7 +15,7 @@ from node.compose.drawing import Shape, Thing
 from node.compose.finish import finish
 from node.compose.identity import Identity
 from node.compose.reference import images
-from node.compose.source import copy_element, functional_groups
+from node.compose.source import body_part, copy_element, functional_groups
 from node.compose.text import LO, ST, plain
 from node.series import Frame, Series
 
@@ -96,11 +96,7 @@ def _state(
         built.ICCProfile = (files("highdicom") / "_icc_profiles" / "sRGB_v4_ICC_preference.icc").read_bytes()
     else:
         _show_grey(built, frames)
-    for keyword in ("BodyPartExamined", "Laterality"):
-        if header.get(keyword):
-            copy_element(header, built, keyword)
-    if "BodyPartExamined" not in built and "Laterality" not in built:
-        built.Laterality = None
+    body_part(header, built)
     return finish(
         built,
         header,
