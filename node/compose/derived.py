@@ -52,8 +52,8 @@ PALETTE = (
 )
 RESCALED = {"CT": "HU", "PT": ""}
 """Modalities whose images have a rescale of their own, with its Rescale Type; others hold whole numbers as they are."""
-PRECISION = 1e-3
-"""Part of the range of values that storing whole numbers may change."""
+PRECISION = 1e-2
+"""Part of the range of values by which storing whole numbers may change one: 8 bits do, 0 and 1 alone do not."""
 
 
 def derived_series(result: DerivedSeries, identity: Identity, *, order: int, number: int) -> list[Dataset]:
@@ -142,8 +142,9 @@ def _end(
     if "InstanceNumber" in header and result.affine is None:
         copy_element(header, done, "InstanceNumber")
     # text goes over last and as bytes: to decode it is to risk that it is written otherwise
+    palette = PALETTE if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
     for keyword in header.dir():
-        if keyword not in done and keyword not in DROPPED and not keyword.startswith(PALETTE):
+        if keyword not in done and keyword not in DROPPED and not keyword.startswith(palette):
             copy_element(header, done, keyword)
     return done
 

@@ -20,6 +20,8 @@ from node.compose.text import LO, ST, plain
 from node.series import Frame, Series
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence")
+RESCALE_TYPES = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}
+"""Rescale Types that the standard knows (PS3.3 C.11.1.1.2); PET scanners write their own."""
 ABOVE = 2.0
 """Pixels between the top of an outline and its label."""
 
@@ -185,7 +187,8 @@ def _show_grey(built: Dataset, frames: Sequence[Frame]) -> None:
         copy_element(header, built, "ModalityLUTSequence")
     elif (first.slope, first.intercept) != (1, 0) or "RescaleSlope" in header:
         built.RescaleSlope, built.RescaleIntercept = first.slope, first.intercept
-        built.RescaleType = str(header.get("RescaleType") or ("HU" if header.get("Modality") == "CT" else "US"))
+        given = str(header.get("RescaleType") or ("HU" if header.get("Modality") == "CT" else "US"))
+        built.RescaleType = given if given in RESCALE_TYPES else "US"
     windows: dict[str, tuple[Dataset, list[Frame]]] = {}
     for frame in frames:
         window = _window(frame)

@@ -243,7 +243,7 @@ def copy_element(header: Dataset, target: Dataset, keyword: str) -> None:
         target[tag] = _raw(tag, vr, text)
         return
     element = header[tag]
-    if element.VR == vr:  # noqa: SIM300
+    if element.VR in vr.split(" or "):
         target[tag] = deepcopy(element)
         if vr == "SQ":
             _decode(target[tag].value)
