@@ -275,7 +275,7 @@ def enhanced_ct(
                 _item(
                     FrameLaterality="U",
                     AnatomicRegionSequence=[
-                        _item(CodeValue="51185008", CodingSchemeDesignator="SCT", CodeMeaning="Chest")
+                        _item(CodeValue="51185008", CodingSchemeDesignator="SCT", CodeMeaning="Thoracic structure")
                     ],
                 )
             ],
@@ -314,7 +314,7 @@ def digital_radiograph(*, series: str = "dx", **wanted: Any) -> Dataset:
     """Return one digital radiograph of the chest (PS3.3 A.26); all as in `radiograph`."""
     image = radiograph(series=series, **wanted)
     _as_digital(image, DigitalXRayImageStorageForPresentation, modality="DX", side="U")
-    image.AnatomicRegionSequence = [_code("51185008", "SCT", "Chest")]
+    image.AnatomicRegionSequence = [_code("51185008", "SCT", "Thoracic structure")]
     image.ViewCodeSequence = [_code("399348003", "SCT", "postero-anterior")]
     return image
 
@@ -324,9 +324,9 @@ def mammogram(*, series: str = "mg", **wanted: Any) -> Dataset:
     image = radiograph(series=series, **wanted)
     _as_digital(image, DigitalMammographyXRayImageStorageForPresentation, modality="MG", side="L")
     view = _code("399368009", "SCT", "medio-lateral oblique")
+    del image.ViewPosition
     return _assign(
         image,
-        ImageType=["ORIGINAL", "PRIMARY", ""],
         BodyPartExamined="BREAST",
         PatientOrientation=["A", "FR"],
         PositionerType="MAMMOGRAPHIC",
@@ -362,7 +362,7 @@ def _as_digital(image: Dataset, sop_class: UID, *, modality: str, side: str) -> 
 
 
 def pet_series(*, series: str = "pt", description: str = "Phantom PET", **wanted: Any) -> list[Dataset]:
-    """Return a PET series (PS3.3 A.21), each image with a rescale of its own; as `ct_series`, `array` in Bq/ml."""
+    """Return a PET series (PS3.3 A.21), each image rescaled by itself; all as in `ct_series`, `array` in Bq/ml."""
     images = ct_series(series=series, description=description, **wanted)
     for number, image in enumerate(images, 1):
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = PositronEmissionTomographyImageStorage
@@ -430,7 +430,6 @@ def enhanced_mr(*, series: str = "enhanced mr", **wanted: Any) -> Dataset:
         ApplicableSafetyStandardAgency="IEC",
         ApplicableSafetyStandardDescription="",
         VolumeBasedCalculationTechnique="NONE",
-        MRAcquisitionType="2D",
         SeriesDescription="Phantom enhanced MR",
     )
     (shared,) = image.SharedFunctionalGroupsSequence

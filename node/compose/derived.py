@@ -12,7 +12,7 @@ from pydicom.valuerep import DSfloat
 from node.codes import DCM
 from node.compose.finish import SCANNER, finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.reference import images
+from node.compose.reference import by_study, images, refer_in_common
 from node.compose.source import copy_element
 from node.compose.text import LO, SH, concept, plain
 from node.errors import BrokenResult
@@ -52,8 +52,8 @@ PALETTE = (
 )
 RESCALED = {"CT": "HU", "PT": ""}
 """Modalities whose images have a rescale of their own, with its Rescale Type; others hold whole numbers as they are."""
-PRECISION = 1e-3
-"""Part of the range of values that storing whole numbers may change."""
+PRECISION = 1e-2
+"""Part of the range of values by which storing whole numbers may change one: 8 bits do, 0 and 1 alone do not."""
 
 
 def derived_series(result: DerivedSeries, identity: Identity, *, order: int, number: int) -> list[Dataset]:
@@ -82,6 +82,10 @@ def derived_series(result: DerivedSeries, identity: Identity, *, order: int, num
         built.SourceImageSequence = [_source(reference, "YES") for reference in images(frames)]
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
+            built.NumberOfFrames = len(frames)
+        if "SharedFunctionalGroupsSequence" in header:
+            refer_in_common(built, [header], header.StudyInstanceUID)
+        if "PerFrameFunctionalGroupsSequence" in header:
             _set_frames(built, frames, result)
         made.append(_end(built, header, identity, result, order=order, instance=instance, number=number))
     return made
@@ -138,8 +142,9 @@ def _end(
     if "InstanceNumber" in header and result.affine is None:
         copy_element(header, done, "InstanceNumber")
     # text goes over last and as bytes: to decode it is to risk that it is written otherwise
+    palette = PALETTE if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
     for keyword in header.dir():
-        if keyword not in done and keyword not in DROPPED and not keyword.startswith(PALETTE):
+        if keyword not in done and keyword not in DROPPED and not keyword.startswith(palette):
             copy_element(header, done, keyword)
     return done
 
@@ -208,16 +213,13 @@ def _write_pixels(built: Dataset, array: NDArray[Any], bits: int, *, signed: boo
 
 
 def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) -> None:
-    """Give a multi-frame image the functional groups of its frames, which were perhaps some of the source's alone."""
+    """Give an enhanced image the functional groups of its frames, and say in them how each was made (C.7.6.16.2.6)."""
     header = frames[0].header
-    built.NumberOfFrames = len(frames)
-    groups = header.get("PerFrameFunctionalGroupsSequence")
-    if not groups:
-        return
-    chosen = [deepcopy(groups[frame.number - 1]) for frame in frames]
+    chosen = [deepcopy(header.PerFrameFunctionalGroupsSequence[frame.number - 1]) for frame in frames]
     shared = deepcopy(list(header.get("SharedFunctionalGroupsSequence") or []))
     for group, frame in zip(chosen, frames, strict=True):
         derivation = Dataset()
+        derivation.DerivationDescription = built.DerivationDescription
         derivation.DerivationCodeSequence = [concept(result.derivation)]
         derivation.SourceImageSequence = [_source(reference, "YES") for reference in images([frame])]
         group.DerivationImageSequence = [derivation]
@@ -225,6 +227,9 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
     built.SharedFunctionalGroupsSequence = shared
     built.PerFrameFunctionalGroupsSequence = chosen
+    for keyword in ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"):
+        delattr(built, keyword)
+    built.SourceImageEvidenceSequence = by_study([header])
 
 
 def _frame_types(groups: Sequence[Dataset]) -> Iterator[Dataset]:

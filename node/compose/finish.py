@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ColorSoftcopyPresentationStateStorage,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    RTStructureSetStorage,
+)
 
 from node.codes import DCM, OWN_SCHEME
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
@@ -23,6 +29,13 @@ SCANNER = (
     "StationName",
 )
 """What an image says of the machine that made it (PS3.3 C.7.5.1)."""
+
+WITHOUT_CONTENT_DATE = {
+    ColorSoftcopyPresentationStateStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    RTStructureSetStorage,
+}
+"""SOP classes that call the date of their content by a name of their own."""
 
 
 def finish(
@@ -111,7 +124,7 @@ def _scanner(header: Dataset) -> list[Dataset]:
 
 def _times(done: Dataset, header: Dataset, identity: Identity) -> None:
     date, time = identity.moment(header)
-    for name in ("InstanceCreation", "Content", "Series"):
+    for name in ("InstanceCreation", "Series", *(() if done.SOPClassUID in WITHOUT_CONTENT_DATE else ("Content",))):
         setattr(done, f"{name}Date", date)
         setattr(done, f"{name}Time", time)
 

@@ -15,11 +15,13 @@ from node.compose.drawing import Shape, Thing
 from node.compose.finish import finish
 from node.compose.identity import Identity
 from node.compose.reference import images
-from node.compose.source import copy_element, functional_groups
+from node.compose.source import body_part, copy_element, functional_groups
 from node.compose.text import LO, ST, plain
 from node.series import Frame, Series
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence")
+RESCALE_TYPES = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}
+"""Rescale Types that the standard knows (PS3.3 C.11.1.1.2); PET scanners write their own."""
 ABOVE = 2.0
 """Pixels between the top of an outline and its label."""
 
@@ -96,11 +98,7 @@ def _state(
         built.ICCProfile = (files("highdicom") / "_icc_profiles" / "sRGB_v4_ICC_preference.icc").read_bytes()
     else:
         _show_grey(built, frames)
-    for keyword in ("BodyPartExamined", "Laterality"):
-        if header.get(keyword):
-            copy_element(header, built, keyword)
-    if "BodyPartExamined" not in built and "Laterality" not in built:
-        built.Laterality = None
+    body_part(header, built)
     return finish(
         built,
         header,
@@ -189,7 +187,8 @@ def _show_grey(built: Dataset, frames: Sequence[Frame]) -> None:
         copy_element(header, built, "ModalityLUTSequence")
     elif (first.slope, first.intercept) != (1, 0) or "RescaleSlope" in header:
         built.RescaleSlope, built.RescaleIntercept = first.slope, first.intercept
-        built.RescaleType = str(header.get("RescaleType") or ("HU" if header.get("Modality") == "CT" else "US"))
+        given = str(header.get("RescaleType") or ("HU" if header.get("Modality") == "CT" else "US"))
+        built.RescaleType = given if given in RESCALE_TYPES else "US"
     windows: dict[str, tuple[Dataset, list[Frame]]] = {}
     for frame in frames:
         window = _window(frame)

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.codes import DCM
+from node.compose.content import container
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.reference import by_study, images
@@ -25,16 +26,14 @@ def key_objects(
     here = [series for series in inputs.values() if series.study_uid == identity.study_uid]
     if not here:
         raise BrokenResult(f"no input of plugin {identity.plugin} is of study {identity.study_uid}")
-    built: Dataset = sr.ContainerContentItem(concept(result.title), template_id="2010")
     description = plain(f"{result.description} {RESEARCH_USE}".strip())
-    built.ContentSequence = [
+    content = [
         sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
         *observer(identity),
         sr.TextContentItem(concept(DCM.KeyObjectDescription), description, Relationship.CONTAINS),
         *(_image(reference) for reference in images(result.images)),
     ]
-    done = Dataset()
-    done.update({element.tag: element for element in built})
+    done = container(result.title, content, template="2010")
     done.SOPClassUID = KeyObjectSelectionDocumentStorage
     done.SOPInstanceUID = identity.uid("ko", str(order))
     done.ReferencedPerformedProcedureStepSequence = []

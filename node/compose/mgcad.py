@@ -11,10 +11,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MammographyCADSRStorage
 
 from node.codes import DCM, SCT, UCUM, Code
+from node.compose.content import code, container
 from node.compose.contours import Loop, contours
 from node.compose.drawing import Shape, Thing
 from node.compose.finish import finish
-from node.compose.identity import Identity
+from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.reference import by_study
 from node.compose.sr import LANGUAGE
 from node.compose.text import LO, concept, plain
@@ -22,7 +23,7 @@ from node.results import NotSuitable, Region, Result
 from node.series import Frame, Series
 
 FINDINGS: dict[Code, Code] = {
-    **{(code := getattr(codes.cid6014, name)): code for name in codes.cid6014.dir()},
+    **{known: known for known in (getattr(codes.cid6014, name) for name in codes.cid6014.dir())},
     SCT.Mass: codes.cid6014.MammographyBreastDensity,
     SCT.Nodule: codes.cid6014.MammographyBreastDensity,
     SCT.CalcificationOfBreast: codes.cid6014.IndividualCalcification,
@@ -60,18 +61,14 @@ def mammography_cad(
     frames = [frame for one in series for frame in one.frames]
     failed = any(isinstance(result, NotSuitable) for result in results)
     found = [(thing, shape) for thing in things if thing.type in FINDINGS for shape in _on(thing, frames)]
-    root: Dataset = sr.ContainerContentItem(
-        concept(DCM.MammographyCADReport), is_content_continuous=False, template_id="4000"
-    )
-    root.ContentSequence = [
+    content = [
         sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
         _library(frames),
         _findings(found, frames, identity, failed=failed),
         _detections(found, frames, identity, failed=failed),
-        _code(DCM.SummaryOfAnalyses, DCM.NotAttempted, Relationship.CONTAINS),
+        code(DCM.SummaryOfAnalyses, DCM.NotAttempted, Relationship.CONTAINS),
     ]
-    built = Dataset()
-    built.update({element.tag: element for element in root})
+    built = container(DCM.MammographyCADReport, content, template="4000")
     built.SOPClassUID = MammographyCADSRStorage
     built.SOPInstanceUID = identity.uid("mgcad")
     built.CompletionFlag = "COMPLETE"
@@ -92,18 +89,9 @@ def _outer(mask: NDArray[np.bool_]) -> list[Loop]:
     return contours(mask)[0]
 
 
-def _code(name: Code, value: Code, relation: Relationship) -> Dataset:
-    item: Dataset = sr.CodeContentItem(concept(name), concept(value), relation)
-    return item
-
-
 def _library(frames: Sequence[Frame]) -> Dataset:
     """Return the images in their order: other items refer to them by their place in it (TID 4020)."""
-    library: Dataset = sr.ContainerContentItem(
-        concept(DCM.ImageLibrary), is_content_continuous=False, relationship_type=Relationship.CONTAINS
-    )
-    library.ContentSequence = [_entry(frame) for frame in frames]
-    return library
+    return container(DCM.ImageLibrary, [_entry(frame) for frame in frames], Relationship.CONTAINS)
 
 
 def _entry(frame: Frame) -> Dataset:
@@ -120,9 +108,9 @@ def _entry(frame: Frame) -> Dataset:
     context = Relationship.HAS_ACQ_CONTEXT
     said: list[Dataset] = []
     if side := SIDES.get(str(header.get("ImageLaterality") or "")):
-        said.append(_code(DCM.ImageLaterality, side, context))
+        said.append(code(DCM.ImageLaterality, side, context))
     if view := _view(header):
-        said.append(_code(DCM.ImageView, view, context))
+        said.append(code(DCM.ImageView, view, context))
     for name, direction in zip(
         (DCM.PatientOrientationRow, DCM.PatientOrientationColumn), header.get("PatientOrientation") or (), strict=False
     ):
@@ -131,12 +119,6 @@ def _entry(frame: Frame) -> Dataset:
         value = str(header.get(keyword) or "")
         if len(value) == 8 and value.isdecimal():
             said.append(sr.DateContentItem(concept(name), value, context))
-    for name, spacing in zip(
-        (DCM.VerticalPixelSpacing, DCM.HorizontalPixelSpacing), header.get("ImagerPixelSpacing") or (), strict=False
-    ):
-        said.append(
-            sr.NumContentItem(concept(name), float(spacing), concept(UCUM.Millimeter), relationship_type=context)
-        )
     if said:
         entry.ContentSequence = said
     return entry
@@ -155,28 +137,25 @@ def _findings(
     value = DCM.AllAlgorithmsSucceededWithFindings if found else DCM.AllAlgorithmsSucceededWithoutFindings
     if failed:
         value = DCM.NoAlgorithmsSucceededWithoutFindings
-    summary = _code(DCM.CADProcessingAndFindingsSummary, value, Relationship.CONTAINS)
+    said: list[Dataset] = [
+        sr.TextContentItem(concept(DCM.ImpressionDescription), RESEARCH_USE, Relationship.HAS_PROPERTIES),
+        *_algorithm(identity),
+    ]
     if found:
-        impression: Dataset = sr.ContainerContentItem(
-            concept(DCM.IndividualImpressionRecommendation),
-            is_content_continuous=False,
-            relationship_type=Relationship.INFERRED_FROM,
-        )
-        impression.ContentSequence = [
-            _code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
+        impression = [
+            code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
             *(_finding(thing, shape, frames, identity) for thing, shape in found),
         ]
-        summary.ContentSequence = [impression]
-    return summary
+        said.append(container(DCM.IndividualImpressionRecommendation, impression, Relationship.INFERRED_FROM))
+    return code(DCM.CADProcessingAndFindingsSummary, value, Relationship.CONTAINS, said)
 
 
 def _finding(thing: Thing, shape: Shape, frames: Sequence[Frame], identity: Identity) -> Dataset:
     """Return one finding on one image: what, where its centre is, and its outline (TID 4006, 4021)."""
-    item = _code(DCM.SingleImageFinding, FINDINGS[thing.type], Relationship.CONTAINS)
     context = Relationship.HAS_OBS_CONTEXT
     centre = (shape.points[:-1] if _is_closed(shape) else shape.points).mean(axis=0)
     said: list[Dataset] = [
-        _code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
+        code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
         sr.TextContentItem(concept(DCM.TrackingIdentifier), plain(thing.label, LO), context),
         sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), thing.tracking_uid, context),
         *_algorithm(identity),
@@ -194,8 +173,7 @@ def _finding(thing: Thing, shape: Shape, frames: Sequence[Frame], identity: Iden
     said.append(_coordinates(DCM.Center, "POINT", centre[None], shape.frame, frames))
     if shape.kind != "POINT":
         said.append(_coordinates(DCM.Outline, shape.kind, shape.points, shape.frame, frames))
-    item.ContentSequence = said
-    return item
+    return code(DCM.SingleImageFinding, FINDINGS[thing.type], Relationship.CONTAINS, said)
 
 
 def _is_closed(shape: Shape) -> bool:
@@ -228,24 +206,16 @@ def _detections(
     found: Sequence[tuple[Thing, Shape]], frames: Sequence[Frame], identity: Identity, *, failed: bool
 ) -> Dataset:
     """Return which kinds of finding were looked for, on which images (TID 4015, 4017)."""
-    summary = _code(DCM.SummaryOfDetections, DCM.Failed if failed else DCM.Succeeded, Relationship.CONTAINS)
-    performed: Dataset = sr.ContainerContentItem(
-        concept(DCM.FailedDetections if failed else DCM.SuccessfulDetections),
-        is_content_continuous=False,
-        relationship_type=Relationship.INFERRED_FROM,
-    )
     kinds = list(dict.fromkeys(FINDINGS[thing.type] for thing, _ in found))
-    performed.ContentSequence = [
-        _detection(kind, frames, identity) for kind in kinds or [codes.cid6014.MammographyBreastDensity]
-    ]
-    summary.ContentSequence = [performed]
-    return summary
+    looked_for = [_detection(kind, frames, identity) for kind in kinds or [codes.cid6014.MammographyBreastDensity]]
+    name, status = (DCM.FailedDetections, DCM.Failed) if failed else (DCM.SuccessfulDetections, DCM.Succeeded)
+    performed = container(name, looked_for, Relationship.INFERRED_FROM)
+    return code(DCM.SummaryOfDetections, status, Relationship.CONTAINS, [performed])
 
 
 def _detection(kind: Code, frames: Sequence[Frame], identity: Identity) -> Dataset:
-    item = _code(DCM.DetectionPerformed, kind, Relationship.CONTAINS)
-    item.ContentSequence = [*_algorithm(identity), *(_image(frame, frames, "HAS PROPERTIES") for frame in frames)]
-    return item
+    said = [*_algorithm(identity), *(_image(frame, frames, "HAS PROPERTIES") for frame in frames)]
+    return code(DCM.DetectionPerformed, kind, Relationship.CONTAINS, said)
 
 
 def _algorithm(identity: Identity) -> list[Dataset]:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from node.compose.finish import finish
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
 from node.compose.seg import describe_images, organise, refer
-from node.compose.source import stand_ins
+from node.compose.source import body_part, stand_ins
 from node.compose.text import LO, concept, plain
 from node.errors import BrokenResult, UnsuitableSeries
 from node.results import Heatmap
@@ -62,8 +62,10 @@ def parametric_map(result: Heatmap, identity: Identity, *, order: int, number: i
         raise BrokenResult(f"plugin {identity.plugin} made a heat map that DICOM cannot hold: {error}") from error
     refer(built, result.source)
     organise(built, identity.uid("dimensions", "pm", str(order)))
+    if "PixelData" in built:
+        built["PixelData"].VR = "OB" if result.array.itemsize == 1 else "OW"
     describe_images(built, result.source.header)
-    _place_body_part(built)
+    body_part(result.source.header, built)
     return finish(built, result.source.header, identity, kind="PM", modality="OT", number=number)
 
 
@@ -91,13 +93,5 @@ def _mapping(result: Heatmap) -> hd.pm.RealWorldValueMapping:
 
 def _window(result: Heatmap) -> hd.VOILUTTransformation:
     low, high = stored_range(result)
-    width = high - low + float(result.array.dtype.kind != "f")
-    return hd.VOILUTTransformation(
-        window_center=(low + high) / 2, window_width=max(width, float(np.finfo(np.float32).eps))
-    )
-
-
-def _place_body_part(built: Dataset) -> None:
-    """Say that no side is known where neither body part nor side is (PS3.3 C.7.3.1: Laterality is Type 2C)."""
-    if "BodyPartExamined" not in built and "Laterality" not in built:
-        built.Laterality = None
+    width = max(high - low, float(np.finfo(np.float32).eps))
+    return hd.VOILUTTransformation(voi_lut_function="LINEAR_EXACT", window_center=(low + high) / 2, window_width=width)

@@ -9,7 +9,7 @@ from node.codes import DCM
 from node.compose.finish import finish
 from node.compose.identity import Identity
 from node.compose.reference import instance, refer_in_common
-from node.compose.source import copy_element
+from node.compose.source import body_part, copy_element
 from node.compose.text import LO, concept, plain
 from node.results import Deformation, Registration
 from node.series import Series
@@ -69,6 +69,7 @@ def _begin(result: Registration, header: Dataset, identity: Identity) -> Dataset
     built.ContentLabel = "AI_REGISTRATION"
     built.ContentDescription = plain(f"{identity.algorithm}: research use, unverified", LO)
     built.ContentCreatorName = None
+    body_part(header, built)
     refer_in_common(built, [*result.fixed.headers, *result.moving.headers], header.StudyInstanceUID)
     return built
 

@@ -12,8 +12,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.pm import stored_range
-from node.compose.seg import describe_images
-from node.compose.source import copy_element, functional_groups
+from node.compose.source import body_part, copy_element, functional_groups
 from node.compose.text import plain
 from node.results import Heatmap
 from node.series import Frame
@@ -122,10 +121,10 @@ def _capture(
     built.BurnedInAnnotation = "YES"
     built.RecognizableVisualFeatures = "NO"
     built.PatientOrientation = None
-    built.Laterality = None
     built.DerivationDescription = plain(f"{identity.algorithm}: {RESEARCH_USE}")
-    built.LossyImageCompression = "00"
-    describe_images(built, header)
+    body_part(header, built)
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        copy_element(header, built, keyword)
     if image is not None:
         copy_element(header, built, "PatientOrientation")
     built.SamplesPerPixel, built.PhotometricInterpretation, built.PlanarConfiguration = 3, "RGB", 0

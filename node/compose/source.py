@@ -217,6 +217,17 @@ def functional_groups(header: Dataset, frame: int, keyword: str) -> list[Dataset
     return [item for group in groups for item in group.get(keyword) or []]
 
 
+def body_part(header: Dataset, target: Dataset) -> None:
+    """Say which part of the body was examined and, of a pair, on which side (PS3.3 C.7.3.1: Laterality is Type 2C)."""
+    if header.get("BodyPartExamined"):
+        copy_element(header, target, "BodyPartExamined")
+    side = str(header.get("Laterality") or header.get("ImageLaterality") or "")
+    if side in ("L", "R"):
+        target.Laterality = side
+    elif "BodyPartExamined" not in target:
+        target.Laterality = None
+
+
 def carry(header: Dataset, target: Dataset) -> None:
     """Copy the attributes of patient and study, text with the bytes it has; absent Type 2 ones come out empty."""
     for keywords in PATIENT_AND_STUDY.values():
@@ -242,7 +253,7 @@ def copy_element(header: Dataset, target: Dataset, keyword: str) -> None:
         target[tag] = _raw(tag, vr, text)
         return
     element = header[tag]
-    if element.VR == vr:  # noqa: SIM300
+    if element.VR in vr.split(" or "):
         target[tag] = deepcopy(element)
         if vr == "SQ":
             _decode(target[tag].value)

@@ -47,6 +47,9 @@ _SPELLED = str.maketrans(
     }
 )
 
+_UNSEEN = {"Mn", "Mc", "Me", "Cf"}
+"""Unicode categories of accents, and of marks such as the place where a word may be broken."""
+
 
 def plain(words: str, limit: int | None = None) -> str:
     """Return words in printable ASCII, at most `limit` characters: accents go, letters of other scripts become "?".
@@ -54,7 +57,7 @@ def plain(words: str, limit: int | None = None) -> str:
     The backslash separates values in DICOM and becomes a slash (PS3.5 section 6.2).
     """
     spread = unicodedata.normalize("NFKD", words.translate(_SPELLED))
-    letters = (letter for letter in " ".join(spread.split()) if not unicodedata.combining(letter))
+    letters = (letter for letter in " ".join(spread.split()) if unicodedata.category(letter) not in _UNSEEN)
     written = "".join(letter if " " <= letter <= "~" else "?" for letter in letters)
     return written[:limit].rstrip() if limit else written
 

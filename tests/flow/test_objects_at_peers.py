@@ -1,0 +1,99 @@
+"""Real programs take what the node composes: dcmtk reads and renders it, Orthanc stores it."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread
+
+from node.series import Series
+from tests.matrix import CLASSES, IMAGES, Made, make
+from tests.peers import SYSTEM_PATH, missing, orthanc, storescu
+
+SHOWN = ("CT", "CT oblique", "MR", "enhanced CT", "DX", "MG", "US cine")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Made, Path]]:
+    folder = tmp_path_factory.mktemp("peers")
+    return {name: (make(name, folder / f"{number}"), folder / f"{number}") for number, name in enumerate(SHOWN)}
+
+
+@pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
+def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Made, Path]]) -> None:
+    for _, folder in folders.values():
+        reports = [path for kind in ("SR", "KO", "MGCAD") for path in (folder / "made").glob(f"{kind}*.dcm")]
+        assert reports
+        for path in reports:
+            said = _run("dsrdump", str(path))
+            assert said.returncode == 0, said.stderr
+            assert "Research use" in said.stdout
+            told = [line for line in said.stderr.splitlines() if line.startswith(("E:", "W:"))]
+            assert not [line for line in told if "VR checker does not support" not in line]
+
+
+@pytest.mark.skipif(bool(missing("dcm2pnm")), reason=missing("dcm2pnm"))
+def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tuple[Made, Path]]) -> None:
+    for made, folder in folders.values():
+        for path in (folder / "made").glob("SC*.dcm"):
+            shown = folder / "shown.ppm"
+            said = _run("dcm2pnm", str(path), str(shown))
+            assert said.returncode == 0, said.stderr
+            with Image.open(shown) as image:
+                assert np.array_equal(np.asarray(image), dcmread(path).pixel_array)
+        assert made.objects["SC"]
+
+
+@pytest.mark.skipif(bool(missing("dcmp2pgm")), reason=missing("dcmp2pgm"))
+@pytest.mark.parametrize("name", ["CT", "CT oblique", "MR", "DX", "MG"])
+def test_dcmtk_shows_an_image_through_its_presentation_state_as_before(
+    folders: Mapping[str, tuple[Made, Path]], name: str
+) -> None:
+    made, folder = folders[name]
+    state = made.objects["GSPS"][0]
+    images = {str(dcmread(path).SOPInstanceUID): path for path in (folder / "images").glob("*.dcm")}
+    for reference in state.ReferencedSeriesSequence[0].ReferencedImageSequence:
+        shown = folder / "shown.pgm"
+        path = images[reference.ReferencedSOPInstanceUID]
+        said = _run("dcmp2pgm", "-p", str(folder / "made" / "GSPS0.dcm"), str(path), str(shown))
+        assert said.returncode == 0, said.stdout + said.stderr
+        with Image.open(shown) as image:
+            seen = np.asarray(image.convert("L"), np.float64)
+        index = [frame.sop_instance_uid for frame in made.series.frames].index(reference.ReferencedSOPInstanceUID)
+        assert np.abs(seen - _windowed(made.series, index)).max() <= 2
+
+
+@pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu"))
+def test_orthanc_stores_every_kind(folders: Mapping[str, tuple[Made, Path]], tmp_path: Path) -> None:
+    paths = [path for _, folder in folders.values() for path in sorted((folder / "made").glob("*.dcm"))]
+    sent = {str(one.SOPInstanceUID): one for one in map(dcmread, paths)}
+    assert set(CLASSES.values()) <= {CLASSES.get(one.SOPClassUID, "image") for one in sent.values()}
+    with orthanc(tmp_path) as pacs:
+        said = storescu(pacs.dicom_port, paths, called="ORTHANC")
+        assert said.returncode == 0, said.stdout + said.stderr
+        stored = {str(one.SOPInstanceUID): one for one in pacs.objects()}
+    assert set(stored) == set(sent)
+    for uid, one in stored.items():
+        assert one == sent[uid], CLASSES.get(one.SOPClassUID)
+
+
+def test_the_images_shown_are_of_the_matrix() -> None:
+    assert set(SHOWN) <= set(IMAGES)
+
+
+def _windowed(series: Series, index: int) -> NDArray[np.float64]:
+    """Return an image as its own window and polarity show it, 0 to 255 (PS3.3 C.11.2.1.2.1)."""
+    header = series.frames[index].header
+    center, width = float(header.WindowCenter), float(header.WindowWidth)
+    shown = np.clip((series.image(index) - (center - 0.5)) / (width - 1) + 0.5, 0, 1) * 255
+    return 255 - shown if header.PhotometricInterpretation == "MONOCHROME1" else shown
+
+
+def _run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    found = shutil.which(program, path=SYSTEM_PATH) or program
+    return subprocess.run([found, *words], capture_output=True, text=True, check=False, timeout=60)

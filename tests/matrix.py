@@ -1,0 +1,251 @@
+"""Every kind of object composed of every kind of image: what the tests of objects look at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node.assemble.stacks import stacks
+from node.codes import DCM, SCT, UCUM
+from node.compose import KINDS, Identity, compose, write
+from node.infer.check import check
+from node.part10 import Part10
+from node.results import (
+    Deformation,
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    Region,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
+from node.series import Series, Volume
+from node.testing import (
+    ct_series,
+    digital_radiograph,
+    enhanced_ct,
+    enhanced_mr,
+    fundus_photograph,
+    mammogram,
+    mr_series,
+    pet_series,
+    radiograph,
+    slide,
+    uid,
+    ultrasound,
+)
+from node.testing import write as write_images
+
+OBLIQUE = (0.9396926, 0.3420201, 0.0, -0.2961981, 0.8137977, 0.5)
+JAPANESE = {"patient_id": "7", "patient_name": "Yamada^Tarou=山田^太郎", "character_set": ["", "ISO 2022 IR 87"]}
+
+IMAGES: Mapping[str, Callable[[str], list[Dataset]]] = {
+    "CT": lambda seed: ct_series(seed=seed),
+    "CT oblique": lambda seed: ct_series(seed=seed, orientation=OBLIQUE),
+    "CT, 山田": lambda seed: ct_series(seed=seed, slices=4, **JAPANESE),
+    "enhanced CT": lambda seed: [enhanced_ct(seed=seed)],
+    "MR": lambda seed: mr_series(seed=seed),
+    "enhanced MR": lambda seed: [enhanced_mr(seed=seed)],
+    "PT": lambda seed: pet_series(seed=seed),
+    "CR": lambda seed: [radiograph(seed=seed)],
+    "DX": lambda seed: [digital_radiograph(seed=seed, photometric="MONOCHROME1")],
+    "MG": lambda seed: [mammogram(seed=seed)],
+    "US cine": lambda seed: [ultrasound(seed=seed)],
+    "OP colour": lambda seed: [fundus_photograph(seed=seed)],
+    "SM tiled": lambda seed: [slide(seed=seed)],
+}
+ALL = frozenset(IMAGES)
+PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enhanced MR", "PT"})
+"""Images with a place in the patient."""
+
+MATRIX = {
+    "SEG": PLACED,
+    "SR": ALL,
+    "PM": PLACED,
+    "DERIVED": ALL - {"OP colour"},
+    "REG": PLACED,
+    "DEFORMABLE": PLACED,
+    "KO": ALL,
+    "GSPS": ALL,
+    "SC": ALL,
+    "PDF": ALL,
+    "RTSTRUCT": PLACED,
+    "MGCAD": frozenset({"MG"}),
+}
+"""Which object is composed of which images; of a heat map on others than `PLACED`, SC.
+
+A derived ophthalmic photograph is a montage or nothing (PS3.3 C.8.17.2.1.4).
+"""
+
+CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.88.34": "SR",
+    "1.2.840.10008.5.1.4.1.1.30": "PM",
+    "1.2.840.10008.5.1.4.1.1.66.1": "REG",
+    "1.2.840.10008.5.1.4.1.1.66.3": "DEFORMABLE",
+    "1.2.840.10008.5.1.4.1.1.88.59": "KO",
+    "1.2.840.10008.5.1.4.1.1.11.1": "GSPS",
+    "1.2.840.10008.5.1.4.1.1.11.2": "GSPS",
+    "1.2.840.10008.5.1.4.1.1.7": "SC",
+    "1.2.840.10008.5.1.4.1.1.104.1": "PDF",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+    "1.2.840.10008.5.1.4.1.1.88.50": "MGCAD",
+}
+
+ORGAN = Segment(label="Left kidney", type=SCT.Kidney, category=SCT.Organ, laterality=SCT.Left)
+LESION = Segment(label="Cyst 1", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure, region=SCT.Kidney)
+DEFORMABLE = Deformation(
+    vectors=np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3) / 10,
+    affine=np.array([[0, 0, 8.0, -100], [0, 7.0, 0, -90], [6.0, 0, 0, -40], [0, 0, 0, 1]]),
+)
+SHIFT = np.array([[0, -1, 0, 5.5], [1, 0, 0, -2], [0, 0, 1, 1.25], [0, 0, 0, 1]], np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was composed of one kind of image, as a receiver reads it."""
+
+    series: Series
+    results: Sequence[Result]
+    objects: Mapping[str, list[Dataset]]
+
+
+def make(name: str, folder: Path) -> Made:
+    images = IMAGES[name](f"matrix {name}")
+    series = series_in(folder / "images", images)
+    inputs = {"image": series}
+    if name in PLACED:
+        inputs["moving"] = series_in(folder / "images" / "moving", _moving(name, images))
+    results = results_of(inputs)
+    check(results, inputs)
+    identity = identity_of(series)
+    (folder / "made").mkdir()
+    objects: dict[str, list[Dataset]] = {}
+    for dataset in compose(inputs, results, identity, kinds=tuple(KINDS)):
+        content = BytesIO()
+        write(dataset, content)
+        kind = CLASSES.get(str(dataset.SOPClassUID), "DERIVED")
+        of_kind = objects.setdefault(kind, [])
+        (folder / "made" / f"{kind}{len(of_kind)}.dcm").write_bytes(content.getvalue())
+        of_kind.append(dcmread(BytesIO(content.getvalue())))
+    return Made(series=series, results=results, objects=objects)
+
+
+def identity_of(series: Series) -> Identity:
+    return Identity(
+        study_uid=series.study_uid,
+        revision=1,
+        plugin="matrix",
+        version="1.0.0",
+        title="Test of objects",
+        manufacturer="",
+        models=("kidney 1",),
+        at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC),
+        first_series_number=3001,
+        device_uid="2.25.42",
+    )
+
+
+def _moving(name: str, images: Sequence[Dataset]) -> list[Dataset]:
+    named = JAPANESE if "山" in name else {}
+    moving = ct_series(seed=f"matrix {name}", series="moving", slices=3, **named)
+    for image in moving:
+        image.FrameOfReferenceUID = uid(name, "other frame of reference")
+        image.StudyInstanceUID = images[0].StudyInstanceUID
+    return moving
+
+
+def series_in(folder: Path, images: Sequence[Dataset]) -> Series:
+    folder.mkdir(parents=True)
+    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder)).series
+    return series
+
+
+def results_of(inputs: Mapping[str, Series]) -> list[Result]:
+    series = inputs["image"]
+    rows, columns, frames = int(series.header.Rows), int(series.header.Columns), len(series.frames)
+    row, column = np.mgrid[:rows, :columns]
+    bump = np.exp(-((row - 9) ** 2 + (column - 12) ** 2) / 40)
+    heat = (np.arange(1, frames + 1)[:, None, None] / frames * bump).astype(np.float32)
+    middle = series.frames[frames // 2]
+    results: list[Result] = [
+        Region(kind="point", points=[[6.5, 7.5]], label="Marker", type=SCT.Lesion, image=middle),
+        Region(
+            kind="contour",
+            points=[[4, 4], [12.5, 4], [12.5, 11], [4, 13]],
+            label="Mass 1",
+            type=SCT.Mass,
+            image=middle,
+            probability=0.75,
+        ),
+        Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Cyst 2", type=SCT.Cyst, image=middle),
+        Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Lesion, image=series.frames[0]),
+        Finding(name=SCT.Mass, present=True, probability=0.75),
+        Heatmap(array=heat, source=series, name=DCM.ClassActivation, label="Where the network looked"),
+        DerivedSeries(array=_smooth(series), source=series, description="Denoised", derivation=DCM.Smoothing),
+        KeyImages(images=[middle], description="The largest cut"),
+        Measurement(name=SCT.Volume, value=12, unit=UCUM.CubicCentimeter),
+    ]
+    if series.modality == "OP":
+        results = [result for result in results if not isinstance(result, DerivedSeries)]
+    if "moving" in inputs:
+        results += _placed_results(series, inputs["moving"])
+    return results
+
+
+def _placed_results(series: Series, moving: Series) -> list[Result]:
+    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
+    labels[1:, 4:20, 6:15] = 1
+    labels[1:, 9:12, 8:11] = 0
+    labels[1:, 10, 9] = 1
+    labels[:2, 1:3, 17:20] = 2
+    on = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
+    counts = (labels * 100).astype(np.uint16)
+    corner = (series.affine() @ (1, 3, 4, 1))[:3]
+    across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+    return [
+        Segmentation(labels=on, segments=[ORGAN, LESION]),
+        Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=ORGAN),
+        Heatmap(
+            array=counts, source=series, name=DCM.Probability, label="Chance", unit=UCUM.Percent, slope=0.5, intercept=2
+        ),
+        Region(
+            kind="polygon3d",
+            points=[corner, corner + across, corner + across + down],
+            label="Plane",
+            type=SCT.Lesion,
+            frame_of_reference_uid=series.frame_of_reference_uid,
+        ),
+        Registration(fixed=series, moving=moving, matrix=SHIFT),
+        Registration(fixed=series, moving=moving, matrix=SHIFT, deformation=DEFORMABLE),
+    ]
+
+
+def _smooth(series: Series) -> np.ndarray:
+    """Return the images smoothed along their rows."""
+    array = np.stack([series.image(index) for index in range(len(series.frames))])
+    if array.ndim == 4:
+        return array[:, :, ::-1]
+    wide = np.pad(array.astype(np.float32), ((0, 0), (0, 0), (1, 1)), mode="edge")
+    return (wide[..., :-2] + wide[..., 1:-1] + wide[..., 2:]) / 3
+
+
+def filled(loops: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the pixels whose centre is inside an odd number of loops."""
+    row, column = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.zeros(shape, bool)
+    for loop in loops:
+        for (x0, y0), (x1, y1) in zip(loop, np.roll(loop, -1, axis=0), strict=True):
+            if y0 != y1:
+                crosses = (row >= min(y0, y1)) & (row < max(y0, y1))
+                inside ^= crosses & (column < x0 + (row - y0) * (x1 - x0) / (y1 - y0))
+    return inside
