@@ -100,6 +100,7 @@ class Receiver:
         if server is None or server.socket is None:
             raise TypeError("a server that does not block has a socket")
         server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.contexts = fast.Contexts(server.contexts)
         self._server = server
 
     @property

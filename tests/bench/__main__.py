@@ -2,12 +2,12 @@
 
 import sys
 
-from tests.bench import ledger, river
+from tests.bench import ledger, receive, river
 
-BENCHES = {"ledger": ledger.main, "river": river.main}
+BENCHES = {"ledger": ledger.main, "receive": receive.main, "river": river.main}
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or ["river"]
+    names = sys.argv[1:2] if "receive" in sys.argv[1:2] else sys.argv[1:] or ["river"]
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         sys.exit(f"there is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}")
