@@ -332,7 +332,8 @@ class UpperLayer(DULServiceProvider):
 
     def _take_whole(self) -> None:
         """Take all PDUs that are whole, until one of them is pynetdicom's to act on."""
-        while self.event_queue.empty():
+        events = self.event_queue.queue  # its `empty` takes a lock, for each value
+        while not events:
             if self._start < self._pdu_end:
                 self._take_value()
                 continue

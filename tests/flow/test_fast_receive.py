@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -395,7 +396,8 @@ def test_a_connection_that_ends_at_any_byte_leaves_whole_instances_alone(
         peer.close(reset=end == "reset")
     side.quiet()
     wait_until(lambda: threading.active_count() <= before, what="the end of every association")
-    assert len(side.rows) == sum(place >= first for place in places)
+    more = len(ABORT) if end in ("abort", "release") else 0  # it is data where that is not yet whole
+    assert len(side.rows) == sum(place + more >= whole for place in places for whole in (first, len(content)))
     recovered = [one.instance.sop_instance_uid for one in side.spool.unwritten({})]
     assert len(recovered) == len(side.rows)
     assert side.spool.unread({}) == {}
@@ -481,7 +483,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
     for path in sorted(DICOM.rglob("*.dcm"))[::5] if DICOM.exists() else []:
         content = path.read_bytes()
         if content[128:132] == b"DICM" and len(content) < 3_000_000:
-            meta = parse(BytesIO(content[:5000]), pixels=False).file_meta
+            meta = read_file_meta_info(path)
             start = 144 + int.from_bytes(content[140:144], "little")
             yield str(meta.get("TransferSyntaxUID", "")), content[start:]
 
