@@ -101,7 +101,9 @@ class Pack:
                     self._give_up(self.size)
 
     def beginning(self, length: int) -> bytes:
-        """Return no more than so many bytes of what `write` took."""
+        """Return no more than so many bytes of what `write` took; none where the pack is broken."""
+        if self._fd < 0:
+            return b""
         return os.pread(self._fd, min(length, self._begun), self.size + HEAD.size)
 
     def remove(self) -> None:

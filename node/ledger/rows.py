@@ -34,12 +34,17 @@ def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:
     return kind(**{name: row[name] for name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
 
+def _row(record: Instance | Place) -> dict[str, Any]:
+    """Return a record as a row of columns of the same names; `asdict` copies each value, in ten times the time."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 def instance_row(arrival: Arrival) -> dict[str, Any]:
     """Return the row of an instance that is in its pack; LedgerRefused where a word does not fit its column.
 
     Told here and not by the database: SQLite would take any length.
     """
-    row = asdict(arrival.instance) | asdict(arrival.place) | {"lost": False}
+    row = _row(arrival.instance) | _row(arrival.place) | {"lost": False}
     for name, length in LENGTHS.items():
         if not isinstance(row[name], str):
             raise LedgerRefused(f"the instance has no {name}")

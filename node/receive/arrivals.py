@@ -17,6 +17,10 @@ log = structlog.get_logger()
 
 GROUP_SECONDS = 0.1
 """How long the first of a group waits for others: one commit for all of them."""
+COSTLY_SECONDS = 0.01
+"""A group that took longer to write has the next wait longer in proportion, so that ledger work stays a small share."""
+LONGEST_WAIT = 4.0
+"""No more than so many times GROUP_SECONDS: rows are half a second behind at most."""
 GROUP = 1000
 """No more rows than this in one transaction."""
 PATIENCE_SECONDS = 10.0
@@ -39,6 +43,7 @@ class Arrivals:
         self._lock = threading.Lock()
         self._waiting: deque[Arrival | Refusal] = deque()
         self._failing_since: float | None = None
+        self._took = 0.0
 
     def put(self, one: Arrival | Refusal) -> None:
         """Take what needs a row."""
@@ -81,7 +86,8 @@ class Arrivals:
         """Write the rows of all that waits; a group keeps its place when the ledger fails."""
         if not self._waiting:
             return None
-        time.sleep(GROUP_SECONDS)
+        time.sleep(GROUP_SECONDS * min(max(self._took / COSTLY_SECONDS, 1.0), LONGEST_WAIT))
+        begun = time.monotonic()
         with self._lock:
             while self._waiting:
                 group = [self._waiting[index] for index in range(min(GROUP, len(self._waiting)))]
@@ -99,4 +105,5 @@ class Arrivals:
                 self._failing_since = None
                 for _ in group:
                     self._waiting.popleft()
+        self._took = time.monotonic() - begun
         return None

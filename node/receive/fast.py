@@ -28,6 +28,7 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_items import PresentationDataValueItem
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from node.receive.header import UI
@@ -153,17 +154,22 @@ class Connection(AssociationSocket):
         self._early = content + self._early
 
     @property
+    def has_early(self) -> bool:
+        """Whether anything was given back."""
+        return bool(self._early)
+
+    @property
     def ready(self) -> bool:
         """Whether there is anything to read."""
-        return bool(self._early) or bool(super().ready)
+        return self.has_early or bool(super().ready)
 
     def fill(self, room: memoryview) -> int:
-        """Read what there is into `room`, and return how much; OSError or 0 when the connection is over."""
+        """Read what there is into `room`; return how much, 0 when the connection is over. OSError, as of `recv`."""
         if self._early:
             early, self._early = self._early[: len(room)], self._early[len(room) :]
             room[: len(early)] = early
             return len(early)
-        return self.socket.recv_into(room) if self.socket is not None else 0
+        return self.socket.recv_into(room, 0, socket.MSG_DONTWAIT) if self.socket is not None else 0
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read so many bytes, fewer where the connection ends before; OSError where no PDU can be so long."""
@@ -265,7 +271,7 @@ class UpperLayer(DULServiceProvider):
         connection = self.socket
         if connection is None or connection.socket is None:
             return False
-        if connection.ready:
+        if self._connection.has_early:
             return True
         if self._watched < 0:
             self._watched = connection.socket.fileno()
@@ -283,16 +289,18 @@ class UpperLayer(DULServiceProvider):
             self._take_whole()
             if not (self.event_queue.empty() and self.to_provider_queue.empty()) or self._kill_thread:
                 return came
-            if not self._wait():
+            count = self._fill()
+            if count < 0 and not self._wait():
                 return came
-            if not self._fill():
+            if count == 0:
                 self.event_queue.put("Evt17")
                 return True
-            came = True
-            self._idle_timer.restart()
+            if count > 0:
+                came = True
+                self._idle_timer.restart()
 
-    def _fill(self) -> bool:
-        """Read what the socket has into the buffer; return False when the connection is over."""
+    def _fill(self) -> int:
+        """Read what the socket has; return how much, 0 when it is over, and -1 when nothing is there."""
         if not self._buffer:
             self._buffer = bytearray(BUFFER)
             self._view = memoryview(self._buffer)
@@ -302,10 +310,12 @@ class UpperLayer(DULServiceProvider):
             self._make_room()
         try:
             count = self._connection.fill(self._view[self._end :])
+        except BlockingIOError:
+            return -1
         except OSError:
-            return False
+            return 0
         self._end += count
-        return count > 0
+        return count
 
     def _make_room(self) -> None:
         """Write what is held of an instance, and move what is not yet taken to the front of the buffer."""
@@ -322,7 +332,8 @@ class UpperLayer(DULServiceProvider):
 
     def _take_whole(self) -> None:
         """Take all PDUs that are whole, until one of them is pynetdicom's to act on."""
-        while self.event_queue.empty():
+        events = self.event_queue.queue  # its `empty` takes a lock, for each value
+        while not events:
             if self._start < self._pdu_end:
                 self._take_value()
                 continue
@@ -343,7 +354,10 @@ class UpperLayer(DULServiceProvider):
         """Return whether a P-DATA-TF PDU is full of values, each with its message control header."""
         end = offset + length
         while offset + PDV.size <= end:
-            offset += PDV_OVERHEAD + max(PDV.unpack_from(self._buffer, offset)[0], PDV.size - PDV_OVERHEAD)
+            size, _, _ = PDV.unpack_from(self._buffer, offset)
+            if size < PDV.size - PDV_OVERHEAD:
+                return False
+            offset += PDV_OVERHEAD + size
         return offset == end
 
     def _give_back(self) -> None:
@@ -457,6 +471,16 @@ class UpperLayer(DULServiceProvider):
         if not isinstance(self.socket, Connection):
             raise TypeError("an upper layer of ours has a connection of ours")
         return self.socket
+
+
+class Contexts(list[PresentationContext]):
+    """The presentation contexts of a server: only read, and so not copied for each of its associations.
+
+    They are hundreds, of dozens of transfer syntaxes each, and a copy took as long as receiving fifty slices.
+    """
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> list[PresentationContext]:
+        return list(self)
 
 
 def hasten(association: Association, store: Store) -> None:

@@ -7,7 +7,7 @@ returns None, and the data set is pydicom's to read or to refuse.
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -73,9 +73,8 @@ def pick(body: Buffer, transfer_syntax_uid: str, *, whole: bool, enough: int = P
     """
     if transfer_syntax_uid == ExplicitVRBigEndian:
         return None
-    read = _implicit if transfer_syntax_uid == ImplicitVRLittleEndian else _explicit
     try:
-        return _walk(body, read, whole, enough)
+        return _walk(body, transfer_syntax_uid != ImplicitVRLittleEndian, whole, enough)
     except (Doubt, struct.error):
         return None
 
@@ -85,17 +84,23 @@ def is_deflated(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid == DeflatedExplicitVRLittleEndian
 
 
-def _walk(body: Buffer, read: Callable[[Buffer, int], Element], whole: bool, enough: int) -> dict[str, str]:  # noqa: FBT001
+def _walk(body: Buffer, explicit: bool, whole: bool, enough: int) -> dict[str, str]:  # noqa: FBT001
     found: dict[str, str] = {}
-    offset, last, size = 0, FIRST - 1, len(body)
+    offset, last, size, unpack = 0, FIRST - 1, len(body), EXPLICIT.unpack_from
     while offset < size:
-        tag, vr, length, offset = read(body, offset)
+        if explicit:  # as `_explicit` does, which costs a call for each element
+            group, element, vr, length = unpack(body, offset)
+            tag, start = group << 16 | element, offset + 8
+            if vr not in SHORT:
+                tag, vr, length, start = _explicit(body, offset)
+        else:
+            tag, vr, length, start = _implicit(body, offset)
         if tag <= last or tag == PRIORITY:
             raise Doubt
-        if tag in PIXELS or tag > enough:
+        if tag > enough or tag in PIXELS:
             return found
-        last, start = tag, offset
-        offset = _after(body, offset, length, vr, read, 0)
+        last = tag
+        offset = start + length if length != UNDEFINED else _after(body, start, length, vr, explicit, 0)
         if offset > size:
             raise Doubt
         if tag in PICKED:
@@ -127,9 +132,7 @@ def _implicit(body: Buffer, offset: int) -> Element:
     return group << 16 | element, b"", length, offset + 8
 
 
-def _after(
-    body: Buffer, offset: int, length: int, vr: bytes, read: Callable[[Buffer, int], Element], depth: int
-) -> int:
+def _after(body: Buffer, offset: int, length: int, vr: bytes, explicit: bool, depth: int) -> int:  # noqa: FBT001
     """Return where the next element begins; of a value of undefined length only items are understood."""
     if length != UNDEFINED:
         return offset + length
@@ -142,11 +145,12 @@ def _after(
             return offset
         if tag != ITEM:
             raise Doubt
-        offset = offset + length if length != UNDEFINED else _item_end(body, offset, read, depth)
+        offset = offset + length if length != UNDEFINED else _item_end(body, offset, explicit, depth)
 
 
-def _item_end(body: Buffer, offset: int, read: Callable[[Buffer, int], Element], depth: int) -> int:
+def _item_end(body: Buffer, offset: int, explicit: bool, depth: int) -> int:  # noqa: FBT001
     """Return where an item of undefined length is over."""
+    read = _explicit if explicit else _implicit
     while True:
         group, element, length = IMPLICIT.unpack_from(body, offset)
         if group << 16 | element == ITEM_END:
@@ -154,4 +158,4 @@ def _item_end(body: Buffer, offset: int, read: Callable[[Buffer, int], Element],
                 raise Doubt
             return offset + 8
         _, vr, length, offset = read(body, offset)
-        offset = _after(body, offset, length, vr, read, depth + 1)
+        offset = _after(body, offset, length, vr, explicit, depth + 1)

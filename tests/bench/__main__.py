@@ -1,21 +1,23 @@
-"""Run a bench by name: `python -m tests.bench river`."""
+"""Run a bench by name, or all: `python -m tests.bench river`; further words are for the bench."""
 
 import sys
 
-from tests.bench import ledger, load, river, soak, transport
+from tests.bench import ledger, load, receive, river, soak, transport
 
 BENCHES = {
-    "ledger": ledger.main,
+    "receive": receive.main,
     "load": load.main,
-    "river": river.main,
-    "soak": soak.main,
     "transport": transport.main,
+    "river": river.main,
+    "ledger": ledger.main,
+    "soak": soak.main,
 }
 
+ALL = "all"
+
 if __name__ == "__main__":
-    names = sys.argv[1:] or ["river"]
-    unknown = [name for name in names if name not in BENCHES]
-    if unknown:
-        sys.exit(f"there is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}")
-    for name in names:
-        BENCHES[name]()
+    name, *_ = sys.argv[1:] or ["river"]
+    if name not in (*BENCHES, ALL):
+        sys.exit(f"there is no bench {name!r}; there are: {', '.join(BENCHES)}, {ALL}")
+    for bench in BENCHES if name == ALL else (name,):
+        BENCHES[bench]()

@@ -1,0 +1,102 @@
+"""The node's receiver alone, with its ledger, in a process of its own: what the bench sends to.
+
+Each line on its input names a folder: a new spool and ledger are begun there, on the same port. At the end of the
+input it tells as JSON what the ledger took.
+"""
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pynetdicom.transport import AssociationServer
+
+from node.engine import Engine, Step
+from node.ledger import Ledger
+from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
+from node.records import Address, Arrival, Instance, Place
+from node.spool import Spool
+
+ASSOCIATIONS = 100
+IDLE_SECONDS = 600.0
+
+WARMING = Arrival(
+    instance=Instance(
+        sop_instance_uid="1.2.1", sop_class_uid="1.2", study_uid="1.2.2", series_uid="1.2.3", modality="CT",
+        transfer_syntax_uid="1.2", calling="", peer="", received_at=0.0, checksum=1,
+    ),
+    place=Place(pack="warming", offset=0, length=1),
+    end=1,
+)  # fmt: skip
+
+
+class Timed(Ledger):
+    """Measures what its work costs."""
+
+    cpu_seconds = 0.0
+    instances = 0
+
+    def record(self, arrivals: Any, refusals: Any = ()) -> list[str]:
+        begun = time.thread_time()
+        changed = super().record(arrivals, refusals)
+        if arrivals != [WARMING]:
+            Timed.cpu_seconds += time.thread_time() - begun
+            Timed.instances += len(arrivals)
+        return changed
+
+
+class Node:
+    """All that stands behind the port."""
+
+    def __init__(self, folder: Path, port: int, *, synced: bool) -> None:
+        self.ledger = Timed(f"sqlite:///{folder / 'ledger.db'}")
+        spool = Spool(folder / "spool", synced=synced)
+        self.arrivals = Arrivals(self.ledger, spool, wake=lambda: self.engine.wake("receive"))
+        self.engine = Engine([Step(name="receive", work=self.arrivals.record)])
+        self.receiver = Receiver(
+            address=Address("ISOCENTER", "127.0.0.1", port),
+            peers=KnownPeers.parse("ISOCENTER", ()),
+            store=StoreScp(spool, self.arrivals),
+            associations=ASSOCIATIONS,
+            idle_seconds=IDLE_SECONDS,
+        )
+        self.ledger.record([WARMING])  # a node that has run for long has its statements compiled
+        self.engine.start()
+        self.receiver.start()
+
+    def stop(self) -> None:
+        self.receiver.stop()
+        self.engine.stop()
+        self.arrivals.record()
+        self.ledger.close()
+
+
+def share_port() -> None:
+    """Let several of these listen on one port."""
+    bind = AssociationServer.server_bind
+
+    def shared(server: AssociationServer) -> None:
+        if server.socket is not None:
+            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bind(server)
+
+    AssociationServer.server_bind = shared  # type: ignore[method-assign]
+
+
+def main(port: int, durability: str) -> None:
+    share_port()
+    node: Node | None = None
+    for line in sys.stdin:
+        if node is not None:
+            node.stop()
+        node = Node(Path(line.strip()), port, synced=durability == "power")
+        print("ready", flush=True)
+    if node is not None:
+        node.stop()
+    print(json.dumps({"cpu_seconds": Timed.cpu_seconds, "instances": Timed.instances}), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
