@@ -369,9 +369,6 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    slots = Slots(ledger)
-    engine = start(slots.step())
-
     def fail(point: str) -> None:
         if point == "ledger.commit" and (found := ledger.study(STUDY)) and found.state is StudyState.STABLE:
             raise LedgerUnavailable("before the commit")
@@ -383,6 +380,8 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     assert ledger.jobs(STUDY) == []
     if kind == PROCRASTINATE:
         assert messages(ledger_url) == []
+    slots = Slots(ledger)
+    engine = start(slots.step())
     routed(wanted("always"), study="1.2.2")
     start.told(engine)
     slots.wait(1)
