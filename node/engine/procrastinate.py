@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
 from procrastinate.schema import SchemaManager
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from node.errors import LedgerUnavailable
 
@@ -51,10 +52,15 @@ class Procrastinate:
         Raises
         ------
         LedgerUnavailable
-            The notifications have ended; another error of procrastinate's where there is no connection to begin with.
+            The database is away, or was.
         """
-        with suppress(asyncio.CancelledError):
+        try:
             asyncio.run(self._listen(work, name, slots))
+        except asyncio.CancelledError:
+            return
+        except (ConnectorException, PoolTimeout) as error:
+            said = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise LedgerUnavailable(f"job ids cannot be listened to just now: {said}") from error
 
     def stop(self) -> None:
         """Take no more ids; `listen` returns when the work at hand is done."""
@@ -90,4 +96,4 @@ class Procrastinate:
                 if self._stopped.is_set():
                     worker.cancel()
                 await worker
-        raise LedgerUnavailable("the queue of job ids cannot be listened to just now")
+        raise LedgerUnavailable("job ids cannot be listened to just now: the notifications have ended")

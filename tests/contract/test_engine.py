@@ -604,9 +604,12 @@ def test_the_engine_goes_on_when_the_database_was_away(
     start(slots.step())
     routed(wanted())
     slots.wait(1)
-    database_server.stop("immediate")
-    time.sleep(1)
+    with structlog.testing.capture_logs() as logs:
+        database_server.stop("immediate")
+        wait_until(lambda: logs, what="a word of it")
     database_server.start()
+    said = [line["reason"] for line in logs if line["step"] == "infer by job id"]
+    assert all(line.startswith("LedgerUnavailable: job ids cannot be listened to just now: ") for line in said), said
     routed(wanted(), study="1.2.2")
     slots.wait(2)
 
