@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
 from procrastinate.schema import SchemaManager
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from node.errors import LedgerUnavailable
 
@@ -42,6 +43,7 @@ class Procrastinate:
     conninfo: str
     queue: str
     task: str
+    _threads: ThreadPoolExecutor | None = field(init=False, default=None)  # stay when the database is away
     _stopped: Event = field(init=False, default_factory=Event)
     _end: Callable[[], object] = field(init=False, default=lambda: None)
 
@@ -51,10 +53,17 @@ class Procrastinate:
         Raises
         ------
         LedgerUnavailable
-            The notifications have ended; another error of procrastinate's where there is no connection to begin with.
+            The database is away, or was.
         """
-        with suppress(asyncio.CancelledError):
-            asyncio.run(self._listen(work, name, slots))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(slots, thread_name_prefix=name)
+        try:
+            asyncio.run(self._listen(work, self._threads, slots))
+        except asyncio.CancelledError:
+            self._threads.shutdown()
+        except (ConnectorException, PoolTimeout) as error:
+            said = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise LedgerUnavailable(f"job ids cannot be listened to just now: {said}") from error
 
     def stop(self) -> None:
         """Take no more ids; `listen` returns when the work at hand is done."""
@@ -64,30 +73,31 @@ class Procrastinate:
 
     def _connections(self) -> AsyncConnectionPool:
         check = AsyncConnectionPool.check_connection
-        return AsyncConnectionPool(self.conninfo, min_size=1, max_size=4, open=False, check=check)
+        wait = CONNECT_SECONDS
+        return AsyncConnectionPool(self.conninfo, min_size=1, max_size=4, timeout=wait, open=False, check=check)
 
-    async def _listen(self, work: Callable[[], object], name: str, slots: int) -> None:
+    async def _listen(self, work: Callable[[], object], threads: ThreadPoolExecutor, slots: int) -> None:
         loop = asyncio.get_running_loop()
         app = App(connector=PsycopgConnector())
-        with ThreadPoolExecutor(slots, thread_name_prefix=name) as threads:
 
-            @app.task(name=self.task)
-            async def deliver(job_id: int) -> None:  # noqa: ARG001 (which job is done, the ledger decides)
-                await loop.run_in_executor(threads, work)
+        @app.task(name=self.task)
+        async def deliver(job_id: int) -> None:  # noqa: ARG001 (which job is done, the ledger decides)
+            await loop.run_in_executor(threads, work)
 
-            async with self._connections() as pool, app.open_async(pool):
-                await pool.wait(CONNECT_SECONDS)
-                worker = loop.create_task(
-                    app.run_worker_async(
-                        queues=[self.queue],
-                        concurrency=slots,
-                        fetch_job_polling_interval=POLL_SECONDS,
-                        delete_jobs="always",
-                        install_signal_handlers=False,
-                    )
+        async with self._connections() as pool, app.open_async(pool):
+            await pool.wait(CONNECT_SECONDS)
+            worker = loop.create_task(
+                app.run_worker_async(
+                    queues=[self.queue],
+                    concurrency=slots,
+                    fetch_job_polling_interval=POLL_SECONDS,
+                    delete_jobs="always",
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=0,  # the threads go on with the work at hand, and are waited for
                 )
-                self._end = lambda: loop.call_soon_threadsafe(worker.cancel)
-                if self._stopped.is_set():
-                    worker.cancel()
-                await worker
-        raise LedgerUnavailable("the queue of job ids cannot be listened to just now")
+            )
+            self._end = lambda: loop.call_soon_threadsafe(worker.cancel)
+            if self._stopped.is_set():
+                worker.cancel()
+            await worker
+        raise LedgerUnavailable("job ids cannot be listened to just now: the notifications have ended")

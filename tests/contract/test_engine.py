@@ -369,9 +369,6 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    slots = Slots(ledger)
-    engine = start(slots.step())
-
     def fail(point: str) -> None:
         if point == "ledger.commit" and (found := ledger.study(STUDY)) and found.state is StudyState.STABLE:
             raise LedgerUnavailable("before the commit")
@@ -383,6 +380,8 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     assert ledger.jobs(STUDY) == []
     if kind == PROCRASTINATE:
         assert messages(ledger_url) == []
+    slots = Slots(ledger)
+    engine = start(slots.step())
     routed(wanted("always"), study="1.2.2")
     start.told(engine)
     slots.wait(1)
@@ -601,15 +600,51 @@ def test_the_engine_goes_on_when_the_database_was_away(
     database_server: Postgres, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.2)
+    monkeypatch.setattr(engine_procrastinate, "CONNECT_SECONDS", 1.0)
     slots = Slots(ledger)
     start(slots.step())
     routed(wanted())
     slots.wait(1)
-    database_server.stop("immediate")
-    time.sleep(1)
+    with structlog.testing.capture_logs() as logs:
+        database_server.stop("immediate")
+        wait_until(lambda: logs, what="a word of it")
     database_server.start()
+    said = [line["reason"] for line in logs if line["step"] == "infer by job id"]
+    assert all(line.startswith("LedgerUnavailable: job ids cannot be listened to just now: ") for line in said), said
     routed(wanted(), study="1.2.2")
     slots.wait(2)
+
+
+@only_procrastinate
+def test_a_job_that_runs_while_the_database_is_away_holds_up_no_other(
+    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, database_server: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.2)
+    monkeypatch.setattr(engine_procrastinate, "CONNECT_SECONDS", 1.0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def perform(job: Job) -> None:
+        if job.plugin == "long":
+            begun.set()
+            assert go_on.wait(PATIENCE)
+
+    slots = Slots(ledger, perform)
+    engine = start(slots.step(threads=2))
+    routed(wanted("long"))
+    assert begun.wait(PATIENCE)
+    with structlog.testing.capture_logs() as logs:
+        database_server.stop("immediate")
+        wait_until(lambda: logs, what="a word of it")
+    database_server.start()
+    routed(wanted("short"), study="1.2.2")
+    slots.wait(1)
+    stopper = threading.Thread(target=engine.stop)
+    stopper.start()
+    wait_until(lambda: engine.stopping, what="the stop")
+    go_on.set()
+    stopper.join(PATIENCE)
+    assert [job.plugin for job in slots.done] == ["short", "long"]
 
 
 def test_of_several_that_open_a_ledger_at_once_one_makes_the_queue(database_server: Postgres) -> None:

@@ -21,6 +21,7 @@ from node.host import find_plugins
 from node.infer import Order, Performed, attempt, job
 from node.ledger import JobQueue, Ledger, conninfo
 from node.records import JOB_QUEUE, JOB_TASK, JobState, Plan, ResultObject
+from tests.crash.around import House, Pacs, study
 from tests.peers import wait_until
 from tests.postgres import Postgres
 
@@ -114,25 +115,23 @@ def kill_two(workers: Workers, url: str) -> None:
 def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(
     ledger: Ledger, url: str, workers: Workers, routed: Callable[..., int], wanted: Callable[..., Plan]
 ) -> None:
-    for study in STUDIES:
+    for uid in STUDIES:
         plans = [wanted(name, priority=10 * (number % 3 == 0)) for number, name in enumerate(PLUGINS)]
-        assert routed(*plans, study=study) == len(PLUGINS)
+        assert routed(*plans, study=uid) == len(PLUGINS)
         for _ in range(2):
             time.sleep(random.uniform(0.2, 1.0))  # noqa: S311
             kill_two(workers, url)
 
     def states() -> Counter[JobState]:
-        return Counter(one.state for study in STUDIES for one in ledger.jobs(study))
+        return Counter(one.state for uid in STUDIES for one in ledger.jobs(uid))
 
     wait_until(lambda: states() == {JobState.DONE: 200}, seconds=120, what="the end of all jobs")
-    events = [event for study in STUDIES for _, event in ledger.events(study)]
+    events = [event for uid in STUDIES for _, event in ledger.events(uid)]
     done = Counter((one.study_uid, one.detail.split()[0]) for one in events if one.name == "job.done")
     assert done == dict.fromkeys(product(STUDIES, PLUGINS), 1)
-    for study in STUDIES:
-        found = sorted(one.object.sop_instance_uid for one in ledger.deliveries(study))
-        assert found == sorted(f"2.25.{one.id}.{one.attempts}" for one in ledger.jobs(study)), (
-            "what the last claim made"
-        )
+    for uid in STUDIES:
+        found = sorted(one.object.sop_instance_uid for one in ledger.deliveries(uid))
+        assert found == sorted(f"2.25.{one.id}.{one.attempts}" for one in ledger.jobs(uid)), "what the last claim made"
     claims = [one for one in events if one.name == "job.claimed"]
     assert len(claims) > 200, "some workers died, or were late, with a job in hand"
 
@@ -145,3 +144,15 @@ def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(
         rows.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 minutes'")
         ledger.remind()
         assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
+
+
+def test_a_whole_node_runs_on_it(house: Callable[..., House], pacs: Pacs, url: str, tmp_path: Path) -> None:
+    node = house()
+    node.start(ISOCENTER_LEDGER__URL=url, ISOCENTER_ENGINE__KIND="procrastinate")
+    assert node.send(study(tmp_path, "one")) == []
+    wait_until(lambda: len(pacs.arrived) == 2, what="SEG and SR")
+    node.stop()
+    with psycopg.connect(url, autocommit=True) as rows:
+        assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
+        called = rows.execute("SELECT is_called FROM procrastinate_workers_id_seq").fetchone()
+        assert called == (True,), "a worker has listened"
