@@ -21,7 +21,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -196,6 +196,7 @@ class Spool:
         self.packs = path / "packs"
         self.objects = path / "objects"
         self._count = itertools.count(1)
+        self._barren: dict[str, tuple[int, int]] = {}  # mark and size of packs with nothing whole beyond their mark
         try:
             for folder in (self.packs, self.objects):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -292,7 +293,7 @@ class Spool:
 
     def drop_objects(self, folder: str, *, until: float) -> int:
         """Delete what was composed for a study up to a time, and return how many files that were."""
-        old = [path for path in (self.objects / folder).iterdir() if _changed(path) <= until]
+        old = [path for path in (self.objects / folder).glob("*") if _changed(path) <= until]
         for path in old:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # something newer is in it
@@ -324,8 +325,11 @@ class Spool:
         for path in self._all_packs():
             mark = marks.get(path.name, 0)
             with suppress(FileNotFoundError):  # another process has purged it
-                if (of is None or f"-{of}-" in path.name) and path.stat().st_size > mark and _changed(path) <= latest:
-                    yield from recover(path, mark)
+                seen = (mark, path.stat().st_size)
+                if seen[1] <= mark or _changed(path) > latest or self._barren.get(path.name) == seen:
+                    continue
+                if (of is None or f"-{of}-" in path.name) and (yield from recover(path, mark)) == 0:
+                    self._barren[path.name] = seen
 
     def keep(self, folder: str, name: str, content: bytes | Callable[[BinaryIO], None]) -> str:
         """Store a composed object durably, and return its path below the spool; the same name replaces it whole.
@@ -356,19 +360,22 @@ class Spool:
         return str(target.relative_to(self.path))
 
 
-def recover(path: Path, mark: int) -> Iterator[Arrival]:
-    """Yield the whole records of a pack from `mark` on; nothing while its writer lives."""
+def recover(path: Path, mark: int) -> Generator[Arrival, None, int | None]:
+    """Yield the whole records of a pack from `mark` on, and return their number; None while its writer lives."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
+            return None
+        found = 0
         start: int | None = mark
         while start is not None:
             arrival = read_record(file.fileno(), path.name, start)
             if arrival is not None:
+                found += 1
                 yield arrival
             start = arrival.end if arrival is not None else next_magic(file.fileno(), start + 1)
+        return found
 
 
 def _changed(path: Path) -> float:

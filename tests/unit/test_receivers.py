@@ -172,6 +172,24 @@ def test_what_one_writer_left_is_told_from_what_others_write(
     assert len(list(spool.unwritten({}, quiet_seconds=60))) == 3
 
 
+def test_a_torn_end_is_not_read_again_until_there_is_more(
+    spool: Spool, instance: Callable[[int], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = spool.open_pack()
+    pack.append(instance(1), b"bytes")  # type: ignore[arg-type]
+    first = pack.append(instance(2), b"others")  # type: ignore[arg-type]
+    assert list(spool.unwritten({})) == [], "while it is written"
+    pack.close()
+    marks = {pack.name: first.place.offset - 32}
+    assert [one.instance.sop_instance_uid for one in spool.unwritten(marks)] == [first.instance.sop_instance_uid]
+    assert len(list(spool.unwritten(marks))) == 1, "as long as it has no row"
+    with pack.path.open("r+b") as file:
+        file.truncate(first.end - 1)
+    assert list(spool.unwritten(marks)) == []
+    monkeypatch.setattr("node.spool.recover", lambda *_: pytest.fail("it was read before"))
+    assert list(spool.unwritten(marks)) == []
+
+
 @pytest.fixture
 def instance(arrival: Callable[..., object]) -> Callable[[int], object]:
     return lambda number: arrival(number).instance  # type: ignore[attr-defined]
