@@ -5,6 +5,7 @@ from node.codes import Code
 from node.errors import UnsuitableSeries
 from node.infer.triton import Triton
 from node.results import (
+    Comparison,
     Deformation,
     DerivedSeries,
     Finding,
@@ -22,6 +23,7 @@ from node.series import Frame, Series, Volume
 
 __all__ = [
     "Code",
+    "Comparison",
     "Deformation",
     "DerivedSeries",
     "Finding",

@@ -12,6 +12,7 @@ from node.codes import DCM, UCUM, Code
 from node.series import Frame, Series, Volume
 
 __all__ = [
+    "Comparison",
     "Deformation",
     "DerivedSeries",
     "Finding",
@@ -42,6 +43,8 @@ REGION_POINTS = {
 }
 """Kind of region → how many coordinates a point has, and how many points there are at least and at most."""
 
+HALF = 0.5
+"""From this probability on a voxel is taken for one of the segment, where only one answer can be given."""
 OUTSIDE = 1e-6
 """By how much of a pixel a point may leave its image: what rounding does."""
 PLANE_TOLERANCE = 0.1
@@ -64,6 +67,8 @@ class Segment:
         The anatomic region it lies in, for a lesion.
     color
         (red, green, blue), 0 to 255; a colour of the node's own choice without it.
+    tracking_uid
+        Tracking UID of the thing where it has one already, such as in a prior's report; a new one without it.
     """
 
     label: str
@@ -72,6 +77,7 @@ class Segment:
     laterality: Code | None = None
     region: Code | None = None
     color: tuple[int, int, int] | None = None
+    tracking_uid: str = ""
 
     def __post_init__(self) -> None:
         _check_label(self.label, "a segment's label")
@@ -89,13 +95,46 @@ class Segmentation:
         Made with `ct.volume().with_array(mask)`.
     segments
         In the order of their numbers, labels unlike one another.
+    masks
+        Where segments overlap or are known by probability: one volume for each, see `of_masks`. Empty else.
     """
 
     labels: Volume
     segments: Sequence[Segment]
+    masks: Sequence[Volume] = ()
+
+    @classmethod
+    def of_masks(cls, masks: Sequence[Volume], segments: Sequence[Segment]) -> "Segmentation":
+        """Return a segmentation of one volume per segment: true/false, or 0 and 1, or floats, probabilities 0 to 1.
+
+        Segments may overlap; `labels`, for whatever shows one segment a voxel, then has the last of them on top, and
+        probabilities count from 0.5 on.
+        """
+        if not masks or len({mask.array.shape for mask in masks}) > 1:
+            raise ValueError("the masks of a segmentation are one volume for each segment, all of one shape")
+        labels = np.zeros(masks[0].array.shape, np.uint8 if len(masks) < 256 else np.uint16)
+        for number, mask in enumerate(masks, 1):
+            labels[mask.array >= HALF] = number
+        return cls(labels=masks[0].with_array(labels), segments=segments, masks=masks)
+
+    @property
+    def fractional(self) -> bool:
+        """Whether the masks are probabilities."""
+        return any(mask.array.dtype.kind == "f" for mask in self.masks)
+
+    def plane(self, index: int, number: int, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Return which pixels of a slice are of a segment, by its number from 1: (row, column), in `out` if given."""
+        if not self.masks:
+            labels = self.labels.array[index]
+            return np.equal(labels, labels.dtype.type(number), out=out)
+        mask = self.masks[number - 1].array[index]
+        if mask.dtype.kind == "f":
+            return np.greater_equal(mask, HALF, out=out)
+        return np.not_equal(mask, mask.dtype.type(0), out=out)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", tuple(self.segments))
+        object.__setattr__(self, "masks", tuple(self.masks))
         array = self.labels.array
         if array.dtype != np.bool_ and not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"labels are whole numbers or true/false, not {array.dtype}")
@@ -105,6 +144,18 @@ class Segmentation:
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
         if low < 0 or high > len(names):
             raise ValueError(f"labels run from {low} to {high}, but there are segments 1 to {len(names)}")
+        self._check_masks()
+
+    def _check_masks(self) -> None:
+        if self.masks and len(self.masks) != len(self.segments):
+            raise ValueError(f"there are {len(self.masks)} masks for {len(self.segments)} segments")
+        for segment, mask in zip(self.segments, self.masks, strict=False):
+            labels, array = self.labels, mask.array
+            if array.shape != labels.array.shape or not np.array_equal(mask.affine, labels.affine):
+                raise ValueError(f"the mask of {segment.label!r} lies on another grid than the others")
+            low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+            if not 0 <= low <= high <= 1:  # nor is anything between "not a number" and 1
+                raise ValueError(f"the mask of {segment.label!r} runs from {low:g} to {high:g}, not from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -412,6 +463,54 @@ class Finding:
         _check_probability(self.probability, self.name.meaning)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How a measurement of a thing differs from that of the same thing in a prior; it is reported with the measurement.
+
+    Parameters
+    ----------
+    measurement
+        The present one, of a segment or region that keeps the `tracking_uid` it has in the prior's report.
+    prior
+        The value in the prior, in the unit of the measurement.
+    days
+        From the prior to the present images, more than 0.
+    """
+
+    measurement: Measurement
+    prior: float
+    days: float
+
+    def __post_init__(self) -> None:
+        name = self.measurement.name.meaning
+        if self.measurement.of is None or not self.measurement.of.tracking_uid:
+            raise ValueError(f"{name} is compared of nothing: name a segment or region with the prior's tracking_uid")
+        if not math.isfinite(self.prior):
+            raise ValueError(f"the prior {name} is {self.prior}: a measurement is a finite number")
+        if not 0 < self.days < math.inf:
+            raise ValueError(f"{name} is compared over {self.days} days: a prior is older")
+
+    @property
+    def change(self) -> float:
+        """Present value less the prior one."""
+        return self.measurement.value - self.prior
+
+    @property
+    def percent(self) -> float | None:
+        """Change in percent of the prior value; None where that is 0."""
+        return 100 * self.change / abs(self.prior) if self.prior else None
+
+    @property
+    def doubling_days(self) -> float | None:
+        """Days in which the value doubles when it grows on as it did; None where it does not grow.
+
+        Of a volume it is the volume doubling time; a diameter grows eightfold in volume while it doubles.
+        """
+        if not 0 < self.prior < self.measurement.value:
+            return None
+        return self.days * math.log(2) / math.log(self.measurement.value / self.prior)
+
+
 @dataclass(frozen=True, slots=True)
 class NotSuitable:
     """The images cannot be analysed, because of `reason`: a result too, and reported as one.
@@ -427,7 +526,16 @@ class NotSuitable:
 
 
 Result = (
-    Segmentation | Region | Measurement | Finding | Heatmap | DerivedSeries | Registration | KeyImages | NotSuitable
+    Segmentation
+    | Region
+    | Measurement
+    | Comparison
+    | Finding
+    | Heatmap
+    | DerivedSeries
+    | Registration
+    | KeyImages
+    | NotSuitable
 )
 
 

@@ -19,6 +19,8 @@ TILT_TOLERANCE = 0.5
 """Degrees between the direction of stacking and the slices' normal that rounding alone explains."""
 SAME_PLACE = 0.01
 """Slices nearer to each other than this, in mm along their normal, lie at the same position."""
+GRID_TOLERANCE = 0.01
+"""Millimetres by which a corner of a grid may be off: affines are float64, headers are decimal text."""
 INT16 = np.iinfo(np.int16)
 LOWEST_HU = -1024
 """Below this lies only what a scanner fills in outside its field of view (PS3.3 C.11.1.1.2: air is -1000)."""
@@ -217,6 +219,24 @@ class Series:
         if stored.ndim == 3:
             return stored
         return np.asarray(_rescaled((frame,), [stored])[0])
+
+
+def on_grid(volume: Volume, series: Series) -> bool:
+    """Say whether a volume has the very grid of a series: shape, frame of reference, and all eight corners."""
+    shape = (len(series.frames), series.header.get("Rows"), series.header.get("Columns"))
+    if volume.array.shape != shape or volume.frame_of_reference_uid != series.frame_of_reference_uid:
+        return False
+    try:
+        expected = series.affine()
+    except UnsuitableSeries:
+        return False
+    return bool(np.abs(corners(volume.affine, shape) - corners(expected, shape)).max() <= GRID_TOLERANCE)
+
+
+def corners(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return where the centres of the eight outermost voxels of a grid lie: (8, 3), mm LPS."""
+    ends = np.array([[*(np.array(shape) - 1) * corner, 1] for corner in np.ndindex(2, 2, 2)], np.float64)
+    return np.asarray((ends @ affine.T)[:, :3])
 
 
 def along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:

@@ -20,10 +20,11 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from node.errors import BytesLost, ConfigError, SpoolFull
 from node.faults import fault, torn
@@ -253,15 +254,21 @@ class Spool:
                 if path.stat().st_size > marks.get(path.name, 0):
                     yield from recover(path, marks.get(path.name, 0))
 
-    def keep(self, folder: str, name: str, content: bytes) -> str:
-        """Store a composed object durably, and return its path below the spool; the same name replaces it whole."""
+    def keep(self, folder: str, name: str, content: bytes | Callable[[BinaryIO], None]) -> str:
+        """Store a composed object durably, and return its path below the spool; the same name replaces it whole.
+
+        `content` may write itself: an object can be larger than what it was made of.
+        """
         target = self.objects / folder / name
         made = not target.parent.exists()
         draft = target.with_name(f".{name}.{os.getpid()}")
         try:
             target.parent.mkdir(exist_ok=True)
             with draft.open("wb") as file:
-                file.write(content)
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
                 file.flush()
                 fault("spool.keep.written")
                 os.fsync(file.fileno())

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,17 @@ from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForPresentation,
     EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    OphthalmicPhotography8BitImageStorage,
+    PositronEmissionTomographyImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
 )
 
 from node.assemble.stacks import stacks
@@ -40,15 +48,22 @@ __all__ = [
     "chest_ct",
     "chest_phantom",
     "ct_series",
+    "digital_radiograph",
     "duplicated",
     "enhanced_ct",
+    "enhanced_mr",
+    "fundus_photograph",
     "late",
+    "mammogram",
     "mr_series",
+    "pet_series",
     "radiograph",
     "repeated",
     "run_plugin",
+    "slide",
     "tilted",
     "uid",
+    "ultrasound",
     "without",
     "write",
 ]
@@ -293,6 +308,300 @@ def enhanced_ct(
     ]
     _pixels(image, np.clip(values.astype(np.int32) + 1024, 0, 4095).astype(np.uint16), bits_stored=12)
     return _encoded(image, transfer_syntax)
+
+
+def digital_radiograph(*, series: str = "dx", **wanted: Any) -> Dataset:
+    """Return one digital radiograph of the chest (PS3.3 A.26); all as in `radiograph`."""
+    image = radiograph(series=series, **wanted)
+    _as_digital(image, DigitalXRayImageStorageForPresentation, modality="DX", side="U")
+    image.AnatomicRegionSequence = [_code("51185008", "SCT", "Chest")]
+    image.ViewCodeSequence = [_code("399348003", "SCT", "postero-anterior")]
+    return image
+
+
+def mammogram(*, series: str = "mg", **wanted: Any) -> Dataset:
+    """Return one mammogram, left and mediolateral oblique (PS3.3 A.27); all as in `radiograph`."""
+    image = radiograph(series=series, **wanted)
+    _as_digital(image, DigitalMammographyXRayImageStorageForPresentation, modality="MG", side="L")
+    view = _code("399368009", "SCT", "medio-lateral oblique")
+    return _assign(
+        image,
+        ImageType=["ORIGINAL", "PRIMARY", ""],
+        BodyPartExamined="BREAST",
+        PatientOrientation=["A", "FR"],
+        PositionerType="MAMMOGRAPHIC",
+        OrganExposed="BREAST",
+        PartialView="NO",
+        AnatomicRegionSequence=[_code("76752008", "SCT", "Breast")],
+        ViewCodeSequence=[_assign(view, ViewModifierCodeSequence=[])],
+    )
+
+
+def _as_digital(image: Dataset, sop_class: UID, *, modality: str, side: str) -> None:
+    """Make a computed radiograph a digital one (PS3.3 C.8.11)."""
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = sop_class
+    for keyword in ("PlateID", "CassetteOrientation", "CassetteSize"):
+        delattr(image, keyword)
+    _assign(
+        image,
+        Modality=modality,
+        PresentationIntentType="FOR PRESENTATION",
+        PositionerType="",
+        ImageType=["ORIGINAL", "PRIMARY"],
+        ImageLaterality=side,
+        BurnedInAnnotation="NO",
+        PixelIntensityRelationship="LOG",
+        PixelIntensityRelationshipSign=-1,
+        RescaleIntercept=0,
+        RescaleSlope=1,
+        RescaleType="US",
+        PresentationLUTShape="INVERSE" if image.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY",
+        DetectorType="DIRECT",
+        AcquisitionContextSequence=[],
+    )
+
+
+def pet_series(*, series: str = "pt", description: str = "Phantom PET", **wanted: Any) -> list[Dataset]:
+    """Return a PET series (PS3.3 A.21), each image with a rescale of its own; all as in `ct_series`, `array` in Bq/ml."""
+    images = ct_series(series=series, description=description, **wanted)
+    for number, image in enumerate(images, 1):
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = PositronEmissionTomographyImageStorage
+        for keyword in ("KVP", "ConvolutionKernel", "RescaleType", "PatientPosition"):
+            delattr(image, keyword)
+        _assign(
+            image,
+            Modality="PT",
+            ImageType=["ORIGINAL", "PRIMARY"],
+            SeriesType=["STATIC", "IMAGE"],
+            Units="BQML",
+            CountsSource="EMISSION",
+            CorrectedImage=["ATTN", "DECY"],
+            DecayCorrection="START",
+            RandomsCorrectionMethod="NONE",
+            CollimatorType="NONE",
+            NumberOfSlices=len(images),
+            ImageIndex=number,
+            AcquisitionDate=image.StudyDate,
+            AcquisitionTime="101500",
+            FrameReferenceTime=0,
+            ActualFrameDuration=1000,
+            DecayFactor=1,
+            DoseCalibrationFactor=1,
+            RescaleIntercept=0,
+            RescaleSlope=0.5 + 0.25 * number,
+            BitsStored=16,
+            HighBit=15,
+            RadiopharmaceuticalInformationSequence=[
+                _item(
+                    Radiopharmaceutical="FDG",
+                    RadionuclideCodeSequence=[_code("77004003", "SCT", "^18^Fluorine")],
+                    RadiopharmaceuticalStartTime="091500",
+                    RadionuclideTotalDose=300e6,
+                    RadionuclideHalfLife=6588,
+                )
+            ],
+            PatientOrientationCodeSequence=[
+                _item(
+                    **_fields("102538003", "SCT", "recumbent"),
+                    PatientOrientationModifierCodeSequence=[_code("40199007", "SCT", "supine")],
+                )
+            ],
+            PatientGantryRelationshipCodeSequence=[_code("102540001", "SCT", "headfirst")],
+        )
+    return images
+
+
+def enhanced_mr(*, series: str = "enhanced mr", **wanted: Any) -> Dataset:
+    """Return one multi-frame Enhanced MR image (PS3.3 A.36); all as in `enhanced_ct`, stored without a rescale."""
+    image = enhanced_ct(series=series, **wanted)
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    image.Modality = "MR"
+    kind = ["DERIVED", "PRIMARY", "T1", "NONE"]  # an original one would have ten groups more on how it was acquired
+    del image.MultienergyCTAcquisition, image.AcquisitionContextSequence
+    _assign(
+        image,
+        ImageType=kind,
+        AcquisitionContextSequence=[],
+        ComplexImageComponent="MAGNITUDE",
+        AcquisitionContrast="T1",
+        ResonantNucleus="1H",
+        KSpaceFiltering="NONE",
+        MagneticFieldStrength=1.5,
+        ApplicableSafetyStandardAgency="IEC",
+        ApplicableSafetyStandardDescription="",
+        VolumeBasedCalculationTechnique="NONE",
+        MRAcquisitionType="2D",
+        SeriesDescription="Phantom enhanced MR",
+    )
+    (shared,) = image.SharedFunctionalGroupsSequence
+    for element in list(shared):
+        if element.keyword.startswith("CT") or element.keyword == "IrradiationEventIdentificationSequence":
+            del shared[element.tag]
+    frame_type = {
+        "PixelPresentation": "MONOCHROME",
+        "VolumetricProperties": "VOLUME",
+        "VolumeBasedCalculationTechnique": "NONE",
+        "ComplexImageComponent": "MAGNITUDE",
+        "AcquisitionContrast": "T1",
+    }
+    _assign(
+        shared,
+        MRImageFrameTypeSequence=[_item(FrameType=kind, **frame_type)],
+        PixelValueTransformationSequence=[_item(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")],
+        FrameVOILUTSequence=[_item(WindowCenter=1024, WindowWidth=2048)],
+    )
+    return image
+
+
+def ultrasound(
+    *, frames: int = 3, rows: int = 48, columns: int = 64, seed: str = "phantom", series: str = "us"
+) -> Dataset:
+    """Return one multi-frame ultrasound image in colour (PS3.3 A.7), without any place in the patient."""
+    image = _in_color(seed, series, UltrasoundMultiFrameImageStorage, "US", frames, rows, columns)
+    return _assign(
+        image,
+        ImageType=["ORIGINAL", "PRIMARY", "ABDOMINAL", "0001"],
+        SeriesDescription="Phantom ultrasound",
+        NumberOfFrames=frames,
+        FrameIncrementPointer=0x00181063,
+        FrameTime=40,
+        CineRate=25,
+        BodyPartExamined="ABDOMEN",
+        UltrasoundColorDataPresent=0,
+    )
+
+
+def fundus_photograph(*, rows: int = 48, columns: int = 64, seed: str = "phantom", series: str = "op") -> Dataset:
+    """Return one colour photograph of the back of a left eye (PS3.3 A.41), without any place in the patient."""
+    image = _in_color(seed, series, OphthalmicPhotography8BitImageStorage, "OP", 1, rows, columns)
+    return _assign(
+        image,
+        ImageType=["ORIGINAL", "PRIMARY", "", "COLOR"],
+        SeriesDescription="Phantom fundus",
+        NumberOfFrames=1,
+        FrameIncrementPointer=0x00181063,
+        FrameTime=40,
+        SynchronizationFrameOfReferenceUID=uid(seed, series, "synchronization"),
+        SynchronizationTrigger="NO TRIGGER",
+        AcquisitionTimeSynchronized="N",
+        BodyPartExamined="EYE",
+        AcquisitionDateTime=f"{image.StudyDate}101500",
+        AcquisitionContextSequence=[],
+        AnatomicRegionSequence=[_code("5665001", "SCT", "Retina")],
+        ImageLaterality="L",
+        PatientOrientation=["L", "F"],
+        BurnedInAnnotation="NO",
+        PatientEyeMovementCommanded="NO",
+        HorizontalFieldOfView=45,
+        EmmetropicMagnification=1,
+        IntraOcularPressure=15,
+        PupilDilated="NO",
+        RefractiveStateSequence=[],
+        DetectorType="CCD",
+        PixelSpacing=[0.01, 0.01],
+        AcquisitionDeviceTypeCodeSequence=[_code("409898007", "SCT", "Fundus Camera")],
+        LightPathFilterTypeStackCodeSequence=[],
+        ImagePathFilterTypeStackCodeSequence=[],
+        IlluminationTypeCodeSequence=[],
+        LensesCodeSequence=[],
+    )
+
+
+def slide(*, tiles: tuple[int, int] = (2, 2), rows: int = 24, columns: int = 32, seed: str = "phantom") -> Dataset:
+    """Return one whole-slide image in colour (PS3.3 A.32.8), tiled, all tiles of the same size (TILED_FULL)."""
+    frames = tiles[0] * tiles[1]
+    image = _in_color(seed, "sm", VLWholeSlideMicroscopyImageStorage, "SM", frames, rows, columns)
+    del image.BodyPartExamined, image.PatientOrientation
+    dimension = uid(seed, "sm", "dimensions")
+    kind = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    return _assign(
+        image,
+        ImageType=kind,
+        SeriesDescription="Phantom slide",
+        NumberOfFrames=frames,
+        SoftwareVersions="1",
+        DeviceSerialNumber="1",
+        AcquisitionDateTime=f"{image.StudyDate}101500",
+        AcquisitionDuration=10.0,
+        AcquisitionContextSequence=[],
+        FrameOfReferenceUID=uid(seed, "sm", "frame of reference"),
+        PositionReferenceIndicator="SLIDE_CORNER",
+        DimensionOrganizationType="TILED_FULL",
+        DimensionOrganizationSequence=[_item(DimensionOrganizationUID=dimension)],
+        TotalPixelMatrixRows=tiles[0] * rows,
+        TotalPixelMatrixColumns=tiles[1] * columns,
+        TotalPixelMatrixFocalPlanes=1,
+        TotalPixelMatrixOriginSequence=[_item(XOffsetInSlideCoordinateSystem=10, YOffsetInSlideCoordinateSystem=20)],
+        ImageOrientationSlide=[0, -1, 0, -1, 0, 0],
+        ImagedVolumeWidth=tiles[1] * columns * 0.01,
+        ImagedVolumeHeight=tiles[0] * rows * 0.01,
+        ImagedVolumeDepth=1.0,
+        BurnedInAnnotation="NO",
+        SpecimenLabelInImage="NO",
+        FocusMethod="AUTO",
+        ExtendedDepthOfField="NO",
+        VolumetricProperties="VOLUME",
+        ContainerIdentifier="S1",
+        IssuerOfTheContainerIdentifierSequence=[],
+        ContainerTypeCodeSequence=[_code("433466003", "SCT", "Microscope slide")],
+        SpecimenDescriptionSequence=[
+            _item(
+                SpecimenIdentifier="S1",
+                IssuerOfTheSpecimenIdentifierSequence=[],
+                SpecimenUID=uid(seed, "specimen"),
+                SpecimenPreparationSequence=[],
+            )
+        ],
+        NumberOfOpticalPaths=1,
+        OpticalPathSequence=[
+            _item(
+                OpticalPathIdentifier="1",
+                IlluminationTypeCodeSequence=[_code("111744", "DCM", "Brightfield illumination")],
+                IlluminationColorCodeSequence=[_code("414298005", "SCT", "Full Spectrum")],
+                ICCProfile=(files("highdicom") / "_icc_profiles" / "sRGB_v4_ICC_preference.icc").read_bytes(),
+            )
+        ],
+        SharedFunctionalGroupsSequence=[
+            _item(
+                PixelMeasuresSequence=[_item(PixelSpacing=[0.01, 0.01], SliceThickness=0.001)],
+                WholeSlideMicroscopyImageFrameTypeSequence=[_item(FrameType=kind)],
+                OpticalPathIdentificationSequence=[_item(OpticalPathIdentifier="1")],
+            )
+        ],
+    )
+
+
+def _in_color(seed: str, series: str, sop_class: UID, modality: str, frames: int, rows: int, columns: int) -> Dataset:
+    """Return an image of so many frames in red, green and blue."""
+    image = _patient_and_study(
+        seed=seed, study_uid=None, patient_name="PHANTOM^CHEST", patient_id="PHANTOM", character_set="ISO_IR 192"
+    )
+    _series_of(image, seed=seed, series=series, series_uid=None, modality=modality, description="Phantom in colour")
+    _instance_of(image, sop_class, number=1, seed=f"{seed}/{series}")
+    values = (_pattern(frames, rows, columns)[..., None] // (3, 5, 7) % 256).astype(np.uint8)
+    _assign(
+        image,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        Rows=rows,
+        Columns=columns,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        PixelData=values.tobytes(),
+    )
+    image["PixelData"].VR = "OB"
+    return image
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    return _item(**_fields(value, scheme, meaning))
+
+
+def _fields(value: str, scheme: str, meaning: str) -> dict[str, str]:
+    return {"CodeValue": value, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
 
 
 def _ct_groups(spacing: tuple[float, float, float]) -> dict[str, Any]:

@@ -25,7 +25,17 @@ SCANNER = (
 """What an image says of the machine that made it (PS3.3 C.7.5.1)."""
 
 
-def finish(built: Dataset, header: Dataset, identity: Identity, *, kind: str, number: int) -> FileDataset:
+def finish(
+    built: Dataset,
+    header: Dataset,
+    identity: Identity,
+    *,
+    kind: str,
+    number: int,
+    modality: str = "",
+    series: str = "",
+    instance: int = 1,
+) -> FileDataset:
     """Return an object as it leaves the node: a series of its own in the study of `header`, Explicit VR Little Endian.
 
     Parameters
@@ -35,13 +45,19 @@ def finish(built: Dataset, header: Dataset, identity: Identity, *, kind: str, nu
     header
         An image of the study; patient and study attributes and the character set are copied from it.
     kind
-        Modality, and how the series description calls it: "SEG", "SR".
+        How the series description calls it, and its Modality where that is not given: "SEG", "SR".
     number
-        How many objects of the job come before it; decides the Series Number.
+        How many series of the job come before it; decides the Series Number.
+    series, instance
+        For one of several objects of a series: what names the series among those of the job, and its Instance Number.
     """
     done = FileDataset(BytesIO(), {}, file_meta=_file_meta(built), preamble=b"\0" * 128)
     done.update({element.tag: element for element in built})
-    _series(done, identity, kind=kind, number=number)
+    done.Modality = modality or kind
+    done.SeriesInstanceUID = identity.uid("series", series or done.SOPInstanceUID)
+    done.SeriesNumber = identity.first_series_number + number
+    done.SeriesDescription = identity.series_description(kind)
+    done.InstanceNumber = instance
     _equipment(done, header, identity)
     _times(done, header, identity)
     _coding_schemes(done)
@@ -63,14 +79,6 @@ def _file_meta(built: Dataset) -> FileMetaDataset:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta
-
-
-def _series(done: Dataset, identity: Identity, *, kind: str, number: int) -> None:
-    done.Modality = kind
-    done.SeriesInstanceUID = identity.uid("series", done.SOPInstanceUID)
-    done.SeriesNumber = identity.first_series_number + number
-    done.SeriesDescription = identity.series_description(kind)
-    done.InstanceNumber = 1
 
 
 def _equipment(done: Dataset, header: Dataset, identity: Identity) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from io import BytesIO
+from functools import partial
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -46,10 +46,8 @@ def identify(job: Job, manifest: Manifest, *, models: tuple[str, ...], device_ui
 
 def keep(spool: Spool, made: Dataset) -> ResultObject:
     """Store a finished object durably in the spool, and return the row it will have."""
-    content = BytesIO()
-    write(made, content)
     uid = str(made.SOPInstanceUID)
-    path = spool.keep(str(made.StudyInstanceUID), f"{uid}.dcm", content.getvalue())
+    path = spool.keep(str(made.StudyInstanceUID), f"{uid}.dcm", partial(write, made))
     fault("compose.kept")
     return ResultObject(
         sop_instance_uid=uid,

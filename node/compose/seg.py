@@ -1,8 +1,12 @@
-"""Segmentation (PS3.3 A.51): BINARY, on the grid of its images, each frame naming the image it lies on."""
+"""Segmentation (PS3.3 A.51), on the grid of its images, each frame naming the image it lies on.
+
+BINARY, one bit a pixel, is what every viewer shows. LABELMAP holds the number of the segment in a byte, FRACTIONAL the
+probability. highdicom makes all but the frames.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import highdicom as hd
 import numpy as np
@@ -12,8 +16,19 @@ from pydicom.uid import UID
 
 from node.codes import Code
 from node.compose.finish import finish
+from node.compose.frames import (
+    Placed,
+    bits,
+    groups,
+    numbers,
+    octets,
+    pixel_data,
+    raw,
+    references,
+    series_item,
+)
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
-from node.compose.source import copy_element, stand_in_uid, stand_ins
+from node.compose.source import copy_element, stand_in, stand_in_uid
 from node.compose.text import LO, concept, plain
 from node.errors import BrokenResult
 from node.results import Segment, Segmentation
@@ -37,6 +52,13 @@ POSITION_TOLERANCE = 1e-3
 """mm; Image Position is a decimal string of 16 characters, so a copied one is closer than that."""
 ORIENTATION_TOLERANCE = 1e-4
 """Of a direction cosine: at 512 pixels of 1 mm the far corner is then off by 0.05 mm."""
+LABELS = 255
+"""Segments that a label map of one byte can tell apart; OHIF opens none with more (RangeError, a black screen)."""
+
+Form = Literal["BINARY", "LABELMAP", "FRACTIONAL"]
+NAMES = {"BINARY": "seg", "LABELMAP": "labelmap", "FRACTIONAL": "fractional"}
+CALLED = {"BINARY": "SEG", "LABELMAP": "SEG label map", "FRACTIONAL": "SEG probability"}
+PIXELS = {"BINARY": bits, "LABELMAP": numbers, "FRACTIONAL": octets}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,21 +68,33 @@ class Outline:
     Parameters
     ----------
     number
-        Segment Number in `object`.
+        Segment Number among the segments of `result`, from 1.
     tracking_uid
         Names the thing in SEG and SR alike (PS3.16 TID 4108).
     found
         Whether at least one voxel is of it.
-    object
-        The Segmentation it is in; None where there is none.
+    largest
+        The slice on which most of its voxels lie.
+    objects
+        The Segmentations it is in that a report can refer to, each with its Segment Number there.
     """
 
     segment: Segment
     number: int
     tracking_uid: str
     found: bool
+    largest: int
     series: Series
-    object: Dataset | None
+    result: Segmentation
+    objects: tuple[tuple[Dataset, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one object holds of a segmentation: segments by their numbers, on slices from `first` to `last`."""
+
+    segments: tuple[int, ...]
+    slices: range
 
 
 def colors(segments: Sequence[Segment]) -> list[tuple[int, int, int]]:
@@ -68,18 +102,39 @@ def colors(segments: Sequence[Segment]) -> list[tuple[int, int, int]]:
     return [segment.color or PALETTE[index % len(PALETTE)] for index, segment in enumerate(segments)]
 
 
-def tracking_uid(identity: Identity, order: int, number: int) -> str:
-    """Return the Tracking UID of a segment, by the place of its segmentation among the results and its own number."""
-    return identity.uid("tracking", str(order), str(number))
+def tracking_uid(result: Segmentation, identity: Identity, order: int, number: int) -> str:
+    """Return the Tracking UID of a segment: its own, else by the place of its segmentation among the results."""
+    return result.segments[number - 1].tracking_uid or identity.uid("tracking", str(order), str(number))
 
 
-def segmentation(result: Segmentation, series: Series, identity: Identity, *, order: int, number: int) -> Dataset:
-    """Return a BINARY Segmentation of all segments, without the frames that are empty.
+def mappable_labels(result: Segmentation) -> bool:
+    """Say whether a label map of one byte can hold all of a segmentation."""
+    return not result.masks and len(result.segments) <= LABELS
+
+
+def segmentations(
+    result: Segmentation,
+    series: Series,
+    identity: Identity,
+    *,
+    there: NDArray[np.bool_],
+    order: int,
+    number: int,
+    form: Form = "BINARY",
+    most: int | None = None,
+) -> list[Dataset]:
+    """Return Segmentations of all segments.
+
+    There are no frames without a voxel. One object, unless that had more than `most` frames: then several, in series of
+    their own, since viewers show the last object of a series only and know no concatenations (PS3.3 C.7.6.16.2.2.4).
+    None where there is no voxel at all.
 
     Parameters
     ----------
     series
         The images on whose grid the labels are; with a frame of reference.
+    there
+        Whether a segment has a pixel on a slice that is stored: (segment, slice).
     order
         Place of the result among the segmentations of the job.
     number
@@ -90,34 +145,150 @@ def segmentation(result: Segmentation, series: Series, identity: Identity, *, or
     BrokenResult
         A frame would not lie on the image that it names, or a code is none.
     """
-    images = stand_ins(series)
-    try:
-        built = hd.seg.Segmentation(
-            source_images=images,
-            pixel_array=_labels(result),
-            segmentation_type="BINARY",
-            segment_descriptions=list(_descriptions(result, identity, order)),
-            series_instance_uid=identity.uid("series"),
-            series_number=1,
-            sop_instance_uid=identity.uid("seg", str(order)),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=MODEL_NAME,
-            software_versions=SOFTWARE_VERSIONS,
-            device_serial_number=identity.device_uid,
-            content_label="AI_SEGMENTATION",
-            content_description=plain(f"{identity.algorithm}: research use, unverified", LO),
-        )
-    except (TypeError, ValueError) as error:
-        raise BrokenResult(f"plugin {identity.plugin} made a segmentation that DICOM cannot hold: {error}") from error
-    _refer(built, series)
-    _organise(built, identity.uid("dimensions", str(order)))
-    built["PixelData"].VR = "OB"
-    _describe_images(built, series.header)
-    return finish(built, series.header, identity, kind="SEG", number=number)
+    _check_stack(series)
+    parts = _parts(there, form, most)
+    made: list[Dataset] = []
+    for index, part in enumerate(parts):
+        try:
+            built = _template(result, series, identity, order, part, form)
+        except (TypeError, ValueError) as error:
+            raise BrokenResult(
+                f"plugin {identity.plugin} made a segmentation that DICOM cannot hold: {error}"
+            ) from error
+        names = (str(order), str(index)) if index else (str(order),)
+        built.SOPInstanceUID = identity.uid(NAMES[form], *names)
+        organise(built, identity.uid("dimensions", NAMES[form], *names))
+        describe_images(built, series.header)
+        done = finish(built, series.header, identity, kind=CALLED[form], modality="SEG", number=number + index)
+        _fill(done, result, series, part, there, form)
+        made.append(done)
+    return made
 
 
-def _describe_images(built: Dataset, header: Dataset) -> None:
+def _parts(there: NDArray[np.bool_], form: Form, most: int | None) -> list[Part]:
+    """Share segments out among objects of at most `most` frames; one that is too large alone is cut by slices.
+
+    Parameters
+    ----------
+    there
+        Whether a segment has a voxel on a slice: (segment, slice).
+    """
+    if not there.any():
+        return []
+    everything = tuple(range(1, len(there) + 1))
+    if form == "LABELMAP":
+        return [Part(segments=everything, slices=slices) for slices in _runs(there.any(axis=0), most)]
+    if most is None or there.sum() <= most:
+        return [Part(segments=everything, slices=range(there.shape[1]))]
+    parts: list[Part] = []
+    together: list[int] = []
+    for number in everything:
+        runs = _runs(there[number - 1], most)
+        if len(runs) > 1:
+            parts += [Part(segments=(number,), slices=slices) for slices in runs]
+            continue
+        if together and there[[one - 1 for one in (*together, number)]].sum() > most:
+            parts.append(Part(segments=tuple(together), slices=range(there.shape[1])))
+            together = []
+        together.append(number)
+    if together:
+        parts.append(Part(segments=tuple(together), slices=range(there.shape[1])))
+    return [part for part in parts if there[np.ix_([one - 1 for one in part.segments], part.slices)].any()]
+
+
+def _runs(slices: NDArray[np.bool_], most: int | None) -> list[range]:
+    """Cut a stack so that each run has at most `most` of the slices that are true."""
+    places = np.flatnonzero(slices)
+    cuts = [int(place) for place in places[most::most]] if most else []
+    return [range(start, stop) for start, stop in zip([0, *cuts], [*cuts, len(slices)], strict=True)]
+
+
+def _template(result: Segmentation, series: Series, identity: Identity, order: int, part: Part, form: Form) -> Dataset:
+    """Return what highdicom makes of one slice with one pixel: everything but the frames."""
+    pixel = np.zeros((1, *result.labels.array.shape[1:]), np.uint8)
+    pixel[0, 0, 0] = 1
+    built = hd.seg.Segmentation(
+        source_images=[stand_in(series)],
+        pixel_array=pixel,
+        segmentation_type=form,
+        segment_descriptions=list(_descriptions(result, identity, order, part)),
+        series_instance_uid=identity.uid("series"),
+        series_number=1,
+        sop_instance_uid=identity.uid("seg"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=SOFTWARE_VERSIONS,
+        device_serial_number=identity.device_uid,
+        content_label="AI_SEGMENTATION",
+        content_description=plain(f"{identity.algorithm}: research use, unverified", LO),
+    )
+    for keyword in ("PixelData", "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "SourceImageSequence"):
+        del built[keyword]
+    if form == "LABELMAP":
+        built["PixelPaddingValue"].VR = "US"
+        # OHIF gives segment n the colour of the n-th item; highdicom puts the background first
+        built.SegmentSequence = [*built.SegmentSequence[1:], built.SegmentSequence[0]]
+    return built
+
+
+def _fill(
+    done: Dataset, result: Segmentation, series: Series, part: Part, there: NDArray[np.bool_], form: Form
+) -> None:
+    """Put in the frames and the images they lie on; last, since whoever looks at encoded groups decodes them."""
+    # highdicom's order: against the normal
+    order = [place for place in reversed(part.slices) if there[[one - 1 for one in part.segments], place].any()]
+    if form == "LABELMAP":
+        frames = stored = [Placed(0, place) for place in order]
+    else:
+        named = list(enumerate(part.segments, 1))
+        frames = [Placed(here, place) for here, one in named for place in order if there[one - 1, place]]
+        stored = [Placed(part.segments[frame.segment - 1], frame.slice) for frame in frames]
+    several = form != "LABELMAP" and len(part.segments) > 1
+    done.NumberOfFrames = len(frames)
+    done.SegmentsOverlap = "UNDEFINED" if form == "FRACTIONAL" and several else _overlap(result)
+    if not several and len(order) > 1 and len(set(np.diff(order))) == 1:
+        done.DimensionOrganizationType = "3D"
+    instances = references(series.headers)
+    done["SourceImageSequence"] = raw("SourceImageSequence", *instances)
+    done["ReferencedSeriesSequence"] = raw("ReferencedSeriesSequence", series_item(series.series_uid, instances))
+    per_frame = groups(frames, series.frames, order, several=several)
+    done["PerFrameFunctionalGroupsSequence"] = per_frame
+    done["PixelData"] = pixel_data(PIXELS[form](result, stored))
+
+
+def _overlap(result: Segmentation) -> str:
+    """Say whether a voxel is of two segments (PS3.3 C.8.20.2, Segments Overlap)."""
+    if not result.masks:
+        return "NO"
+    for index, plane in enumerate(result.labels.array):
+        pixels = sum(int(np.count_nonzero(result.plane(index, number))) for number, _ in enumerate(result.masks, 1))
+        if pixels > np.count_nonzero(plane):
+            return "YES"
+    return "NO"
+
+
+def _check_stack(series: Series) -> None:
+    """See that all images have the orientation of the first, which the frames will share.
+
+    Viewers draw a frame on the image it names and read no positions: a wrong place is a wrong slice that nobody sees.
+    """
+    first = series.frames[0].orientation
+    for frame in series.frames:
+        if frame.position is None or not _close(first, frame.orientation, ORIENTATION_TOLERANCE):
+            raise BrokenResult(
+                f"a frame of the segmentation would not lie on instance {frame.sop_instance_uid}, which it would name: "
+                f"the images of series {series.key} do not share one orientation"
+            )
+
+
+def _close(ours: Sequence[float] | None, theirs: Sequence[float] | None, tolerance: float) -> bool:
+    if ours is None or theirs is None:
+        return False
+    return all(abs(float(a) - b) <= tolerance for a, b in zip(ours, theirs, strict=True))
+
+
+def describe_images(built: Dataset, header: Dataset) -> None:
     """Copy what the images say of the body and of their compression, where they do (PS3.3 C.7.3.1, C.8.20.2)."""
     for keyword in ("BodyPartExamined", "Laterality", "PositionReferenceIndicator"):
         if header.get(keyword):
@@ -127,15 +298,9 @@ def _describe_images(built: Dataset, header: Dataset) -> None:
             copy_element(header, built, keyword)
 
 
-def _labels(result: Segmentation) -> NDArray[Any]:
-    """Return the label map in the type that highdicom packs without a copy: any other takes many times as long."""
-    array = result.labels.array
-    if array.dtype == np.bool_:
-        return array.view(np.uint8)
-    return array.astype(np.uint8 if len(result.segments) < 256 else np.uint16, copy=False)
-
-
-def _descriptions(result: Segmentation, identity: Identity, order: int) -> Iterator[hd.seg.SegmentDescription]:
+def _descriptions(
+    result: Segmentation, identity: Identity, order: int, part: Part
+) -> Iterator[hd.seg.SegmentDescription]:
     algorithm = hd.AlgorithmIdentificationSequence(
         name=identity.algorithm,
         family=concept(identity.family),
@@ -143,19 +308,21 @@ def _descriptions(result: Segmentation, identity: Identity, order: int) -> Itera
         source=plain(identity.manufacturer, LO) or None,
         parameters=identity.parameters,
     )
-    for number, (segment, color) in enumerate(zip(result.segments, colors(result.segments), strict=True), 1):
+    palette = colors(result.segments)
+    for here, number in enumerate(part.segments, 1):
+        segment = result.segments[number - 1]
         label = plain(segment.label, LO)
         description = hd.seg.SegmentDescription(
-            segment_number=number,
+            segment_number=here,
             segment_label=label,
             segmented_property_category=concept(segment.category),
             segmented_property_type=concept(segment.type),
             algorithm_type="AUTOMATIC",
             algorithm_identification=algorithm,
             tracking_id=label,
-            tracking_uid=tracking_uid(identity, order, number),
+            tracking_uid=tracking_uid(result, identity, order, number),
             anatomic_regions=[concept(segment.region)] if segment.region else None,
-            display_color=hd.color.CIELabColor.from_rgb(*color),
+            display_color=hd.color.CIELabColor.from_rgb(*palette[number - 1]),
         )
         if segment.laterality:
             _set_laterality(description, segment.laterality)
@@ -171,7 +338,7 @@ def _set_laterality(description: Dataset, laterality: Code) -> None:
         kind.SegmentedPropertyTypeModifierCodeSequence = [concept(laterality)]
 
 
-def _refer(built: Dataset, series: Series) -> None:
+def refer(built: Dataset, series: Series) -> None:
     """Put the true images in place of the stand-ins, and see that each frame lies where its image lies.
 
     Viewers draw a frame on the image it names and read no positions: a wrong name is a wrong slice that nobody notices.
@@ -204,10 +371,6 @@ def _refer(built: Dataset, series: Series) -> None:
     built.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
 
 
-def _close(ours: Sequence[float], theirs: Sequence[float] | None, tolerance: float) -> bool:
-    return theirs is not None and all(abs(float(a) - b) <= tolerance for a, b in zip(ours, theirs, strict=True))
-
-
 def _name(reference: Dataset, frame: Frame) -> None:
     reference.ReferencedSOPClassUID = UID(frame.sop_class_uid)
     reference.ReferencedSOPInstanceUID = UID(frame.sop_instance_uid)
@@ -222,7 +385,7 @@ def _instance(header: Dataset) -> Dataset:
     return item
 
 
-def _organise(built: Dataset, uid: str) -> None:
+def organise(built: Dataset, uid: str) -> None:
     """Give the dimensions a UID that is the same at every run; highdicom draws one by lot."""
     for item in (*built.DimensionOrganizationSequence, *built.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid

@@ -16,11 +16,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
-from node.errors import BrokenResult, UnsuitableSeries
-from node.series import Frame, Series, Volume
-
-GRID_TOLERANCE = 1e-3
-"""Of a grid's numbers, in mm: decimal strings keep 16 characters, so nothing that was copied differs by more."""
+from node.errors import BrokenResult
+from node.series import Frame, Series, Volume, on_grid
 
 PATIENT_AND_STUDY = {
     "C.7.1.1 Patient": (
@@ -154,27 +151,25 @@ def series_of(labels: Volume, inputs: Mapping[str, Series], study_uid: str) -> S
     )
 
 
-def on_grid(labels: Volume, series: Series) -> bool:
-    """Say whether labels have the shape, affine and frame of reference of a series."""
-    header = series.header
-    shape = (len(series.frames), header.get("Rows"), header.get("Columns"))
-    if labels.array.shape != shape or labels.frame_of_reference_uid != series.frame_of_reference_uid:
-        return False
-    try:
-        return bool(np.allclose(labels.affine, series.affine(), rtol=0, atol=GRID_TOLERANCE))
-    except UnsuitableSeries:
-        return False
-
-
 def stand_ins(series: Series) -> list[Dataset]:
     """Return one image header per frame for highdicom to place a segmentation on: single-frame CT, in order.
 
     Each names itself by `stand_in_uid`; whoever uses them puts in the true references afterwards.
     """
-    slices = series.affine()[:3, 0]
-    step = float(np.linalg.norm(slices))
-    thickness = _thickness(series.header) or step
+    step, thickness = _distances(series)
     return [_stand_in(index, frame, series, thickness, step) for index, frame in enumerate(series.frames)]
+
+
+def stand_in(series: Series) -> Dataset:
+    """Return the first of `stand_ins` alone: what does not depend on the slice can be learnt from it."""
+    step, thickness = _distances(series)
+    return _stand_in(0, series.frames[0], series, thickness, step)
+
+
+def _distances(series: Series) -> tuple[float, float]:
+    """Return how far slices are apart, and how thick they are, in mm."""
+    step = float(np.linalg.norm(series.affine()[:3, 0]))
+    return step, _thickness(series.header) or step
 
 
 def stand_in_uid(index: int) -> str:

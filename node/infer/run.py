@@ -4,16 +4,17 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
+from typing import get_args
 
 from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
 from node.infer.check import check
 from node.infer.triton import Triton
-from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
+from node.results import NotSuitable, Result
 from node.series import Series
 
-RESULTS = (Segmentation, Measurement, Finding, NotSuitable)
+RESULTS = get_args(Result)
 
 
 def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:

@@ -1,0 +1,258 @@
+"""Mammography CAD SR (PS3.3 A.35.5) of template TID 4000, for workstations that mark what a CAD has found."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from highdicom import sr
+from highdicom.sr import RelationshipTypeValues as Relationship
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import MammographyCADSRStorage
+
+from node.codes import DCM, SCT, UCUM, Code
+from node.compose.contours import Loop, contours
+from node.compose.drawing import Shape, Thing
+from node.compose.finish import finish
+from node.compose.identity import Identity
+from node.compose.reference import by_study
+from node.compose.sr import LANGUAGE
+from node.compose.text import LO, concept, plain
+from node.results import NotSuitable, Region, Result
+from node.series import Frame, Series
+
+FINDINGS: dict[Code, Code] = {
+    **{(code := getattr(codes.cid6014, name)): code for name in codes.cid6014.dir()},
+    SCT.Mass: codes.cid6014.MammographyBreastDensity,
+    SCT.Nodule: codes.cid6014.MammographyBreastDensity,
+    SCT.CalcificationOfBreast: codes.cid6014.IndividualCalcification,
+}
+"""Type of a segment or region → single image finding (PS3.16 CID 6014); what has none is not in the report."""
+
+SIDES = {"L": SCT.LeftBreast, "R": SCT.RightBreast, "B": SCT.BothBreasts}
+"""Image Laterality → side (PS3.16 CID 6022)."""
+
+TO_PRESENT = codes.cid6034.PresentationRequiredRenderingDeviceIsExpectedToPresent
+VIEWS = {getattr(codes.cid4014, name) for name in codes.cid4014.dir()}
+MODALITY = "MG"
+
+
+def mammography_cad(
+    inputs: Mapping[str, Series],
+    things: Sequence[Thing],
+    results: Sequence[Result],
+    identity: Identity,
+    *,
+    number: int,
+) -> Dataset | None:
+    """Return the report on the mammograms among the inputs; None where there are none.
+
+    Parameters
+    ----------
+    things
+        What was drawn, as `things` gives it; what is not on a mammogram or no breast finding is left out.
+    number
+        How many series of the job come before it.
+    """
+    series = [one for one in inputs.values() if one.modality == MODALITY and one.study_uid == identity.study_uid]
+    if not series:
+        return None
+    frames = [frame for one in series for frame in one.frames]
+    failed = any(isinstance(result, NotSuitable) for result in results)
+    found = [(thing, shape) for thing in things if thing.type in FINDINGS for shape in _on(thing, frames)]
+    root: Dataset = sr.ContainerContentItem(
+        concept(DCM.MammographyCADReport), is_content_continuous=False, template_id="4000"
+    )
+    root.ContentSequence = [
+        sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
+        _library(frames),
+        _findings(found, frames, identity, failed=failed),
+        _detections(found, frames, identity, failed=failed),
+        _code(DCM.SummaryOfAnalyses, DCM.NotAttempted, Relationship.CONTAINS),
+    ]
+    built = Dataset()
+    built.update({element.tag: element for element in root})
+    built.SOPClassUID = MammographyCADSRStorage
+    built.SOPInstanceUID = identity.uid("mgcad")
+    built.CompletionFlag = "COMPLETE"
+    built.VerificationFlag = "UNVERIFIED"
+    built.PreliminaryFlag = "PRELIMINARY"
+    built.ReferencedPerformedProcedureStepSequence = []
+    built.PerformedProcedureCodeSequence = []
+    built.CurrentRequestedProcedureEvidenceSequence = by_study(frame.header for frame in frames)
+    return finish(built, series[0].header, identity, kind="MG CAD", modality="SR", number=number)
+
+
+def _on(thing: Thing, frames: Sequence[Frame]) -> list[Shape]:
+    places = {(frame.sop_instance_uid, frame.number) for frame in frames}
+    return [one for one in thing.shapes(_outer) if (one.frame.sop_instance_uid, one.frame.number) in places]
+
+
+def _outer(mask: NDArray[np.bool_]) -> list[Loop]:
+    return contours(mask)[0]
+
+
+def _code(name: Code, value: Code, relation: Relationship) -> Dataset:
+    item: Dataset = sr.CodeContentItem(concept(name), concept(value), relation)
+    return item
+
+
+def _library(frames: Sequence[Frame]) -> Dataset:
+    """Return the images in their order: other items refer to them by their place in it (TID 4020)."""
+    library: Dataset = sr.ContainerContentItem(
+        concept(DCM.ImageLibrary), is_content_continuous=False, relationship_type=Relationship.CONTAINS
+    )
+    library.ContentSequence = [_entry(frame) for frame in frames]
+    return library
+
+
+def _entry(frame: Frame) -> Dataset:
+    header = frame.header
+    entry = Dataset()
+    entry.RelationshipType = "CONTAINS"
+    entry.ValueType = "IMAGE"
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = header.SOPClassUID
+    reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    if frame.multi_frame:
+        reference.ReferencedFrameNumber = frame.number
+    entry.ReferencedSOPSequence = [reference]
+    context = Relationship.HAS_ACQ_CONTEXT
+    said: list[Dataset] = []
+    if side := SIDES.get(str(header.get("ImageLaterality") or "")):
+        said.append(_code(DCM.ImageLaterality, side, context))
+    if view := _view(header):
+        said.append(_code(DCM.ImageView, view, context))
+    for name, direction in zip(
+        (DCM.PatientOrientationRow, DCM.PatientOrientationColumn), header.get("PatientOrientation") or (), strict=False
+    ):
+        said.append(sr.TextContentItem(concept(name), str(direction), context))
+    for name, keyword in ((DCM.StudyDate, "StudyDate"), (DCM.ContentDate, "ContentDate")):
+        value = str(header.get(keyword) or "")
+        if len(value) == 8 and value.isdecimal():
+            said.append(sr.DateContentItem(concept(name), value, context))
+    for name, spacing in zip(
+        (DCM.VerticalPixelSpacing, DCM.HorizontalPixelSpacing), header.get("ImagerPixelSpacing") or (), strict=False
+    ):
+        said.append(
+            sr.NumContentItem(concept(name), float(spacing), concept(UCUM.Millimeter), relationship_type=context)
+        )
+    if said:
+        entry.ContentSequence = said
+    return entry
+
+
+def _view(header: Dataset) -> Code | None:
+    for item in header.get("ViewCodeSequence") or []:
+        given = str(item.get("CodeValue") or "")
+        return next((view for view in VIEWS if view.value == given), None)
+    return None
+
+
+def _findings(
+    found: Sequence[tuple[Thing, Shape]], frames: Sequence[Frame], identity: Identity, *, failed: bool
+) -> Dataset:
+    value = DCM.AllAlgorithmsSucceededWithFindings if found else DCM.AllAlgorithmsSucceededWithoutFindings
+    if failed:
+        value = DCM.NoAlgorithmsSucceededWithoutFindings
+    summary = _code(DCM.CADProcessingAndFindingsSummary, value, Relationship.CONTAINS)
+    if found:
+        impression: Dataset = sr.ContainerContentItem(
+            concept(DCM.IndividualImpressionRecommendation),
+            is_content_continuous=False,
+            relationship_type=Relationship.INFERRED_FROM,
+        )
+        impression.ContentSequence = [
+            _code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
+            *(_finding(thing, shape, frames, identity) for thing, shape in found),
+        ]
+        summary.ContentSequence = [impression]
+    return summary
+
+
+def _finding(thing: Thing, shape: Shape, frames: Sequence[Frame], identity: Identity) -> Dataset:
+    """Return one finding on one image: what, where its centre is, and its outline (TID 4006, 4021)."""
+    item = _code(DCM.SingleImageFinding, FINDINGS[thing.type], Relationship.CONTAINS)
+    context = Relationship.HAS_OBS_CONTEXT
+    centre = (shape.points[:-1] if _is_closed(shape) else shape.points).mean(axis=0)
+    said: list[Dataset] = [
+        _code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
+        sr.TextContentItem(concept(DCM.TrackingIdentifier), plain(thing.label, LO), context),
+        sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), thing.tracking_uid, context),
+        *_algorithm(identity),
+    ]
+    if isinstance(thing.result, Region) and thing.result.probability is not None:
+        percent = round(thing.result.probability * 100, 6)
+        said.append(
+            sr.NumContentItem(
+                concept(DCM.CertaintyOfFinding),
+                percent,
+                concept(UCUM.Percent),
+                relationship_type=Relationship.HAS_PROPERTIES,
+            )
+        )
+    said.append(_coordinates(DCM.Center, "POINT", centre[None], shape.frame, frames))
+    if shape.kind != "POINT":
+        said.append(_coordinates(DCM.Outline, shape.kind, shape.points, shape.frame, frames))
+    item.ContentSequence = said
+    return item
+
+
+def _is_closed(shape: Shape) -> bool:
+    return shape.kind == "POLYLINE" and bool((shape.points[0] == shape.points[-1]).all())
+
+
+def _coordinates(name: Code, kind: str, points: Loop, frame: Frame, frames: Sequence[Frame]) -> Dataset:
+    item = Dataset()
+    item.RelationshipType = "HAS PROPERTIES"
+    item.ValueType = "SCOORD"
+    item.ConceptNameCodeSequence = [concept(name)]
+    item.GraphicType = kind
+    item.GraphicData = [float(number) for number in points.ravel()]
+    item.ContentSequence = [_image(frame, frames, "SELECTED FROM")]
+    return item
+
+
+def _image(frame: Frame, frames: Sequence[Frame], relation: str) -> Dataset:
+    """Return a reference to an image by its place in the image library, the second item below the root."""
+    place = next(
+        place for place, one in enumerate(frames, 1) if (one.header is frame.header and one.number == frame.number)
+    )
+    item = Dataset()
+    item.RelationshipType = relation
+    item.ReferencedContentItemIdentifier = [1, 2, place]
+    return item
+
+
+def _detections(
+    found: Sequence[tuple[Thing, Shape]], frames: Sequence[Frame], identity: Identity, *, failed: bool
+) -> Dataset:
+    """Return which kinds of finding were looked for, on which images (TID 4015, 4017)."""
+    summary = _code(DCM.SummaryOfDetections, DCM.Failed if failed else DCM.Succeeded, Relationship.CONTAINS)
+    performed: Dataset = sr.ContainerContentItem(
+        concept(DCM.FailedDetections if failed else DCM.SuccessfulDetections),
+        is_content_continuous=False,
+        relationship_type=Relationship.INFERRED_FROM,
+    )
+    kinds = list(dict.fromkeys(FINDINGS[thing.type] for thing, _ in found))
+    performed.ContentSequence = [
+        _detection(kind, frames, identity) for kind in kinds or [codes.cid6014.MammographyBreastDensity]
+    ]
+    summary.ContentSequence = [performed]
+    return summary
+
+
+def _detection(kind: Code, frames: Sequence[Frame], identity: Identity) -> Dataset:
+    item = _code(DCM.DetectionPerformed, kind, Relationship.CONTAINS)
+    item.ContentSequence = [*_algorithm(identity), *(_image(frame, frames, "HAS PROPERTIES") for frame in frames)]
+    return item
+
+
+def _algorithm(identity: Identity) -> list[Dataset]:
+    """Return name, version and parameters of the algorithm (TID 4019)."""
+    words = [
+        (DCM.AlgorithmName, identity.algorithm),
+        (DCM.AlgorithmVersion, plain(identity.version, LO)),
+        *((DCM.AlgorithmParameters, f"{name}: {value}") for name, value in identity.parameters.items()),
+    ]
+    return [sr.TextContentItem(concept(name), text, Relationship.HAS_PROPERTIES) for name, text in words]

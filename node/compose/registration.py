@@ -1,0 +1,110 @@
+"""Spatial and Deformable Spatial Registration (PS3.3 A.39.1, A.39.2): how images lie to each other."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistrationStorage
+
+from node.codes import DCM
+from node.compose.finish import finish
+from node.compose.identity import Identity
+from node.compose.reference import instance, refer_in_common
+from node.compose.source import copy_element
+from node.compose.text import LO, concept, plain
+from node.results import Deformation, Registration
+from node.series import Series
+
+MATRIX_TYPE = {"rigid": "RIGID", "rigid_scale": "RIGID_SCALE", "affine": "AFFINE"}
+"""Frame of Reference Transformation Matrix Type (PS3.3 C.20.2.1.2)."""
+COMMENT = "Research use, unverified"
+
+
+def spatial(result: Registration, header: Dataset, identity: Identity, *, order: int, number: int) -> Dataset:
+    """Return a linear registration: the fixed images as they are, the moving ones by the matrix (PS3.3 C.20.2).
+
+    Parameters
+    ----------
+    header
+        An image of the study of the job.
+    order
+        Place of the result among the registrations of the job.
+    number
+        How many series of the job come before it.
+    """
+    built = _begin(result, header, identity)
+    built.SOPClassUID = SpatialRegistrationStorage
+    built.SOPInstanceUID = identity.uid("reg", str(order))
+    built.RegistrationSequence = [
+        _linear(result.fixed, np.eye(4), "RIGID"),
+        _linear(result.moving, result.matrix, MATRIX_TYPE[result.kind]),
+    ]
+    return finish(built, header, identity, kind="REG", number=number)
+
+
+def deformable(result: Registration, header: Dataset, identity: Identity, *, order: int, number: int) -> Dataset:
+    """Return a registration with a grid of vectors; it goes from the fixed images to the moving ones (PS3.3 C.20.3)."""
+    if result.deformation is None:
+        raise ValueError("a registration without a deformation is a spatial registration")
+    built = _begin(result, header, identity)
+    built.SOPClassUID = DeformableSpatialRegistrationStorage
+    built.SOPInstanceUID = identity.uid("deformable", str(order))
+    item = Dataset()
+    item.SourceFrameOfReferenceUID = result.moving.frame_of_reference_uid
+    item.ReferencedImageSequence = [instance(one) for one in result.moving.headers]
+    item.FrameOfReferenceTransformationComment = COMMENT
+    item.RegistrationTypeCodeSequence = [concept(DCM.ImageContentBasedAlignment)]
+    item.PostDeformationMatrixRegistrationSequence = [
+        _matrix(np.linalg.inv(result.matrix), "RIGID" if result.kind == "rigid" else "AFFINE")
+    ]
+    item.DeformableRegistrationGridSequence = [_grid(result.deformation)]
+    built.DeformableRegistrationSequence = [item]
+    return finish(built, header, identity, kind="REG", number=number)
+
+
+def _begin(result: Registration, header: Dataset, identity: Identity) -> Dataset:
+    built = Dataset()
+    built.FrameOfReferenceUID = result.fixed.frame_of_reference_uid
+    built.PositionReferenceIndicator = None
+    copy_element(result.fixed.header, built, "PositionReferenceIndicator")
+    built.ContentLabel = "AI_REGISTRATION"
+    built.ContentDescription = plain(f"{identity.algorithm}: research use, unverified", LO)
+    built.ContentCreatorName = None
+    refer_in_common(built, [*result.fixed.headers, *result.moving.headers], header.StudyInstanceUID)
+    return built
+
+
+def _linear(series: Series, matrix: NDArray[np.float64], kind: str) -> Dataset:
+    registration = Dataset()
+    registration.FrameOfReferenceTransformationComment = COMMENT
+    registration.RegistrationTypeCodeSequence = [concept(DCM.ImageContentBasedAlignment)]
+    registration.MatrixSequence = [_matrix(matrix, kind)]
+    item = Dataset()
+    item.FrameOfReferenceUID = series.frame_of_reference_uid
+    item.ReferencedImageSequence = [instance(one) for one in series.headers]
+    item.MatrixRegistrationSequence = [registration]
+    return item
+
+
+def _matrix(matrix: NDArray[np.float64], kind: str) -> Dataset:
+    item = Dataset()
+    item.FrameOfReferenceTransformationMatrix = [f"{number:.10g}" for number in matrix.ravel().tolist()]
+    item.FrameOfReferenceTransformationMatrixType = kind
+    return item
+
+
+def _grid(deformation: Deformation) -> Dataset:
+    """Return the grid: its x runs along the columns of the array, its y along the rows, its z along the slices."""
+    affine = deformation.affine
+    slices, rows, columns = deformation.vectors.shape[:3]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    across, along = affine[:3, 2] / spacing[2], affine[:3, 1] / spacing[1]
+    vectors, origin = deformation.vectors, affine[:3, 3]
+    if np.cross(across, along) @ affine[:3, 0] < 0:  # the third axis is always their cross product
+        vectors, origin = vectors[::-1], origin + affine[:3, 0] * (slices - 1)
+    item = Dataset()
+    item.ImageOrientationPatient = [f"{number:.10g}" for number in (*across, *along)]
+    item.ImagePositionPatient = [f"{number:.10g}" for number in origin]
+    item.GridDimensions = [columns, rows, slices]
+    item.GridResolution = [float(spacing[2]), float(spacing[1]), float(spacing[0])]
+    item.VectorGridData = np.ascontiguousarray(vectors, "<f4").tobytes()
+    return item

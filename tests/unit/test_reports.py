@@ -1,0 +1,272 @@
+"""Reports: what is on an image has coordinates there, in a report of its own; what changed since a prior is said."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node.assemble.stacks import stacks
+from node.codes import SCT, UCUM
+from node.compose import Identity, compose, write
+from node.compose.sr import _border, is_planar
+from node.errors import BrokenResult
+from node.part10 import Part10
+from node.results import Comparison, Finding, Measurement, Region, Result, Segment, Segmentation
+from node.series import Series, Volume
+from node.testing import ct_series, enhanced_ct, radiograph
+from node.testing import write as write_images
+from tests.peers import SYSTEM_PATH, missing
+
+NODULE = Segment(label="Nodule 1", type=SCT.Nodule, category=SCT.MorphologicallyAbnormalStructure, region=SCT.Lung)
+GROUPS = {"1410": "planar", "1411": "volumetric", "1501": "image-level"}
+
+
+def test_what_has_a_place_on_an_image_comes_again_with_coordinates_in_every_group(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    volume = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=NODULE)
+    seg, general, planar = _composed(series, [_ball(series), volume, Finding(name=SCT.Mass, present=False)])
+    assert _kinds(general) == ["volumetric", "image-level", "image-level"]
+    assert _kinds(planar) == ["planar"]
+    assert (is_planar(general), is_planar(planar)) == (False, True)
+    assert planar.SeriesInstanceUID != general.SeriesInstanceUID
+    assert "SR planar" in planar.SeriesDescription
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
+    assert group.tracking_uid == seg.SegmentSequence[0].TrackingUID
+    assert [(one.name, one.value) for one in group.get_measurements()] == [(SCT.Volume, 1.5), (SCT.Area, 12 * 0.64)]
+    assert "Research use" in _comments(planar)[0]
+
+
+def test_the_outline_is_where_the_segment_is_largest_and_on_that_image(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    _, _, planar = _composed(series, [_ball(series)])
+    points, reference = _coordinates(planar)[0]
+    assert reference.ReferencedSOPInstanceUID == series.frames[4].sop_instance_uid
+    assert points.min(axis=0).tolist() == [10, 5]
+    assert points.max(axis=0).tolist() == [14, 9], "the outer edges of the pixels, not their centres"
+    assert (points[0] == points[-1]).all(), "a closed line ends where it began"
+
+
+def test_the_frame_of_a_multi_frame_image_is_named_by_its_number(tmp_path: Path) -> None:
+    series = _series(tmp_path, [enhanced_ct()])
+    *_, planar = _composed(series, [_ball(series, at=2)])
+    _, reference = _coordinates(planar)[0]
+    assert reference.ReferencedFrameNumber == series.frames[2].number
+
+
+def test_a_report_without_anything_on_an_image_is_alone(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    (report,) = _composed(series, [Finding(name=SCT.Mass, present=False)])
+    assert not is_planar(report)
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "graphic", "expected"),
+    [
+        ("point", [(3.5, 4.5)], "POINT", [3.5, 4.5]),
+        ("polyline", [(1, 2), (3, 4)], "POLYLINE", [1, 2, 3, 4]),
+        ("contour", [(1, 2), (3, 4), (5, 2)], "POLYLINE", [1, 2, 3, 4, 5, 2, 1, 2]),
+        ("box", [(1, 2), (5, 7)], "POLYLINE", [1, 2, 5, 2, 5, 7, 1, 7, 1, 2]),
+        ("ellipse", [(1, 5), (9, 5), (5, 3), (5, 7)], "ELLIPSE", [1, 5, 9, 5, 5, 3, 5, 7]),
+    ],
+)
+def test_a_region_on_an_image_is_a_planar_group(
+    tmp_path: Path, kind: str, points: list[tuple[float, float]], graphic: str, expected: list[float]
+) -> None:
+    series = _series(tmp_path, [radiograph()])
+    region = _region(kind, points, image=series.frames[0], probability=0.75)
+    diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=region)
+    general, planar = _composed(series, [region, diameter])
+    item = next(item for item in _items(planar) if item.ValueType == "SCOORD")
+    assert (item.GraphicType, list(item.GraphicData)) == (graphic, expected)
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
+    assert [one.value for one in group.get_measurements()] == [8, 75]
+    assert "Image-level" not in _kinds(planar)
+    assert _summary(general) == "All algorithms succeeded; with findings"
+
+
+def test_a_place_in_the_patient_is_told_in_space_and_drawn_on_the_image_it_lies_on(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    assert series.frames[3].position is not None
+    at = np.add(series.frames[3].position, (0.8 * 10, 0.8 * 6, 0.4))
+    region = _region("point3d", [at], frame_of_reference_uid=series.frame_of_reference_uid)
+    general, planar = _composed(series, [region])
+    (place,) = [item for item in _items(general) if item.ValueType == "SCOORD3D"]
+    assert np.allclose(place.GraphicData, at)
+    points, reference = _coordinates(planar)[0]
+    assert np.allclose(points, [[10.5, 6.5]])
+    assert reference.ReferencedSOPInstanceUID == series.frames[3].sop_instance_uid
+
+
+def test_a_polygon_in_no_plane_of_the_images_is_told_in_space_alone(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    corner = series.frames[3].position
+    assert corner is not None
+    region = _region(
+        "polygon3d",
+        np.add(corner, [(2, 2, 0), (5, 2, 0), (5, 6, 2.4)]),
+        frame_of_reference_uid=series.frame_of_reference_uid,
+    )
+    (report,) = _composed(series, [region])
+    assert _kinds(report) == ["planar", "image-level"]
+
+
+def test_what_is_said_of_a_region_that_is_not_returned_is_a_broken_result(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    region = _region("point", [(3, 4)], image=series.frames[0])
+    twin = replace(region)
+    stray = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=twin)
+    with pytest.raises(BrokenResult, match="'Spot'"):
+        compose({"ct": series}, [region, stray], _identity(series))
+
+
+def test_a_comparison_tells_what_was_what_is_and_how_fast(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    known = replace(NODULE, tracking_uid="2.25.77")
+    measured = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=known)
+    compared = Comparison(measurement=measured, prior=0.75, days=90)
+    seg, general, planar = _composed(series, [_ball(series, known), compared])
+    assert seg.SegmentSequence[0].TrackingUID == "2.25.77"
+    for report in (general, planar):
+        content = hd.sr.Comprehensive3DSR.from_dataset(report).content
+        groups = [*content.get_volumetric_roi_measurement_groups(), *content.get_planar_roi_measurement_groups()]
+        assert {group.tracking_uid for group in groups} == {"2.25.77"}
+        told = [(one.name.meaning, one.value, one.unit.value) for one in groups[0].get_measurements()]
+        assert told[:6] == [
+            ("Volume", 1.5, "cm3"),
+            ("Value in the prior", 0.75, "cm3"),
+            ("Time since the prior", 90, "d"),
+            ("Change since the prior", 0.75, "cm3"),
+            ("Change since the prior", 100, "%"),
+            ("Doubling time", 90, "d"),
+        ]
+
+
+@pytest.mark.parametrize(("prior", "value", "doubling"), [(2, 1, None), (0, 1, None), (1, 2, 100), (1, 1, None)])
+def test_only_what_grows_has_a_doubling_time(prior: float, value: float, doubling: float | None) -> None:
+    known = replace(NODULE, tracking_uid="2.25.77")
+    measured = Measurement(name=SCT.Volume, value=value, unit=UCUM.CubicCentimeter, of=known)
+    assert Comparison(measurement=measured, prior=prior, days=100).doubling_days == doubling
+
+
+def test_a_comparison_needs_the_tracking_uid_of_the_prior() -> None:
+    measured = Measurement(name=SCT.Volume, value=1, unit=UCUM.CubicCentimeter, of=NODULE)
+    with pytest.raises(ValueError, match="tracking_uid"):
+        Comparison(measurement=measured, prior=1, days=100)
+
+
+def test_a_segmentation_in_several_objects_has_a_group_for_each_and_its_numbers_once(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    volume = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=NODULE)
+    *segs, general, _ = _composed(series, [_ball(series), volume], most_frames=2)
+    groups = hd.sr.Comprehensive3DSR.from_dataset(general).content.get_volumetric_roi_measurement_groups()
+    assert len(segs) == len(groups) == 3
+    assert [len(group.get_measurements()) for group in groups] == [1, 0, 0]
+    named = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in _items(general) if _segment(item)]
+    assert named == [seg.SOPInstanceUID for seg in segs]
+
+
+@pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
+def test_dsrdump_reads_both_reports(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    region = _region("ellipse", [(1, 5), (9, 5), (5, 3), (5, 7)], image=series.frames[0], probability=0.5)
+    for number, report in enumerate(_composed(series, [_ball(series), region])[1:]):
+        path = tmp_path / f"{number}.dcm"
+        report.save_as(path)
+        read = subprocess.run(["dsrdump", path], capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
+        assert read.returncode == 0, read.stderr
+        assert "E: " not in read.stderr
+        assert "Nodule 1" in read.stdout
+
+
+def test_a_border_of_very_many_corners_is_thinned_out() -> None:
+    rough = np.random.default_rng(5).random((400, 200)) > 0.3
+    rough[:, 0] = True
+    border = _border(rough)
+    assert 2000 < len(border) <= 4000
+
+
+def _series(folder: Path, images: Sequence[Dataset]) -> Series:
+    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
+    return series
+
+
+def _ball(series: Series, segment: Segment = NODULE, at: int = 4) -> Segmentation:
+    """Return a segment on many slices that is largest on the one at that place: 12 pixels there."""
+    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
+    labels[max(at - 2, 0) : at + 3, 6:8, 11:13] = 1
+    labels[at, 5:9, 11:13] = labels[at, 6:8, 10:14] = 1
+    volume = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
+    return Segmentation(labels=volume, segments=[segment])
+
+
+def _region(kind: str, points: object, **values: object) -> Region:
+    return Region(kind=kind, points=np.array(points), label="Spot", type=SCT.Nodule, **values)  # type: ignore[arg-type]
+
+
+def _composed(series: Series, results: Sequence[Result], **wanted: object) -> list[Dataset]:
+    made = compose({"ct": series}, results, _identity(series), **wanted)  # type: ignore[arg-type]
+    read = []
+    for one in made:
+        content = BytesIO()
+        write(one, content)
+        read.append(dcmread(BytesIO(content.getvalue())))
+    return read
+
+
+def _items(dataset: Dataset) -> list[Dataset]:
+    below = [item for one in dataset.get("ContentSequence", ()) for item in _items(one)]
+    return [dataset, *below] if "ValueType" in dataset else below
+
+
+def _kinds(report: Dataset) -> list[str]:
+    found = [item.ContentTemplateSequence[0].TemplateIdentifier for item in _items(report) if _has_template(item)]
+    return [GROUPS[one] for one in found if one in GROUPS]
+
+
+def _has_template(item: Dataset) -> bool:
+    return "ContentTemplateSequence" in item
+
+
+def _segment(item: Dataset) -> bool:
+    return "ReferencedSOPSequence" in item and "ReferencedSegmentNumber" in item.ReferencedSOPSequence[0]
+
+
+def _coordinates(report: Dataset) -> list[tuple[np.ndarray, Dataset]]:
+    items = [item for item in _items(report) if item.ValueType == "SCOORD"]
+    return [(np.reshape(item.GraphicData, (-1, 2)), item.ContentSequence[0].ReferencedSOPSequence[0]) for item in items]
+
+
+def _comments(report: Dataset) -> list[str]:
+    return [str(item.TextValue) for item in _items(report) if item.ValueType == "TEXT" and _name(item) == "Comment"]
+
+
+def _summary(report: Dataset) -> str:
+    items = [item for item in _items(report) if item.ValueType == "CODE"]
+    return next(str(item.ConceptCodeSequence[0].CodeMeaning) for item in items if "CAD" in _name(item))
+
+
+def _name(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def _identity(series: Series) -> Identity:
+    return Identity(
+        study_uid=series.study_uid,
+        revision=1,
+        plugin="nodules",
+        version="1.0.0",
+        title="Nodules",
+        manufacturer="",
+        models=(),
+        at=datetime(2026, 11, 21, 9, 30, 15, tzinfo=UTC),
+        first_series_number=3001,
+        device_uid="2.25.42",
+    )
