@@ -29,9 +29,10 @@ COLOR = """const v = viewport(), c = v.canvas, k = c.width / c.clientWidth, p = 
     const pixel = c.getContext('2d').getImageData(Math.round(p[0] * k), Math.round(p[1] * k), 1, 1).data;
     return Array.from(pixel.slice(0, 3))"""
 STATISTICS = """const s = services.segmentationService.getSegmentations().filter(s => s.label === a[0]).pop();
+    const shown = Object.values(s.segments).filter(g => g.segmentIndex > 0);  // a label map has a background
     return cornerstoneTools.utilities.segmentation.getStatistics({ segmentationId: s.segmentationId,
-      segmentIndices: Object.values(s.segments).map(g => g.segmentIndex), mode: 'individual' }).then(counted =>
-        Object.values(s.segments).map(g => { const n = counted[g.segmentIndex];
+      segmentIndices: shown.map(g => g.segmentIndex), mode: 'individual' }).then(counted =>
+        shown.map(g => { const n = counted[g.segmentIndex];
           return [g.label, n.count.value, n.mean.value, n.volume.value] }))"""
 COUNT = """const c = viewport().canvas, d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
     let n = 0;
