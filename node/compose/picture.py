@@ -1,7 +1,7 @@
 """One page to look at: key slices with the outlines of what was found, what was measured, by what, and what to mind."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -12,8 +12,9 @@ from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
 from node.compose.lettering import Color, Side, lacking, wrapped, write
 from node.compose.seg import colors
 from node.compose.sr import NOT_CALIBRATED
-from node.compose.tiles import FAINT, INK, Layer, Overlays, frame_index, overlays, patchwork, region_colors, tile
+from node.compose.tiles import FAINT, INK, Overlays, frame_index, layers, overlays, patchwork, region_colors, tile
 from node.results import (
+    Comparison,
     DerivedSeries,
     Finding,
     Heatmap,
@@ -167,11 +168,10 @@ def _titled(what: str, under: Sequence[Row], color: Color | None = None) -> list
 
 
 def _segment_rows(result: Segmentation, results: Sequence[Result]) -> Iterator[Row]:
-    painted = colors(result.segments)
-    layer = Layer(labels=result.labels.array, segments=result.segments, colors=painted)
-    for segment, color, areas in zip(result.segments, painted, layer.areas(), strict=True):
+    areas = [area for layer in layers(result) for area in layer.areas()]
+    for segment, color, area in zip(result.segments, colors(result.segments), areas, strict=True):
         about = _about(segment, results)
-        if not areas.any():
+        if not area.any():
             about = [Row(name="not found"), *about]
         yield from _titled(segment.label, about or [Row()], color)
 
@@ -198,11 +198,24 @@ def _frame_word(series: Series) -> str:
 
 def _about(thing: Segment | Region | None, results: Sequence[Result]) -> list[Row]:
     """Return what was measured and found of a thing, or of the images as a whole."""
-    return [
-        _said(result)
-        for result in results
-        if isinstance(result, Measurement | Finding) and (result.of is None if thing is None else result.of == thing)
-    ]
+    compared = [result.measurement for result in results if isinstance(result, Comparison)]
+    table: list[Row] = []
+    for result in results:
+        about = result.measurement if isinstance(result, Comparison) else result
+        if not isinstance(about, Measurement | Finding) or about.of != thing:
+            continue
+        if isinstance(result, Comparison):
+            table.append(replace(_said(about), note=_change(result)))
+        elif about not in compared:
+            table.append(_said(about))
+    return table
+
+
+def _change(result: Comparison) -> str:
+    """Return what a value was in the prior, and what became of it since."""
+    grown = "" if result.percent is None else f" ({result.percent:+.0f} %)"
+    doubling = f", doubles in {result.doubling_days:.0f} days" if result.doubling_days else ""
+    return f"was {_number(result.prior)}{grown}{doubling}"
 
 
 def _said(result: Measurement | Finding) -> Row:

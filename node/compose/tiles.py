@@ -13,7 +13,7 @@ from node.compose.lettering import Color, width, wrapped, write
 from node.compose.seg import PALETTE, colors
 from node.compose.source import functional_groups
 from node.errors import UnsuitableSeries
-from node.results import Heatmap, Region, Result, Segment, Segmentation
+from node.results import HALF, Heatmap, Region, Result, Segment, Segmentation
 from node.series import Frame, Series, on_grid
 
 CONTOUR = 2
@@ -137,9 +137,10 @@ def _by_frame(series: Series, results: Sequence[Result]) -> Overlays:
     painted = region_colors(results)
     return Overlays(
         layers=[
-            Layer(labels=result.labels.array, segments=result.segments, colors=colors(result.segments))
+            layer
             for result in results
             if isinstance(result, Segmentation) and on_grid(result.labels, series)
+            for layer in layers(result)
         ],
         regions=[
             Outlined(region=result, index=place[0], points=place[1], color=painted[id(result)])
@@ -148,6 +149,17 @@ def _by_frame(series: Series, results: Sequence[Result]) -> Overlays:
         ],
         heatmaps=[result for result in results if isinstance(result, Heatmap) and result.source.key == series.key],
     )
+
+
+def layers(result: Segmentation) -> list[Layer]:
+    """Return a segmentation as layers of which each has one label a pixel: one for each segment where they overlap."""
+    painted = colors(result.segments)
+    if not result.masks:
+        return [Layer(labels=result.labels.array, segments=result.segments, colors=painted)]
+    return [
+        Layer(labels=mask.array >= HALF, segments=[segment], colors=[color])
+        for mask, segment, color in zip(result.masks, result.segments, painted, strict=True)
+    ]
 
 
 def region_colors(results: Sequence[Result]) -> Mapping[int, Color]:

@@ -23,6 +23,7 @@ from node.compose.tiles import SMALL, WINDOWS, Layer, Overlays, directions, over
 from node.errors import UnsuitableSeries
 from node.part10 import Part10
 from node.results import (
+    Comparison,
     DerivedSeries,
     Finding,
     Heatmap,
@@ -283,6 +284,29 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
         Row(what="Heat map", name="Attention", value="0 to 1"),
     ]
     assert notes([region], {"ct": series}) == [NOT_CALIBRATED]
+
+
+def test_what_overlaps_is_shown_and_counted_each_for_itself(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series(slices=3))
+    inner = Segment(label="Tumour", type=SCT.Neoplasm, category=SCT.Organ, color=(3, 1, 254))
+    masks = [np.zeros((3, 32, 32), bool) for _ in range(2)]
+    masks[0][1, 4:28, 4:28] = masks[1][1, 10:20, 10:20] = True
+    grid = _segmentation(series, np.zeros((3, 32, 32), np.uint8)).labels
+    result = Segmentation.of_masks([grid.with_array(mask) for mask in masks], [ORGAN, inner])
+    image = np.array(tile(series, 1, overlays(series, [result]), SIZE))
+    assert np.allclose(_extent((image == GREEN).all(axis=-1)), np.array([4, 28, 4, 28]) * 15, atol=2)
+    assert np.allclose(_extent((image == inner.color).all(axis=-1)), np.array([10, 20, 10, 20]) * 15, atol=2)
+    assert [row.name for row in rows([result], {"ct": series})] == ["", ""]
+
+
+def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    nodule = _region(series, 1, tracking_uid="1.2.3.9")
+    volume = Measurement(name=SCT.Volume, value=2, unit=UCUM.CubicCentimeter, of=nodule)
+    compared = Comparison(measurement=volume, prior=1, days=90)
+    expected = Row(name="Volume", value="2 cm3", note="was 1 (+100 %), doubles in 90 days")
+    for results in ([nodule, compared], [nodule, volume, compared]):
+        assert rows(results, {"ct": series})[1:] == [expected]
 
 
 def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:

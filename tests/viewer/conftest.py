@@ -1,23 +1,37 @@
 """The real chest CT with what the node makes of it in a real PACS, and a real viewer that shows it."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
-from tests.peers import DICOM, ROOT, Orthanc, free_port, isocenter, missing, orthanc, write_config
+from node import Measurement, Region, Result, Series, codes
+from node.app import Servers
+from node.assemble import stacks
+from node.compose import DEFAULT, Identity, compose, write
+from node.flow import PREPARE_SECONDS
+from node.host import find_plugins
+from node.infer import GrpcTriton, run
+from node.part10 import Part10
+from node.settings import Settings
+from tests.peers import DICOM, ROOT, Orthanc, free_port, missing, orthanc, write_config
 from tests.viewer import ohif
 from tests.viewer.site import OHIF, site
-from tests.viewer.study import Study
+from tests.viewer.study import DIAMETER, NODULE, NODULE_SLICE, Study
 
 CHEST = DICOM / "CT" / "chest_cmb_crc_100"
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SHOTS = ROOT / ".viewer" / "shots"
 """Where the screenshots are left."""
+FURTHER = ("LABELMAP", "GSPS", "SC", "PDF", "RTSTRUCT")
+"""Kinds of objects beside those that a job makes anyhow."""
 
 
 @pytest.fixture(scope="session")
@@ -37,18 +51,47 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 @pytest.fixture(scope="session")
 def study(pacs: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The chest CT in the PACS, with the objects that `ct_lung` leads to."""
-    folder = tmp_path_factory.mktemp("composed")
-    config = write_config(folder, port=free_port(), pacs="NOWHERE@127.0.0.1:1")
-    tried = isocenter("plugin", "try", "ct_lung", str(CHEST), "--out", str(folder / "out"), "--config", str(config))
-    assert tried.returncode == 0, tried.stdout + tried.stderr
-    images, objects = sorted(CHEST.glob("*.dcm")), sorted((folder / "out").rglob("*.dcm"))
-    store(pacs, [path.read_bytes() for path in (*images, *objects)])
-    read = [dcmread(path) for path in images]
-    return Study(
-        images=sorted(read, key=lambda image: float(image.ImagePositionPatient[2])),
-        objects=[dcmread(path) for path in objects],
-    )
+    """The chest CT in the PACS, with objects of every kind of what `ct_lung` and a reader with a ruler found in it."""
+    paths = sorted(CHEST.glob("*.dcm"))
+    (series,) = stacks(tuple(map(Part10.of_file, paths))).series
+    inputs = {"ct": series}
+    results = [*analysed(inputs, tmp_path_factory.mktemp("analysed")), *nodule(series)]
+    identity = Identity(
+        study_uid=series.study_uid, revision=1, plugin="ct_lung", version="1.0.0", title="CT lung", manufacturer="",
+        models=(), at=datetime(2026, 1, 2, tzinfo=UTC), first_series_number=3000, device_uid="2.25.1",
+    )  # fmt: skip
+    objects = compose(inputs, results, identity, kinds=[*DEFAULT, *FURTHER])
+    written = [BytesIO() for _ in objects]
+    for one, out in zip(objects, written, strict=True):
+        write(one, out)
+    store(pacs, [*(path.read_bytes() for path in paths), *(out.getvalue() for out in written)])
+    images = sorted(map(dcmread, paths), key=lambda image: float(image.ImagePositionPatient[2]))
+    return Study(images=images, objects=objects)
+
+
+def analysed(inputs: Mapping[str, Series], folder: Path) -> tuple[Result, ...]:
+    """Return what the plugin finds, with a Triton of its own."""
+    settings = Settings.read(write_config(folder, port=free_port(), pacs="NOWHERE@127.0.0.1:1"))
+    plugin = find_plugins(settings.plugins)["ct_lung"]
+    with Servers(settings.triton, folder / "triton.log") as servers:
+        triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
+        triton.prepare(plugin.manifest.models, PREPARE_SECONDS)
+        try:
+            return run(plugin, inputs, triton)
+        finally:
+            triton.close()
+
+
+def nodule(series: Series) -> tuple[Result, ...]:
+    """Return a nodule in the left lung, read off the images by eye, with its diameter."""
+    left, right, top, bottom = NODULE
+    x, y = (left + right) / 2, (top + bottom) / 2
+    points = np.array([(x, top), (x, bottom), (left, y), (right, y)])
+    region = Region(
+        kind="ellipse", points=points, label="Nodule 1", type=codes.SCT.Nodule, image=series.frames[NODULE_SLICE],
+        site=codes.SCT.Lung, laterality=codes.SCT.Left,
+    )  # fmt: skip
+    return region, Measurement(name=codes.SCT.Diameter, value=DIAMETER, unit=codes.UCUM.Millimeter, of=region)
 
 
 @pytest.fixture(scope="session")

@@ -29,16 +29,25 @@ COLOR = """const v = viewport(), c = v.canvas, k = c.width / c.clientWidth, p = 
     const pixel = c.getContext('2d').getImageData(Math.round(p[0] * k), Math.round(p[1] * k), 1, 1).data;
     return Array.from(pixel.slice(0, 3))"""
 STATISTICS = """const s = services.segmentationService.getSegmentations().filter(s => s.label === a[0]).pop();
+    const shown = Object.values(s.segments).filter(g => g.segmentIndex > 0);  // a label map has a background
     return cornerstoneTools.utilities.segmentation.getStatistics({ segmentationId: s.segmentationId,
-      segmentIndices: Object.values(s.segments).map(g => g.segmentIndex), mode: 'individual' }).then(counted =>
-        Object.values(s.segments).map(g => { const n = counted[g.segmentIndex];
+      segmentIndices: shown.map(g => g.segmentIndex), mode: 'individual' }).then(counted =>
+        shown.map(g => { const n = counted[g.segmentIndex];
           return [g.label, n.count.value, n.mean.value, n.volume.value] }))"""
+COUNT = """const c = viewport().canvas, d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+    let n = 0;
+    for (let i = 0; i < d.length; i += 4) if ([0, 1, 2].every(j => Math.abs(d[i + j] - a[0][j]) < a[1])) n++;
+    return n"""
 LINES = """const v = viewport(), points = [];
-    for (const l of document.querySelectorAll('svg.svg-layer line, svg.svg-layer polyline')) {
-      const n = l.tagName === 'line' ? ['x1', 'y1', 'x2', 'y2'].map(n => +l.getAttribute(n))
+    for (const l of document.querySelectorAll('svg.svg-layer line, svg.svg-layer polyline, svg.svg-layer ellipse')) {
+      const is = name => +l.getAttribute(name);
+      const n = l.tagName === 'line' ? [is('x1'), is('y1'), is('x2'), is('y2')]
+        : l.tagName === 'ellipse' ? [is('cx'), is('cy') - is('ry'), is('cx'), is('cy') + is('ry')]
         : (l.getAttribute('points') || '').trim().split(/[ ,]+/).map(Number);
       for (let i = 0; i + 1 < n.length; i += 2) points.push([n[i], n[i + 1]]); }
     return points.map(p => Array.from(v.canvasToWorld(p)))"""
+STROKES = """const drawn = [...document.querySelectorAll('svg.svg-layer [stroke]')];
+    return [...new Set(drawn.map(l => l.getAttribute('stroke')))]"""
 TEXTS = """return [...document.querySelectorAll('svg.svg-layer text')].map(t =>
     [...t.querySelectorAll('tspan')].map(s => s.textContent).join(' ') || t.textContent).filter(Boolean)"""
 
@@ -125,9 +134,17 @@ class Viewer:
         red, green, blue = self.ask(COLOR, list(place))
         return red, green, blue
 
+    def count(self, color: Sequence[int], within: int = 12) -> int:
+        """Return how many pixels of the image as shown have a colour, within so much of each of its parts."""
+        return int(self.ask(COUNT, list(color), within))
+
     def lines(self) -> list[tuple[float, float, float]]:
-        """Return the corners of all that is drawn over the image, mm LPS."""
+        """Return the corners of lines, and top and bottom of ellipses, that are drawn over the image, mm LPS."""
         return [tuple(point) for point in self.ask(LINES)]
+
+    def strokes(self) -> set[str]:
+        """Return the colours of all that is drawn over the image."""
+        return {str(color) for color in self.ask(STROKES)}
 
     def texts(self) -> list[str]:
         """Return what is written over the image."""

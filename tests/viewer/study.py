@@ -5,6 +5,13 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+NODULE_SLICE = 50
+"""From the feet."""
+NODULE = (348.0, 372.0, 230.0, 257.0)
+"""Left, right, upper and lower border of a nodule in the left lung: columns and rows, read off the image by eye."""
+DIAMETER = 24.26
+"""Its height in mm."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
@@ -21,8 +28,10 @@ class Study:
     def series(self) -> int:
         return len({one.SeriesInstanceUID for one in (*self.images, *self.objects)})
 
-    def of_kind(self, modality: str) -> list[Dataset]:
-        return [one for one in self.objects if one.Modality == modality]
+    def named(self, words: str) -> Dataset:
+        """Return the object whose series description begins so: what a reader clicks on."""
+        (one,) = (one for one in self.objects if str(one.SeriesDescription).startswith(words))
+        return one
 
 
 def in_patient(image: Dataset, column: float, row: float) -> tuple[float, float, float]:

@@ -21,10 +21,11 @@ COLORED = 40
 GREY = 15
 
 
+@pytest.mark.parametrize("kind", ["SEG", "SEG label map"])
 def test_a_segmentation_opens_on_the_lungs_with_its_names_and_numbers(
-    study: Study, viewer: Viewer, shots: Path
+    kind: str, study: Study, viewer: Viewer, shots: Path
 ) -> None:
-    (seg,) = study.of_kind("SEG")
+    seg = study.named(f"AI {kind} ct_lung")
     viewer.open(study.uid, series=study.series)
     viewer.open_segmentation(seg.SeriesDescription)
     panel = viewer.panel()
@@ -33,12 +34,12 @@ def test_a_segmentation_opens_on_the_lungs_with_its_names_and_numbers(
     for number, sides in PLACES.items():
         image = study.images[number]
         viewer.go_to(image.SOPInstanceUID)
-        viewer.shot(shots / f"seg-slice-{number}.png")
+        viewer.shot(shots / f"{kind}, slice {number}.png")
         colors = {(side, at): viewer.color(in_patient(image, *at)) for side, some in sides.items() for at in some}
         assert {key: color for key, color in colors.items() if side_of(color) != key[0]} == {}
 
     # what the viewer itself counts under the overlay: another slice, a flip or a shift has another mean
-    known = measured(study.of_kind("SR"))
+    known = measured([study.named("AI SR ct_lung")])
     segments = viewer.segments(seg.SeriesDescription)
     assert set(segments) == {RIGHT.label, LEFT.label}
     for label, segment in segments.items():
