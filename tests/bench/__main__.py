@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import ledger, river
+from tests.bench import ledger, river, seg
 
-BENCHES = {"ledger": ledger.main, "river": river.main}
+BENCHES = {"ledger": ledger.main, "river": river.main, "seg": seg.main}
 
 if __name__ == "__main__":
     names = sys.argv[1:] or ["river"]
