@@ -17,6 +17,7 @@ from node.errors import ConfigError, NodeError, Transient
 from node.host import Plugin, find_plugins
 from node.infer import GrpcTriton, LocalServer, Order, Performed
 from node.ledger import Ledger
+from node.profiles import TRANSFER_SYNTAXES, Profile
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp, try_port
 from node.records import Address
 from node.route import Routes, read_routes
@@ -50,6 +51,11 @@ def read_river(settings: Settings) -> Routes:
         destinations=tuple(settings.destinations),
         quiet_seconds=settings.assemble.quiet_seconds,
     )
+
+
+def profiles(settings: Settings) -> dict[str, Profile]:
+    """Return what each destination is sent."""
+    return {name: one.wants for name, one in settings.destinations.items()}
 
 
 def open_spool(settings: Settings) -> Spool:
@@ -110,11 +116,13 @@ class Servers:
         return WATCH_SECONDS
 
 
-def perform_order(order: Order, spool: Spool, urls: tuple[str, ...], deadline_seconds: float) -> Performed:
+def perform_order(
+    order: Order, spool: Spool, urls: tuple[str, ...], deadline_seconds: float, profiles: Mapping[str, Profile]
+) -> Performed:
     """Do one job; runs in a child process."""
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
     try:
-        return flow.perform(order, spool, triton)
+        return flow.perform(order, spool, triton, profiles)
     finally:
         triton.close()
 
@@ -156,6 +164,7 @@ class Node:
             committing=[self._committing(name, one) for name, one in self._asked().items()],
             promises=promises,
             perform=partial(self._perform, servers),
+            profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
             attempts=self.settings.engine.attempts,
@@ -197,6 +206,7 @@ class Node:
             ledger=self.ledger,
             spool=self.spool,
             commitment=destination.commitment,
+            transfer_syntax=TRANSFER_SYNTAXES[destination.wants.transfer_syntax],
         )
 
     def _asked(self) -> dict[str, Destination]:
@@ -227,7 +237,7 @@ class Node:
     def _perform(self, servers: Servers, order: Order, renew: Callable[[], bool]) -> Performed:
         performed: Performed = run_in_child(
             perform_order,
-            (order, self.spool, servers.urls, self.settings.triton.deadline_seconds),
+            (order, self.spool, servers.urls, self.settings.triton.deadline_seconds, profiles(self.settings)),
             seconds=order.plugin.manifest.time_limit_seconds,
             beat=lambda: not self._engine.stopping and renew(),
         )

@@ -7,15 +7,17 @@ a child process of its own.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from node.assemble import settle, stacks
-from node.compose import compose, identify, keep, picture, reports
+from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
 from node.engine import Step
 from node.infer import Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
+from node.profiles import Profile
 from node.purge import purge
 from node.receive import Arrivals, CommitmentScp
 from node.route import Routes, plan_due
@@ -37,6 +39,7 @@ class River:
     outboxes: Sequence[Outbox]
     committing: Sequence[CommitmentScu]
     promises: CommitmentScp
+    profiles: Mapping[str, Profile]
     perform: Callable[[Order, Callable[[], bool]], Performed]
     device_uid: str
     slots: int
@@ -46,7 +49,7 @@ class River:
 
     def steps(self) -> list[Step]:
         """Return the river as the engine runs it."""
-        mouths = {f"deliver to {outbox.destination}": outbox.deliver for outbox in self.outboxes}
+        mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
         commits = {commit_step(scu.destination): scu.commit for scu in self.committing}
         return [
             Step(name="receive", work=self.arrivals.record, then=("assemble",)),
@@ -71,11 +74,16 @@ class River:
             attempts=self.attempts, device_uid=self.device_uid,
         )  # fmt: skip
 
+    def _deliver(self, outbox: Outbox) -> float | None:
+        wait = outbox.deliver()
+        instead = fall_back(self.ledger, self.spool, outbox.destination, self.profiles[outbox.destination])
+        return 0.0 if instead else wait
+
     def _purge(self) -> float | None:
         return purge(self.ledger, self.spool, keep_seconds=self.keep_seconds, clock=self.clock)
 
 
-def perform(order: Order, spool: Spool, triton: Triton) -> Performed:
+def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
     """Do one job: read its series, run the plugin, compose what it found, and leave the objects in the spool."""
     watch = Stopwatch()
     manifest = order.plugin.manifest
@@ -86,12 +94,7 @@ def perform(order: Order, spool: Spool, triton: Triton) -> Performed:
     told, remarks = worth_telling([(one, run(order.plugin, one, triton)) for one in inputs])
     watch.lap("infer")
     models = tuple(f"{model} {triton.version(model)}" for model in manifest.models)
-    earlier = reports(spool, order.predecessors)
-    objects = []
-    for part, (given, found) in enumerate(told):
-        identity = identify(order.job, manifest, models=models, device_uid=order.device_uid, part=part)
-        objects += [keep(spool, made) for made in compose(given, found, identity, predecessors=earlier)]
-        page = picture(next(iter(given.values())), found, manifest.title)
-        spool.keep(order.job.study_uid, f"job-{order.job.id}-{part}.png", page)
+    called = partial(identify, order.job, manifest, models=models, device_uid=order.device_uid)
+    objects, recipients = compose_for(profiles, order.job, told, called, spool, earlier=order.predecessors)
     watch.lap("compose")
-    return Performed(objects=tuple(objects), remarks=tuple(remarks), timing=watch.laps)
+    return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

@@ -362,7 +362,7 @@ def _as_digital(image: Dataset, sop_class: UID, *, modality: str, side: str) -> 
 
 
 def pet_series(*, series: str = "pt", description: str = "Phantom PET", **wanted: Any) -> list[Dataset]:
-    """Return a PET series (PS3.3 A.21), each image with a rescale of its own; all as in `ct_series`, `array` in Bq/ml."""
+    """Return a PET series (PS3.3 A.21), each image with its own rescale; all as in `ct_series`, `array` in Bq/ml."""
     images = ct_series(series=series, description=description, **wanted)
     for number, image in enumerate(images, 1):
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = PositronEmissionTomographyImageStorage

@@ -41,6 +41,7 @@ class Outbox:
     ledger: Ledger
     spool: Spool
     commitment: bool = False
+    transfer_syntax: str = ""
     clock: Callable[[], float] = time.time
 
     def deliver(self) -> float | None:
@@ -54,7 +55,7 @@ class Outbox:
         left = list(due)
         parcels = [self._parcel(one) for one in due]
         try:
-            for answer in store(self.address, self.calling, parcels, seconds=self.seconds):
+            for answer in self._store(parcels):
                 fault("deliver.sent")
                 self._note(left.pop(0), answer)
                 fault("deliver.marked")
@@ -67,6 +68,8 @@ class Outbox:
         """Record one answer; what has been tried for days is parked with the last of them."""
         if answer.outcome is Outcome.STORED:
             self.ledger.delivered(sent, answer.sentence, commitment=self.commitment)
+        elif answer.outcome is Outcome.UNSUPPORTED:
+            self.ledger.unsupported(sent, f"{self.destination} does not take it: {answer.sentence}")
         elif answer.outcome is Outcome.REFUSED:
             self.ledger.park_delivery(sent, f"{self.destination} refused it: {answer.sentence}")
         elif self.clock() - sent.queued_at > self.give_up_seconds:
@@ -74,6 +77,9 @@ class Outbox:
             self.ledger.park_delivery(sent, f"not stored in {days:g} days of trying: {answer.sentence}")
         else:
             self.ledger.postpone_delivery(sent, seconds=delay(sent.attempts), reason=answer.sentence)
+
+    def _store(self, parcels: Sequence[Parcel]) -> Iterator[Answer]:
+        return store(self.address, self.calling, parcels, seconds=self.seconds, convert_to=self.transfer_syntax or None)
 
     def _parcel(self, sent: Delivery) -> Parcel:
         made = sent.object

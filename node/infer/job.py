@@ -34,11 +34,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performed:
-    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part."""
+    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part.
+
+    `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
+    """
 
     objects: tuple[ResultObject, ...]
     remarks: tuple[str, ...]
     timing: Mapping[str, float]
+    recipients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,7 +84,13 @@ def attempt(
         order = _order(job, ledger, plugins, part10, device_uid)
         performed = perform(order, lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS))
         fault("infer.performed")
-        ledger.finish(job, performed.objects, remarks=performed.remarks, timing=performed.timing)
+        ledger.finish(
+            job,
+            performed.objects,
+            remarks=performed.remarks,
+            timing=performed.timing,
+            recipients=performed.recipients,
+        )
         fault("infer.finished")
     except JobDied as error:
         _after_death(ledger, job, str(error), attempts)
