@@ -22,6 +22,7 @@ from node.infer import GrpcTriton, LocalServer, Order, Performed
 from node.ledger import Ledger, conninfo
 from node.news import News
 from node.opening import open_ledger, open_spool, procrastinate
+from node.profiles import TRANSFER_SYNTAXES, Profile
 from node.receive import Arrivals, KnownPeers, Receivers, try_port
 from node.records import JOB_QUEUE, JOB_TASK, Address
 from node.route import Routes, read_routes
@@ -61,6 +62,11 @@ def read_river(settings: Settings) -> Routes:
         destinations=tuple(settings.destinations),
         quiet_seconds=settings.assemble.quiet_seconds,
     )
+
+
+def profiles(settings: Settings) -> dict[str, Profile]:
+    """Return what each destination is sent."""
+    return {name: one.wants for name, one in settings.destinations.items()}
 
 
 def versions(plugins: Mapping[str, Plugin]) -> dict[str, str]:
@@ -113,13 +119,18 @@ class Servers:
 
 
 def perform_order(
-    order: Order, spool: Spool, urls: tuple[str, ...], deadline_seconds: float, lent: str = ""
+    order: Order,
+    spool: Spool,
+    urls: tuple[str, ...],
+    deadline_seconds: float,
+    profiles: Mapping[str, Profile],
+    lent: str = "",
 ) -> Performed:
     """Do one job, in an arena that is lent to it; runs in a child process."""
     arena.use(lent)
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
     try:
-        return flow.perform(order, spool, triton)
+        return flow.perform(order, spool, triton, profiles)
     finally:
         triton.close()
 
@@ -168,6 +179,7 @@ class Node:
             outboxes=[self._outbox(name, one) for name, one in self.settings.destinations.items()],
             committing=[self._committing(name, one) for name, one in self._asked().items()],
             perform=partial(self._perform, servers),
+            profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
             attempts=self.settings.engine.attempts,
@@ -230,6 +242,7 @@ class Node:
             spool=self.spool,
             commitment=destination.commitment,
             stopping=lambda: self._engine.stopping,
+            transfer_syntax=TRANSFER_SYNTAXES[destination.wants.transfer_syntax],
         )
 
     def _asked(self) -> dict[str, Destination]:
@@ -258,10 +271,11 @@ class Node:
 
     def _perform(self, servers: Servers, order: Order, renew: Callable[[], bool]) -> Performed:
         beat = self._beat(renew)
+        deadline = self.settings.triton.deadline_seconds
         with self._arenas.lend(order.volume_bytes, beat) as lent:
             performed: Performed = run_in_child(
                 perform_order,
-                (order, self.spool, servers.urls, self.settings.triton.deadline_seconds, lent),
+                (order, self.spool, servers.urls, deadline, profiles(self.settings), lent),
                 seconds=order.plugin.manifest.time_limit_seconds,
                 beat=beat,
                 beat_seconds=BEAT_SECONDS,

@@ -7,22 +7,22 @@ their own (`node.receiver`). `perform` is what one job does, in a child process 
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from node.assemble import settle, stacks
-from node.compose import compose, identify, keep, picture, reports
+from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
 from node.engine import Step
-from node.infer import Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
+from node.infer import PREPARE_SECONDS, Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
+from node.profiles import Profile
 from node.purge import purge
 from node.receive import Receivers
 from node.route import Routes, plan_due
 from node.spool import Spool
 
-PREPARE_SECONDS = 60.0
-"""How long a job waits for its models to be loaded before it is put back."""
 ROLES = {"receive": ("receive", "assemble", "route", "purge"), "work": ("infer",), "deliver": ("deliver", "commit")}
 """What a machine does of the river: the first words of its steps."""
 
@@ -37,6 +37,7 @@ class River:
     routes: Routes
     outboxes: Sequence[Outbox]
     committing: Sequence[CommitmentScu]
+    profiles: Mapping[str, Profile]
     perform: Callable[[Order, Callable[[], bool]], Performed]
     device_uid: str
     slots: int
@@ -47,7 +48,7 @@ class River:
 
     def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
         """Return the river as the engine runs it, or what some roles do of it."""
-        mouths = {f"deliver to {outbox.destination}": outbox.deliver for outbox in self.outboxes}
+        mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
         commits = {commit_step(scu.destination): scu.commit for scu in self.committing}
         river = [
             Step(name="receive", work=self.receivers.watch, then=("assemble",)),
@@ -68,17 +69,20 @@ class River:
         return plan_due(self.ledger, self.spool, self.routes, stacks)
 
     def _infer(self) -> float | None:
-        return attempt(
-            self.ledger, self.routes.plugins, self.perform, self.spool.part10,
-            attempts=self.attempts, device_uid=self.device_uid,
-        )  # fmt: skip
+        look = partial(attempt, self.ledger, self.routes.plugins, self.perform, self.spool.part10)
+        return look(attempts=self.attempts, device_uid=self.device_uid)
+
+    def _deliver(self, outbox: Outbox) -> float | None:
+        wait = outbox.deliver()
+        instead = fall_back(self.ledger, self.spool, outbox.destination, self.profiles[outbox.destination])
+        return 0.0 if instead else wait
 
     def _purge(self) -> float | None:
         keep, tell = self.keep_seconds, self.tell_seconds
         return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell, clock=self.clock)
 
 
-def perform(order: Order, spool: Spool, triton: Triton) -> Performed:
+def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
     """Do one job: read its series, run the plugin, compose what it found, and leave the objects in the spool."""
     watch = Stopwatch()
     manifest = order.plugin.manifest
@@ -89,12 +93,7 @@ def perform(order: Order, spool: Spool, triton: Triton) -> Performed:
     told, remarks = worth_telling([(one, run(order.plugin, one, triton)) for one in inputs])
     watch.lap("infer")
     models = tuple(f"{model} {triton.version(model)}" for model in manifest.models)
-    earlier = reports(spool, order.predecessors)
-    objects = []
-    for part, (given, found) in enumerate(told):
-        identity = identify(order.job, manifest, models=models, device_uid=order.device_uid, part=part)
-        objects += [keep(spool, made) for made in compose(given, found, identity, predecessors=earlier)]
-        page = picture(given, found, identity)
-        spool.keep(order.job.study_uid, f"job-{order.job.id}-{part}.png", page)
+    called = partial(identify, order.job, manifest, models=models, device_uid=order.device_uid)
+    objects, recipients = compose_for(profiles, order.job, told, called, spool, earlier=order.predecessors)
     watch.lap("compose")
-    return Performed(objects=tuple(objects), remarks=tuple(remarks), timing=watch.laps)
+    return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

@@ -1,50 +1,70 @@
 """What a destination takes, and what it is given in place of what it does not: profiles by name, for the settings.
 
-    labelmap ─▶ seg ─────────┐
-    sr3d ─▶ sr ─▶ sr-enhanced ┴─▶ gsps ─▶ sc ─▶ pdf
+    LABELMAP ─▶ SEG ──────────────┐
+    SR ─▶ COMPREHENSIVE ─▶ ENHANCED ┴─▶ GSPS ─▶ SC ─▶ PDF
 
-Which objects there are is known before anything is sent; which of them a destination refuses by their SOP class is not.
+Which objects there are is known before anything is sent; which SOP classes a destination refuses, only then.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["seg", "labelmap", "fractional", "sr3d", "sr", "sr-enhanced", "gsps", "sc", "pdf"]
-"""Kinds of object: BINARY, LABELMAP and FRACTIONAL Segmentation; Comprehensive 3D, Comprehensive and Enhanced SR;
-Grayscale Softcopy Presentation State; Secondary Capture; Encapsulated PDF."""
+Kind = Literal[
+    "SEG",
+    "LABELMAP",
+    "FRACTIONAL",
+    "PM",
+    "DERIVED",
+    "REG",
+    "DEFORMABLE",
+    "KO",
+    "GSPS",
+    "SC",
+    "PDF",
+    "RTSTRUCT",
+    "MGCAD",
+    "SR",
+    "COMPREHENSIVE",
+    "ENHANCED",
+]
+"""Kinds of object: BINARY Segmentation, and two other forms of it; Parametric Map; derived images; Registrations; Key
+Object Selection; Presentation State; Secondary Capture; Encapsulated PDF; RT Structure Set; Mammography CAD SR; and
+Comprehensive 3D SR with what can stand for it."""
 
 TransferSyntax = Literal["explicit", "implicit", "deflated"]
-
-SR_SOP_CLASSES: Mapping[str, Kind] = {
-    "1.2.840.10008.5.1.4.1.1.88.34": "sr3d",
-    "1.2.840.10008.5.1.4.1.1.88.33": "sr",
-    "1.2.840.10008.5.1.4.1.1.88.22": "sr-enhanced",
+TRANSFER_SYNTAXES: Mapping[TransferSyntax, str] = {
+    "explicit": "1.2.840.10008.1.2.1",
+    "implicit": "1.2.840.10008.1.2",
+    "deflated": "1.2.840.10008.1.2.1.99",
 }
+
 SOP_CLASSES: Mapping[str, Kind] = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "seg",
-    "1.2.840.10008.5.1.4.1.1.66.7": "labelmap",
-    **SR_SOP_CLASSES,
-    "1.2.840.10008.5.1.4.1.1.11.1": "gsps",
-    "1.2.840.10008.5.1.4.1.1.7": "sc",
-    "1.2.840.10008.5.1.4.1.1.104.1": "pdf",
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.66.7": "LABELMAP",
+    "1.2.840.10008.5.1.4.1.1.88.34": "SR",
+    "1.2.840.10008.5.1.4.1.1.88.33": "COMPREHENSIVE",
+    "1.2.840.10008.5.1.4.1.1.88.22": "ENHANCED",
+    "1.2.840.10008.5.1.4.1.1.11.1": "GSPS",
+    "1.2.840.10008.5.1.4.1.1.7": "SC",
+    "1.2.840.10008.5.1.4.1.1.104.1": "PDF",
 }
-"""SOP Class UID → kind (PS3.4 table B.5-1)."""
+"""SOP Class UID → kind (PS3.4 table B.5-1), of those that have or are a fallback."""
 
-PICTURES: tuple[Kind, ...] = ("gsps", "sc", "pdf")
+PICTURES: tuple[Kind, ...] = ("GSPS", "SC", "PDF")
 CHAIN: Mapping[Kind, tuple[Kind, ...]] = {
-    "labelmap": ("seg", *PICTURES),
-    "seg": PICTURES,
-    "sr3d": ("sr", "sr-enhanced", *PICTURES),
-    "sr": ("sr-enhanced", *PICTURES),
-    "sr-enhanced": PICTURES,
-    "gsps": ("sc", "pdf"),
-    "sc": ("pdf",),
+    "LABELMAP": ("SEG", *PICTURES),
+    "SEG": PICTURES,
+    "SR": ("COMPREHENSIVE", "ENHANCED", *PICTURES),
+    "COMPREHENSIVE": ("ENHANCED", *PICTURES),
+    "ENHANCED": PICTURES,
+    "GSPS": ("SC", "PDF"),
+    "SC": ("PDF",),
 }
 """What can stand for a kind that a destination does not take, the best first."""
 
 FIRST_SERIES_NUMBER = 3000
-SERIES_DESCRIPTION = "AI {kind} {plugin} {version} (research)"
+WHATEVER: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,38 +74,51 @@ class Profile:
     Parameters
     ----------
     objects
-        Kinds that are composed for it at once.
+        Kinds that are composed for it at once, as far as there are results for them.
     fallback
         Kinds it may be given in place of one that it refuses by SOP class, out of `CHAIN`.
     transfer_syntax
-        How data sets are encoded on their way.
+        How data sets are encoded on their way, where the destination takes that.
     most_frames
         A Segmentation with more frames becomes several; no limit without it.
     first_series_number, series_description
-        How its series are numbered and named.
+        How its series are numbered and named, the node's own way without a name: see `Identity.series_description`.
     """
 
-    objects: tuple[Kind, ...] = ("seg", "fractional", "sr3d")
-    fallback: tuple[Kind, ...] = ("seg", "sr", "sr-enhanced", "gsps", "sc", "pdf")
+    objects: tuple[Kind, ...] = WHATEVER
+    fallback: tuple[Kind, ...] = ("SEG", "COMPREHENSIVE", "ENHANCED", "GSPS", "SC", "PDF")
     transfer_syntax: TransferSyntax = "explicit"
     most_frames: int | None = None
     first_series_number: int = FIRST_SERIES_NUMBER
-    series_description: str = SERIES_DESCRIPTION
+    series_description: str = ""
 
     def after(self, kind: Kind) -> tuple[Kind, ...]:
         """Return what may stand for a kind at this destination, the best first."""
         return tuple(one for one in CHAIN.get(kind, ()) if one in self.fallback)
 
+    @property
+    def shape(self) -> str:
+        """What tells objects that are made for it from those made for others; empty for the node's own way."""
+        own = Profile()
+        forms = [kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects]
+        wanted = {
+            "forms": "" if forms in ([], ["SEG"]) else "+".join(forms),
+            "frames": self.most_frames or "",
+            "numbers": "" if self.first_series_number == own.first_series_number else self.first_series_number,
+            "names": self.series_description,
+        }
+        return "|".join(f"{name} {value}" for name, value in wanted.items() if value != "")
+
 
 PROFILES: Mapping[str, Profile] = {
     "orthanc": Profile(),
     "dcm4chee": Profile(),
-    "ohif": Profile(objects=("seg", "sr3d")),
-    "weasis": Profile(objects=("seg", "sr3d", "gsps"), most_frames=2000),
-    "plain-pacs": Profile(objects=("sc", "pdf"), fallback=("pdf",)),
+    "ohif": Profile(objects=("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "SR")),
+    "weasis": Profile(objects=("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "GSPS", "SR")),
+    "plain-pacs": Profile(objects=("DERIVED", "SC", "PDF"), fallback=("PDF",)),
 }
-"""Archives store what their viewers show: `ohif` and `weasis` are for an archive that one of these looks into.
+"""Archives store what their viewers show; `ohif` and `weasis` are for an archive that one of these looks into.
 
-OHIF shows no FRACTIONAL segmentation, and a spinner for ever in its place. Weasis shows a report as text only, and
-draws presentation states.
+OHIF shows neither presentation states nor key objects. Weasis shows a report as text only, and draws presentation
+states.
 """

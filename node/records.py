@@ -33,6 +33,8 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     COMMITTED = "committed"
+    UNSUPPORTED = "unsupported"
+    REPLACED = "replaced"
     PARKED = "parked"
 
 
@@ -61,6 +63,9 @@ DELIVERY_MOVES = {
     (DeliveryState.WAITING, "postpone"): DeliveryState.WAITING,
     (DeliveryState.WAITING, "park"): DeliveryState.PARKED,
     (DeliveryState.PARKED, "requeue"): DeliveryState.WAITING,
+    (DeliveryState.WAITING, "decline"): DeliveryState.UNSUPPORTED,  # its SOP class is not taken there
+    (DeliveryState.UNSUPPORTED, "replace"): DeliveryState.REPLACED,  # another object goes in its place
+    (DeliveryState.UNSUPPORTED, "exhaust"): DeliveryState.PARKED,  # nothing can
     (DeliveryState.DELIVERED, "commit"): DeliveryState.COMMITTED,
     (DeliveryState.WAITING, "commit"): DeliveryState.COMMITTED,  # a late answer: the destination keeps it after all
     (DeliveryState.PARKED, "commit"): DeliveryState.COMMITTED,
@@ -69,7 +74,7 @@ DELIVERY_MOVES = {
 }
 """Every move a delivery can make; what was delivered stays so, unless its destination does not commit to keep it."""
 
-FINISHED_DELIVERIES = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+FINISHED_DELIVERIES = (DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.REPLACED)
 """An object whose deliveries are all in one of these may be purged."""
 
 
@@ -251,6 +256,15 @@ class Delivery:
     delivered_at: float | None = None
     asks: int = 0
     """How often its destination was asked to commit to it since it was last delivered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """A delivery that was refused by SOP class, with all objects of its job."""
+
+    delivery: Delivery
+    job_id: int
+    objects: tuple[ResultObject, ...]
 
 
 @dataclass(frozen=True, slots=True)

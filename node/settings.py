@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 from node.errors import ConfigError
+from node.profiles import FIRST_SERIES_NUMBER, PROFILES, Kind, Profile, TransferSyntax
 from node.records import Address
 from node.toml import first_fault, load_toml
 
@@ -91,14 +92,42 @@ class TritonSettings(Table):
     deadline_seconds: float = Field(default=120, gt=0)
 
 
+def _template(text: str) -> str:
+    try:
+        text.format(kind="", plugin="", version="", title="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError("it may name {kind}, {plugin}, {version} and {title}, nothing else") from error
+    return text
+
+
 class Destination(Table):
-    """An application entity that results are sent to by C-STORE."""
+    """An application entity that results are sent to by C-STORE, and how its profile is to be changed."""
 
     address: AddressText
     calling: str = Field(default="", max_length=16)
     timeout_seconds: float = Field(default=30, gt=0)
     give_up_days: float = Field(default=7, gt=0)
     commitment: bool = False
+    profile: Literal["orthanc", "dcm4chee", "ohif", "weasis", "plain-pacs"] = "orthanc"
+    objects: tuple[Kind, ...] = ()
+    fallback: tuple[Kind, ...] = ()
+    transfer_syntax: TransferSyntax = "explicit"
+    most_frames: int = Field(default=0, ge=0)
+    first_series_number: int = Field(default=FIRST_SERIES_NUMBER, ge=1, le=2**31 - 100_000)
+    series_description: Annotated[str, AfterValidator(_template)] = ""
+
+    @property
+    def wants(self) -> Profile:
+        """What it is sent: its profile, with the keys that are set here."""
+        profile = PROFILES[self.profile]
+        return Profile(
+            objects=self.objects or profile.objects,
+            fallback=self.fallback or profile.fallback,
+            transfer_syntax=self.transfer_syntax,
+            most_frames=self.most_frames or None,
+            first_series_number=self.first_series_number,
+            series_description=self.series_description,
+        )
 
 
 class Settings(Table):

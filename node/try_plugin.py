@@ -66,7 +66,7 @@ def find(settings: Settings, plugin: str) -> Plugin:
 def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
     with app.Servers(settings.triton, spool.path / "triton.log") as servers:
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
-        performed = flow.perform(order, spool, triton)
+        performed = flow.perform(order, spool, triton, {})
         triton.close()
     yield from performed.remarks
     for made in performed.objects:

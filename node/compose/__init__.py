@@ -1,6 +1,6 @@
 """From what a plugin returned to DICOM objects, one file per kind of object."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,11 +10,12 @@ from pydicom.uid import SegmentationStorage
 
 from node.compose.derived import derived_series
 from node.compose.drawing import things
+from node.compose.fallback import fall_back
 from node.compose.finish import write
 from node.compose.frames import areas, stored_areas
 from node.compose.gsps import presentation_states
 from node.compose.identity import Identity
-from node.compose.kept import identify, keep, reports
+from node.compose.kept import identify, keep, keep_page, reports
 from node.compose.ko import key_objects
 from node.compose.mgcad import mammography_cad
 from node.compose.pdf import document
@@ -27,10 +28,26 @@ from node.compose.seg import Form, Outline, mappable_labels, segmentations, trac
 from node.compose.source import series_of
 from node.compose.sr import reports as structured_reports
 from node.errors import BrokenResult
+from node.profiles import Profile
+from node.records import Job, ResultObject
 from node.results import DerivedSeries, Heatmap, KeyImages, Registration, Result, Segmentation
 from node.series import Series
+from node.spool import Spool
 
-__all__ = ["DEFAULT", "KINDS", "Case", "Identity", "compose", "identify", "keep", "picture", "reports", "write"]
+__all__ = [
+    "DEFAULT",
+    "KINDS",
+    "Case",
+    "Identity",
+    "compose",
+    "compose_for",
+    "fall_back",
+    "identify",
+    "keep",
+    "picture",
+    "reports",
+    "write",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,12 +136,87 @@ def compose(
     BrokenResult
         What the plugin returned does not fit the images; the message says what and who must act.
     """
+    wanted = DEFAULT if kinds is None else kinds
+    return [
+        made
+        for _, made in compose_kinds(
+            inputs, results, identity, predecessors=predecessors, kinds=wanted, most_frames=most_frames
+        )
+    ]
+
+
+def compose_kinds(
+    inputs: Mapping[str, Series],
+    results: Sequence[Result],
+    identity: Identity,
+    *,
+    predecessors: Sequence[Dataset],
+    kinds: Collection[str],
+    most_frames: int | None,
+) -> list[tuple[str, Dataset]]:
+    """Return the objects of kinds as `compose` does, each with the kind that it is made for."""
     case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
-    objects: dict[str, Dataset] = {}
-    for kind in (kind for kind in KINDS if kind in (DEFAULT if kinds is None else kinds)):
-        for made in KINDS[kind](case, list(objects.values())):
-            objects.setdefault(made.SOPInstanceUID, made)
+    objects: dict[str, tuple[str, Dataset]] = {}
+    for kind in (kind for kind in KINDS if kind in kinds):
+        for made in KINDS[kind](case, [one for _, one in objects.values()]):
+            objects.setdefault(made.SOPInstanceUID, (kind, made))
     return list(objects.values())
+
+
+Told = Sequence[tuple[Mapping[str, Series], Sequence[Result]]]
+
+
+def compose_for(
+    profiles: Mapping[str, Profile],
+    job: Job,
+    told: Told,
+    called: Callable[..., Identity],
+    spool: Spool,
+    *,
+    earlier: Sequence[str],
+) -> tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]:
+    """Leave in the spool what the destinations of a job want, and return its rows and who is to get which object.
+
+    Parameters
+    ----------
+    profiles
+        What each destination wants, by its name.
+    told
+        Inputs and results of each run of the plugin.
+    called
+        Gives the identity of a run (`part`) for a profile: `identify`, of the job.
+    earlier
+        Where the objects of the same plugin on the study's earlier revision lie.
+    """
+    predecessors = reports(spool, earlier)
+    objects: list[ResultObject] = []
+    recipients: dict[str, tuple[str, ...]] = {}
+    for part, (inputs, results) in enumerate(told):
+        for names, profile, kinds in _shapes({name: profiles[name] for name in job.destinations}):
+            identity = called(part=part, profile=profile)
+            for kind, made in compose_kinds(
+                inputs,
+                results,
+                identity,
+                predecessors=predecessors,
+                kinds=kinds,
+                most_frames=profile.most_frames,
+            ):
+                objects.append(keep(spool, made))
+                to = tuple(name for name in names if kind in profiles[name].objects)
+                recipients[objects[-1].sop_instance_uid] = to
+        identity = called(part=part)
+        keep_page(spool, job, part, picture(inputs, results, identity), identity)
+    return tuple(objects), recipients
+
+
+def _shapes(profiles: Mapping[str, Profile]) -> Iterator[tuple[list[str], Profile, set[str]]]:
+    """Return the destinations that can have the same objects, what those are like, and of which kinds they are."""
+    if not profiles:
+        yield [], Profile(), set(DEFAULT)
+    for shape in dict.fromkeys(profile.shape for profile in profiles.values()):
+        names = [name for name, profile in profiles.items() if profile.shape == shape]
+        yield names, profiles[names[0]], {kind for name in names for kind in profiles[name].objects}
 
 
 def _number(made: Sequence[Dataset]) -> int:

@@ -45,6 +45,10 @@ class Identity:
         Counts the runs of a job that has several: each has objects of its own.
     family
         What kind of algorithm it is (PS3.16 CID 7162).
+    shape
+        Tells objects apart that are made of the same results for destinations that want them otherwise.
+    named
+        How series are described, with {kind}, {plugin}, {version} and {title}; the node's own way without it.
     """
 
     study_uid: str
@@ -59,14 +63,20 @@ class Identity:
     device_uid: str
     part: int = 0
     family: Code = DCM.ArtificialIntelligence
+    shape: str = ""
+    named: str = ""
 
     def uid(self, *names: str) -> str:
         """Return a UID made of the identity and names: the same at every run (PS3.5 B.2: 2.25 and a UUID)."""
-        spoken = "|".join((self.study_uid, str(self.revision), self.plugin, self.version, str(self.part), *names))
+        run = (self.study_uid, str(self.revision), self.plugin, self.version, str(self.part))
+        spoken = "|".join((*run, *((self.shape,) if self.shape else ()), *names))
         return f"2.25.{uuid5(_NAMESPACE, spoken).int}"
 
     def series_description(self, kind: str) -> str:
         """Return what lists of series show, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (research)"."""
+        if self.named:
+            words = {"kind": kind, "plugin": self.plugin, "version": self.version, "title": self.title}
+            return plain(self.named.format(**words), LO)
         tail = f" {plain(self.version, 20)} (research)"
         return plain(f"AI {kind} {self.plugin}", LO - len(tail)) + tail
 

@@ -1,17 +1,21 @@
 """Composed objects in the spool: written once they are finished, read again when a later revision names them."""
 
-from collections.abc import Iterable
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.codes import DCM
+from node.codes import DCM, Code
 from node.compose.finish import write
 from node.compose.identity import Identity
 from node.faults import fault
 from node.host import Manifest
+from node.profiles import PROFILES, Profile
 from node.records import Job, ResultObject
 from node.spool import Spool
 
@@ -22,12 +26,19 @@ FAMILIES = {
 }
 """A manifest's words for the kinds of algorithm (PS3.16 CID 7162)."""
 JOB_NUMBERS, PART_NUMBERS = 100, 10
-FIRST_SERIES_NUMBER = 3000
-"""Series Numbers of results begin here; each job of a study has a hundred of them, each of its runs ten."""
+"""Series Numbers of results begin at the profile's; each job of a study has a hundred of them, each of its runs ten."""
 
 
-def identify(job: Job, manifest: Manifest, *, models: tuple[str, ...], device_uid: str, part: int) -> Identity:
-    """Return the identity of one run of a job."""
+def identify(
+    job: Job,
+    manifest: Manifest,
+    *,
+    models: tuple[str, ...],
+    device_uid: str,
+    part: int,
+    profile: Profile = PROFILES["orthanc"],
+) -> Identity:
+    """Return the identity of one run of a job, as objects for destinations of a profile have it."""
     return Identity(
         study_uid=job.study_uid,
         revision=job.revision,
@@ -37,10 +48,12 @@ def identify(job: Job, manifest: Manifest, *, models: tuple[str, ...], device_ui
         manufacturer=manifest.manufacturer,
         models=models,
         at=datetime.fromtimestamp(job.planned_at).astimezone(),
-        first_series_number=FIRST_SERIES_NUMBER + JOB_NUMBERS * job.ordinal + PART_NUMBERS * part,
+        first_series_number=profile.first_series_number + JOB_NUMBERS * job.ordinal + PART_NUMBERS * part,
         device_uid=device_uid,
         part=part,
         family=FAMILIES[manifest.family],
+        shape=profile.shape,
+        named=profile.series_description,
     )
 
 
@@ -57,6 +70,29 @@ def keep(spool: Spool, made: Dataset) -> ResultObject:
         transfer_syntax_uid=str(made.file_meta.TransferSyntaxUID),
         path=path,
     )
+
+
+def keep_page(spool: Spool, job: Job, part: int, page: bytes, identity: Identity) -> None:
+    """Store the picture (PNG) of one run of a job, and what an object that is made of it later must be called."""
+    name = f"job-{job.id}-{part}"
+    spool.keep(job.study_uid, f"{name}.png", page)
+    spool.keep(job.study_uid, f"{name}.json", json.dumps(asdict(identity), default=str).encode())
+
+
+def pages(spool: Spool, study_uid: str, job_id: int) -> Iterator[tuple[bytes, Identity]]:
+    """Return the pictures of a job that are still there, in the order of its runs."""
+    for part in itertools.count():
+        page = spool.objects / study_uid / f"job-{job_id}-{part}.png"
+        named = page.with_suffix(".json")
+        if not (page.is_file() and named.is_file()):
+            return
+        values = json.loads(named.read_bytes())
+        values |= {
+            "models": tuple(values["models"]),
+            "at": datetime.fromisoformat(values["at"]),
+            "family": Code(*values["family"]),
+        }
+        yield page.read_bytes(), Identity(**values)
 
 
 def reports(spool: Spool, paths: Iterable[str]) -> list[Dataset]:

@@ -139,7 +139,11 @@ def reports(
     for order, (name, called, content) in enumerate(trees):
         built = _document(content, header, identity.uid(name))
         _evidence(built, inputs, outlines if name == "sr" else (), identity)
-        earlier = [one for one in predecessors if is_planar(one) == (name != "sr")]
+        earlier = [
+            one
+            for one in predecessors
+            if one.SOPClassUID == Comprehensive3DSRStorage and is_planar(one) == (name != "sr")
+        ]
         if earlier:
             built.PredecessorDocumentsSequence = _hierarchy(earlier)
         made.append(finish(built, header, identity, kind=called, modality="SR", number=number + order))

@@ -46,6 +46,7 @@ class Outbox:
     spool: Spool
     commitment: bool = False
     stopping: Callable[[], bool] = lambda: False
+    transfer_syntax: str = ""
     clock: Callable[[], float] = time.time
 
     def deliver(self) -> float | None:
@@ -73,7 +74,7 @@ class Outbox:
     def _send_all(self, left: list[Delivery], lease: Lease) -> None:
         """Send one after the other and take each out of `left`, until the node stops or the lease is lost."""
         parcels = [self._parcel(one) for one in left]
-        for answer in store(self.address, self.calling, parcels, seconds=self.seconds):
+        for answer in self._store(parcels):
             fault("deliver.sent")
             self._note(left, lease, answer)
             fault("deliver.marked")
@@ -90,6 +91,8 @@ class Outbox:
         """Record one answer; what has been tried for days is parked with the last of them."""
         if answer.outcome is Outcome.STORED:
             self.ledger.delivered(sent, answer.sentence, commitment=self.commitment)
+        elif answer.outcome is Outcome.UNSUPPORTED:
+            self.ledger.unsupported(sent, f"{self.destination} does not take it: {answer.sentence}")
         elif answer.outcome is Outcome.REFUSED:
             self.ledger.park_delivery(sent, f"{self.destination} refused it: {answer.sentence}")
         elif self.clock() - sent.queued_at > self.give_up_seconds:
@@ -97,6 +100,9 @@ class Outbox:
             self.ledger.park_delivery(sent, f"not stored in {days:g} days of trying: {answer.sentence}")
         else:
             self.ledger.postpone_delivery(sent, seconds=delay(sent.attempts), reason=answer.sentence)
+
+    def _store(self, parcels: Sequence[Parcel]) -> Iterator[Answer]:
+        return store(self.address, self.calling, parcels, seconds=self.seconds, convert_to=self.transfer_syntax or None)
 
     def _parcel(self, sent: Delivery) -> Parcel:
         made = sent.object

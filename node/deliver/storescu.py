@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -24,11 +26,15 @@ CONTEXTS = 128
 """An association has no more presentation contexts than there are odd numbers in a byte (PS3.8 section 9.3.2.2)."""
 
 
+UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+
+
 class Outcome(StrEnum):
     """What became of one object."""
 
     STORED = "stored"
     LATER = "later"
+    UNSUPPORTED = "unsupported"
     REFUSED = "refused"
 
 
@@ -55,7 +61,7 @@ STATUS = {
     0x0106: (Outcome.REFUSED, "invalid attribute value"),
     0x0110: (Outcome.LATER, "processing failure"),
     0x0117: (Outcome.REFUSED, "invalid SOP instance"),
-    0x0122: (Outcome.REFUSED, "SOP class not supported"),
+    0x0122: (Outcome.UNSUPPORTED, "SOP class not supported"),
     0x0124: (Outcome.REFUSED, "not authorised"),
     0x0210: (Outcome.LATER, "duplicate invocation"),
     0x0211: (Outcome.REFUSED, "unrecognised operation"),
@@ -78,27 +84,37 @@ def judge(status: int) -> Answer:
     return Answer(outcome, f"{words} (0x{status:04X})")
 
 
-def store(address: Address, calling: str, parcels: Sequence[Parcel], *, seconds: float) -> Iterator[Answer]:
+def store(
+    address: Address, calling: str, parcels: Sequence[Parcel], *, seconds: float, convert_to: str | None = None
+) -> Iterator[Answer]:
     """Send objects over one association and yield the answer to each, in their order.
 
-    An object whose presentation context is not accepted is refused: the destination does not take its SOP class. There
-    are at most `CONTEXTS` different pairs of SOP class and transfer syntax among them.
+    An object whose presentation context is not accepted is unsupported: the destination does not take its SOP class.
+    There are at most `CONTEXTS` different pairs of SOP class and transfer syntax among them.
+
+    Parameters
+    ----------
+    convert_to
+        Transfer syntax to encode uncompressed objects in; where it is not accepted they go as they are, else in
+        Implicit VR Little Endian, which everybody takes (PS3.5 section 10.1). Without it the bytes stay as they are.
 
     Raises
     ------
     DestinationUnavailable
         No association could be had, or it was lost; what had no answer by then has to be sent again.
     """
-    contexts = _contexts(parcels)
+    contexts = _contexts(parcels, convert_to)
     with Associated(address, calling, contexts, seconds) as association:
         accepted = {
             (cx.abstract_syntax, syntax) for cx in association.accepted_contexts for syntax in cx.transfer_syntax
         }
         for message_id, parcel in enumerate(parcels, 1):
-            if (parcel.sop_class_uid, parcel.transfer_syntax_uid) in accepted:
-                yield _send(association, address, parcel, message_id)
+            offered = _syntaxes(parcel, convert_to)
+            chosen = next((one for one in offered if (parcel.sop_class_uid, one) in accepted), None)
+            if chosen is not None:
+                yield _send(association, address, parcel, message_id, chosen)
             else:
-                yield Answer(Outcome.REFUSED, f"SOP class {UID(parcel.sop_class_uid).name} is not accepted")
+                yield Answer(Outcome.UNSUPPORTED, f"SOP class {UID(parcel.sop_class_uid).name} is not accepted")
 
 
 def echo(address: Address, calling: str, *, seconds: float) -> None:
@@ -111,11 +127,12 @@ def echo(address: Address, calling: str, *, seconds: float) -> None:
             raise DestinationUnavailable(f"{address} gave no answer to C-ECHO")
 
 
-def _send(association: Association, address: Address, parcel: Parcel, message_id: int) -> Answer:
+def _send(association: Association, address: Address, parcel: Parcel, message_id: int, syntax: str) -> Answer:
     if not parcel.path.is_file():
         return Answer(Outcome.REFUSED, "its file is gone from the spool; requeue the study's job")
     try:
-        status = association.send_c_store(parcel.path, msg_id=message_id % 65536)
+        what = parcel.path if syntax == parcel.transfer_syntax_uid else _converted(parcel.path, syntax)
+        status = association.send_c_store(what, msg_id=message_id % 65536)
     except RuntimeError as error:
         raise DestinationUnavailable(f"{address} ended the association") from error
     except (AttributeError, EOFError, InvalidDicomError, OSError, ValueError) as error:
@@ -125,9 +142,25 @@ def _send(association: Association, address: Address, parcel: Parcel, message_id
     return judge(int(status.Status))
 
 
-def _contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
-    wanted = dict.fromkeys((parcel.sop_class_uid, parcel.transfer_syntax_uid) for parcel in parcels)
-    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+def _contexts(parcels: Sequence[Parcel], convert_to: str | None) -> list[PresentationContext]:
+    """Return a context for each SOP class and transfer syntax, conversions last: there may be no room for all."""
+    ways = [[(parcel.sop_class_uid, syntax) for syntax in _syntaxes(parcel, convert_to)] for parcel in parcels]
+    wanted = dict.fromkeys(way[place] for place in range(3) for way in ways if place < len(way))
+    return [build_context(sop_class, syntax) for sop_class, syntax in [*wanted][:CONTEXTS]]
+
+
+def _syntaxes(parcel: Parcel, convert_to: str | None) -> list[str]:
+    """Return the transfer syntaxes an object may go in, the best first."""
+    stored = parcel.transfer_syntax_uid
+    if convert_to is None or stored not in UNCOMPRESSED:
+        return [stored]
+    return list(dict.fromkeys((convert_to, stored, str(ImplicitVRLittleEndian))))
+
+
+def _converted(path: Path, syntax: str) -> Dataset:
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    return dataset
 
 
 class Associated:

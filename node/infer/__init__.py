@@ -1,8 +1,19 @@
 """One plugin on one study's images, with a Triton server to ask."""
 
-from node.infer.job import Order, Performed, Stopwatch, attempt, worth_telling
+from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, worth_telling
 from node.infer.run import run
 from node.infer.server import LocalServer
 from node.infer.triton import GrpcTriton, Triton
 
-__all__ = ["GrpcTriton", "LocalServer", "Order", "Performed", "Stopwatch", "Triton", "attempt", "run", "worth_telling"]
+__all__ = [
+    "PREPARE_SECONDS",
+    "GrpcTriton",
+    "LocalServer",
+    "Order",
+    "Performed",
+    "Stopwatch",
+    "Triton",
+    "attempt",
+    "run",
+    "worth_telling",
+]

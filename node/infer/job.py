@@ -15,6 +15,8 @@ from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
 from node.series import Series
 
+PREPARE_SECONDS = 60.0
+"""How long a job waits for its models to be loaded before it is put back."""
 LEASE_SECONDS = 60.0
 """How long a claimed job is left to its worker; renewed while the worker lives."""
 RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
@@ -47,11 +49,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performed:
-    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part."""
+    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part.
+
+    `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
+    """
 
     objects: tuple[ResultObject, ...]
     remarks: tuple[str, ...]
     timing: Mapping[str, float]
+    recipients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,7 +99,13 @@ def attempt(
         order = _order(job, ledger, plugins, part10, device_uid)
         performed = perform(order, lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS))
         fault("infer.performed")
-        ledger.finish(job, performed.objects, remarks=performed.remarks, timing=performed.timing)
+        ledger.finish(
+            job,
+            performed.objects,
+            remarks=performed.remarks,
+            timing=performed.timing,
+            recipients=performed.recipients,
+        )
         fault("infer.finished")
     except NodeStops as error:
         ledger.postpone(job, seconds=0, reason=str(error), attempts=job.attempts - 1)

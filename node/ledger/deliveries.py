@@ -108,6 +108,10 @@ class Deliveries(Database):
         """Stop trying to deliver an object until a person requeues it."""
         self._move_delivery(sent, "park", reason, "object.parked")
 
+    def unsupported(self, sent: Delivery, reason: str) -> None:
+        """Mark an object as one whose SOP class its destination does not take: something else may go in its place."""
+        self._move_delivery(sent, "decline", reason, "object.unsupported")
+
     def park_strays(self, known: Collection[str]) -> int:
         """Park what waits for a destination that is not configured any more; return how much that is."""
         with self._writing() as connection:

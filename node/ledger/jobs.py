@@ -91,8 +91,12 @@ class Jobs(Database):
         *,
         remarks: Sequence[str] = (),
         timing: Mapping[str, float] | None = None,
+        recipients: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """Record a job's objects and queue each for each destination; without the lease, False and nothing recorded."""
+        """Record a job's objects and queue each for each destination; without the lease, False and nothing recorded.
+
+        `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
+        """
         now = self.clock()
         with self._writing() as connection:
             moved = self._move_jobs(connection, _is_held(held), "finish", finished_at=now, reason="")
@@ -104,7 +108,7 @@ class Jobs(Database):
                     .values(asdict(made) | {"job_id": held.id})
                     .on_conflict_do_nothing()
                 )
-                for destination in held.destinations:
+                for destination in (recipients or {}).get(made.sop_instance_uid, held.destinations):
                     row = {
                         "sop_instance_uid": made.sop_instance_uid,
                         "destination": destination,

@@ -65,7 +65,7 @@ def renamed(images: Sequence[Dataset], number: int, folder: Path) -> tuple[str, 
 def times(ledger: Ledger, study_uid: str) -> dict[str, float] | None:
     """Return when each thing happened to a study, None until its results are stored."""
     events = [event for _, event in ledger.events(study_uid)]
-    if sum(event.name == "object.delivered" for event in events) < 2:
+    if sum(event.name == "object.delivered" for event in events) < 3:
         return None
     received = [instance.received_at for instance, _ in ledger.instances(study_uid)]
     return (

@@ -17,6 +17,7 @@ from node.records import (
     JOB_MOVES,
     Arrival,
     Decision,
+    Declined,
     Delivery,
     DeliveryState,
     Job,
@@ -771,6 +772,9 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
         "commit": ledger.committed,
         "resend": lambda sent: ledger.send_again(sent, seconds=0, reason=""),
         "abandon": lambda sent: ledger.abandon(sent, "", answered=True),
+        "decline": lambda sent: ledger.unsupported(sent, ""),
+        "replace": lambda sent: ledger.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
+        "exhaust": lambda sent: ledger.park_declined(Declined(delivery=sent, job_id=1, objects=()), ""),
     }
     assert set(moves) == {move for _, move in DELIVERY_MOVES}
     (sent,) = outbox()

@@ -341,7 +341,7 @@ class House:
         done = [one for one in jobs if one.state == JobState.DONE]
         wrong = [*self._unkept(files, rows), *self._undone(done, rows)]
         kinds = Counter(one.object.kind for one in deliveries)
-        if kinds != {"SEG": len(done), "SR": len(done)}:
+        if kinds != {"SEG": len(done), "SR": 2 * len(done)}:
             wrong.append(f"{len(done)} jobs made {dict(kinds)}")
         for one in deliveries:
             arrived = self.pacs.arrived.get(one.object.sop_instance_uid, [])
@@ -380,7 +380,9 @@ class House:
 
     def _counted(self, report: object) -> int:
         numbers = [
-            int(item.MeasuredValueSequence[0].NumericValue) for item in _items(report) if item.ValueType == "NUM"
+            int(item.MeasuredValueSequence[0].NumericValue)
+            for item in _items(report)
+            if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeMeaning == "Volume"
         ]
         return max(numbers)
 

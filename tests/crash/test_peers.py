@@ -57,14 +57,14 @@ def test_a_pacs_that_refuses_for_good_or_rejects_has_it_when_a_person_or_the_clo
     pacs.answer = lambda event: 0xC000
     node.start()
     assert not node.send(refused)
-    wait_until(lambda: node.story(study_uid(refused)).count("object.parked") == 2, what="parked deliveries")
+    wait_until(lambda: node.story(study_uid(refused)).count("object.parked") == 3, what="parked deliveries")
     assert "cannot understand (0xC000)" in node.story(study_uid(refused))
     pacs.answer, pacs.rejects = lambda event: 0, True
     assert not node.send(rejected)
     wait_until(lambda: "object.postponed" in node.story(study_uid(rejected)), what="a delivery that waits")
     pacs.rejects = False
     with node.ledger() as ledger:
-        assert ledger.requeue()["deliveries"] == 2
+        assert ledger.requeue()["deliveries"] == 3
     node.rest(study_uid(refused), study_uid(rejected))
     assert [node.account(refused), node.account(rejected)] == [[], []]
 

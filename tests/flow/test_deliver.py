@@ -4,12 +4,20 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer
@@ -37,6 +45,7 @@ class Peer:
     port: int
     answers: dict[str, int | str] = field(default_factory=dict)
     stored: list[str] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list)
     calling: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -56,6 +65,8 @@ class Peer:
         assert isinstance(answer, int)
         if answer in (0x0000, 0xB000):
             self.stored.append(uid)
+            self.datasets.append(event.dataset)
+            self.datasets[-1].file_meta = event.file_meta
         return answer
 
 
@@ -159,6 +170,7 @@ def states(ledger: Ledger, destination: str = "PACS") -> list[DeliveryState]:
 
 
 WAITING, DELIVERED, PARKED = DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.PARKED
+UNSUPPORTED = DeliveryState.UNSUPPORTED
 
 
 def test_what_is_due_is_stored_over_one_association_and_never_again(
@@ -191,7 +203,7 @@ def test_without_anything_due_nobody_is_called(start: Start, outbox: Make) -> No
         (0xA900, PARKED, "PACS refused it: data set does not match the SOP class (0xA900)"),
         (0xC000, PARKED, "PACS refused it: cannot understand (0xC000)"),
         (0xC123, PARKED, "PACS refused it: cannot understand (0xC123)"),
-        (0x0122, PARKED, "PACS refused it: SOP class not supported (0x0122)"),
+        (0x0122, UNSUPPORTED, "PACS does not take it: SOP class not supported (0x0122)"),
         (0x0124, PARKED, "PACS refused it: not authorised (0x0124)"),
     ],
 )
@@ -208,7 +220,7 @@ def test_each_status_leads_to_its_row(
 def test_every_failure_of_the_standard_is_later_or_refused() -> None:
     for status in (*STATUS, *range(0xA700, 0xA800), *range(0xA900, 0xAA00), *range(0xC000, 0xD000)):
         answer = judge(status)
-        assert answer.outcome in (Outcome.LATER, Outcome.REFUSED)
+        assert answer.outcome in (Outcome.LATER, Outcome.REFUSED, Outcome.UNSUPPORTED)
         assert f"(0x{status:04X})" in answer.sentence
     assert judge(0xFFFF).outcome is Outcome.REFUSED
 
@@ -279,12 +291,12 @@ def test_a_host_that_nobody_knows_is_tried_again(ledger: Ledger, queue: Queue, o
     assert states(ledger) == [WAITING]
 
 
-def test_a_sop_class_that_is_not_accepted_is_refused(ledger: Ledger, start: Start, queue: Queue, outbox: Make) -> None:
+def test_a_sop_class_that_is_not_taken_is_unsupported(ledger: Ledger, start: Start, queue: Queue, outbox: Make) -> None:
     (uid,) = queue()
     peer = start(classes=(Verification,))
     assert outbox(peer.address).deliver() is None
-    assert states(ledger) == [PARKED]
-    assert rows(ledger)[uid].reason == "PACS refused it: SOP class CT Image Storage is not accepted"
+    assert states(ledger) == [UNSUPPORTED]
+    assert rows(ledger)[uid].reason == "PACS does not take it: SOP class CT Image Storage is not accepted"
 
 
 def test_a_class_that_is_not_accepted_does_not_stop_the_others(
@@ -296,15 +308,37 @@ def test_a_class_that_is_not_accepted_does_not_stop_the_others(
             "UPDATE object SET sop_class_uid = ? WHERE sop_instance_uid = ?", (str(SegmentationStorage), one)
         )
     outbox(start().address).deliver()
-    assert states(ledger) == [PARKED, DELIVERED]
+    assert states(ledger) == [UNSUPPORTED, DELIVERED]
 
 
-def test_a_transfer_syntax_that_is_not_accepted_is_refused(
+@pytest.mark.parametrize(
+    ("taken", "asked", "sent"),
+    [
+        ((ExplicitVRLittleEndian, ImplicitVRLittleEndian), ExplicitVRLittleEndian, ExplicitVRLittleEndian),
+        ((ExplicitVRLittleEndian, ImplicitVRLittleEndian), ImplicitVRLittleEndian, ImplicitVRLittleEndian),
+        ((ImplicitVRLittleEndian,), ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+        ((DeflatedExplicitVRLittleEndian,), DeflatedExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian),
+        ((ExplicitVRLittleEndian,), DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian),
+    ],
+)
+def test_objects_go_in_the_transfer_syntax_that_is_wanted_and_taken(
+    ledger: Ledger, start: Start, queue: Queue, outbox: Make, taken: tuple[UID, ...], asked: UID, sent: UID
+) -> None:
+    (uid,) = queue()
+    peer = start(syntaxes=taken)
+    replace(outbox(peer.address), transfer_syntax=asked).deliver()
+    assert states(ledger) == [DELIVERED]
+    (dataset,) = peer.datasets
+    assert (dataset.SOPInstanceUID, dataset.file_meta.TransferSyntaxUID) == (uid, sent)
+    assert dataset.PixelData == ct_series(slices=1, rows=8, columns=8)[0].PixelData
+
+
+def test_bytes_stay_as_they_are_where_nothing_else_is_asked_for(
     ledger: Ledger, start: Start, queue: Queue, outbox: Make
 ) -> None:
     queue()
     outbox(start(syntaxes=(ImplicitVRLittleEndian,)).address).deliver()
-    assert states(ledger) == [PARKED]
+    assert states(ledger) == [UNSUPPORTED]
 
 
 def test_a_file_that_is_gone_is_parked_and_the_others_go(

@@ -42,7 +42,7 @@ def judged(images: Path, pacs: Orthanc, results: Path, *skip: str) -> None:
         assert not complaints(images, results, *skip)
 
 
-def test_a_study_comes_back_as_one_seg_and_one_sr_and_sending_it_again_changes_nothing(
+def test_a_study_comes_back_as_a_seg_and_two_reports_and_sending_it_again_changes_nothing(
     tmp_path: Path, node: Served, pacs: Orthanc
 ) -> None:
     if not CHEST.exists():
@@ -50,9 +50,9 @@ def test_a_study_comes_back_as_one_seg_and_one_sr_and_sending_it_again_changes_n
     images = sorted(CHEST.glob("*.dcm"))
     source = dcmread(images[0], stop_before_pixels=True)
     send(node, images)
-    wait_until(lambda: len(pacs.instances()) >= 2, seconds=180, what="SEG and SR in the PACS")
+    wait_until(lambda: len(pacs.instances()) >= 3, seconds=180, what="SEG and SR in the PACS")
     objects = pacs.objects()
-    assert classes(objects) == [SEG, SR]
+    assert classes(objects) == [SEG, SR, SR]
     for one in objects:
         assert (one.StudyInstanceUID, one.PatientID) == (source.StudyInstanceUID, source.PatientID)
         assert one.SeriesInstanceUID != source.SeriesInstanceUID
@@ -74,16 +74,17 @@ def test_a_late_slice_makes_revision_2_whose_report_names_the_one_it_replaces(
     images = testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")
     study_uid = dcmread(images[0], stop_before_pixels=True).StudyInstanceUID
     send(node, images[:-1])
-    wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="the results of revision 1")
-    first = {one.SOPClassUID: one for one in pacs.objects()}
+    wait_until(lambda: len(pacs.instances()) == 3, seconds=180, what="the results of revision 1")
+    first = pacs.objects()
 
     send(node, images[-1:])
-    wait_until(lambda: len(pacs.instances()) == 4, seconds=180, what="the results of revision 2")
-    second = [one for one in pacs.objects() if one.SOPInstanceUID not in {old.SOPInstanceUID for old in first.values()}]
-    assert classes(second) == [SEG, SR]
-    (report,) = (one for one in second if one.SOPClassUID == SR)
-    (named,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
-    assert named.ReferencedSOPInstanceUID == first[SR].SOPInstanceUID
+    wait_until(lambda: len(pacs.instances()) == 6, seconds=180, what="the results of revision 2")
+    second = [one for one in pacs.objects() if one.SOPInstanceUID not in {old.SOPInstanceUID for old in first}]
+    assert classes(second) == [SEG, SR, SR]
+    by_name = {one.SeriesDescription: one.SOPInstanceUID for one in first}
+    for report in (one for one in second if one.SOPClassUID == SR):
+        (named,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+        assert named.ReferencedSOPInstanceUID == by_name[report.SeriesDescription]
     assert "revision 2, routed" in node.explain(study_uid)
     judged(tmp_path / "images", pacs, tmp_path / "results")
 
@@ -113,8 +114,8 @@ def test_a_node_that_is_killed_and_started_again_delivers_what_it_had_acknowledg
         send(node, images)
         node.process.kill()
     with serve(tmp_path / "node", pacs=pacs.address):
-        wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="the results")
-    assert classes(pacs.objects()) == [SEG, SR]
+        wait_until(lambda: len(pacs.instances()) == 3, seconds=180, what="the results")
+    assert classes(pacs.objects()) == [SEG, SR, SR]
 
 
 def test_a_triton_that_is_killed_is_started_again(tmp_path: Path, node: Served, pacs: Orthanc) -> None:
@@ -123,8 +124,8 @@ def test_a_triton_that_is_killed_is_started_again(tmp_path: Path, node: Served, 
     for process in servers:
         os.kill(process, signal.SIGKILL)
     send(node, testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images"))
-    wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="the results")
-    assert classes(pacs.objects()) == [SEG, SR]
+    wait_until(lambda: len(pacs.instances()) == 3, seconds=180, what="the results")
+    assert classes(pacs.objects()) == [SEG, SR, SR]
 
 
 def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
@@ -136,8 +137,8 @@ def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
     image.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     (path,) = testing.write([image], tmp_path / "images")
     send(node, [path])
-    wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="SEG and SR in the PACS")
+    wait_until(lambda: len(pacs.instances()) == 3, seconds=180, what="SEG and SR in the PACS")
     objects = pacs.objects()
-    assert classes(objects) == [SEG, SR]
+    assert classes(objects) == [SEG, SR, SR]
     assert {str(one.PatientName) for one in objects} == {str(image.PatientName)}
     judged(tmp_path / "images", pacs, tmp_path / "results", "dsrdump")  # which knows no ISO 2022

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from node.errors import ConfigError
+from node.profiles import PROFILES, Profile
 from node.records import Address
 from node.settings import Destination, Settings
 
@@ -71,6 +73,29 @@ def test_the_shipped_file_says_what_the_defaults_say(tmp_path: Path) -> None:
     assert shipped.model_copy(update={"destinations": {}}) == default.at(CONFIG.parent)
     shown = shipped.destinations["PACS"]
     assert shown.model_copy(update={"calling": ""}) == Destination(address=shown.address)
+
+
+def test_a_destination_wants_what_its_profile_says_and_the_keys_beside_it_change(tmp_path: Path) -> None:
+    text = """
+    [destinations.PACS]
+    address = 'A@b:1'
+    profile = "plain-pacs"
+    fallback = ["SC"]
+    most_frames = 7
+    [destinations.PLAIN]
+    address = 'A@b:1'
+    """
+    settings = read(tmp_path, text)
+    assert settings.destinations["PACS"].wants == replace(PROFILES["plain-pacs"], fallback=("SC",), most_frames=7)
+    assert settings.destinations["PLAIN"].wants == PROFILES["orthanc"] == Profile()
+
+
+@pytest.mark.parametrize(
+    "line", ["profile = 'pacs'", "objects = ['SEGMENTATION']", "series_description = '{patient}'", "most_frames = -1"]
+)
+def test_a_destination_that_wants_the_impossible_is_told(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=f"destinations.PACS.{line.split(maxsplit=1)[0]}"):
+        read(tmp_path, f"[destinations.PACS]\naddress = 'A@b:1'\n{line}")
 
 
 @pytest.mark.parametrize(

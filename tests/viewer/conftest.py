@@ -16,9 +16,8 @@ from node import Measurement, Region, Result, Series, codes
 from node.app import Servers
 from node.assemble import stacks
 from node.compose import DEFAULT, Identity, compose, write
-from node.flow import PREPARE_SECONDS
 from node.host import find_plugins
-from node.infer import GrpcTriton, run
+from node.infer import PREPARE_SECONDS, GrpcTriton, run
 from node.part10 import Part10
 from node.settings import Settings
 from tests.peers import DICOM, ROOT, Orthanc, free_port, missing, orthanc, write_config

@@ -1,0 +1,79 @@
+"""Deliveries that a destination refused by SOP class, and what goes in their place."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, and_, select
+
+from node.ledger.database import Database, insert_or, make_move
+from node.ledger.rows import to_delivery, to_object
+from node.ledger.schema import delivery, result_object
+from node.records import DELIVERY_MOVES, Declined, Delivery, DeliveryState, ResultObject
+
+
+class Fallbacks(Database):
+    """What becomes of objects whose SOP class a destination does not take."""
+
+    def declined(self, destination: str) -> list[Declined]:
+        """Return what a destination refused by SOP class and has nothing in its place of, with the job's objects."""
+        query = (
+            select(delivery, result_object)
+            .join(result_object)
+            .where(delivery.c.destination == destination, delivery.c.state == DeliveryState.UNSUPPORTED)
+            .order_by(delivery.c.queued_at, result_object.c.kind, result_object.c.sop_instance_uid)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+            return [
+                Declined(delivery=to_delivery(row), job_id=row["job_id"], objects=_made_by(connection, row["job_id"]))
+                for row in rows
+            ]
+
+    def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
+        """Put objects in the place of a refused one: known to the ledger, and waiting, if they are not already."""
+        sent, now = refused.delivery, self.clock()
+        with self._writing() as connection:
+            if not _move(connection, sent, "replace", reason):
+                return
+            priority = connection.execute(select(delivery.c.priority).where(_is(sent))).scalar_one()
+            for made in objects:
+                row = asdict(made) | {"job_id": refused.job_id}
+                connection.execute(insert_or(connection, result_object).values(row).on_conflict_do_nothing())
+                waiting = {
+                    "sop_instance_uid": made.sop_instance_uid,
+                    "destination": sent.destination,
+                    "study_uid": sent.study_uid,
+                    "priority": priority,
+                    "state": DeliveryState.WAITING,
+                    "attempts": 0,
+                    "queued_at": now,
+                    "due_at": now,
+                    "reason": "",
+                }
+                connection.execute(insert_or(connection, delivery).values(waiting).on_conflict_do_nothing())
+            told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
+            self._tell(connection, sent.study_uid, "object.replaced", told)
+
+    def park_declined(self, refused: Declined, reason: str) -> None:
+        """Stop at the end of the chain, until a person requeues it."""
+        sent = refused.delivery
+        with self._writing() as connection:
+            if _move(connection, sent, "exhaust", reason):
+                told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
+                self._tell(connection, sent.study_uid, "object.parked", told)
+
+
+def _made_by(connection: Connection, job_id: int) -> tuple[ResultObject, ...]:
+    query = select(result_object).where(result_object.c.job_id == job_id, result_object.c.purged_at.is_(None))
+    rows = connection.execute(query.order_by(result_object.c.sop_instance_uid)).mappings()
+    return tuple(to_object(row) for row in rows)
+
+
+def _move(connection: Connection, sent: Delivery, move: str, reason: str) -> bool:
+    which = and_(_is(sent), delivery.c.state == DeliveryState.UNSUPPORTED)
+    return bool(make_move(connection, delivery, which, move, DELIVERY_MOVES, {"reason": reason}))
+
+
+def _is(sent: Delivery) -> Any:
+    return and_(delivery.c.sop_instance_uid == sent.object.sop_instance_uid, delivery.c.destination == sent.destination)
