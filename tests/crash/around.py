@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -370,7 +371,7 @@ class House:
             yield f"the reports are of {seen} images, and there are {len(rows)}"
 
     def _in_pacs(self, uid: str) -> set[str]:
-        return {name for name, contents in self.pacs.arrived.items() if _dataset(contents[0]).StudyInstanceUID == uid}
+        return {name for name, contents in self.pacs.arrived.items() if _study_of(contents[0]) == uid}
 
     def _reports(self, uid: str) -> Iterator[object]:
         for name in self._in_pacs(uid):
@@ -390,6 +391,11 @@ class House:
 def _dataset(content: bytes) -> object:
     head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid="1.2.840.10008.1.2.1")
     return dcmread(BytesIO(head + content))
+
+
+@cache
+def _study_of(content: bytes) -> str:
+    return str(_dataset(content).StudyInstanceUID)
 
 
 def _items(dataset: object) -> Iterator[object]:
