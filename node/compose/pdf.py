@@ -30,7 +30,7 @@ def document(page: bytes, series: Series, identity: Identity, *, number: int) ->
     built.RecognizableVisualFeatures = "NO"
     built.DocumentTitle = plain(f"{identity.algorithm}: research use, unverified", LO)
     built.ConceptNameCodeSequence = [concept(DCM.ImagingMeasurementReport)]
-    built.SourceInstanceSequence = [instance(header) for header in series.headers]
+    built.SourceInstanceSequence = [instance(header) for header in series.identities]
     built.MIMETypeOfEncapsulatedDocument = "application/pdf"
     content = _pdf(page, identity)
     built.EncapsulatedDocumentLength = len(content)

@@ -81,7 +81,7 @@ def _linear(series: Series, matrix: NDArray[np.float64], kind: str) -> Dataset:
     registration.MatrixSequence = [_matrix(matrix, kind)]
     item = Dataset()
     item.FrameOfReferenceUID = series.frame_of_reference_uid
-    item.ReferencedImageSequence = [instance(one) for one in series.headers]
+    item.ReferencedImageSequence = [instance(one) for one in series.identities]
     item.MatrixRegistrationSequence = [registration]
     return item
 

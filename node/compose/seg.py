@@ -28,6 +28,7 @@ from node.compose.frames import (
     series_item,
 )
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
+from node.compose.reference import instance
 from node.compose.source import copy_element, stand_in, stand_in_uid
 from node.compose.text import LO, concept, plain
 from node.errors import BrokenResult
@@ -249,7 +250,7 @@ def _fill(
     done.SegmentsOverlap = "UNDEFINED" if form == "FRACTIONAL" and several else _overlap(result)
     if not several and len(order) > 1 and len(set(np.diff(order))) == 1:
         done.DimensionOrganizationType = "3D"
-    instances = references(series.headers)
+    instances = references(series.identities)
     done["SourceImageSequence"] = raw("SourceImageSequence", *instances)
     done["ReferencedSeriesSequence"] = raw("ReferencedSeriesSequence", series_item(series.series_uid, instances))
     per_frame = groups(frames, series.frames, order, several=several)
@@ -366,7 +367,7 @@ def refer(built: Dataset, series: Series) -> None:
     # only now: highdicom has the frames of several segments share the item of the image they lie on
     for reference, frame in references:
         _name(reference, frame)
-    instances = [_instance(header) for header in series.headers]
+    instances = [instance(header) for header in series.identities]
     built.SourceImageSequence = instances
     built.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
 
@@ -376,13 +377,6 @@ def _name(reference: Dataset, frame: Frame) -> None:
     reference.ReferencedSOPInstanceUID = UID(frame.sop_instance_uid)
     if frame.multi_frame:
         reference.ReferencedFrameNumber = frame.number
-
-
-def _instance(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item
 
 
 def organise(built: Dataset, uid: str) -> None:
