@@ -64,6 +64,9 @@ KEYWORDS = (
 """What is noted, in the order of the note; a change of it needs another `FORM`."""
 ELSEWHERE = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionTimes")
 """Attributes whose presence alone means that a note would not do."""
+CHARACTER_SET = "SpecificCharacterSet"
+"""Not noted, but looked at: pydicom cannot read a header in which it is broken."""
+CHARACTER_SETS = re.compile(r"[A-Z0-9_ \\]*")
 FORM = 1
 PIXELS = 0x7FE00010
 TRANSFER_SYNTAX = 0x00020010
@@ -288,6 +291,12 @@ def _binary(vr: str) -> Callable[[bytes], Any]:
     return read
 
 
+def _character_set(value: bytes) -> str:
+    if not CHARACTER_SETS.fullmatch(_ascii(value).rstrip(" \0")):
+        raise Odd
+    return ""
+
+
 def _absent(_: bytes) -> str:
     raise Odd
 
@@ -317,9 +326,11 @@ def _ordinary(syntax: str) -> bool:
 @lru_cache(maxsize=1)
 def _wanted() -> dict[int, tuple[str, bytes, Callable[[bytes], Any]]]:
     """Return keyword, VR and reader by tag."""
-    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in (*KEYWORDS, *ELSEWHERE)}
+    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in (*KEYWORDS, *ELSEWHERE, CHARACTER_SET)}
     return {tag: (keyword, (vr := dictionary_VR(tag)).encode(), _reader(keyword, vr)) for keyword, tag in tags.items()}
 
 
 def _reader(keyword: str, vr: str) -> Callable[[bytes], Any]:
+    if keyword == CHARACTER_SET:
+        return _character_set
     return SEVERAL.get(keyword, READERS[vr]) if keyword in KEYWORDS else _absent

@@ -339,8 +339,11 @@ def _neighbours(frames: Sequence[Frame], index: int) -> str:
 def _thickness(frame: Frame) -> float:
     """Return the extent in mm of a lone slice across its plane."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        if value := frame.header.get(keyword):
-            return abs(float(value))
+        try:
+            if value := frame.header.get(keyword):
+                return abs(float(value))
+        except (TypeError, ValueError) as error:
+            raise UnsuitableSeries(f"{_named(frame)} has a {keyword} that is no number") from error
     return 1.0
 
 

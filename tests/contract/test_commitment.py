@@ -20,7 +20,7 @@ from node.records import (
 from tests.conftest import Clock
 
 STUDY = "1.2.1"
-WAITING, DELIVERED, COMMITTED, PARKED = DeliveryState
+WAITING, DELIVERED, COMMITTED, _, _, PARKED = DeliveryState
 CT = "1.2.840.10008.5.1.4.1.1.2"
 Deliver = Callable[..., list[Delivery]]
 

@@ -24,7 +24,7 @@ def finish(
         job = ledger.claim(lease_seconds=60)
         assert job is not None
         assert ledger.finish(job, [result(number)])
-        for sent in ledger.due_deliveries("PACS"):
+        for sent in ledger.claim_deliveries("PACS", lease_seconds=60):
             ledger.delivered(sent)
 
     return made

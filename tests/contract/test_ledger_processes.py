@@ -113,7 +113,8 @@ def test_an_instance_that_two_record_at_once_is_never_set_aside(ledger: Ledger, 
     found = [one for number in range(PROCESSES) for one, _ in ledger.instances(f"1.3.{number}")]
     assert len(found) == 100
     assert ledger.refusals() == []
-    assert Counter(event.name for _, event in ledger.events())["instance.replaced"] == 300
+    # a group that two locks end is recorded again, with what of it had been recorded and replaced meanwhile
+    assert Counter(event.name for _, event in ledger.events())["instance.replaced"] >= 300
 
 
 ROUNDS = 60

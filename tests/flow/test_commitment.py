@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::
 
 STUDY = "1.2.1"
 DAY = 86400.0
-WAITING, DELIVERED, COMMITTED, PARKED = DeliveryState
+WAITING, DELIVERED, COMMITTED, _, _, PARKED = DeliveryState
 Pair = tuple[str, str]
 
 

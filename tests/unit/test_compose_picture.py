@@ -37,7 +37,7 @@ from node.results import (
     Segmentation,
 )
 from node.series import Series, Volume
-from node.testing import CORONAL, SAGITTAL, ct_series, enhanced_ct, radiograph
+from node.testing import CORONAL, SAGITTAL, ct_series, enhanced_ct, pet_series, radiograph
 from node.testing import write as write_images
 
 GREEN = (1, 254, 3)
@@ -197,7 +197,7 @@ def test_a_window_in_which_nothing_would_be_seen_is_not_used(tmp_path: Path) -> 
     faint = np.linspace(0, 5, 1024).reshape(32, 32)
     center, width = window(faint, series, series.frames[0], set())
     assert (center, width) == (40, 400)  # CT has one of its own
-    series.header.Modality = "PT"
+    series = _series(tmp_path / "pt", pet_series())
     center, width = window(faint, series, series.frames[0], set())
     assert 0 < center < 5
     assert 4 < width < 6
