@@ -342,7 +342,7 @@ def _thickness(frame: Frame) -> float:
         try:
             if value := frame.header.get(keyword):
                 return abs(float(value))
-        except (TypeError, ValueError) as error:
+        except (LookupError, NotImplementedError, TypeError, ValueError) as error:  # pydicom reads it only now
             raise UnsuitableSeries(f"{_named(frame)} has a {keyword} that is no number") from error
     return 1.0
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from node.errors import NotUnderstood, UnsuitableSeries
-from node.note import Note, note_of_file, read_note
+from node.note import KEYWORDS, Note, note_of_file, read_note
 from node.part10 import Part10, parse, understood
 from node.series import Frame
 
@@ -166,6 +166,8 @@ class Stored:
         with _stream(place) as (header, stream):
             element_at, element = stream.tell(), stream.read(12)
         with understood():
+            for asked in KEYWORDS:
+                header.get(asked)  # pydicom decodes a value when it is first asked for
             syntax = syntax_of(header)
             keyword, vr, head, length = _pixel_element(syntax, element)
         return cls(
