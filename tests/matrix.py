@@ -69,6 +69,7 @@ PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enha
 
 MATRIX = {
     "SEG": PLACED,
+    "LABELMAP": PLACED,
     "SR": ALL,
     "PM": PLACED,
     "DERIVED": ALL - {"OP colour"},
@@ -88,6 +89,7 @@ A derived ophthalmic photograph is a montage or nothing (PS3.3 C.8.17.2.1.4).
 
 CLASSES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.66.7": "LABELMAP",
     "1.2.840.10008.5.1.4.1.1.88.34": "SR",
     "1.2.840.10008.5.1.4.1.1.30": "PM",
     "1.2.840.10008.5.1.4.1.1.66.1": "REG",

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
@@ -158,7 +158,9 @@ def _syntaxes(parcel: Parcel, convert_to: str | None) -> list[str]:
 
 
 def _converted(path: Path, syntax: str) -> Dataset:
-    dataset = dcmread(path)
+    """Return an object to be encoded anew; what pydicom noted of its old encoding would have it refused."""
+    dataset = Dataset(dcmread(path))
+    dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     return dataset
 

@@ -327,7 +327,7 @@ def test_objects_go_in_the_transfer_syntax_that_is_wanted_and_taken(
     (uid,) = queue()
     peer = start(syntaxes=taken)
     replace(outbox(peer.address), transfer_syntax=asked).deliver()
-    assert states(ledger) == [DELIVERED]
+    assert states(ledger) == [DELIVERED], rows(ledger)[uid].reason
     (dataset,) = peer.datasets
     assert (dataset.SOPInstanceUID, dataset.file_meta.TransferSyntaxUID) == (uid, sent)
     assert dataset.PixelData == ct_series(slices=1, rows=8, columns=8)[0].PixelData

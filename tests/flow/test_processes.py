@@ -147,10 +147,10 @@ def test_roles_on_one_spool_and_one_ledger_deliver_each_object_once_though_some_
         ("deliver", {}),
     ]
     worker, deliverer, *_ = [house.run(role, ISOCENTER_ENGINE__SLOTS="1", **faults) for role, faults in roles]
-    files = [study(tmp_path, f"study {number}", slices=3) for number in range(12)]
+    files = [study(tmp_path, f"study {number}", slices=3) for number in range(40)]
     sent = 0
     while not (worker.poll() and deliverer.poll()):
-        assert sent < len(files), f"nobody was killed:\n{house.log}"
+        assert sent < len(files), f"nobody was killed:\n{house.log}\n{house.story(study_uid(files[0]))}"
         house.send(files[sent])
         sent += 1
         with suppress(TimeoutError):

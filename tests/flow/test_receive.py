@@ -250,8 +250,10 @@ def test_the_row_says_what_it_is_and_who_sent_it(mouth: Mouth, clock: Callable[[
         peer="127.0.0.1",
         received_at=clock(),
         checksum=row.checksum,
+        note=row.note,
     )
     assert row.checksum
+    assert row.note
 
 
 def test_the_row_says_how_urgent_it_is(mouth: Mouth) -> None:
