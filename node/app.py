@@ -195,17 +195,18 @@ class Node:
         news = News(self.ledger, [step.name for step in steps], self._wake)
         engine_steps = [*steps, Step(name="news", work=news.hear)]
         self._engine = Engine(engine_steps, courier=courier(self.settings) if "work" in self.roles else None)
-        if "receive" in self.roles:
-            self._receivers.start()
-            arrivals.recover()
-            arrivals.miss()
         if "work" in self.roles:
             adopted = self.ledger.adopt(versions(self.routes.plugins))
             if any(adopted.values()):
                 log.warning("jobs.adopted", **adopted)
-            warm_up()
         if "deliver" in self.roles:
             self.ledger.park_strays(tuple(self.settings.destinations))
+        if "receive" in self.roles:  # last of what needs the ledger: who can be called has started, and outlives it
+            arrivals.recover()
+            arrivals.miss()
+            self._receivers.start()
+        if "work" in self.roles:
+            warm_up()
         self._engine.start()
         log.info("node.started", roles=", ".join(self.roles), address=str(self.settings.receive.address))
 

@@ -60,7 +60,7 @@ def serve(url: str, seed: int) -> None:
         return Performed(objects=(made,), remarks=(), timing={})
 
     def infer() -> float | None:
-        return attempt(ledger, plugins, perform, lambda place: None, attempts=1000, device_uid="2.25.1")  # type: ignore[arg-type, return-value]
+        return attempt(ledger, plugins, perform, lambda place, note: None, attempts=1000, device_uid="2.25.1")  # type: ignore[arg-type, return-value]
 
     steps = [Step(name="infer", work=infer, threads=SLOTS, remind=ledger.remind)]
     engine = Engine(steps, courier=Procrastinate(str(conninfo(url)), JOB_QUEUE, JOB_TASK))
@@ -150,7 +150,7 @@ def test_a_whole_node_runs_on_it(house: Callable[..., House], pacs: Pacs, url: s
     node = house()
     node.start(ISOCENTER_LEDGER__URL=url, ISOCENTER_ENGINE__KIND="procrastinate")
     assert node.send(study(tmp_path, "one")) == []
-    wait_until(lambda: len(pacs.arrived) == 2, what="SEG and SR")
+    wait_until(lambda: len(pacs.arrived) == 3, what="SEG and two reports")
     node.stop()
     with psycopg.connect(url, autocommit=True) as rows:
         assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
