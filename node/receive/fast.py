@@ -233,6 +233,7 @@ class UpperLayer(DULServiceProvider):
         finally:
             self._forget()
             self._store.close(self.assoc)
+            self.to_user_queue.put(None)  # an association that waits for its request waits no longer
             self._doorbell.ring()
             with self._bell_lock:
                 os.close(self._bell)

@@ -160,7 +160,7 @@ class Receiver:
         if self._server is not None:
             self._server.shutdown()
             until = time.monotonic() + seconds
-            while self._server.active_associations and time.monotonic() < until:
+            while any(one.is_established for one in self._server.active_associations) and time.monotonic() < until:
                 time.sleep(0.05)
             _hang_up(self._server.ae.active_associations)
             self._server = None
