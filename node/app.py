@@ -256,7 +256,7 @@ class Node:
             address=destination.address,
             calling=calling_title(self.settings, destination),
             seconds=destination.timeout_seconds,
-            give_up_seconds=destination.give_up_days * 86400,
+            give_up_seconds=destination.give_up_days * DAY_SECONDS,
             ledger=self.ledger,
         )
 

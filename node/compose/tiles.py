@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from node.codes import SCT, Code
 from node.compose.lettering import Color, width, wrapped, write
+from node.compose.sc import HEAT
 from node.compose.seg import PALETTE, colors
 from node.compose.source import functional_groups
 from node.errors import UnsuitableSeries
@@ -24,8 +25,6 @@ POINT = 9
 """Arm of the cross at a point, in pixels."""
 STRONGEST = 0.6
 """How much of its colour a heat map has where it is highest; where it is lowest it has none."""
-HEAT: tuple[Color, ...] = ((30, 20, 90), (40, 110, 190), (60, 190, 120), (250, 220, 60), (220, 30, 30))
-"""Colours of a heat map from its lowest to its highest value."""
 
 PANEL: Color = (0, 0, 0)
 INK: Color = (230, 232, 235)

@@ -6,6 +6,7 @@ from math import inf, nextafter
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Table,
     and_,
@@ -221,12 +222,7 @@ class Studies(Jobs):
         with self._writing() as connection:
             done = connection.execute(
                 update(study)
-                .where(
-                    study.c.study_uid == seen.study_uid,
-                    study.c.state == StudyState.RECEIVING,
-                    study.c.revision == seen.revision,
-                    study.c.changed_at == seen.changed_at,
-                )
+                .where(_as_seen(seen, StudyState.RECEIVING), study.c.changed_at == seen.changed_at)
                 .values(state=StudyState.STABLE, because=because)
             )
             if done.rowcount:
@@ -237,13 +233,7 @@ class Studies(Jobs):
         """Set a study aside that cannot be planned, with the reason."""
         with self._writing() as connection:
             parked = connection.execute(
-                update(study)
-                .where(
-                    study.c.study_uid == seen.study_uid,
-                    study.c.state == StudyState.STABLE,
-                    study.c.revision == seen.revision,
-                )
-                .values(state=StudyState.PARKED, because=reason)
+                update(study).where(_as_seen(seen, StudyState.STABLE)).values(state=StudyState.PARKED, because=reason)
             )
             if parked.rowcount:
                 self._tell(connection, seen.study_uid, "study.parked", reason)
@@ -263,13 +253,7 @@ class Studies(Jobs):
         """
         with self._writing() as connection:
             moved = connection.execute(
-                update(study)
-                .where(
-                    study.c.study_uid == seen.study_uid,
-                    study.c.state == StudyState.STABLE,
-                    study.c.revision == seen.revision,
-                )
-                .values(state=StudyState.ROUTED)
+                update(study).where(_as_seen(seen, StudyState.STABLE)).values(state=StudyState.ROUTED)
             )
             if not moved.rowcount:
                 return 0
@@ -363,6 +347,15 @@ def _move_marks(connection: Connection, arrivals: Iterable[Arrival]) -> None:
         further = insert_or(connection, pack).values(name=name, mark=mark)
         mark_moves = {"set_": {"mark": further.excluded.mark}, "where": pack.c.mark < further.excluded.mark}
         connection.execute(further.on_conflict_do_update(index_elements=[pack.c.name], **mark_moves))
+
+
+def _as_seen(seen: Study, state: StudyState) -> ColumnElement[bool]:
+    """Return the condition that a study is in a state, and in the revision it was seen in."""
+    return and_(
+        study.c.study_uid == seen.study_uid,
+        study.c.state == state,
+        study.c.revision == seen.revision,
+    )
 
 
 def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
