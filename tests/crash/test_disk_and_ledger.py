@@ -32,7 +32,13 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+    """Mount it again with other options, which the kernel refuses while any file on it is open for writing."""
+
+    def done() -> bool:
+        command = ["mount", "-o", f"remount,{options}", str(folder)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    wait_until(done, what=f"a moment in which {folder} can be mounted {options}")
 
 
 def test_a_disk_that_is_full_or_read_only_costs_the_sender_a_second_try_and_nobody_an_image(
