@@ -35,8 +35,8 @@ WATCH_SECONDS = 2.0
 PREPARE_SECONDS = 0.5
 """How often a study that is being received is looked at, to have memory ready for its volumes."""
 DAY_SECONDS = 86400.0
-BEAT_SECONDS, RENEW_SECONDS = 1.0, 10.0
-"""How often a running job is looked after, and how often its lease is renewed."""
+BEAT_SECONDS = 1.0
+"""How often a running job is looked after."""
 END_SECONDS = 10.0
 """How long it takes to end what has not ended in `engine.stop_seconds`."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
@@ -300,16 +300,10 @@ class Node:
 
     def _beat(self, renew: Callable[[], bool]) -> Callable[[], bool]:
         """Return what looks after a running job: whether it is still ours; NodeStops once its time to end is over."""
-        renewed = time.monotonic()
 
         def beat() -> bool:
-            nonlocal renewed
-            now = time.monotonic()
-            if now > self._ends:
+            if time.monotonic() > self._ends:
                 raise NodeStops("the node stopped while it ran")
-            if now < renewed + RENEW_SECONDS:
-                return True
-            renewed = now
             return renew()
 
         return beat
