@@ -186,10 +186,25 @@ def plugin_try(
             out.print(escape(line))
 
 
+@model_app.command("list")
+def model_list(config: ConfigFile = DEFAULT) -> None:
+    """List the models: kind, versions, state on the servers, and which plugins use them."""
+    from node.models import listed  # noqa: PLC0415 (as below)
+
+    with told():
+        settings = Settings.read(config)
+        plugins = find_plugins(settings.plugins)
+        for line in listed(settings.triton.model_repository, settings.triton.urls, plugins):
+            out.print(escape(str(line)))
+
+
 @model_app.command("add")
 def model_add(
     source: Annotated[
-        Path, typer.Argument(help="A TorchScript, torch.export or ONNX file, or weights with --network.")
+        Path,
+        typer.Argument(
+            help="A TorchScript, torch.export or ONNX file, weights with --network, or a model's Triton folder."
+        ),
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
     labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")],
@@ -198,6 +213,10 @@ def model_add(
     network: Annotated[
         str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
     ] = "",
+    backend: Annotated[
+        str,
+        typer.Option(help="What runs the network: python, or onnxruntime, tensorrt, pytorch of NVIDIA's container."),
+    ] = "python",
     *,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
     config: ConfigFile = DEFAULT,
@@ -210,8 +229,9 @@ def model_add(
         added = add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0],
             labels=[label.strip() for label in labels.split(",")], modality=modality, chain=chain, builder=network,
-            trust=trust,
+            backend=backend, trust=trust,
         )  # fmt: skip
-    out.print(f"{added.kind}, {added.classes} segments; a phantom came back with a Dice of {added.likeness:.3f}")
+    phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
+    out.print(f"{added.kind}, {added.classes} segments{phantom}")
     for folder in added.folders:
         out.print(escape(str(folder)))

@@ -3,19 +3,24 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
+from node.models import native
 from node.models.network import Network, read
+from node.models.phantom import draw
+from node.models.repository import VolumeModel, copy, is_triton, read_served, try_out
 from node.models.served.volume import Chain, Placed, segment
 from node.toml import load_toml
 
+Mask = NDArray[np.bool_]
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
 VOLUME_CONFIG = """\
@@ -23,6 +28,9 @@ VOLUME_CONFIG = """\
 name: "{name}"
 backend: "python"
 max_batch_size: 0
+dynamic_batching {{ priority_levels: 3 default_priority_level: 2 }}   # of requests that wait, urgent ones go first
+parameters {{ key: "input", value: {{ string_value: "{names.input}" }} }}      # of the network
+parameters {{ key: "output", value: {{ string_value: "{names.output}" }} }}
 input [{inputs}
 ]
 output [
@@ -56,21 +64,17 @@ ROLE_CONFIG = """
     data_type: TYPE_FP64
     dims: [ 4, 4 ]
   }}"""
-NET_CONFIG = """\
-# The network alone: (tile, channel, …) in, (tile, class, …) out.
-name: "{name}_net"
-backend: "python"
-max_batch_size: 0
-input [ {{ name: "input", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-output [ {{ name: "output", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-"""
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
 title = "{title}"
-
+"""
+DECLARED = """
 [model]
 name = "{name}"
+"""
+CODED = """\
+models = ["{name}"]
 """
 SERIES = """
 [series.{role}]
@@ -85,6 +89,11 @@ type = {type}
 category = "SCT.Organ"
 """
 PHANTOM, MARGIN = (40, 56, 48), 3
+READERS: tuple[tuple[Callable[[Path], bool], Callable[..., Network | VolumeModel]], ...] = (
+    (is_triton, read_served),
+    (lambda _: True, read),
+)
+"""What reads a source, by what the source is: the first that fits."""
 LIKENESS = 0.9
 """Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
 
@@ -96,7 +105,7 @@ class Added:
     folders: tuple[Path, ...]
     kind: str
     classes: int
-    likeness: float
+    likeness: float | None
 
 
 def add(
@@ -109,6 +118,7 @@ def add(
     modality: str = "CT",
     chain: Path | None = None,
     builder: str = "",
+    backend: str = native.PYTHON,
     trust: bool = False,
 ) -> Added:
     """Make `models/NAME`, `models/NAME_net` and `plugins/NAME` from a network.
@@ -119,6 +129,9 @@ def add(
         Names of the segments, in the order of the network's classes, without the background.
     chain
         A TOML file with the fields of `Chain`; without it the volume goes through as it is.
+    backend
+        What runs the network on Triton: "python" everywhere; "onnxruntime", "tensorrt" or "pytorch" where the server is
+        of NVIDIA's container.
 
     Raises
     ------
@@ -132,19 +145,43 @@ def add(
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
     steps = _chain(chain)
     example = _example(steps)
-    network = read(source, builder=builder, trust=trust, example=example)
+    reader = next(reader for fits, reader in READERS if fits(source))
+    network = reader(source, builder=builder, trust=trust, example=example)
+    if isinstance(network, VolumeModel):
+        return _beside(source, network, name, models, plugins, labels, modality)
     classes = _classes(network, steps, example, labels, source)
-    likeness = self_test(steps)
+    likeness, sent, back = self_test(steps)
     if likeness < LIKENESS:
+        picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
         raise ConfigError(
             f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-            f"look at orientation, spacing, size and align in {chain}"
+            f"look at {picture}, and at orientation, spacing, size and align in {chain}"
         )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, steps, network, labels, modality, len(example))
+        made = _made(Path(scratch), name, steps, network, labels, modality, backend)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
     return Added(folders=folders, kind=network.kind, classes=classes, likeness=likeness)
+
+
+def _beside(
+    source: Path, model: VolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
+) -> Added:
+    """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
+    try_out(source, model, labels)
+    with tempfile.TemporaryDirectory(dir=models) as scratch:
+        volume, plugin = Path(scratch) / name, Path(scratch) / "plugin"
+        copy(source, volume)
+        plugin.mkdir()
+        (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
+        words = (PLUGIN + CODED + SERIES).format(
+            name=name, title=name.replace("_", " "), role="image", modality=modality
+        )
+        (plugin / "plugin.toml").write_text(words, encoding="utf-8")
+        folders = (models / name, plugins / name)
+        for folder, place in zip((volume, plugin), folders, strict=True):
+            shutil.move(folder, place)
+    return Added(folders=folders, kind=model.kind, classes=len(labels), likeness=None)
 
 
 def _chain(path: Path | None) -> Chain:
@@ -179,8 +216,8 @@ def _classes(network: Network, chain: Chain, example: tuple[int, ...], labels: S
     return found
 
 
-def self_test(chain: Chain) -> float:
-    """Send an asymmetric phantom through a chain with a network that only looks; return the Dice of what comes back.
+def self_test(chain: Chain) -> tuple[float, Mask, Mask]:
+    """Send an asymmetric phantom through a chain with a network that only looks; return Dice, what went and came back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
     images: a chain that mirrors, shifts, scales or cuts it does not give it back. Where there are several roles, each
@@ -199,34 +236,31 @@ def self_test(chain: Chain) -> float:
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
     images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
-    return min(_likeness(looks, images, role) for role in range(len(images)))
+    return min((_likeness(looks, images, role) for role in range(len(images))), key=lambda told: told[0])
 
 
-def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
-    """Return the Dice of the first image with what a network sees that looks at one role alone."""
+def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
+    """Return the Dice of the first image with what a network sees that looks at one role alone, and both."""
     body = images[0][0] > 0
 
     def look(tiles: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
 
     seen = segment(chain, images, look) > 0
-    return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
+    return float(2 * (seen & body).sum() / (seen.sum() + body.sum())), body.numpy(), seen.numpy()
 
 
 def _made(
-    scratch: Path, name: str, chain: Chain, network: Network, labels: Sequence[str], modality: str, axes: int
+    scratch: Path, name: str, chain: Chain, network: Network, labels: Sequence[str], modality: str, backend: str
 ) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
     chain.write(volume / "1" / "chain.json")
+    names = native.write(net, f"{name}_net", network, backend, _example(chain), chain.tiles_at_once)
     inputs = ",".join(ROLE_CONFIG.format(role=role) for role in chain.roles)
-    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
-    (net / "1").mkdir(parents=True)
-    shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
-    network.save(net / "1")
-    (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * axes)))
+    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs, names=names))
     plugin.mkdir()
     (plugin / "plugin.toml").write_text(_manifest(name, chain.roles, labels, modality))
     return volume, net, plugin
@@ -237,7 +271,7 @@ def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: 
     which = WHICH if len(roles) > 1 else ""
     series = ((SERIES + which).format(role=role, modality=modality) for role in roles)
     segments = (SEGMENT.format(label=label, type=json.dumps(suggested(label))) for label in labels)
-    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
+    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
 
 
 def suggested(label: str) -> str:

@@ -1,5 +1,7 @@
 """A volume model: a whole volume in, labels out, with the network beside it asked tile by tile, all on this server."""
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ class TritonPythonModel:
         """Read the chain; the network has the name of this model and `_net`."""
         self.chain = Chain.read(CHAIN)
         self.network = f"{args['model_name']}_net"
+        told = json.loads(args["model_config"])["parameters"]
+        self.names = told["input"]["string_value"], told["output"]["string_value"]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -30,7 +34,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         try:
             images = [self._placed(request, role) for role in self.chain.roles]
-            labels = segment(self.chain, images, self._ask)
+            labels = segment(self.chain, images, partial(self._ask, request))
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
         return pb_utils.InferenceResponse(
@@ -46,11 +50,14 @@ class TritonPythonModel:
         affine = pb_utils.get_input_tensor_by_name(request, f"{role}_affine").as_numpy().astype(np.float64)
         return from_dlpack(image.to_dlpack()).to(self.device), affine
 
-    def _ask(self, tiles: Tensor) -> Tensor:
-        given = pb_utils.Tensor.from_dlpack("input", to_dlpack(tiles.contiguous()))
-        asked = pb_utils.InferenceRequest(model_name=self.network, requested_output_names=["output"], inputs=[given])
+    def _ask(self, request: Any, tiles: Tensor) -> Tensor:
+        if request.is_cancelled():
+            raise ValueError("nobody waits for the answer any more")
+        name, answered = self.names
+        given = pb_utils.Tensor.from_dlpack(name, to_dlpack(tiles.contiguous()))
+        asked = pb_utils.InferenceRequest(model_name=self.network, requested_output_names=[answered], inputs=[given])
         answer = asked.exec()
         if answer.has_error():
             raise ValueError(answer.error().message())
-        output = pb_utils.get_output_tensor_by_name(answer, "output")
+        output = pb_utils.get_output_tensor_by_name(answer, answered)
         return from_dlpack(output.to_dlpack()).to(self.device)
