@@ -143,12 +143,10 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def check_declared(plugin: Plugin) -> None:
-    """Check a plugin that is a manifest alone: one series, one segment at least, no code beside it."""
+    """Check a plugin that is a manifest alone: one segment at least, no code beside it."""
     path = plugin.folder / "plugin.toml"
     if plugin.code.exists():
         raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
-    if len(plugin.roles) != 1:
-        raise ConfigError(f"{path}: a plugin without code takes one series, not {len(plugin.roles)}")
     if not plugin.manifest.segment:
         raise ConfigError(f"{path}: name what the model outlines, one [[segment]] for each label")
 
