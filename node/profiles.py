@@ -62,6 +62,9 @@ CHAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "SC": ("PDF",),
 }
 """What can stand for a kind that a destination does not take, the best first."""
+STAND_INS = frozenset(kind for chain in CHAIN.values() for kind in chain)
+LESSER_REPORTS: tuple[Kind, ...] = ("COMPREHENSIVE", "ENHANCED")
+"""Made of a report that was refused, never at once."""
 
 FIRST_SERIES_NUMBER = 3000
 WHATEVER: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
