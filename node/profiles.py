@@ -103,9 +103,10 @@ class Profile:
     def shape(self) -> str:
         """What tells objects that are made for it from those made for others; empty for the node's own way."""
         own = Profile()
-        forms = [kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects]
+        forms = "+".join(kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects)
+        unnamed = "none" if "SR" in self.objects else ""  # a report names the Segmentations that go with it
         wanted = {
-            "forms": "" if forms in ([], ["SEG"]) else "+".join(forms),
+            "forms": "" if forms == "SEG" else forms or unnamed,
             "frames": self.most_frames or "",
             "numbers": "" if self.first_series_number == own.first_series_number else self.first_series_number,
             "names": self.series_description,
