@@ -74,7 +74,8 @@ class River:
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait = outbox.deliver()
-        instead = fall_back(self.ledger, self.spool, outbox.destination, self.profiles[outbox.destination])
+        profile = self.profiles[outbox.destination]
+        instead = fall_back(self.ledger, self.spool, outbox.destination, profile, stacks)
         return 0.0 if instead else wait
 
     def _purge(self) -> float | None:
