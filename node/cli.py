@@ -19,6 +19,7 @@ from node.errors import NodeError
 from node.flow import ROLES
 from node.host import find_plugins
 from node.log import log_to_stderr, quiet_log
+from node.new_plugin import new_plugin
 from node.opening import open_ledger
 from node.records import Address
 from node.settings import Settings
@@ -170,6 +171,19 @@ def plugin_list(config: ConfigFile = DEFAULT) -> None:
         for plugin in find_plugins(settings.plugins).values():
             manifest = plugin.manifest
             out.print(f"{manifest.name} {manifest.version}  {escape(manifest.title)}  ({', '.join(plugin.roles)})")
+
+
+@plugin_app.command("new")
+def plugin_new(
+    name: Annotated[str, typer.Argument(help="What plugin and model are called.")], config: ConfigFile = DEFAULT
+) -> None:
+    """Make a plugin to begin with: it runs, and its test passes."""
+    with told():
+        settings = Settings.read(config)
+        made = new_plugin(name, settings.plugins[0], settings.triton.model_repository)
+    for folder in made:
+        out.print(escape(str(folder)))
+    out.print(f"try it: isocenter plugin try {name} FOLDER, with a folder of DICOM files; then change its plugin.py")
 
 
 @plugin_app.command("try")

@@ -15,7 +15,7 @@ from node import codes
 from node.errors import ConfigError
 from node.models import native
 from node.models.network import Network, read
-from node.models.phantom import draw
+from node.models.picture import draw
 from node.models.repository import VolumeModel, copy, is_triton, read_served, try_out
 from node.models.served.volume import Chain, Placed, segment
 from node.toml import load_toml

@@ -2,12 +2,13 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, transport
+from tests.bench import ledger, load, receive, river, seg, soak, traffic, transport
 
 BENCHES = {
     "receive": receive.main,
     "load": load.main,
     "transport": transport.main,
+    "traffic": traffic.main,
     "seg": seg.main,
     "river": river.main,
     "ledger": ledger.main,
