@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import torch
 
 from node import codes
 from node.errors import ConfigError
-from node.models.network import Network, read
-from node.models.served.volume import Chain, Placed, segment
+from node.models.brought import Brought, Reader, Source
+from node.models.bundle import is_bundle, read_bundle
+from node.models.network import EXTENT, read
+from node.models.served.intensity import Intensity
+from node.models.served.volume import Chain, Placed, Resize, segment
 from node.toml import load_toml
 
 SERVED = Path(__file__).with_name("served")
@@ -105,8 +108,8 @@ def add(
     *,
     models: Path,
     plugins: Path,
-    labels: Sequence[str],
-    modality: str = "CT",
+    labels: Sequence[str] = (),
+    modality: str = "",
     chain: Path | None = None,
     builder: str = "",
     trust: bool = False,
@@ -116,9 +119,12 @@ def add(
     Parameters
     ----------
     labels
-        Names of the segments, in the order of the network's classes, without the background.
+        Names of the segments, in the order of the network's classes, without the background; those that the source
+        tells without it.
+    modality
+        Of the images; what the source tells, or CT, without it.
     chain
-        A TOML file with the fields of `Chain`; without it the volume goes through as it is.
+        A TOML file with the fields of `Chain`, before those that the source tells.
 
     Raises
     ------
@@ -130,21 +136,36 @@ def add(
     for folder in folders:
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
-    steps = _chain(chain)
-    example = _example(steps)
-    network = read(source, builder=builder, trust=trust, example=example)
-    classes = _classes(network, steps, example, labels, source)
-    likeness = self_test(steps)
+    reader = next(reader for knows, reader in READERS if knows(source))
+    brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
+    named = tuple(labels) or brought.labels
+    classes = _classes(brought, named, source)
+    likeness = self_test(brought.chain)
     if likeness < LIKENESS:
         raise ConfigError(
             f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-            f"look at orientation, spacing, size and align in {chain}"
+            f"look at orientation, spacing, size and align in {chain or source}"
         )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, steps, network, labels, modality, len(example))
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT")
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
-    return Added(folders=folders, kind=network.kind, classes=classes, likeness=likeness)
+    return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
+
+
+def read_file(source: Source) -> Brought:
+    """Read a network that comes alone, with the chain that was given beside it."""
+    chain = _chain(source.chain)
+    example = _example(chain)
+    network = read(source.path, builder=source.builder, trust=source.trust, example=example)
+    return Brought(network=network, chain=chain, example=example)
+
+
+READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (is_bundle, read_bundle),
+    (lambda _: True, read_file),
+)
+"""What a source is → who reads it; the first that knows it."""
 
 
 def _chain(path: Path | None) -> Chain:
@@ -158,15 +179,18 @@ def _chain(path: Path | None) -> Chain:
 
 def _example(chain: Chain) -> tuple[int, ...]:
     """Return the shape of one tile as the network gets it: (tile, channel, …)."""
-    if len(chain.tile) == 2:
-        return (1, len(chain.roles) * (1 + 2 * chain.context), *chain.tile)
-    return (1, len(chain.roles), *(chain.tile or chain.size or (32, 32, 32)))
+    resized = next((step.extents for step in reversed(chain.in_turn()) if isinstance(step, Resize)), ())
+    whole = chain.tile or tuple(extent or EXTENT for extent in chain.size or resized or chain.least or (0, 0, 0))
+    if chain.planar:
+        return (1, len(chain.roles) * (1 + 2 * chain.context), *whole[-2:])
+    return (1, len(chain.roles), *whole)
 
 
-def _classes(network: Network, chain: Chain, example: tuple[int, ...], labels: Sequence[str], source: Path) -> int:
+def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
     """Ask the network once; return how many classes it gives."""
+    example, chain = brought.example, brought.chain
     try:
-        answer = network.ask(torch.zeros(example))
+        answer = brought.network.ask(torch.zeros(example))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{source} refuses a tile of {example}: {' '.join(str(error).split())[:300]}; give its extent as tile"
@@ -192,9 +216,11 @@ def self_test(chain: Chain) -> float:
     tilted = np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
     affine = np.eye(4)
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
+    spatial = [one for one, step in zip(chain.steps, chain.in_turn(), strict=False) if not isinstance(step, Intensity)]
     looks = replace(
-        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, activation="none", largest=(),
-        context=0, mirror=(), each={},
+        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
+        activation="none", largest=(), context=0, mirror=(), each={},
+        steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
     )  # fmt: skip
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
@@ -213,22 +239,20 @@ def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
 
 
-def _made(
-    scratch: Path, name: str, chain: Chain, network: Network, labels: Sequence[str], modality: str, axes: int
-) -> tuple[Path, Path, Path]:
+def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    chain.write(volume / "1" / "chain.json")
-    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in chain.roles)
+    brought.chain.write(volume / "1" / "chain.json")
+    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in brought.chain.roles)
     (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
     (net / "1").mkdir(parents=True)
     shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
-    network.save(net / "1")
-    (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * axes)))
+    brought.network.save(net / "1")
+    (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * len(brought.example))))
     plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, chain.roles, labels, modality))
+    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain.roles, labels, modality))
     return volume, net, plugin
 
 
