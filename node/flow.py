@@ -74,7 +74,8 @@ class River:
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait = outbox.deliver()
-        instead = fall_back(self.ledger, self.spool, outbox.destination, self.profiles[outbox.destination])
+        profile = self.profiles[outbox.destination]
+        instead = fall_back(self.ledger, self.spool, outbox.destination, profile, stacks)
         return 0.0 if instead else wait
 
     def _purge(self) -> float | None:
@@ -92,7 +93,7 @@ def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, P
     triton.prepare(manifest.models, PREPARE_SECONDS)
     told, remarks = worth_telling([(one, run(order.plugin, one, triton)) for one in inputs])
     watch.lap("infer")
-    models = tuple(f"{model} {triton.version(model)}" for model in manifest.models)
+    models = tuple(f"{model} {triton.version(model)}" for model in manifest.model_names)
     called = partial(identify, order.job, manifest, models=models, device_uid=order.device_uid)
     objects, recipients = compose_for(profiles, order.job, told, called, spool, earlier=order.predecessors)
     watch.lap("compose")

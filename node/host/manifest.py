@@ -23,6 +23,8 @@ def _name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
+"""A model on Triton, with ":VERSION" where that version alone is to answer."""
 
 
 class Role(BaseModel):
@@ -81,7 +83,7 @@ class Manifest(BaseModel):
     family: Literal["artificial intelligence", "morphological operations", "histogram analysis"] = (
         "artificial intelligence"
     )
-    models: tuple[str, ...] = ()
+    models: tuple[Served, ...] = ()
     time_limit_seconds: float = Field(default=300, gt=0)
     series: dict[Name, Role] = Field(min_length=1)
     model: ModelTable | None = None
@@ -94,6 +96,11 @@ class Manifest(BaseModel):
         if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
             return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
         return words
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models without the versions they are pinned to."""
+        return tuple(model.partition(":")[0] for model in self.models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

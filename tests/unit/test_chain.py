@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from node.models.served import pieces
 from node.models.served.intensity import Intensity
 from node.models.served.pieces import largest
 from node.models.served.volume import (
@@ -231,8 +230,3 @@ def test_a_chain_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
     chain = Chain(orientation="RAS", spacing=(1.5, 1.5, 2), tile=(96, 96, 96), largest=(1, 2))
     chain.write(tmp_path / "chain.json")
     assert Chain.read(tmp_path / "chain.json") == chain
-
-
-def test_a_model_in_the_repository_has_the_same_pieces() -> None:
-    beside = Path(__file__).parents[2] / "triton_models" / "ct_lung" / "1" / "pieces.py"
-    assert beside.read_text() == Path(pieces.__file__).read_text()
