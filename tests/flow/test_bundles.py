@@ -77,7 +77,7 @@ CHAINS = {
         ],
         after=[SOFTMAX, LARGEST, back(nearest=True)],
         inferer={**WINDOWS, "mode": "gaussian", "roi_size": "$[@extent] * 2 + [@extent // 2]"},
-        more={"pixdim": "$[@mm, @mm, @mm * 1.5]", "mm": 1.2, "extent": 32},
+        more={"pixdim": "$[@mm, @mm, @mm * 1.5]", "mm": 1.3, "extent": 32},
     ),
     "as the prostate": Made(
         before=[

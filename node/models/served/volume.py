@@ -40,6 +40,7 @@ CHOICES = {
 SIGMA = 0.125
 """Width of the blending weights, as a part of the tile (MONAI's `sliding_window_inference`, nnU-Net's predictor)."""
 FAINTEST = 1e-3
+"""Of these weights, as MONAI has it: where windows meet in their corners, it decides who is heard."""
 BEYOND = 0.5 + 1e-6
 """How many voxels past the centre of the outermost the images end."""
 
@@ -443,7 +444,7 @@ def weights(tile: Sequence[int], blend: str) -> Tensor:
             places = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
             bell = torch.exp(-0.5 * (places / max(SIGMA * length, 1e-6)) ** 2)
             field = field * bell.reshape([-1 if number == axis else 1 for number in range(len(tile))])
-        field = field.clamp(min=float(field.max()) * FAINTEST)
+        field = field.clamp(min=FAINTEST)
     return field
 
 
