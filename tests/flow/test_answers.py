@@ -41,6 +41,8 @@ class Detector(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         places = (x[0, 0] > 0.5).nonzero()
+        if places.shape[0] == 0:
+            return torch.zeros(0, 6), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
         low, high = places.amin(0), places.amax(0) + 1
         box = torch.cat([low, high]).float()
         return torch.stack([box, box, box + 1, box]), torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([0, 1, 0, 0])
@@ -228,6 +230,11 @@ def test_a_detector_gives_regions_where_things_are(tmp_path: Path, served: tuple
         assert one.image is series.frames[9]
     assert results[0].probability == pytest.approx(0.9)
     assert "SR" in judged(series, results, tmp_path / "ct", tmp_path / "objects")
+
+
+def test_a_detector_that_finds_nothing_says_so(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
+    empty = testing.ct_series(array=np.full((6, 20, 24), -900, np.int16))
+    assert ask("things", series_in(tmp_path / "ct", empty), served) == ()
 
 
 def test_a_real_network_for_vessels_sees_a_colour_photograph(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:

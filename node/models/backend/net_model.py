@@ -62,10 +62,17 @@ class TritonPythonModel:
         answered = parts(self.network(tiles))
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor.from_dlpack(name, to_dlpack(part.to(KINDS.get(name, torch.float32)).contiguous()))
+                tensor(name, part.to(KINDS.get(name, torch.float32)).contiguous())
                 for name, part in zip(self.outputs, answered, strict=False)
             ]
         )
+
+
+def tensor(name: str, value: Tensor) -> Any:
+    """Return an output of Triton's; one of nothing as an array, for it has no place in memory to share."""
+    if value.numel():
+        return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
+    return pb_utils.Tensor(name, value.cpu().numpy())
 
 
 def parts(output: Any) -> Sequence[Tensor]:

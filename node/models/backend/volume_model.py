@@ -68,6 +68,6 @@ class TritonPythonModel:
 
 def tensor(name: str, value: Any) -> Any:
     """Return an output of Triton's."""
-    if isinstance(value, Tensor) and value.dtype is not torch.bool:
+    if isinstance(value, Tensor) and value.dtype is not torch.bool and value.numel():
         return pb_utils.Tensor.from_dlpack(name, to_dlpack(value.contiguous().cpu()))
     return pb_utils.Tensor(name, np.ascontiguousarray(value.cpu() if isinstance(value, Tensor) else value))
