@@ -13,7 +13,7 @@ from node.compose.drawing import things
 from node.compose.fallback import fall_back
 from node.compose.finish import write
 from node.compose.frames import areas, stored_areas
-from node.compose.gsps import presentation_states
+from node.compose.gsps import drawn_on, presentation_states
 from node.compose.identity import Identity
 from node.compose.kept import identify, keep, keep_page, reports
 from node.compose.ko import key_objects
@@ -206,8 +206,8 @@ def compose_for(
                 objects.append(keep(spool, made))
                 to = tuple(name for name in names if kind in profiles[name].objects)
                 recipients[objects[-1].sop_instance_uid] = to
-        identity = called(part=part)
-        keep_page(spool, job, part, picture(inputs, results, identity), identity)
+        case = Case(inputs=inputs, results=results, identity=called(part=part))
+        keep_page(spool, job, part, _page(case), case.identity, case.here[0])
     return tuple(objects), recipients
 
 
@@ -345,7 +345,8 @@ def compose_gsps(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
     objects: list[Dataset] = []
     for order, series in enumerate(case.here):
         number = _number([*made, *objects])
-        objects += presentation_states(series, drawn, case.identity, name=str(order), number=number)
+        shown = list(drawn_on(series, drawn))
+        objects += presentation_states(series, shown, case.identity, name=str(order), number=number)
     return objects
 
 

@@ -17,6 +17,7 @@ from node.errors import UnsuitableSeries
 from node.results import Region, Result, Segmentation
 from node.series import Frame, Series
 
+Graphic = Literal["POINT", "POLYLINE", "ELLIPSE"]
 Trace = Callable[[NDArray[np.bool_]], Sequence[Loop]]
 """Gives the loops that outline a mask (row, column)."""
 
@@ -38,12 +39,21 @@ class Shape:
     """
 
     frame: Frame
-    kind: Literal["POINT", "POLYLINE", "ELLIPSE"]
+    kind: Graphic
     points: Loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Thing:
+class Mark:
+    """What a thing that is drawn is called, and in which colour (red, green, blue) it is."""
+
+    label: str
+    color: tuple[int, int, int]
+    tracking_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Thing(Mark):
     """One segment or region, with what it looks like and how to draw it.
 
     Parameters
@@ -54,10 +64,7 @@ class Thing:
         Where it comes from: a region, or the segment of that number of a segmentation.
     """
 
-    label: str
     type: Code
-    color: tuple[int, int, int]
-    tracking_uid: str
     series: Series
     result: Segmentation | Region
     number: int = 0

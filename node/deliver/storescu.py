@@ -206,7 +206,7 @@ class Associated:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._association.is_established:
             return
-        if kind is None:
+        if kind in (None, GeneratorExit):  # all was answered that was asked
             self._association.release()
         else:
             self._association.abort()

@@ -23,6 +23,8 @@ def _name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
+"""A model on Triton, with ":VERSION" where that version alone is to answer."""
 
 
 class Role(BaseModel):
@@ -81,7 +83,7 @@ class Manifest(BaseModel):
     family: Literal["artificial intelligence", "morphological operations", "histogram analysis"] = (
         "artificial intelligence"
     )
-    models: tuple[str, ...] = ()
+    models: tuple[Served, ...] = ()
     time_limit_seconds: float = Field(default=300, gt=0)
     series: dict[Name, Role] = Field(min_length=1)
     model: ModelTable | None = None
@@ -94,6 +96,11 @@ class Manifest(BaseModel):
         if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
             return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
         return words
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models without the versions they are pinned to."""
+        return tuple(model.partition(":")[0] for model in self.models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +150,10 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def check_declared(plugin: Plugin) -> None:
-    """Check a plugin that is a manifest alone: one series, one segment at least, no code beside it."""
+    """Check a plugin that is a manifest alone: one segment at least, no code beside it."""
     path = plugin.folder / "plugin.toml"
     if plugin.code.exists():
         raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
-    if len(plugin.roles) != 1:
-        raise ConfigError(f"{path}: a plugin without code takes one series, not {len(plugin.roles)}")
     if not plugin.manifest.segment:
         raise ConfigError(f"{path}: name what the model outlines, one [[segment]] for each label")
 

@@ -19,6 +19,8 @@ PREPARE_SECONDS = 60.0
 """How long a job waits for its models to be loaded before it is put back."""
 LEASE_SECONDS = 60.0
 """How long a claimed job is left to its worker; renewed while the worker lives."""
+RENEWALS = 6
+"""How often a lease is renewed in the time it lasts, so that one that comes late is not one too late."""
 RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
 """A job that waits for Triton is tried again after a quarter of the time it has waited, within these bounds."""
 DEATH_SECONDS = 5.0
@@ -97,7 +99,7 @@ def attempt(
         return 0.0
     try:
         order = _order(job, ledger, plugins, part10, device_uid)
-        performed = perform(order, lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS))
+        performed = perform(order, _renewal(ledger, job))
         fault("infer.performed")
         ledger.finish(
             job,
@@ -121,6 +123,21 @@ def attempt(
     except NodeError as error:
         ledger.park(job, str(error))
     return 0.0
+
+
+def _renewal(ledger: Ledger, job: Job) -> Callable[[], bool]:
+    """Return what renews a job's lease when it is time to, and answers whether the job is still ours."""
+    renewed = ledger.clock()
+
+    def renew() -> bool:
+        nonlocal renewed
+        now = ledger.clock()
+        if now - renewed < LEASE_SECONDS / RENEWALS:
+            return True
+        renewed = now
+        return ledger.renew(job, lease_seconds=LEASE_SECONDS)
+
+    return renew
 
 
 def _order(

@@ -13,43 +13,49 @@ import torch
 from node import codes
 from node.errors import ConfigError
 from node.models.network import Network, read
-from node.models.served.volume import Chain, segment
+from node.models.served.volume import Chain, Placed, segment
 from node.toml import load_toml
 
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
 VOLUME_CONFIG = """\
-# A whole volume in, labels out; 1/chain.json says what is done around the network {name}_net.
+# Whole volumes in, labels out; 1/chain.json says what is done around the network {name}_net.
 name: "{name}"
 backend: "python"
 max_batch_size: 0
-input [
+input [{inputs}
+]
+output [
   {{
-    name: "image"            # whole numbers, index order (slice, row, column)
+    name: "labels"           # on the grid of the first input: 0 none, n the n-th segment
+    data_type: TYPE_UINT8
+    dims: [ -1, -1, -1 ]
+  }},
+  {{
+    name: "affine"           # of that grid
+    data_type: TYPE_FP64
+    dims: [ 4, 4 ]
+  }}
+]
+"""
+ROLE_CONFIG = """
+  {{
+    name: "{role}"            # whole numbers, index order (slice, row, column)
     data_type: TYPE_INT16
     dims: [ -1, -1, -1 ]
     optional: true
   }},
   {{
-    name: "field"            # the same where the values are no whole numbers
+    name: "{role}_field"            # the same where the values are no whole numbers
     data_type: TYPE_FP32
     dims: [ -1, -1, -1 ]
     optional: true
   }},
   {{
-    name: "affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS
+    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS
     data_type: TYPE_FP64
     dims: [ 4, 4 ]
-  }}
-]
-output [
-  {{
-    name: "labels"           # on the grid of the image: 0 none, n the n-th segment
-    data_type: TYPE_UINT8
-    dims: [ -1, -1, -1 ]
-  }}
-]
-"""
+  }}"""
 NET_CONFIG = """\
 # The network alone: (tile, channel, …) in, (tile, class, …) out.
 name: "{name}_net"
@@ -65,9 +71,12 @@ title = "{title}"
 
 [model]
 name = "{name}"
-
-[series.image]
+"""
+SERIES = """
+[series.{role}]
 when.Modality = "{modality}"
+"""
+WHICH = """when.SeriesDescription = {{ matches = "(?i){role}" }}
 """
 SEGMENT = """
 [[segment]]
@@ -75,7 +84,7 @@ label = "{label}"
 type = {type}
 category = "SCT.Organ"
 """
-PHANTOM = (40, 56, 48)
+PHANTOM, MARGIN = (40, 56, 48), 3
 LIKENESS = 0.9
 """Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
 
@@ -150,8 +159,8 @@ def _chain(path: Path | None) -> Chain:
 def _example(chain: Chain) -> tuple[int, ...]:
     """Return the shape of one tile as the network gets it: (tile, channel, …)."""
     if len(chain.tile) == 2:
-        return (1, 1 + 2 * chain.context, *chain.tile)
-    return (1, 1, *(chain.tile or chain.size or (32, 32, 32)))
+        return (1, len(chain.roles) * (1 + 2 * chain.context), *chain.tile)
+    return (1, len(chain.roles), *(chain.tile or chain.size or (32, 32, 32)))
 
 
 def _classes(network: Network, chain: Chain, example: tuple[int, ...], labels: Sequence[str], source: Path) -> int:
@@ -174,7 +183,8 @@ def self_test(chain: Chain) -> float:
     """Send an asymmetric phantom through a chain with a network that only looks; return the Dice of what comes back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
-    images: a chain that mirrors, shifts, scales or cuts it does not give it back.
+    images: a chain that mirrors, shifts, scales or cuts it does not give it back. Where there are several roles, each
+    is looked at by itself, those after the first on a larger grid; the Dice is the lowest.
     """
     phantom = torch.zeros(PHANTOM, dtype=torch.int16)
     phantom[10:30, 18:38, 16:32] = phantom[20:26, 24:32, 4:16] = phantom[2:10, 20:30, 22:30] = 1000
@@ -184,10 +194,23 @@ def self_test(chain: Chain) -> float:
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
     looks = replace(
         chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, activation="none", largest=(),
-        context=0, mirror=(),
+        context=0, mirror=(), each={},
     )  # fmt: skip
-    seen = segment(looks, phantom, affine, lambda tiles: torch.cat([1 - tiles, tiles], 1)) > 0
-    return float(2 * (seen & (phantom > 0)).sum() / (seen.sum() + (phantom > 0).sum()))
+    larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
+    moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
+    images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
+    return min(_likeness(looks, images, role) for role in range(len(images)))
+
+
+def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
+    """Return the Dice of the first image with what a network sees that looks at one role alone."""
+    body = images[0][0] > 0
+
+    def look(tiles: torch.Tensor) -> torch.Tensor:
+        return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
+
+    seen = segment(chain, images, look) > 0
+    return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
 
 
 def _made(
@@ -198,19 +221,23 @@ def _made(
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
     chain.write(volume / "1" / "chain.json")
-    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name))
+    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in chain.roles)
+    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
     (net / "1").mkdir(parents=True)
     shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
     network.save(net / "1")
     (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * axes)))
     plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, labels, modality))
+    (plugin / "plugin.toml").write_text(_manifest(name, chain.roles, labels, modality))
     return volume, net, plugin
 
 
-def _manifest(name: str, labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: str) -> str:
+    """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
+    which = WHICH if len(roles) > 1 else ""
+    series = ((SERIES + which).format(role=role, modality=modality) for role in roles)
     segments = (SEGMENT.format(label=label, type=json.dumps(suggested(label))) for label in labels)
-    return PLUGIN.format(name=name, title=name.replace("_", " "), modality=modality) + "".join(segments)
+    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
 
 
 def suggested(label: str) -> str:

@@ -774,6 +774,7 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
         "abandon": lambda sent: ledger.abandon(sent, "", answered=True),
         "decline": lambda sent: ledger.unsupported(sent, ""),
         "replace": lambda sent: ledger.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
+        "supplant": lambda sent: ledger.supplant(sent, (), ""),
         "exhaust": lambda sent: ledger.park_declined(Declined(delivery=sent, job_id=1, objects=()), ""),
     }
     assert set(moves) == {move for _, move in DELIVERY_MOVES}

@@ -23,7 +23,7 @@ from node.errors import (
 from node.host import Plugin, read_plugin
 from node.infer.check import check
 from node.infer.fake import FakeTriton
-from node.infer.job import LEASE_SECONDS, Order, Performed, Run, attempt, worth_telling
+from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, Run, attempt, worth_telling
 from node.infer.run import run
 from node.ledger import Ledger
 from node.part10 import Part10
@@ -426,6 +426,21 @@ def test_a_worker_that_woke_up_late_records_nothing(
     (job,) = ledger.jobs(UID)
     assert job.state is JobState.RUNNING
     assert ledger.deliveries(UID) == []
+
+
+def test_a_job_that_takes_longer_than_its_lease_keeps_it(
+    ledger: Ledger, once: Callable[..., float | None], clock: Any
+) -> None:
+    def slow(_order: Order, renew: Callable[[], bool]) -> Performed:
+        for _ in range(3 * RENEWALS):
+            clock.advance(LEASE_SECONDS / RENEWALS)
+            assert renew()
+            assert ledger.claim(lease_seconds=LEASE_SECONDS) is None
+        return DONE
+
+    once(slow)
+    (job,) = ledger.jobs(UID)
+    assert job.state is JobState.DONE
 
 
 def test_without_a_job_it_says_when_to_look_again(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # exists only inside Triton
+from numpy.typing import NDArray
 from served.volume import Chain, segment  # type: ignore[import-not-found]  # copied beside this file
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]  # to_dlpack is documented
@@ -27,18 +28,23 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        given = pb_utils.get_input_tensor_by_name(request, "image") or pb_utils.get_input_tensor_by_name(
-            request, "field"
-        )
-        if given is None:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError("neither image nor field was given"))
-        image = from_dlpack(given.to_dlpack()).to(self.device)
-        affine = pb_utils.get_input_tensor_by_name(request, "affine").as_numpy().astype(np.float64)
         try:
-            labels = segment(self.chain, image, affine, self._ask)
+            images = [self._placed(request, role) for role in self.chain.roles]
+            labels = segment(self.chain, images, self._ask)
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
-        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("labels", to_dlpack(labels.cpu()))])
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor.from_dlpack("labels", to_dlpack(labels.cpu())), pb_utils.Tensor("affine", images[0][1])]
+        )
+
+    def _placed(self, request: Any, role: str) -> tuple[Tensor, NDArray[np.float64]]:
+        """Return a role's volume, on this server's device, and its affine."""
+        given = [pb_utils.get_input_tensor_by_name(request, name) for name in (role, f"{role}_field")]
+        image = next((one for one in given if one is not None), None)
+        if image is None:
+            raise ValueError(f"neither {role} nor {role}_field was given")
+        affine = pb_utils.get_input_tensor_by_name(request, f"{role}_affine").as_numpy().astype(np.float64)
+        return from_dlpack(image.to_dlpack()).to(self.device), affine
 
     def _ask(self, tiles: Tensor) -> Tensor:
         given = pb_utils.Tensor.from_dlpack("input", to_dlpack(tiles.contiguous()))

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,16 @@ ACTIVATIONS = "softmax", "sigmoid", "none"
 SIGMA = 0.125
 """Width of the blending weights, as a part of the tile (MONAI's `sliding_window_inference`, nnU-Net's predictor)."""
 FAINTEST = 1e-3
+BEYOND = 0.5 + 1e-6
+"""How many voxels past the centre of the outermost the images end."""
 
 Network = Callable[[Tensor], Tensor]
 """(tile, channel, …) float32 to (tile, class, …) float32, the same extent."""
+Placed = tuple[Tensor, NDArray[np.float64]]
+"""A volume (slice, row, column) with its affine: (slice, row, column, 1) to mm LPS."""
+ROLE = "image"
+OWN = ("clip", "clip_percentiles", "scale", "normalise", "mean", "deviation")
+"""What may be said of one role alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,11 @@ class Chain:
         Labels of which only the largest connected piece stays.
     multiple
         Each extent is filled up to a multiple of this, as networks with strides need.
+    roles
+        Names of the series that are the network's channels, in its order; the answer lies on the grid of the first,
+        and the others are sampled where its voxels are.
+    each
+        Role → what of clip, clip_percentiles, scale, normalise, mean and deviation is another for it alone.
     """
 
     orientation: str = NATIVE
@@ -95,14 +107,18 @@ class Chain:
     restore: str = "probabilities"
     largest: tuple[int, ...] = ()
     multiple: int = 1
+    roles: tuple[str, ...] = (ROLE,)
+    each: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if isinstance(getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        for one in fields(self):
+            if isinstance(getattr(self, one.name), list):
+                object.__setattr__(self, one.name, tuple(getattr(self, one.name)))
         for wrong, sentence in self._faults():
             if wrong:
                 raise ValueError(sentence)
+        for role in self.each:
+            self.of_role(role)
 
     def _faults(self) -> Iterator[tuple[bool, str]]:
         letters = self.orientation
@@ -126,11 +142,18 @@ class Chain:
         yield any(axis >= (len(self.tile) or 3) for axis in self.mirror), "mirror names axes of the tile, from 0"
         for name, words in (("align", ALIGN), ("blend", BLEND), ("activation", ACTIVATIONS), ("restore", RESTORE)):
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
+        yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
+        yield not self.each.keys() <= set(self.roles), f"each is for the roles {', '.join(self.roles)}"
+        yield any(own.keys() - set(OWN) for own in self.each.values()), f"each says of a role {', '.join(OWN)}"
+
+    def of_role(self, role: str) -> "Chain":
+        """Return the chain of one of the roles by itself."""
+        return replace(self, roles=(role,), each={}, **self.each.get(role, {}))
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "Chain":
         """Make a chain of what people wrote; ValueError where a key is unknown or a value makes no sense."""
-        unknown = words.keys() - {field.name for field in fields(cls)}
+        unknown = words.keys() - {one.name for one in fields(cls)}
         if unknown:
             raise ValueError(f"there is no {', '.join(sorted(unknown))} in a chain")
         return cls(**words)
@@ -235,6 +258,38 @@ def to_images(field: Tensor, grid: Sequence[Axis], *, nearest: bool) -> Tensor:
     return field.permute(*back)
 
 
+def from_elsewhere(
+    image: Tensor, affine: NDArray[np.float64], reference: NDArray[np.float64], grid: Sequence[Axis]
+) -> Tensor:
+    """Return an image with a grid of its own, affine to mm LPS, on the network's grid, as `to_network` does.
+
+    `reference` is the affine of the images that the network's grid was made for. Linear between all eight neighbours,
+    one plane of the network's at a time.
+    """
+    places = np.zeros((4, 4))
+    places[3, 3] = 1
+    for number, axis in enumerate(grid):
+        places[axis.source, number], places[axis.source, 3] = axis.step, axis.start
+    there = np.linalg.inv(affine) @ reference @ places
+    rows, columns = (torch.arange(axis.there, dtype=torch.float64) for axis in grid[1:])
+    flat = (
+        torch.from_numpy(there[:3, 1]) * rows[:, None, None] + torch.from_numpy(there[:3, 2]) * columns[None, :, None]
+    )
+    last = torch.tensor(image.shape, dtype=torch.float64) - 1
+    outside = float(image.min())
+    lifted = image.float()[None, None]
+    planes = torch.empty([axis.there for axis in grid], device=image.device)
+    for number in range(grid[0].there):
+        voxels = flat + torch.from_numpy(there[:3, 0] * number + there[:3, 3])
+        beyond = ((voxels < -BEYOND) | (voxels > last + BEYOND)).any(-1)
+        unit = (voxels / last.clamp(min=1) * 2 - 1).flip(-1).float()
+        sampled = torch.nn.functional.grid_sample(
+            lifted, unit[None, None].to(image.device), padding_mode="border", align_corners=True
+        )
+        planes[number] = sampled[0, 0, 0].masked_fill(beyond.to(image.device), outside)
+    return planes
+
+
 def _along(
     x: Tensor, axis: int, step: float, start: float, count: int, *, outside: float, nearest: bool = False
 ) -> Tensor:
@@ -252,7 +307,7 @@ def _along(
         left = x.index_select(axis, _on(x, low))
         right = x.index_select(axis, _on(x, (low + 1).clamp(max=length - 1)))
         sampled = torch.lerp(left, right, part)
-    beyond = (places < -0.5 - 1e-6) | (places > length - 0.5 + 1e-6)
+    beyond = (places < -BEYOND) | (places > length - 1 + BEYOND)
     if bool(beyond.any()):
         sampled = sampled.clone() if nearest else sampled
         sampled.index_fill_(axis, _on(x, beyond.nonzero().flatten()), outside)
@@ -305,51 +360,51 @@ def weights(tile: Sequence[int], blend: str) -> Tensor:
 
 
 def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
-    """Return the probabilities (class, …) of a volume on the network's grid, blended from its windows.
+    """Return the probabilities (class, …) of volumes (role, …) on the network's grid, blended from its windows.
 
     Memory is that of one float32 field for each class, and the tiles that are on their way.
     """
-    planes = len(chain.tile) == 2
-    tile = (1, *chain.tile) if planes else (chain.tile or tuple(x.shape))
+    planes, extent = len(chain.tile) == 2, x.shape[1:]
+    tile = (1, *chain.tile) if planes else (chain.tile or tuple(extent))
     tile = tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
     whole, corner = _filled(x, tile)
     bell = weights(tile, chain.blend).to(x.device)
     blended: Tensor | None = None
-    counted = torch.zeros(whole.shape, device=x.device)
-    places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape, tile, strict=True))))
+    counted = torch.zeros(whole.shape[1:], device=x.device)
+    places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape[1:], tile, strict=True))))
     for first in range(0, len(places), chain.tiles_at_once):
         some = places[first : first + chain.tiles_at_once]
         given = torch.stack([_window(whole, place, tile, chain.context, planes=planes) for place in some])
         for place, answer in zip(some, _mirrored(chain, given, network), strict=True):
             if blended is None:
-                blended = torch.zeros((answer.shape[0], *whole.shape), device=x.device)
+                blended = torch.zeros((answer.shape[0], *whole.shape[1:]), device=x.device)
             window = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
             blended[(slice(None), *window)] += answer.reshape(-1, *tile) * bell
             counted[window] += bell
     if blended is None:
         raise ValueError("the volume is empty")
     blended /= counted
-    inside = tuple(slice(c, c + n) for c, n in zip(corner, x.shape, strict=True))
+    inside = tuple(slice(c, c + n) for c, n in zip(corner, extent, strict=True))
     return blended[(slice(None), *inside)]
 
 
 def _filled(x: Tensor, tile: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-    """Fill a volume that is smaller than a window up to it, evenly on both sides; return it and where it begins."""
-    lacking = [max(t - n, 0) for n, t in zip(x.shape, tile, strict=True)]
+    """Fill volumes (role, …) smaller than a window up to it, evenly on both sides; return them and where they begin."""
+    lacking = [max(t - n, 0) for n, t in zip(x.shape[1:], tile, strict=True)]
     before = tuple(lack // 2 for lack in lacking)
     both = [
         side for lack, first in zip(reversed(lacking), reversed(before), strict=True) for side in (first, lack - first)
     ]
-    return torch.nn.functional.pad(x, both, value=float(x.min())), before
+    return torch.stack([torch.nn.functional.pad(one, both, value=float(one.min())) for one in x]), before
 
 
 def _window(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
-    """Return one window as (channel, …); a 2-D network has neighbouring planes, the last repeated, as channels."""
+    """Return a window as (channel, …): for a 2-D network each role's neighbouring planes, the last one repeated."""
+    across, rows, columns = (slice(p, p + t) for p, t in zip(place, tile, strict=True))
     if not planes:
-        return x[tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))].unsqueeze(0)
-    wanted = torch.arange(place[0] - context, place[0] + context + 1).clamp(0, x.shape[0] - 1)
-    rows, columns = (slice(p, p + t) for p, t in zip(place[1:], tile[1:], strict=True))
-    return x[wanted.to(x.device)][:, rows, columns]
+        return x[:, across, rows, columns]
+    wanted = torch.arange(place[0] - context, place[0] + context + 1).clamp(0, x.shape[1] - 1)
+    return x[:, wanted.to(x.device), rows, columns].flatten(0, 1)
 
 
 def _mirrored(chain: Chain, given: Tensor, network: Network) -> Tensor:
@@ -375,8 +430,8 @@ def decided(chain: Chain, fields: Sequence[Tensor] | Tensor, place: Callable[[Te
     """
     independent = chain.activation == "sigmoid"
     best = labels = None
-    for number, field in enumerate(fields):
-        here = place(field)
+    for number, probabilities in enumerate(fields):
+        here = place(probabilities)
         if best is None or labels is None:
             best = torch.full_like(here, chain.threshold) if independent else here.clone()
             labels = torch.zeros(here.shape, dtype=torch.uint8, device=here.device)
@@ -390,16 +445,30 @@ def decided(chain: Chain, fields: Sequence[Tensor] | Tensor, place: Callable[[Te
     return labels
 
 
-def segment(chain: Chain, image: Tensor, affine: NDArray[np.float64], network: Network) -> Tensor:
-    """Return the labels (uint8) of a volume on its own grid, (slice, row, column): 0 none, n the n-th class.
+def channels(chain: Chain, images: Sequence[Placed], grid: Sequence[Axis]) -> Tensor:
+    """Return the images of the roles on the network's grid, (role, …), clipped and normalised each by itself."""
+    made = []
+    first, affine = images[0]
+    for role, (image, own) in zip(chain.roles, images, strict=True):
+        same = image.shape == first.shape and np.allclose(own, affine, atol=1e-4)
+        placed = to_network(image, grid) if same else from_elsewhere(image, own, affine, grid)
+        made.append(scaled(chain.of_role(role), placed))
+    return torch.stack(made)
+
+
+def segment(chain: Chain, images: Sequence[Placed], network: Network) -> Tensor:
+    """Return the labels (uint8) on the grid of the first role's volume, (slice, row, column): 0 none, n the n-th class.
+
+    `images` are those of the chain's roles, in their order.
 
     Raises
     ------
     ValueError
         The network answers in another extent than it was asked, or with something that is no finite number.
     """
+    image, affine = images[0]
     grid = axes(chain, image.shape, affine)
-    fields = infer(chain, scaled(chain, to_network(image, grid)), checked(network))
+    fields = infer(chain, channels(chain, images, grid), checked(network))
     if chain.restore == "labels":
         labels = to_images(decided(chain, fields, lambda field: field), grid, nearest=True)
     else:
