@@ -216,20 +216,17 @@ def model_list(config: ConfigFile = DEFAULT) -> None:
 def model_add(
     source: Annotated[
         Path,
-        typer.Argument(
-            help="A TorchScript, torch.export or ONNX file, weights with --network, or a model's Triton folder."
-        ),
+        typer.Argument(help="A TorchScript, torch.export or ONNX file, weights with --network, bundle, Triton model."),
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
-    labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")],
-    modality: Annotated[str, typer.Option(help="Of the series it takes.")] = "CT",
+    labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")] = "",
+    modality: Annotated[str, typer.Option(help="Of the series it takes; CT where nothing tells.")] = "",
     chain: Annotated[Path | None, typer.Option(help="A TOML file with what is done around the network.")] = None,
     network: Annotated[
         str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
     ] = "",
     backend: Annotated[
-        str,
-        typer.Option(help="What runs the network: python, or onnxruntime, tensorrt, pytorch of NVIDIA's container."),
+        str, typer.Option(help="What runs the network: python; onnxruntime, tensorrt, pytorch in NVIDIA's container.")
     ] = "python",
     *,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
@@ -240,12 +237,12 @@ def model_add(
 
     with told():
         settings = Settings.read(config)
+        named = [label.strip() for label in labels.split(",") if label.strip()]
         added = add(
-            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0],
-            labels=[label.strip() for label in labels.split(",")], modality=modality, chain=chain, builder=network,
-            backend=backend, trust=trust,
+            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
+            modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
         )  # fmt: skip
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
-    out.print(f"{added.kind}, {added.classes} segments{phantom}")
+    out.print(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:
         out.print(escape(str(folder)))

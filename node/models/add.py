@@ -14,56 +14,19 @@ from numpy.typing import NDArray
 from node import codes
 from node.errors import ConfigError
 from node.models import native
-from node.models.network import Network, read
+from node.models.brought import Brought, Reader, Source
+from node.models.bundle import is_bundle, read_bundle
+from node.models.network import EXTENT, read
+from node.models.pbtxt import volume_config
 from node.models.picture import draw
-from node.models.repository import VolumeModel, copy, is_triton, read_served, try_out
-from node.models.served.volume import Chain, Placed, segment
+from node.models.repository import VolumeModel, copy, is_triton, served_network, try_out, understand
+from node.models.served.intensity import Intensity
+from node.models.served.volume import Chain, Placed, Resize, segment
 from node.toml import load_toml
 
 Mask = NDArray[np.bool_]
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
-VOLUME_CONFIG = """\
-# Whole volumes in, labels out; 1/chain.json says what is done around the network {name}_net.
-name: "{name}"
-backend: "python"
-max_batch_size: 0
-dynamic_batching {{ priority_levels: 3 default_priority_level: 2 }}   # of requests that wait, urgent ones go first
-parameters {{ key: "input", value: {{ string_value: "{names.input}" }} }}      # of the network
-parameters {{ key: "output", value: {{ string_value: "{names.output}" }} }}
-input [{inputs}
-]
-output [
-  {{
-    name: "labels"           # on the grid of the first input: 0 none, n the n-th segment
-    data_type: TYPE_UINT8
-    dims: [ -1, -1, -1 ]
-  }},
-  {{
-    name: "affine"           # of that grid
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}
-]
-"""
-ROLE_CONFIG = """
-  {{
-    name: "{role}"            # whole numbers, index order (slice, row, column)
-    data_type: TYPE_INT16
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_field"            # the same where the values are no whole numbers
-    data_type: TYPE_FP32
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}"""
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
@@ -88,19 +51,37 @@ label = "{label}"
 type = {type}
 category = "SCT.Organ"
 """
+FINDING = """
+[[finding]]
+label = "{label}"
+name = {type}
+"""
+REGION = """
+[[region]]
+label = "{label}"
+type = {type}
+"""
+IMAGE = """
+[derived]
+description = "{label}"
+derivation = "DCM.ImageProcessing"     # how it was made, PS3.16 CID 7203
+synthetic = false                      # whether it shows what was never measured
+"""
+TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": IMAGE}
+"""What plugin.toml says of each label, by the answer of the chain."""
+CODE_LENGTH = 16
+"""Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
 PHANTOM, MARGIN = (40, 56, 48), 3
-READERS: tuple[tuple[Callable[[Path], bool], Callable[..., Network | VolumeModel]], ...] = (
-    (is_triton, read_served),
-    (lambda _: True, read),
-)
-"""What reads a source, by what the source is: the first that fits."""
 LIKENESS = 0.9
 """Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told."""
+    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told.
+
+    `likeness` is None where nothing comes back that has a place, as with findings.
+    """
 
     folders: tuple[Path, ...]
     kind: str
@@ -114,8 +95,8 @@ def add(
     *,
     models: Path,
     plugins: Path,
-    labels: Sequence[str],
-    modality: str = "CT",
+    labels: Sequence[str] = (),
+    modality: str = "",
     chain: Path | None = None,
     builder: str = "",
     backend: str = native.PYTHON,
@@ -126,9 +107,12 @@ def add(
     Parameters
     ----------
     labels
-        Names of the segments, in the order of the network's classes, without the background.
+        Names of the segments, in the order of the network's classes, without the background; those that the source
+        tells without it.
+    modality
+        Of the images; what the source tells, or CT, without it.
     chain
-        A TOML file with the fields of `Chain`; without it the volume goes through as it is.
+        A TOML file with the fields of `Chain`, before those that the source tells.
     backend
         What runs the network on Triton: "python" everywhere; "onnxruntime", "tensorrt" or "pytorch" where the server is
         of NVIDIA's container.
@@ -143,31 +127,56 @@ def add(
     for folder in folders:
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
-    steps = _chain(chain)
-    example = _example(steps)
-    reader = next(reader for fits, reader in READERS if fits(source))
-    network = reader(source, builder=builder, trust=trust, example=example)
-    if isinstance(network, VolumeModel):
-        return _beside(source, network, name, models, plugins, labels, modality)
-    classes = _classes(network, steps, example, labels, source)
-    likeness, sent, back = self_test(steps)
-    if likeness < LIKENESS:
-        picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
-        raise ConfigError(
-            f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-            f"look at {picture}, and at orientation, spacing, size and align in {chain}"
-        )
+    if is_triton(source) and isinstance(model := understand(source), VolumeModel):
+        return _beside(source, model, name, models, plugins, labels, modality or "CT")
+    reader = next(reader for knows, reader in READERS if knows(source))
+    brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
+    named = tuple(labels) or brought.labels
+    classes = _classes(brought, named, source)
+    likeness = None
+    if brought.chain.answer != "findings":
+        likeness, sent, back = self_test(replace(brought.chain, answer="labels"))
+        if likeness < LIKENESS:
+            picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
+            raise ConfigError(
+                f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
+                f"look at {picture}, and at orientation, spacing, size and align in {chain or source}"
+            )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, steps, network, labels, modality, backend)
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", backend)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
-    return Added(folders=folders, kind=network.kind, classes=classes, likeness=likeness)
+    return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
+
+
+def read_file(source: Source) -> Brought:
+    """Read a network that comes alone, with the chain that was given beside it."""
+    chain = _chain(source.chain)
+    example = _example(chain)
+    network = read(source.path, builder=source.builder, trust=source.trust, example=example)
+    return Brought(network=network, chain=chain, example=example)
+
+
+def read_served(source: Source) -> Brought:
+    """Read a network that Triton serves already, with the chain that was given beside it."""
+    chain = _chain(source.chain)
+    return Brought(network=served_network(source.path), chain=chain, example=_example(chain))
+
+
+READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (is_bundle, read_bundle),
+    (is_triton, read_served),
+    (lambda _: True, read_file),
+)
+"""What a source is → who reads it; the first that knows it."""
 
 
 def _beside(
     source: Path, model: VolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
 ) -> Added:
     """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
+    if not labels:
+        raise ConfigError(f"{source} gives labels: say what they are, with --labels")
     try_out(source, model, labels)
     with tempfile.TemporaryDirectory(dir=models) as scratch:
         volume, plugin = Path(scratch) / name, Path(scratch) / "plugin"
@@ -195,24 +204,34 @@ def _chain(path: Path | None) -> Chain:
 
 def _example(chain: Chain) -> tuple[int, ...]:
     """Return the shape of one tile as the network gets it: (tile, channel, …)."""
-    if len(chain.tile) == 2:
-        return (1, len(chain.roles) * (1 + 2 * chain.context), *chain.tile)
-    return (1, len(chain.roles), *(chain.tile or chain.size or (32, 32, 32)))
+    resized = next((step.extents for step in reversed(chain.in_turn()) if isinstance(step, Resize)), ())
+    whole = chain.tile or tuple(extent or EXTENT for extent in chain.size or resized or chain.least or (0, 0, 0))
+    if chain.planar:
+        return (1, len(chain.channels) * (1 + 2 * chain.context), *whole[-2:])
+    return (1, len(chain.channels), *whole)
 
 
-def _classes(network: Network, chain: Chain, example: tuple[int, ...], labels: Sequence[str], source: Path) -> int:
-    """Ask the network once; return how many classes it gives."""
+def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
+    """Ask the network once; return how many classes, findings or images it gives, or kinds of boxes it may."""
+    example, chain = brought.example, brought.chain
+    if chain.answer == "boxes":
+        if not labels:
+            raise ConfigError(f"{source} finds things: say which, in the order of its classes, with --labels")
+        return len(labels)
     try:
-        answer = network.ask(torch.zeros(example))
+        answer = brought.network.ask(torch.zeros(example))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{source} refuses a tile of {example}: {' '.join(str(error).split())[:300]}; give its extent as tile"
         ) from error
-    if answer.shape[0] != 1 or answer.shape[2:] != example[2:]:
+    extent = () if chain.answer == "findings" else example[2:]
+    if answer.shape[0] != 1 or answer.shape[2:] != extent:
         raise ConfigError(f"{source} answers a tile of {example} with {tuple(answer.shape)}: another extent")
-    found = int(answer.shape[1]) - (chain.activation != "sigmoid")
+    beside = chain.answer == "labels" and chain.activation != "sigmoid"
+    found = int(answer.shape[1]) - beside
     if found != len(labels):
-        raise ConfigError(f"{source} gives {found} classes beside the background, and there are {len(labels)} labels")
+        kinds = f"{found} classes beside the background" if beside else f"{found} classes"
+        raise ConfigError(f"{source} gives {kinds}, and there are {len(labels)} labels")
     return found
 
 
@@ -229,9 +248,11 @@ def self_test(chain: Chain) -> tuple[float, Mask, Mask]:
     tilted = np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
     affine = np.eye(4)
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
+    spatial = [one for one, step in zip(chain.steps, chain.in_turn(), strict=False) if not isinstance(step, Intensity)]
     looks = replace(
-        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, activation="none", largest=(),
-        context=0, mirror=(), each={},
+        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
+        activation="none", largest=(), context=0, mirror=(), each={}, colour=False,
+        steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
     )  # fmt: skip
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
@@ -251,30 +272,38 @@ def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> tuple[float,
 
 
 def _made(
-    scratch: Path, name: str, chain: Chain, network: Network, labels: Sequence[str], modality: str, backend: str
+    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, backend: str
 ) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    chain.write(volume / "1" / "chain.json")
-    names = native.write(net, f"{name}_net", network, backend, _example(chain), chain.tiles_at_once)
-    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in chain.roles)
-    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs, names=names))
+    brought.chain.write(volume / "1" / "chain.json")
+    names = native.write(net, f"{name}_net", brought, backend)
+    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain, names))
     plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, chain.roles, labels, modality))
+    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     return volume, net, plugin
 
 
-def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, chain: Chain, labels: Sequence[str], modality: str) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
-    which = WHICH if len(roles) > 1 else ""
-    series = ((SERIES + which).format(role=role, modality=modality) for role in roles)
-    segments = (SEGMENT.format(label=label, type=json.dumps(suggested(label))) for label in labels)
-    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
+    which = WHICH if len(chain.roles) > 1 else ""
+    series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
+    table = TABLES[chain.answer]
+    told = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
+    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
 
 
-def suggested(label: str) -> str:
-    """Return SNOMED CT's code of the same name as a label, else that of any anatomical structure, to be replaced."""
-    keyword = "".join(word.capitalize() for word in label.replace("_", " ").split())
-    return f"SCT.{keyword}" if keyword in codes.SCT.dir() else "SCT.AnatomicalStructure"
+def suggested(label: str, answer: str = "labels") -> str | list[str]:
+    """Return SNOMED CT's code of the same name as a label.
+
+    Where there is none: of a segment that of any anatomical structure, to be replaced; else a code of the node's own.
+    """
+    words = label.replace("_", " ").split()
+    keyword = "".join(word.capitalize() for word in words)
+    if keyword in codes.SCT.dir():
+        return f"SCT.{keyword}"
+    if answer == "labels":
+        return "SCT.AnatomicalStructure"
+    return ["_".join(words).upper()[:CODE_LENGTH], codes.OWN_SCHEME, label]

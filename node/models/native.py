@@ -1,25 +1,18 @@
 """A network's own folder on Triton: run by the Python backend, or by one of the back ends of NVIDIA's container."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from node.errors import ConfigError
 from node.infer.config import parsed
-from node.models.network import ONNX, TORCHSCRIPT, TRITON, Names, Network
+from node.models.brought import Brought
+from node.models.network import ONNX, TORCHSCRIPT, TRITON, Names
+from node.models.pbtxt import net_config
 
 BACKEND = Path(__file__).with_name("backend")
 PYTHON, ORT, TENSORRT, PYTORCH = "python", "onnxruntime", "tensorrt", "pytorch"
 NATIVE = {ORT: (ONNX,), TENSORRT: (ONNX,), PYTORCH: (TORCHSCRIPT,)}
 """Which kinds of network each native back end runs; the Python backend runs them all."""
-CONFIG = """\
-# The network alone: (tile, channel, …) in, (tile, class, …) out.
-name: "{name}"
-backend: "{backend}"
-max_batch_size: 0
-input [ {{ name: "{input}", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-output [ {{ name: "{output}", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-"""
 WARM_UP = """\
 model_warmup [{{                     # asked once when it is loaded, so that the first study does not wait for it
   name: "one tile of zeros"
@@ -34,7 +27,7 @@ PLAN = """\
 """
 
 
-def write(folder: Path, name: str, network: Network, backend: str, example: Sequence[int], tiles_at_once: int) -> Names:
+def write(folder: Path, name: str, brought: Brought, backend: str) -> Names:
     """Write the network and its config.pbtxt into a folder; return what its input and output are called.
 
     The configuration is held against Triton's schema; whether a native back end likes the network only NVIDIA's
@@ -43,26 +36,30 @@ def write(folder: Path, name: str, network: Network, backend: str, example: Sequ
     Raises
     ------
     ConfigError
-        The back end does not run this kind of network.
+        The back end does not run this kind of network, or none of this answer.
     """
+    network, chain, example = brought.network, brought.chain, brought.example
     if network.kind == TRITON and backend == PYTHON:
         network.save(folder)
         return network.names
-    if backend != PYTHON and network.kind not in NATIVE.get(backend, ()):
+    if backend != PYTHON and (network.kind not in NATIVE.get(backend, ()) or chain.answer == "boxes"):
         ways = ", ".join(f"{name} runs {kind}" for name, (kind,) in NATIVE.items())
-        raise ConfigError(f"--backend {backend} is not for {network.kind}: {ways}, {PYTHON} runs everything")
+        raise ConfigError(
+            f"--backend {backend} is not for {network.kind} that gives {chain.answer}: {ways}, {PYTHON} runs everything"
+        )
     names = {PYTHON: Names(), PYTORCH: Names(input="INPUT__0", output="OUTPUT__0")}.get(backend, network.names)
     (folder / "1").mkdir(parents=True)
     network.save(folder / "1")
+    text = net_config(name, chain, len(example), names, backend)
     if backend == PYTHON:
         shutil.copyfile(BACKEND / "net_model.py", folder / "1" / "model.py")
-    words = {"name": name, "backend": backend, "input": names.input, "output": names.output}
-    text = CONFIG.format(**words, dims=", ".join(["-1"] * len(example)))
-    text += "" if backend == PYTHON else ON_GPU
+    else:
+        text += ON_GPU
     if backend == TENSORRT:
-        least, most = ("x".join(map(str, (tiles, *example[1:]))) for tiles in (1, tiles_at_once))
+        least, most = ("x".join(map(str, (tiles, *example[1:]))) for tiles in (1, chain.tiles_at_once))
         text = PLAN.format(least=f"{names.input}:{least}", most=f"{names.input}:{most}") + text
-    text += WARM_UP.format(input=names.input, example=", ".join(map(str, example)))
+    if chain.tile and chain.answer != "boxes":
+        text += WARM_UP.format(input=names.input, example=", ".join(map(str, example)))
     parsed(text, folder / "config.pbtxt")
     (folder / "config.pbtxt").write_text(text, encoding="utf-8")
     return names

@@ -69,7 +69,7 @@ class VolumeModel:
 
     kind = "Triton volume model"
 
-    def code(self, name: str, labels: Sequence[str], suggested: Callable[[str], str]) -> str:
+    def code(self, name: str, labels: Sequence[str], suggested: Callable[[str], object]) -> str:
         """Return plugin.py: the model asked under a name, its labels with suggested codes."""
         inputs = f'"{self.image}": volume' + (f', "{self.affine}": volume.affine' if self.affine else "")
         segments = "\n".join(SEGMENT.format(label=label, type=suggested(label)) for label in labels)
@@ -134,20 +134,25 @@ def _tensor(entry: Any, config: Any) -> _Tensor:
     return _Tensor(entry.name, kind, (*batch, *entry.dims), bool(getattr(entry, "optional", False)))
 
 
-def read_served(source: Path, **_: object) -> Network | VolumeModel:
-    """Read the folder of a model on Triton; ConfigError as in `understand`.
+def served_network(source: Path) -> Network:
+    """Return a network that Triton serves already.
 
-    A network of the Python backend is asked on a server that is started for it. Any other runs in NVIDIA's container
+    One of the Python backend is asked on a server that is started for it. Any other runs in NVIDIA's container
     only: the number of its classes is that of its configuration.
+
+    Raises
+    ------
+    ConfigError
+        As in `understand`; or it is a volume model, which is no network.
     """
-    model = understand(source)
-    if isinstance(model, VolumeModel):
-        return model
+    names = understand(source)
+    if isinstance(names, VolumeModel):
+        raise ConfigError(f"{source} takes whole volumes: no chain goes around it")
     config = read_config(source)
 
     def ask(tiles: Tensor) -> Tensor:
         if config.backend == "python":
-            answer = _answer(source, source.name, **{model.input: tiles.numpy()})[model.output]
+            answer = _answer(source, source.name, **{names.input: tiles.numpy()})[names.output]
             return torch.from_numpy(answer)
         classes = _tensor(config.output[0], config).dims[1]
         if classes < 0:
@@ -157,7 +162,7 @@ def read_served(source: Path, **_: object) -> Network | VolumeModel:
             )
         return torch.zeros((tiles.shape[0], classes, *tiles.shape[2:]))
 
-    return Network(kind=TRITON, ask=ask, save=lambda folder: copy(source, folder), names=model)
+    return Network(kind=TRITON, ask=ask, save=lambda folder: copy(source, folder), names=names)
 
 
 def copy(source: Path, folder: Path) -> None:

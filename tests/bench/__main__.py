@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, traffic, transport
+from tests.bench import ledger, load, receive, river, seg, soak, throughput, traffic, transport
 
 BENCHES = {
     "receive": receive.main,
@@ -11,6 +11,7 @@ BENCHES = {
     "traffic": traffic.main,
     "seg": seg.main,
     "river": river.main,
+    "throughput": throughput.main,
     "ledger": ledger.main,
     "soak": soak.main,
 }

@@ -190,7 +190,7 @@ def test_a_back_end_that_does_not_run_a_network_is_told(
 ) -> None:
     models, plugins = house
     for backend in ("onnxruntime", "nothing"):
-        with pytest.raises(ConfigError, match=f"--backend {backend} is not for TorchScript: onnxruntime runs ONNX"):
+        with pytest.raises(ConfigError, match=f"--backend {backend} is not for TorchScript .*: onnxruntime runs ONNX"):
             add(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend=backend)
     assert not [*models.iterdir(), *plugins.iterdir()]
 
