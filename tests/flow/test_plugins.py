@@ -147,5 +147,7 @@ def test_suv_of_a_real_slice(triton: Triton, tmp_path: Path) -> None:
     seconds = (15 * 60 + 23) * 60 + 16.921 - (14 * 60 + 17) * 60
     left = given.RadionuclideTotalDose * 2 ** (-seconds / given.RadionuclideHalfLife)
     highest = slices[0].pixel_array.max() * slices[0].RescaleSlope * slices[0].PatientWeight * 1000 / left
-    found = [one.value for one in results if isinstance(one, Measurement) and one.derivation is codes.SCT.Maximum]
+    found = [
+        one.value for one in results if isinstance(one, Measurement) and str(one.derivation) == str(codes.SCT.Maximum)
+    ]
     assert found[0] == pytest.approx(highest, abs=0.01)
