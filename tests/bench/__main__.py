@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, throughput, transport
+from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, transport
 
 BENCHES = {
     "receive": receive.main,
@@ -11,6 +11,7 @@ BENCHES = {
     "seg": seg.main,
     "river": river.main,
     "throughput": throughput.main,
+    "plugins": plugins.main,
     "ledger": ledger.main,
     "soak": soak.main,
 }
