@@ -14,6 +14,7 @@ from pydicom.valuerep import DA, TM
 from node import Code, Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
 
 RAISED = codes.own("pt-raised-uptake", "Raised uptake")
+ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
 GRAM = Code("g", "UCUM", "gram")
 BODY_WEIGHT = (codes.DCM.Suvbw, codes.UCUM.StandardizedUptakeValueBodyWeight)
 LEAN = (codes.DCM.SuvlbmJames128, codes.UCUM.StandardizedUptakeValueLeanBodyMassJames128Multiplier)
@@ -99,7 +100,7 @@ def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> I
             value = round(highest * scale / patient.weight, DIGITS)
             yield Measurement(name=name, value=value, unit=unit, of=segment, derivation=codes.SCT.Maximum)
     yield from _metabolism(millilitres, mean, of=segment)
-    yield Measurement(name=codes.SCT.Volume, value=round(above, DIGITS), unit=codes.UCUM.CubicCentimeter, of=segment)
+    yield Measurement(name=ABOVE, value=round(above, DIGITS), unit=codes.UCUM.CubicCentimeter, of=segment)
 
 
 def _metabolism(millilitres: float, mean: float, *, of: Segment) -> Iterator[Measurement]:
