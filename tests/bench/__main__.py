@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, throughput, traffic, transport
+from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, traffic, transport
 
 BENCHES = {
     "receive": receive.main,
@@ -12,6 +12,7 @@ BENCHES = {
     "seg": seg.main,
     "river": river.main,
     "throughput": throughput.main,
+    "plugins": plugins.main,
     "ledger": ledger.main,
     "soak": soak.main,
 }
