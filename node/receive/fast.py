@@ -177,7 +177,8 @@ class Connection(AssociationSocket):
             return len(early)
         if self.socket is None:
             return 0
-        return self.socket.recv_into(room, min(awaited, len(room)), socket.MSG_WAITALL if awaited else socket.MSG_DONTWAIT)
+        how = socket.MSG_WAITALL if awaited else socket.MSG_DONTWAIT
+        return self.socket.recv_into(room, min(awaited, len(room)), how)
 
     def send(self, bytestream: bytes) -> None:
         """Send all, as pynetdicom's does, without an event that tells of it."""

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from weakref import WeakKeyDictionary
 
@@ -88,7 +89,7 @@ class Received:
             peer=str(event.assoc.requestor.address),
         )
 
-    @property
+    @cached_property
     def head(self) -> bytes:
         """What stands before the data set in its Part 10 file."""
         return file_header(
