@@ -62,6 +62,9 @@ CHAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "SC": ("PDF",),
 }
 """What can stand for a kind that a destination does not take, the best first."""
+STAND_INS = frozenset(kind for chain in CHAIN.values() for kind in chain)
+LESSER_REPORTS: tuple[Kind, ...] = ("COMPREHENSIVE", "ENHANCED")
+"""Made of a report that was refused, never at once."""
 
 FIRST_SERIES_NUMBER = 3000
 WHATEVER: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
@@ -100,9 +103,10 @@ class Profile:
     def shape(self) -> str:
         """What tells objects that are made for it from those made for others; empty for the node's own way."""
         own = Profile()
-        forms = [kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects]
+        forms = "+".join(kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects)
+        unnamed = "none" if "SR" in self.objects else ""  # a report names the Segmentations that go with it
         wanted = {
-            "forms": "" if forms in ([], ["SEG"]) else "+".join(forms),
+            "forms": "" if forms == "SEG" else forms or unnamed,
             "frames": self.most_frames or "",
             "numbers": "" if self.first_series_number == own.first_series_number else self.first_series_number,
             "names": self.series_description,

@@ -66,6 +66,7 @@ DELIVERY_MOVES = {
     (DeliveryState.WAITING, "decline"): DeliveryState.UNSUPPORTED,  # its SOP class is not taken there
     (DeliveryState.UNSUPPORTED, "replace"): DeliveryState.REPLACED,  # another object goes in its place
     (DeliveryState.UNSUPPORTED, "exhaust"): DeliveryState.PARKED,  # nothing can
+    (DeliveryState.WAITING, "supplant"): DeliveryState.REPLACED,  # it names what is not taken there
     (DeliveryState.DELIVERED, "commit"): DeliveryState.COMMITTED,
     (DeliveryState.WAITING, "commit"): DeliveryState.COMMITTED,  # a late answer: the destination keeps it after all
     (DeliveryState.PARKED, "commit"): DeliveryState.COMMITTED,
@@ -226,6 +227,8 @@ class Job:
     ordinal: int
     worker: str
     reason: str
+    priority: int = 0
+    """The route's priority and what Requested Procedure Priority adds: higher goes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,11 +263,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declined:
-    """A delivery that was refused by SOP class, with all objects of its job."""
+    """A delivery that was refused by SOP class, with all objects of its job, and those of them that go there too."""
 
     delivery: Delivery
     job_id: int
     objects: tuple[ResultObject, ...]
+    beside: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

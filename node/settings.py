@@ -9,10 +9,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
 from node.errors import ConfigError
-from node.profiles import FIRST_SERIES_NUMBER, PROFILES, Kind, Profile, TransferSyntax
+from node.profiles import FIRST_SERIES_NUMBER, LESSER_REPORTS, PROFILES, STAND_INS, Kind, Profile, TransferSyntax
 from node.records import Address
 from node.toml import first_fault, load_toml
 
@@ -90,6 +99,7 @@ class TritonSettings(Table):
     urls: tuple[str, ...] = Field(default=("local",), min_length=1)
     model_repository: Path = Path("../triton_models")
     deadline_seconds: float = Field(default=120, gt=0)
+    models_mb: int = Field(default=16384, ge=0)
 
 
 def _template(text: str) -> str:
@@ -98,6 +108,26 @@ def _template(text: str) -> str:
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError("it may name {kind}, {plugin}, {version} and {title}, nothing else") from error
     return text
+
+
+def _composed(kind: Kind) -> Kind:
+    if kind in LESSER_REPORTS:
+        raise ValueError(f"{kind} is made only of an SR that the destination refuses: name SR")
+    return kind
+
+
+def _stands_in(kind: Kind) -> Kind:
+    if kind not in STAND_INS:
+        raise ValueError(f"{kind} can stand for no other kind")
+    return kind
+
+
+def _own(kinds: object) -> object:
+    return None if kinds == "profile" else kinds
+
+
+Composed = Annotated[tuple[Annotated[Kind, AfterValidator(_composed)], ...], Field(min_length=1)]
+StandIns = tuple[Annotated[Kind, AfterValidator(_stands_in)], ...]
 
 
 class Destination(Table):
@@ -109,8 +139,8 @@ class Destination(Table):
     give_up_days: float = Field(default=7, gt=0)
     commitment: bool = False
     profile: Literal["orthanc", "dcm4chee", "ohif", "weasis", "plain-pacs"] = "orthanc"
-    objects: tuple[Kind, ...] = ()
-    fallback: tuple[Kind, ...] = ()
+    objects: Annotated[Composed | None, BeforeValidator(_own)] = None
+    fallback: Annotated[StandIns | None, BeforeValidator(_own)] = None
     transfer_syntax: TransferSyntax = "explicit"
     most_frames: int = Field(default=0, ge=0)
     first_series_number: int = Field(default=FIRST_SERIES_NUMBER, ge=1, le=2**31 - 100_000)
@@ -122,7 +152,7 @@ class Destination(Table):
         profile = PROFILES[self.profile]
         return Profile(
             objects=self.objects or profile.objects,
-            fallback=self.fallback or profile.fallback,
+            fallback=profile.fallback if self.fallback is None else self.fallback,
             transfer_syntax=self.transfer_syntax,
             most_frames=self.most_frames or None,
             first_series_number=self.first_series_number,

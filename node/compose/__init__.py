@@ -1,6 +1,6 @@
 """From what a plugin returned to DICOM objects, one file per kind of object."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from node.compose.drawing import things
 from node.compose.fallback import fall_back
 from node.compose.finish import write
 from node.compose.frames import areas, stored_areas
-from node.compose.gsps import presentation_states
+from node.compose.gsps import drawn_on, presentation_states
 from node.compose.identity import Identity
 from node.compose.kept import identify, keep, keep_page, reports
 from node.compose.ko import key_objects
@@ -41,6 +41,7 @@ __all__ = [
     "Identity",
     "compose",
     "compose_for",
+    "compose_kinds",
     "fall_back",
     "identify",
     "keep",
@@ -150,9 +151,9 @@ def compose_kinds(
     results: Sequence[Result],
     identity: Identity,
     *,
-    predecessors: Sequence[Dataset],
+    predecessors: Sequence[Dataset] = (),
     kinds: Collection[str],
-    most_frames: int | None,
+    most_frames: int | None = None,
 ) -> list[tuple[str, Dataset]]:
     """Return the objects of kinds as `compose` does, each with the kind that it is made for."""
     case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
@@ -163,30 +164,31 @@ def compose_kinds(
     return list(objects.values())
 
 
-Told = Sequence[tuple[Mapping[str, Series], Sequence[Result]]]
+Told = Iterable[tuple[Mapping[str, Series], Sequence[Result]]]
+Composed = tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]
+"""The rows of objects in the spool, and who is to get which of them, by SOP Instance UID."""
 
 
 def compose_for(
     profiles: Mapping[str, Profile],
     job: Job,
-    told: Told,
     called: Callable[..., Identity],
     spool: Spool,
-    *,
     earlier: Sequence[str],
-) -> tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]:
+    told: Told,
+) -> Composed:
     """Leave in the spool what the destinations of a job want, and return its rows and who is to get which object.
 
     Parameters
     ----------
     profiles
         What each destination wants, by its name.
-    told
-        Inputs and results of each run of the plugin.
     called
         Gives the identity of a run (`part`) for a profile: `identify`, of the job.
     earlier
         Where the objects of the same plugin on the study's earlier revision lie.
+    told
+        Inputs and results of each run of the plugin, as they become known.
     """
     predecessors = reports(spool, earlier)
     objects: list[ResultObject] = []
@@ -205,8 +207,8 @@ def compose_for(
                 objects.append(keep(spool, made))
                 to = tuple(name for name in names if kind in profiles[name].objects)
                 recipients[objects[-1].sop_instance_uid] = to
-        identity = called(part=part)
-        keep_page(spool, job, part, picture(inputs, results, identity), identity)
+        case = Case(inputs=inputs, results=results, identity=called(part=part))
+        keep_page(spool, job, part, _page(case), case.identity, case.here[0])
     return tuple(objects), recipients
 
 
@@ -344,7 +346,8 @@ def compose_gsps(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
     objects: list[Dataset] = []
     for order, series in enumerate(case.here):
         number = _number([*made, *objects])
-        objects += presentation_states(series, drawn, case.identity, name=str(order), number=number)
+        shown = list(drawn_on(series, drawn))
+        objects += presentation_states(series, shown, case.identity, name=str(order), number=number)
     return objects
 
 

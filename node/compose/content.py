@@ -1,6 +1,6 @@
 """Content items of structured reports (PS3.3 C.17.3) as plain data sets, for templates that highdicom does not know."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
@@ -32,3 +32,10 @@ def container(
 def code(name: Code, value: Code, relation: Relationship, content: Sequence[Dataset] = ()) -> Dataset:
     """Return a code with what is said of it."""
     return bare(sr.CodeContentItem(concept(name), concept(value), relation), content)
+
+
+def walk(item: Dataset) -> Iterator[Dataset]:
+    """Return a content item, or a whole report, and all that is below it."""
+    yield item
+    for below in item.get("ContentSequence") or ():
+        yield from walk(below)

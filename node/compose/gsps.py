@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ColorSoftcopyPresentationStateStorage, GrayscaleSoftcopyPresentationStateStorage
 
 from node.compose.contours import Loop, contours
-from node.compose.drawing import Shape, Thing
+from node.compose.drawing import Mark, Shape, Thing
 from node.compose.finish import finish
 from node.compose.identity import Identity
 from node.compose.reference import images
@@ -25,11 +25,12 @@ RESCALE_TYPES = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"
 ABOVE = 2.0
 """Pixels between the top of an outline and its label."""
 
-Drawn = tuple[Frame, Thing, list[Shape]]
+Drawn = tuple[Frame, Mark, list[Shape]]
+"""All that is on one frame of one thing."""
 
 
 def presentation_states(
-    series: Series, things: Sequence[Thing], identity: Identity, *, name: str, number: int
+    series: Series, drawn: Sequence[Drawn], identity: Identity, *, name: str, number: int
 ) -> list[Dataset]:
     """Return a presentation state of the frames of a series that have something on them, or more.
 
@@ -38,12 +39,13 @@ def presentation_states(
 
     Parameters
     ----------
+    drawn
+        What is on the frames of the series, frame by frame.
     name
         Names the series among those of the job.
     number
         How many series of the job come before it.
     """
-    drawn = list(_drawn(series, things))
     groups = _grouped(drawn, lambda one: (one[0].slope, one[0].intercept))
     return [
         _state(series, group, identity, name=name, instance=instance, number=number)
@@ -51,8 +53,8 @@ def presentation_states(
     ]
 
 
-def _drawn(series: Series, things: Sequence[Thing]) -> Iterator[Drawn]:
-    """Return what is on which frame, frame by frame."""
+def drawn_on(series: Series, things: Sequence[Thing]) -> Iterator[Drawn]:
+    """Return what is on which frame of a series, frame by frame."""
     by_frame: dict[tuple[str, int], dict[int, list[Shape]]] = defaultdict(lambda: defaultdict(list))
     for index, thing in enumerate(things):
         if thing.series is series:
@@ -152,7 +154,7 @@ def _annotate(built: Dataset, drawn: Sequence[Drawn]) -> None:
         built.GraphicAnnotationSequence.append(annotation)
 
 
-def _layer(thing: Thing, name: str, order: int) -> Dataset:
+def _layer(thing: Mark, name: str, order: int) -> Dataset:
     layer = Dataset()
     layer.GraphicLayer = name
     layer.GraphicLayerOrder = order
@@ -161,11 +163,11 @@ def _layer(thing: Thing, name: str, order: int) -> Dataset:
     return layer
 
 
-def _graphic(shape: Shape, thing: Thing) -> GraphicObject:
+def _graphic(shape: Shape, thing: Mark) -> GraphicObject:
     return GraphicObject(shape.kind, shape.points, "PIXEL", tracking_id=thing.label, tracking_uid=thing.tracking_uid)
 
 
-def _label(thing: Thing, shapes: Sequence[Shape]) -> TextObject:
+def _label(thing: Mark, shapes: Sequence[Shape]) -> TextObject:
     """Return the label at the topmost point of what is drawn."""
     points = max((shape.points for shape in shapes), key=len)
     column, row = points[points[:, 1].argmin()]

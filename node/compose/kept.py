@@ -2,10 +2,11 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -17,6 +18,7 @@ from node.faults import fault
 from node.host import Manifest
 from node.profiles import PROFILES, Profile
 from node.records import Job, ResultObject
+from node.series import Series
 from node.spool import Spool
 
 FAMILIES = {
@@ -32,13 +34,16 @@ JOB_NUMBERS, PART_NUMBERS = 100, 10
 def identify(
     job: Job,
     manifest: Manifest,
+    version: Callable[[str], str],
     *,
-    models: tuple[str, ...],
     device_uid: str,
     part: int,
     profile: Profile = PROFILES["orthanc"],
 ) -> Identity:
-    """Return the identity of one run of a job, as objects for destinations of a profile have it."""
+    """Return the identity of one run of a job, as objects for destinations of a profile have it.
+
+    `version` tells which version of a model served.
+    """
     return Identity(
         study_uid=job.study_uid,
         revision=job.revision,
@@ -46,7 +51,7 @@ def identify(
         version=manifest.version,
         title=manifest.title,
         manufacturer=manifest.manufacturer,
-        models=models,
+        models=tuple(f"{model} {version(model)}" for model in manifest.model_names),
         at=datetime.fromtimestamp(job.planned_at).astimezone(),
         first_series_number=profile.first_series_number + JOB_NUMBERS * job.ordinal + PART_NUMBERS * part,
         device_uid=device_uid,
@@ -72,27 +77,53 @@ def keep(spool: Spool, made: Dataset) -> ResultObject:
     )
 
 
-def keep_page(spool: Spool, job: Job, part: int, page: bytes, identity: Identity) -> None:
-    """Store the picture (PNG) of one run of a job, and what an object that is made of it later must be called."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What is kept of one run of a job for what may be made of it later.
+
+    Parameters
+    ----------
+    png
+        The picture of its results.
+    images
+        The images that it is about: SOP Class and SOP Instance UID of each.
+    """
+
+    png: bytes
+    identity: Identity
+    images: tuple[tuple[str, str], ...]
+
+
+def keep_page(spool: Spool, job: Job, part: int, png: bytes, identity: Identity, images: Series) -> None:
+    """Store the picture of one run of a job, and what an object that is made of it later must be called and name."""
     name = f"job-{job.id}-{part}"
-    spool.keep(job.study_uid, f"{name}.png", page)
-    spool.keep(job.study_uid, f"{name}.json", json.dumps(asdict(identity), default=str).encode())
+    about = {
+        "identity": asdict(identity),
+        "images": [(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in images.identities],
+    }
+    spool.keep(job.study_uid, f"{name}.png", png)
+    spool.keep(job.study_uid, f"{name}.json", json.dumps(about, default=str).encode())
 
 
-def pages(spool: Spool, study_uid: str, job_id: int) -> Iterator[tuple[bytes, Identity]]:
-    """Return the pictures of a job that are still there, in the order of its runs."""
+def pages(spool: Spool, study_uid: str, job_id: int) -> Iterator[Page]:
+    """Return what is kept of a job and still there, in the order of its runs."""
     for part in itertools.count():
-        page = spool.objects / study_uid / f"job-{job_id}-{part}.png"
-        named = page.with_suffix(".json")
-        if not (page.is_file() and named.is_file()):
+        picture = spool.objects / study_uid / f"job-{job_id}-{part}.png"
+        about = picture.with_suffix(".json")
+        if not (picture.is_file() and about.is_file()):
             return
-        values = json.loads(named.read_bytes())
-        values |= {
-            "models": tuple(values["models"]),
-            "at": datetime.fromisoformat(values["at"]),
-            "family": Code(*values["family"]),
-        }
-        yield page.read_bytes(), Identity(**values)
+        told = json.loads(about.read_bytes())
+        images = tuple((sop_class, uid) for sop_class, uid in told["images"])
+        yield Page(png=picture.read_bytes(), identity=_identity(told["identity"]), images=images)
+
+
+def _identity(values: dict[str, Any]) -> Identity:
+    parsed = {
+        "models": tuple(values["models"]),
+        "at": datetime.fromisoformat(values["at"]),
+        "family": Code(*values["family"]),
+    }
+    return Identity(**(values | parsed))
 
 
 def reports(spool: Spool, paths: Iterable[str]) -> list[Dataset]:

@@ -17,6 +17,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
 from node.codes import DCM, LN, SCT, UCUM, Code, own
+from node.compose.content import walk
 from node.compose.contours import contours
 from node.compose.drawing import Shape, closed, region_tracking_uid, things
 from node.compose.finish import finish
@@ -152,15 +153,9 @@ def reports(
 
 def is_planar(report: Dataset) -> bool:
     """Say whether every measurement group of a report has coordinates on an image (PS3.16 TID 1410)."""
-    groups = [item for item in _walk(report) if "ContentTemplateSequence" in item]
+    groups = [item for item in walk(report) if "ContentTemplateSequence" in item]
     templates = {str(item.ContentTemplateSequence[0].TemplateIdentifier) for item in groups}
     return "1410" in templates and not templates & {"1411", "1501"}
-
-
-def _walk(item: Dataset) -> Iterator[Dataset]:
-    yield item
-    for below in item.get("ContentSequence") or ():
-        yield from _walk(below)
 
 
 def _document(content: Dataset, header: Dataset, uid: str) -> Dataset:

@@ -50,36 +50,46 @@ class Outbox:
     clock: Callable[[], float] = time.time
 
     def deliver(self) -> float | None:
-        """Send all that is due, and return in how many seconds more will be."""
+        """Send all that is due, up to what is declined, and return in how many seconds more will be.
+
+        What is found in the place of a declined object may change what else of its job is to go.
+        """
         while not self.stopping():
             held = self.ledger.claim_deliveries(self.destination, lease_seconds=LEASE_SECONDS)
-            if not held:
+            if not held or not self._send(held):
                 break
-            self._send(held)
         later = self.ledger.next_delivery_due(self.destination)
         return None if later is None else later - self.clock()
 
-    def _send(self, held: Sequence[Delivery]) -> None:
-        left = list(held)
+    def _send(self, held: Sequence[Delivery]) -> bool:
+        """Send what was claimed, and say whether to go on with what else is due."""
+        left, on = list(held), True
         with Lease(lambda: not left or self.ledger.renew_deliveries(left, lease_seconds=LEASE_SECONDS)) as lease:
             try:
-                self._send_all(left, lease)
+                on = self._send_all(left, lease)
             except DestinationUnavailable as error:
                 log.warning("destination.unavailable", destination=self.destination, reason=str(error))
                 while left:
                     self._note(left, lease, Answer(Outcome.LATER, str(error)))
         if left:
             self.ledger.release_deliveries(left)
+        return on
 
-    def _send_all(self, left: list[Delivery], lease: Lease) -> None:
-        """Send one after the other and take each out of `left`, until the node stops or the lease is lost."""
+    def _send_all(self, left: list[Delivery], lease: Lease) -> bool:
+        """Send one after the other and take each out of `left`; False where one was declined, and the rest not sent.
+
+        Nor is it when the node stops or the lease is lost.
+        """
         parcels = [self._parcel(one) for one in left]
         for answer in self._store(parcels):
             fault("deliver.sent")
             self._note(left, lease, answer)
             fault("deliver.marked")
+            if answer.outcome is Outcome.UNSUPPORTED:
+                return False
             if self.stopping() or not lease.held:
                 break
+        return True
 
     def _note(self, left: list[Delivery], lease: Lease, answer: Answer) -> None:
         """Record the answer to the first that is left, and take it out."""

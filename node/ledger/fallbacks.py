@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, RowMapping, and_, select
 
 from node.ledger.database import Database, insert_or, make_move
 from node.ledger.rows import to_delivery, to_object
@@ -24,44 +24,67 @@ class Fallbacks(Database):
             .order_by(delivery.c.queued_at, result_object.c.kind, result_object.c.sop_instance_uid)
         )
         with self._reading() as connection:
-            rows = connection.execute(query).mappings().all()
-            return [
-                Declined(delivery=to_delivery(row), job_id=row["job_id"], objects=_made_by(connection, row["job_id"]))
-                for row in rows
-            ]
+            return [_declined(connection, row) for row in connection.execute(query).mappings().all()]
 
     def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
         """Put objects in the place of a refused one: known to the ledger, and waiting, if they are not already."""
-        sent, now = refused.delivery, self.clock()
+        sent = refused.delivery
         with self._writing() as connection:
-            if not _move(connection, sent, "replace", reason):
-                return
-            priority = connection.execute(select(delivery.c.priority).where(_is(sent))).scalar_one()
-            for made in objects:
-                row = asdict(made) | {"job_id": refused.job_id}
-                connection.execute(insert_or(connection, result_object).values(row).on_conflict_do_nothing())
-                waiting = {
-                    "sop_instance_uid": made.sop_instance_uid,
-                    "destination": sent.destination,
-                    "study_uid": sent.study_uid,
-                    "priority": priority,
-                    "state": DeliveryState.WAITING,
-                    "attempts": 0,
-                    "queued_at": now,
-                    "due_at": now,
-                    "reason": "",
-                }
-                connection.execute(insert_or(connection, delivery).values(waiting).on_conflict_do_nothing())
-            told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
-            self._tell(connection, sent.study_uid, "object.replaced", told)
+            if _move(connection, sent, "replace", reason):
+                self._have_wait(connection, sent, objects)
+                self._tell_of(connection, sent, "object.replaced", reason)
+
+    def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
+        """Queue objects that go instead of one that waits; beside it, where it has gone already or is on its way."""
+        free = and_(_is(sent), delivery.c.worker == sent.worker)
+        with self._writing() as connection:
+            make_move(connection, delivery, free, "supplant", DELIVERY_MOVES, {"reason": reason})
+            self._have_wait(connection, sent, objects)
+            self._tell_of(connection, sent, "object.replaced", reason)
 
     def park_declined(self, refused: Declined, reason: str) -> None:
         """Stop at the end of the chain, until a person requeues it."""
         sent = refused.delivery
         with self._writing() as connection:
             if _move(connection, sent, "exhaust", reason):
-                told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
-                self._tell(connection, sent.study_uid, "object.parked", told)
+                self._tell_of(connection, sent, "object.parked", reason)
+
+    def _have_wait(self, connection: Connection, sent: Delivery, objects: Sequence[ResultObject]) -> None:
+        """Have objects wait for the destination of another of their job, as urgently."""
+        query = select(delivery.c.priority, result_object.c.job_id).join(result_object).where(_is(sent))
+        priority, job_id = connection.execute(query).one()
+        now = self.clock()
+        for made in objects:
+            row = asdict(made) | {"job_id": job_id}
+            connection.execute(insert_or(connection, result_object).values(row).on_conflict_do_nothing())
+            waiting = {
+                "sop_instance_uid": made.sop_instance_uid,
+                "destination": sent.destination,
+                "study_uid": sent.study_uid,
+                "priority": priority,
+                "state": DeliveryState.WAITING,
+                "attempts": 0,
+                "queued_at": now,
+                "due_at": now,
+                "reason": "",
+            }
+            connection.execute(insert_or(connection, delivery).values(waiting).on_conflict_do_nothing())
+
+    def _tell_of(self, connection: Connection, sent: Delivery, name: str, reason: str) -> None:
+        told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
+        self._tell(connection, sent.study_uid, name, told)
+
+
+def _declined(connection: Connection, row: RowMapping) -> Declined:
+    sent, job_id = to_delivery(row), row["job_id"]
+    beside = (
+        select(delivery, result_object)
+        .join(result_object)
+        .where(result_object.c.job_id == job_id, delivery.c.destination == sent.destination)
+        .order_by(result_object.c.sop_instance_uid)
+    )
+    others = [to_delivery(one) for one in connection.execute(beside).mappings()]
+    return Declined(delivery=sent, job_id=job_id, objects=_made_by(connection, job_id), beside=tuple(others))
 
 
 def _made_by(connection: Connection, job_id: int) -> tuple[ResultObject, ...]:

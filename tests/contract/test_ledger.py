@@ -236,7 +236,7 @@ def test_marks_follow_the_packs(ledger: Ledger, arrival: Arrive) -> None:
     assert ledger.marks() == {"a.pack": arrival(2).end, "b.pack": arrival(7).end}
     ledger.record([arrival(3)])
     assert ledger.marks()["a.pack"] == arrival(3).end
-    assert sorted(ledger.packs(STUDY)) == ["a.pack", "b.pack"]
+    assert ledger.packs(STUDY) == {"a.pack": arrival(3).end, "b.pack": arrival(7).end}
 
 
 def test_a_mark_never_goes_back(ledger: Ledger, arrival: Arrive) -> None:
@@ -774,6 +774,7 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
         "abandon": lambda sent: ledger.abandon(sent, "", answered=True),
         "decline": lambda sent: ledger.unsupported(sent, ""),
         "replace": lambda sent: ledger.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
+        "supplant": lambda sent: ledger.supplant(sent, (), ""),
         "exhaust": lambda sent: ledger.park_declined(Declined(delivery=sent, job_id=1, objects=()), ""),
     }
     assert set(moves) == {move for _, move in DELIVERY_MOVES}

@@ -1,5 +1,6 @@
 """Objects to a peer that answers in every way a PACS can: each ends in a row, and nothing is sent twice."""
 
+import socket
 import socketserver
 import threading
 import time
@@ -18,13 +19,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     SegmentationStorage,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer
 
 from node.deliver import Outbox, Outcome, echo, readable, send
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
-from node.deliver.storescu import STATUS, judge
+from node.deliver.storescu import STATUS, Associated, judge
 from node.engine import Engine, Step
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
@@ -212,7 +213,8 @@ def test_each_status_leads_to_its_row(
 ) -> None:
     one, two = queue(2)
     peer = start(answers={one: status})
-    outbox(peer.address).deliver()
+    while (wait := outbox(peer.address).deliver()) is not None and wait <= 0:
+        assert state is UNSUPPORTED, "only what is declined ends a pass, for the sake of what follows from it"
     assert (rows(ledger)[one].state, rows(ledger)[one].reason) == (state, reason)
     assert rows(ledger)[two].state is DELIVERED, "the answer to one is not the answer to the next"
 
@@ -299,7 +301,7 @@ def test_a_sop_class_that_is_not_taken_is_unsupported(ledger: Ledger, start: Sta
     assert rows(ledger)[uid].reason == "PACS does not take it: SOP class CT Image Storage is not accepted"
 
 
-def test_a_class_that_is_not_accepted_does_not_stop_the_others(
+def test_a_class_that_is_not_accepted_stops_the_others_only_until_it_is_seen_to(
     ledger: Ledger, start: Start, queue: Queue, outbox: Make
 ) -> None:
     one, _ = queue(2)
@@ -307,7 +309,10 @@ def test_a_class_that_is_not_accepted_does_not_stop_the_others(
         connection.exec_driver_sql(
             "UPDATE object SET sop_class_uid = ? WHERE sop_instance_uid = ?", (str(SegmentationStorage), one)
         )
-    outbox(start().address).deliver()
+    peer = start()
+    assert outbox(peer.address).deliver() <= 0
+    assert states(ledger) == [UNSUPPORTED, WAITING]
+    assert outbox(peer.address).deliver() is None
     assert states(ledger) == [UNSUPPORTED, DELIVERED]
 
 
@@ -435,6 +440,14 @@ def test_an_echo_that_is_not_answered_says_why(start: Start, free_port: int) -> 
         echo(start(rejects=True).address, "ISOCENTER", seconds=5)
     with pytest.raises(DestinationUnavailable):
         echo(start(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
+
+
+def test_the_end_of_a_message_waits_for_no_acknowledgement(start: Start) -> None:
+    peer = Address("PEER", "127.0.0.1", start().port)
+    with Associated(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
+        assert association.dul.socket is not None
+        assert association.dul.socket.socket is not None
+        assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp_path: Any) -> None:

@@ -1,11 +1,13 @@
 """What a destination does not take by SOP class goes another way, as far as its profile knows one; Orthanc included."""
 
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import highdicom as hd
@@ -18,20 +20,23 @@ from pynetdicom import AE, evt
 from node.assemble.stacks import stacks
 from node.codes import SCT, UCUM
 from node.compose import Identity, compose, compose_for, fall_back, identify, write
-from node.compose.fallback import CLASSES, binary, comprehensive, enhanced
+from node.compose.content import walk
+from node.compose.forms import CLASSES, alone, binary, comprehensive, enhanced, names_segmentations
+from node.compose.gsps import presentation_states
+from node.compose.recall import recall
 from node.deliver import Outbox
 from node.host.manifest import Manifest
 from node.ledger import Ledger
 from node.part10 import Part10
 from node.profiles import PROFILES, Profile
 from node.records import Address, DeliveryState, Job, Plan
-from node.results import Measurement, Region, Result, Segment, Segmentation
+from node.results import Finding, Measurement, Region, Result, Segment, Segmentation
 from node.series import Series, Volume
 from node.spool import Spool
 from node.story import explain
 from node.testing import ct_series
 from node.testing import write as write_images
-from tests.peers import SYSTEM_PATH, Orthanc, missing
+from tests.peers import SYSTEM_PATH, Orthanc, complaints, missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
@@ -39,7 +44,7 @@ STUDY = "1.2.1"
 LIVER = Segment(label="Liver", type=SCT.Liver, category=SCT.Organ)
 CYST = Segment(label="Cyst", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure)
 MANIFEST = Manifest.model_validate(
-    {"name": "spleen", "version": "1", "title": "Spleen", "series": {"ct": {"when": {}}}}
+    {"name": "spleen", "version": "1", "title": "Spleen", "models": ["spleen"], "series": {"ct": {"when": {}}}}
 )
 
 
@@ -109,9 +114,9 @@ class Node:
         self.plan(tuple(profiles))
         job = self.ledger.claim(lease_seconds=60)
         assert job is not None
-        called = partial(identify, job, MANIFEST, models=("spleen 1",), device_uid="2.25.42")
+        called = partial(identify, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
         told = [({"ct": self.series}, _results(self.series))]
-        objects, to = compose_for(profiles, job, told, called, self.spool, earlier=())
+        objects, to = compose_for(profiles, job, called, self.spool, (), told)
         assert self.ledger.finish(job, objects, recipients=to)
         return job
 
@@ -127,9 +132,13 @@ class Node:
             clock=self.ledger.clock,
             transfer_syntax="1.2.840.10008.1.2.1",
         )
-        outbox.deliver()
-        while fall_back(self.ledger, self.spool, destination, profile):
-            outbox.deliver()
+        more = True
+        while more:
+            wait = outbox.deliver()
+            found = fall_back(
+                self.ledger, self.spool, destination, profile, lambda _: SimpleNamespace(series=[self.series])
+            )
+            more = bool(found) or (wait is not None and wait <= 0)
 
     def states(self) -> dict[str, int]:
         found = [str(one.state) for one in self.ledger.deliveries(STUDY)]
@@ -154,6 +163,12 @@ LABELMAP = replace(ORTHANC, objects=("LABELMAP", "SR"))
         (("SEG", "COMPREHENSIVE"), ORTHANC, ["COMPREHENSIVE", "COMPREHENSIVE", "SEG"]),
         (("SEG", "ENHANCED"), ORTHANC, ["ENHANCED", "ENHANCED", "SEG"]),
         (("SR", "SC"), ORTHANC, ["SC", "SR", "SR"]),
+        (("SR", "GSPS"), ORTHANC, ["GSPS", "SR", "SR"]),
+        (("GSPS", "SC"), ORTHANC, ["GSPS"]),
+        (("GSPS",), replace(ORTHANC, objects=("SR",)), ["GSPS"]),
+        (("GSPS",), replace(LABELMAP, fallback=("GSPS",)), ["GSPS"]),
+        (("SC",), replace(ORTHANC, objects=("SEG",)), ["SC"]),
+        (("PDF",), replace(ORTHANC, objects=("SC",)), ["PDF"]),
         (("SC",), ORTHANC, ["SC"]),
         (("PDF",), ORTHANC, ["PDF"]),
         (("SC", "PDF"), PROFILES["plain-pacs"], ["PDF", "SC"]),
@@ -172,6 +187,128 @@ def test_a_destination_gets_the_best_it_takes(
     assert {one.StudyInstanceUID for one in peer.stored} == {STUDY}
     assert {str(one.get("PatientName")) for one in peer.stored} == {"PHANTOM^CHEST"}
     assert set(node.states()) <= {"delivered", "replaced"}
+
+
+def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, start: Callable[..., Peer]) -> None:
+    peer = start("SR", "GSPS")
+    node.finish(PACS=ORTHANC)
+    node.deliver(peer.address, ORTHANC)
+    made = compose(
+        {"ct": node.series}, _results(node.series), replace(_identity(), models=("spleen 1",)), kinds=("SR",)
+    )
+    for report, expected in zip(_by_description(peer.stored, "SR"), _by_description(made, "SR"), strict=True):
+        assert not names_segmentations(report)
+        tracked = {item.UID for item in walk(report) if item.get("ValueType") == "UIDREF" and len(item.UID) > 30}
+        assert len(tracked) >= 2
+        assert _said(report) == _said(expected)
+        assert "PredecessorDocumentsSequence" not in report
+    assert node.states() == {"delivered": 3, "replaced": 2}
+    assert "which PACS does not take; a report without it in its place" in "\n".join(explain(node.ledger, STUDY))
+
+
+def test_a_destination_that_wants_no_segmentation_has_a_report_of_its_own(
+    node: Node, start: Callable[..., Peer]
+) -> None:
+    rich, plain = start("SEG", "SR"), start("SEG", "SR")
+    reports = replace(ORTHANC, objects=("SR", "SC"))
+    node.finish(PACS=ORTHANC, READER=reports)
+    node.deliver(rich.address, ORTHANC)
+    node.deliver(plain.address, reports, "READER")
+    named = [[names_segmentations(one) for one in _by_description(peer.stored, "SR")] for peer in (rich, plain)]
+    assert named == [[False, True], [False, False]]
+    assert not {one.SOPInstanceUID for one in rich.stored} & {one.SOPInstanceUID for one in plain.stored}
+
+
+def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentation(
+    node: Node, start: Callable[..., Peer]
+) -> None:
+    """Two processes deliver to it: one sent the report while the other was told that the Segmentation is not taken."""
+    peer = start("SR", "GSPS")
+    node.finish(PACS=ORTHANC)
+    held = {one.object.sop_instance_uid: one for one in node.ledger.claim_deliveries("PACS", lease_seconds=60)}
+    reports = [one for one in held.values() if one.object.kind == "SR"]
+    for report in reports:
+        node.ledger.delivered(report)
+    node.ledger.release_deliveries([one for one in held.values() if one.object.kind == "SEG"])
+    node.deliver(peer.address, ORTHANC)
+    (report,) = [one for one in peer.stored if one.Modality == "SR"]
+    assert not names_segmentations(report)
+    (study,) = report.PredecessorDocumentsSequence
+    named = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert named in {one.object.sop_instance_uid for one in reports}
+
+
+def test_what_replaces_an_earlier_report_replaces_what_went_in_its_place(series: Series, tmp_path: Path) -> None:
+    earlier = compose({"ct": series}, _results(series), _identity())
+    later = compose({"ct": series}, _results(series), replace(_identity(), revision=2), predecessors=earlier)
+    for change in (partial(alone, follows=False), comprehensive, enhanced):
+        (first, _), (second, _) = ([one for one in made if one.Modality == "SR"] for made in (earlier, later))
+        first, second = (change(_read(tmp_path, one)) for one in (first, second))
+        (study,) = second.PredecessorDocumentsSequence
+        (reference,) = study.ReferencedSeriesSequence
+        assert reference.SeriesInstanceUID == first.SeriesInstanceUID
+        assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+        assert reference.ReferencedSOPSequence[0].ReferencedSOPClassUID == first.SOPClassUID
+
+
+def test_a_segmentation_in_several_objects_is_one_thing_to_a_report_without_them(
+    series: Series, tmp_path: Path
+) -> None:
+    whole, cut = (
+        next(
+            one
+            for one in compose({"ct": series}, _results(series), _identity(), most_frames=most)
+            if one.Modality == "SR"
+        )
+        for most in (None, 2)
+    )
+    assert len(_groups(cut)) > len(_groups(whole))
+    assert _said(alone(_read(tmp_path, cut), follows=False)) == _said(alone(_read(tmp_path, whole), follows=False))
+
+
+@pytest.mark.parametrize("profile", [ORTHANC, LABELMAP])
+def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_drawn(
+    node: Node, start: Callable[..., Peer], profile: Profile, tmp_path: Path
+) -> None:
+    peer = start("GSPS")
+    profile = replace(profile, fallback=("GSPS",))
+    node.finish(PACS=profile)
+    node.deliver(peer.address, profile)
+    (expected,) = compose({"ct": node.series}, _results(node.series), _identity(), kinds=("GSPS",))
+    made, expected = (_read(tmp_path, one) for one in (*peer.stored, expected))
+    for keyword in ("GraphicAnnotationSequence", "ReferencedSeriesSequence", "SoftcopyVOILUTSequence", "Modality"):
+        assert _words(made[keyword]) == _words(expected[keyword])
+    for one, other in zip(made.GraphicLayerSequence, expected.GraphicLayerSequence, strict=True):
+        colors = [layer.GraphicLayerRecommendedDisplayCIELabValue for layer in (one, other)]
+        assert np.allclose(*colors, atol=300)
+        assert one.GraphicLayerDescription == other.GraphicLayerDescription
+
+
+def test_regions_are_drawn_as_a_report_has_them(series: Series, tmp_path: Path) -> None:
+    results = [*_results(series), *_regions(series)]
+    *_, planar = compose({"ct": series}, results, _identity(), kinds=("SR",))
+    (expected,) = compose({"ct": series}, results[2:], _identity(), kinds=("GSPS",))
+    frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
+    outlines = [one for one in recall([_read(tmp_path, planar)], frames) if one[1].label not in ("Liver", "Cyst")]
+    (made,) = presentation_states(series, outlines, _identity(), name="0", number=0)
+    assert _words(made.GraphicAnnotationSequence) == _words(expected.GraphicAnnotationSequence)
+
+
+def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wants(
+    node: Node, start: Callable[..., Peer], tmp_path: Path
+) -> None:
+    named = replace(ORTHANC, series_description="{title} {kind} research", first_series_number=700)
+    taken = {"STATES": ("GSPS",), "PICTURES": ("SC",), "PAGES": ("PDF",), "REPORTS": ("SR", "GSPS")}
+    node.finish(**dict.fromkeys(taken, named))
+    (tmp_path / "made").mkdir()
+    for destination, takes in taken.items():
+        peer = start(*takes)
+        node.deliver(peer.address, named, destination)
+        for one in peer.stored:
+            assert str(one.SeriesDescription).startswith("Spleen ")
+            assert 700 <= one.SeriesNumber < 800
+            write(one, tmp_path / "made" / f"{one.SOPInstanceUID}.dcm")
+    assert complaints(tmp_path / "images", tmp_path / "made", "DicomSRValidator") == set()
 
 
 def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, start: Callable[..., Peer]) -> None:
@@ -258,7 +395,7 @@ def test_dsrdump_reads_the_lesser_reports_and_what_was_said_in_space_is_said_in_
         assert read.returncode == 0, read.stderr
         assert "E: " not in read.stderr
         assert "SCOORD3D" not in read.stdout
-    words = [item for item in _items(dcmread(tmp_path / "0.dcm")) if "in the patient" in str(item.get("TextValue"))]
+    words = [item for item in walk(dcmread(tmp_path / "0.dcm")) if "in the patient" in str(item.get("TextValue"))]
     assert len(words) == 1
 
 
@@ -284,6 +421,24 @@ def _results(series: Series) -> list[Result]:
     return [
         Segmentation(labels=volume, segments=[LIVER, CYST]),
         Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=LIVER),
+    ]
+
+
+def _regions(series: Series) -> list[Result]:
+    image, spot = series.frames[4], np.add(series.frames[2].position or (), (4.0, 5.0, 0.0))
+    box = Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Cyst, image=image, probability=0.5)
+    return [
+        box,
+        Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=box),
+        Finding(name=SCT.Calcified, present=True, probability=0.25, of=box),
+        Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Oval", type=SCT.Cyst, image=image),
+        Region(
+            kind="point3d",
+            points=[spot],
+            label="Spot",
+            type=SCT.Cyst,
+            frame_of_reference_uid=series.frame_of_reference_uid,
+        ),
     ]
 
 
@@ -321,7 +476,23 @@ def _identity() -> Identity:
     )
 
 
-def _items(dataset: Dataset) -> Iterator[Dataset]:
-    yield dataset
-    for below in dataset.get("ContentSequence") or ():
-        yield from _items(below)
+def _by_description(made: Sequence[Dataset], modality: str) -> list[Dataset]:
+    return sorted((one for one in made if one.Modality == modality), key=lambda one: str(one.SeriesDescription))
+
+
+def _groups(report: Dataset) -> Sequence[Dataset]:
+    return list(report.ContentSequence[-1].ContentSequence)
+
+
+def _said(report: Dataset) -> str:
+    """Return the groups of a report in words, but for the UIDs, in which runs differ."""
+    return "\n".join(_words(group) for group in _groups(report))
+
+
+def _words(of: object) -> str:
+    return re.sub(r"2\.25\.\d+", "uid", str(of))
+
+
+def _read(folder: Path, made: Dataset) -> Dataset:
+    write(made, folder / "read.dcm")
+    return dcmread(folder / "read.dcm")

@@ -84,14 +84,27 @@ def test_a_destination_wants_what_its_profile_says_and_the_keys_beside_it_change
     most_frames = 7
     [destinations.PLAIN]
     address = 'A@b:1'
+    [destinations.STRICT]
+    address = 'A@b:1'
+    fallback = []
     """
     settings = read(tmp_path, text)
     assert settings.destinations["PACS"].wants == replace(PROFILES["plain-pacs"], fallback=("SC",), most_frames=7)
     assert settings.destinations["PLAIN"].wants == PROFILES["orthanc"] == Profile()
+    assert settings.destinations["STRICT"].wants == replace(Profile(), fallback=())
 
 
 @pytest.mark.parametrize(
-    "line", ["profile = 'pacs'", "objects = ['SEGMENTATION']", "series_description = '{patient}'", "most_frames = -1"]
+    "line",
+    [
+        "profile = 'pacs'",
+        "objects = ['SEGMENTATION']",
+        "objects = ['COMPREHENSIVE']",
+        "objects = []",
+        "fallback = ['KO']",
+        "series_description = '{patient}'",
+        "most_frames = -1",
+    ],
 )
 def test_a_destination_that_wants_the_impossible_is_told(tmp_path: Path, line: str) -> None:
     with pytest.raises(ConfigError, match=f"destinations.PACS.{line.split(maxsplit=1)[0]}"):
