@@ -118,9 +118,8 @@ class Received:
             return Told(header_of(inflated(self.body, whole=True), str(ExplicitVRLittleEndian)))
         beginning = self.beginning
         walk = walked(beginning, syntax)
-        header = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
-        if header is None:
-            header = header_of(self.body, syntax)
+        picked = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
+        header = picked if picked is not None else header_of(self.body, syntax)
         return Told(header, note_of(walk, syntax, before=len(self.head)))
 
 
