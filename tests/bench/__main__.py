@@ -2,13 +2,14 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, throughput, transport
+from tests.bench import ledger, load, receive, river, seg, soak, throughput, transport, window
 
 BENCHES = {
     "receive": receive.main,
     "load": load.main,
     "transport": transport.main,
     "seg": seg.main,
+    "window": window.main,
     "river": river.main,
     "throughput": throughput.main,
     "ledger": ledger.main,
