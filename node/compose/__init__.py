@@ -41,6 +41,7 @@ __all__ = [
     "Identity",
     "compose",
     "compose_for",
+    "compose_kinds",
     "fall_back",
     "identify",
     "keep",
@@ -150,9 +151,9 @@ def compose_kinds(
     results: Sequence[Result],
     identity: Identity,
     *,
-    predecessors: Sequence[Dataset],
+    predecessors: Sequence[Dataset] = (),
     kinds: Collection[str],
-    most_frames: int | None,
+    most_frames: int | None = None,
 ) -> list[tuple[str, Dataset]]:
     """Return the objects of kinds as `compose` does, each with the kind that it is made for."""
     case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
