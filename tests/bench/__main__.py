@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, traffic, transport
+from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, traffic, transport, window
 
 BENCHES = {
     "receive": receive.main,
@@ -10,6 +10,7 @@ BENCHES = {
     "transport": transport.main,
     "traffic": traffic.main,
     "seg": seg.main,
+    "window": window.main,
     "river": river.main,
     "throughput": throughput.main,
     "plugins": plugins.main,

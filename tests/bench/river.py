@@ -3,7 +3,7 @@
 dcmtk's storescu sends, `isocenter serve` works, Orthanc stores. Each run is a study of its own: the same images under
 new UIDs. Three cases: the 100-slice chest CT (the real one of ../shared where it is, else the synthetic one) with a
 quiet time, the same by a route that waits none, since the association that brought it is over; and a radiograph of
-1 MB. `python -m tests.bench river released` runs one of them.
+1 MB. `python -m tests.bench river released` runs one of them, `river long` a synthetic chest of 500 slices.
 """
 
 import sys
@@ -79,6 +79,10 @@ def chest() -> list[Dataset]:
     return [dcmread(path) for path in sorted(CHEST.glob("*.dcm"))] or testing.chest_ct(slices=100)
 
 
+def long_chest() -> list[Dataset]:
+    return testing.chest_ct(slices=500)
+
+
 def radiograph() -> list[Dataset]:
     return [testing.radiograph(rows=800, columns=650)]
 
@@ -87,14 +91,16 @@ CASES = {
     "quiet": Case(images=chest, modality="CT", plugin="ct_lung", quiet=1.0),
     "released": Case(images=chest, modality="CT", plugin="ct_lung", quiet=0.0),
     "radiograph": Case(images=radiograph, modality="CR", plugin="radiograph", quiet=0.0),
+    "long": Case(images=long_chest, modality="CT", plugin="ct_lung", quiet=0.0),
 }
+USUAL = ("quiet", "released", "radiograph")
 
 
 def main() -> None:
     """Print a table for each case, or for those that are named."""
     if reason := missing("storescu", "Orthanc"):
         sys.exit(reason)
-    for name in [name for name in sys.argv[2:] if name in CASES] or CASES:
+    for name in [name for name in sys.argv[2:] if name in CASES] or USUAL:
         with tempfile.TemporaryDirectory() as folder, orthanc(Path(folder) / "pacs") as pacs:
             measure(name, CASES[name], Path(folder), pacs)
 
