@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from node.errors import ConfigError
 from node.models.brought import Brought, Reader, Source
 from node.models.bundle import is_bundle, read_bundle
 from node.models.network import EXTENT, read
-from node.models.served.intensity import Intensity
-from node.models.served.volume import Chain, Placed, Resize, segment
+from node.models.nnunet import is_results, read_results
+from node.models.served import ways
+from node.models.served.volume import Chain, Placed, Resize
+from node.models.served.ways import Around
 from node.toml import load_toml
 
 SERVED = Path(__file__).with_name("served")
@@ -162,6 +164,7 @@ def read_file(source: Source) -> Brought:
 
 
 READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (is_results, read_results),
     (is_bundle, read_bundle),
     (lambda _: True, read_file),
 )
@@ -197,13 +200,13 @@ def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
         ) from error
     if answer.shape[0] != 1 or answer.shape[2:] != example[2:]:
         raise ConfigError(f"{source} answers a tile of {example} with {tuple(answer.shape)}: another extent")
-    found = int(answer.shape[1]) - (chain.activation != "sigmoid")
+    found = chain.labels_of(int(answer.shape[1]))
     if found != len(labels):
         raise ConfigError(f"{source} gives {found} classes beside the background, and there are {len(labels)} labels")
     return found
 
 
-def self_test(chain: Chain) -> float:
+def self_test(chain: Around) -> float:
     """Send an asymmetric phantom through a chain with a network that only looks; return the Dice of what comes back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
@@ -216,26 +219,20 @@ def self_test(chain: Chain) -> float:
     tilted = np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
     affine = np.eye(4)
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
-    spatial = [one for one, step in zip(chain.steps, chain.in_turn(), strict=False) if not isinstance(step, Intensity)]
-    looks = replace(
-        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
-        activation="none", largest=(), context=0, mirror=(), each={},
-        steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
-    )  # fmt: skip
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
     images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
-    return min(_likeness(looks, images, role) for role in range(len(images)))
+    return min(_likeness(chain.looking(), images, role) for role in range(len(images)))
 
 
-def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
+def _likeness(chain: Around, images: Sequence[Placed], role: int) -> float:
     """Return the Dice of the first image with what a network sees that looks at one role alone."""
     body = images[0][0] > 0
 
     def look(tiles: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
 
-    seen = segment(chain, images, look) > 0
+    seen = ways.segment(chain, images, look) > 0
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
 
 
@@ -244,7 +241,7 @@ def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], mod
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    brought.chain.write(volume / "1" / "chain.json")
+    ways.write(brought.chain, volume / "1")
     inputs = ",".join(ROLE_CONFIG.format(role=role) for role in brought.chain.roles)
     (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
     (net / "1").mkdir(parents=True)

@@ -7,19 +7,19 @@ import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # exists only inside Triton
 from numpy.typing import NDArray
-from served.volume import Chain, segment  # type: ignore[import-not-found]  # copied beside this file
+from served import ways  # type: ignore[import-not-found]  # copied beside this file
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]  # to_dlpack is documented
 
-CHAIN = Path(__file__).with_name("chain.json")
+HERE = Path(__file__).parent
 
 
 class TritonPythonModel:
     """What Triton calls (its Python backend's interface)."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the chain; the network has the name of this model and `_net`."""
-        self.chain = Chain.read(CHAIN)
+        """Read what is done around the network; the network has the name of this model and `_net`."""
+        self.chain = ways.read(HERE)
         self.network = f"{args['model_name']}_net"
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -30,7 +30,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         try:
             images = [self._placed(request, role) for role in self.chain.roles]
-            labels = segment(self.chain, images, self._ask)
+            labels = ways.segment(self.chain, images, self._ask)
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
         return pb_utils.InferenceResponse(
