@@ -14,6 +14,7 @@ from node import codes
 from node.errors import ConfigError
 from node.models.brought import Brought, Reader, Source
 from node.models.bundle import is_bundle, read_bundle
+from node.models.card import CARD, SOURCE, UNKNOWN, card
 from node.models.network import EXTENT, read
 from node.models.nnunet import is_results, read_results
 from node.models.served import ways
@@ -149,7 +150,7 @@ def add(
             f"look at orientation, spacing, size and align in {chain or source}"
         )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT")
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", source)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
     return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
@@ -236,7 +237,9 @@ def _likeness(chain: Around, images: Sequence[Placed], role: int) -> float:
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
 
 
-def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str) -> tuple[Path, Path, Path]:
+def _made(
+    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, source: Path
+) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
@@ -250,6 +253,10 @@ def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], mod
     (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * len(brought.example))))
     plugin.mkdir()
     (plugin / "plugin.toml").write_text(_manifest(name, brought.chain.roles, labels, modality))
+    (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
+    codes_of = {label: suggested(label) for label in labels}
+    around = volume / "1" / ways.FILES[type(brought.chain)]
+    (plugin / CARD).write_text(card(name, brought, labels, codes_of, modality, source, around), encoding="utf-8")
     return volume, net, plugin
 
 
@@ -264,4 +271,4 @@ def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: 
 def suggested(label: str) -> str:
     """Return SNOMED CT's code of the same name as a label, else that of any anatomical structure, to be replaced."""
     keyword = "".join(word.capitalize() for word in label.replace("_", " ").split())
-    return f"SCT.{keyword}" if keyword in codes.SCT.dir() else "SCT.AnatomicalStructure"
+    return f"SCT.{keyword}" if keyword in codes.SCT.dir() else UNKNOWN

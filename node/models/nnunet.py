@@ -47,6 +47,12 @@ ARCHITECTURES = "dynamic_network_architectures."
 MOST_TILES = 16
 PLAIN = [np.core.multiarray.scalar, np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8"))]  # type: ignore[attr-defined]
 """What nnU-Net's record of its training is made of, beside what torch takes for plain."""
+DIRECTION = (
+    "nnU-Net took its images as they came ({reader}), and its folder does not say in which direction their axes grew; "
+    "here they are taken as the DICOM images have them: slice, row, column. Where the training images came otherwise, "
+    'from other software or in other planes, say it when adding, `orientation = "SAR"` in the chain, and compare left '
+    "with right on a known case."
+)
 MISSING = 'nnU-Net reads its own plans: pip install "isocenter[nnunet]"'
 
 
@@ -81,14 +87,14 @@ def read_results(source: Source) -> Brought:
         stage of a cascade, pictures without geometry, a preprocessor or a network of the user's own. The message says
         which, and what to do.
     """
-    folder, files = _checkpoints(source.path)
+    folder, files = checkpoints(source.path)
     if importlib.util.find_spec("nnunetv2") is None:
         raise ConfigError(f"{source.path}: {MISSING}")
-    checkpoints = [_loaded(file, trust=source.trust) for file in files]
+    loaded = [_loaded(file, trust=source.trust) for file in files]
     plans, dataset = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PLANS, DATASET))
     try:
         with redirect_stdout(StringIO()):  # nnU-Net tells of environment variables that only training needs
-            plan, labels, network = _understood(folder, plans, dataset, checkpoints, trust=source.trust)
+            plan, labels, network = _understood(folder, plans, dataset, loaded, trust=source.trust)
         if source.chain is not None:
             plan = Plan.of({**asdict(plan), **load_toml(source.chain)})
     except KeyError as error:
@@ -96,16 +102,18 @@ def read_results(source: Source) -> Brought:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{source.chain or folder}: {error}") from error
     example = (1, len(plan.roles), *plan.tile)
+    remarks = (DIRECTION.format(reader=plans["image_reader_writer"]),) if plan.orientation == "native" else ()
     return Brought(
         network=of_module(network, example, kind="nnU-Net"),
         chain=plan,
         example=example,
         labels=labels,
         modality=modality(_channels(dataset)),
+        remarks=remarks,
     )
 
 
-def _checkpoints(path: Path) -> tuple[Path, list[Path]]:
+def checkpoints(path: Path) -> tuple[Path, list[Path]]:
     """Return the results folder and the checkpoints to be served: of the fold that was named, else of all."""
     if not (path / PLANS).is_file() and (path.parent / PLANS).is_file():
         folder, folds = path.parent, [path]
