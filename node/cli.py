@@ -216,7 +216,8 @@ def model_add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
             modality=modality, chain=chain, builder=network, trust=trust,
         )  # fmt: skip
-    out.print(f"{added.kind}, {added.classes} segments; a phantom came back with a Dice of {added.likeness:.3f}")
+    phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
+    out.print(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:
         out.print(escape(str(folder)))
 

@@ -17,6 +17,7 @@ from node.models.bundle import is_bundle, read_bundle
 from node.models.card import CARD, SOURCE, UNKNOWN, card
 from node.models.network import EXTENT, read
 from node.models.nnunet import is_results, read_results
+from node.models.pbtxt import net_config, volume_config
 from node.models.served import ways
 from node.models.served.volume import Chain, Placed, Resize
 from node.models.served.ways import Around
@@ -24,52 +25,6 @@ from node.toml import load_toml
 
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
-VOLUME_CONFIG = """\
-# Whole volumes in, labels out; 1/chain.json says what is done around the network {name}_net.
-name: "{name}"
-backend: "python"
-max_batch_size: 0
-input [{inputs}
-]
-output [
-  {{
-    name: "labels"           # on the grid of the first input: 0 none, n the n-th segment
-    data_type: TYPE_UINT8
-    dims: [ -1, -1, -1 ]
-  }},
-  {{
-    name: "affine"           # of that grid
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}
-]
-"""
-ROLE_CONFIG = """
-  {{
-    name: "{role}"            # whole numbers, index order (slice, row, column)
-    data_type: TYPE_INT16
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_field"            # the same where the values are no whole numbers
-    data_type: TYPE_FP32
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}"""
-NET_CONFIG = """\
-# The network alone: (tile, channel, …) in, (tile, class, …) out.
-name: "{name}_net"
-backend: "python"
-max_batch_size: 0
-input [ {{ name: "input", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-output [ {{ name: "output", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-"""
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
@@ -90,6 +45,26 @@ label = "{label}"
 type = {type}
 category = "SCT.Organ"
 """
+FINDING = """
+[[finding]]
+label = "{label}"
+name = {type}
+"""
+REGION = """
+[[region]]
+label = "{label}"
+type = {type}
+"""
+DERIVED = """
+[derived]
+description = "{label}"
+derivation = "DCM.ImageProcessing"     # how it was made, PS3.16 CID 7203
+synthetic = false                      # whether it shows what was never measured
+"""
+TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": DERIVED}
+"""What plugin.toml says of each label, by the answer of the chain."""
+CODE_LENGTH = 16
+"""Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
 PHANTOM, MARGIN = (40, 56, 48), 3
 LIKENESS = 0.9
 """Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
@@ -97,12 +72,15 @@ LIKENESS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told."""
+    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told.
+
+    `likeness` is None where nothing comes back that has a place, as with findings.
+    """
 
     folders: tuple[Path, ...]
     kind: str
     classes: int
-    likeness: float
+    likeness: float | None
 
 
 def add(
@@ -143,8 +121,8 @@ def add(
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
     named = tuple(labels) or brought.labels
     classes = _classes(brought, named, source)
-    likeness = self_test(brought.chain)
-    if likeness < LIKENESS:
+    likeness = None if brought.chain.answer == "findings" else self_test(brought.chain)
+    if likeness is not None and likeness < LIKENESS:
         raise ConfigError(
             f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
             f"look at orientation, spacing, size and align in {chain or source}"
@@ -186,24 +164,31 @@ def _example(chain: Chain) -> tuple[int, ...]:
     resized = next((step.extents for step in reversed(chain.in_turn()) if isinstance(step, Resize)), ())
     whole = chain.tile or tuple(extent or EXTENT for extent in chain.size or resized or chain.least or (0, 0, 0))
     if chain.planar:
-        return (1, len(chain.roles) * (1 + 2 * chain.context), *whole[-2:])
-    return (1, len(chain.roles), *whole)
+        return (1, len(chain.channels) * (1 + 2 * chain.context), *whole[-2:])
+    return (1, len(chain.channels), *whole)
 
 
 def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
-    """Ask the network once; return how many classes it gives."""
+    """Ask the network once; return how many classes, findings or images it gives, or kinds of boxes it may."""
     example, chain = brought.example, brought.chain
+    if chain.answer == "boxes":
+        if not labels:
+            raise ConfigError(f"{source} finds things: say which, in the order of its classes, with --labels")
+        return len(labels)
     try:
         answer = brought.network.ask(torch.zeros(example))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{source} refuses a tile of {example}: {' '.join(str(error).split())[:300]}; give its extent as tile"
         ) from error
-    if answer.shape[0] != 1 or answer.shape[2:] != example[2:]:
+    extent = () if chain.answer == "findings" else example[2:]
+    if answer.shape[0] != 1 or answer.shape[2:] != extent:
         raise ConfigError(f"{source} answers a tile of {example} with {tuple(answer.shape)}: another extent")
-    found = chain.labels_of(int(answer.shape[1]))
+    given = int(answer.shape[1])
+    found = chain.labels_of(given)
     if found != len(labels):
-        raise ConfigError(f"{source} gives {found} classes beside the background, and there are {len(labels)} labels")
+        kinds = f"{found} classes" if found == given else f"{found} classes beside the background"
+        raise ConfigError(f"{source} gives {kinds}, and there are {len(labels)} labels")
     return found
 
 
@@ -245,30 +230,38 @@ def _made(
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
     ways.write(brought.chain, volume / "1")
-    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in brought.chain.roles)
-    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
+    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain))
     (net / "1").mkdir(parents=True)
     shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
     brought.network.save(net / "1")
-    (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * len(brought.example))))
+    (net / "config.pbtxt").write_text(net_config(name, brought.chain, len(brought.example)))
     plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain.roles, labels, modality))
+    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
-    codes_of = {label: suggested(label) for label in labels}
+    suggestions = [(label, suggested(label, brought.chain.answer)) for label in labels]
     around = volume / "1" / ways.FILES[type(brought.chain)]
-    (plugin / CARD).write_text(card(name, brought, labels, codes_of, modality, source, around), encoding="utf-8")
+    (plugin / CARD).write_text(card(name, brought, suggestions, modality, source, around), encoding="utf-8")
     return volume, net, plugin
 
 
-def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, chain: Around, labels: Sequence[str], modality: str) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
-    which = WHICH if len(roles) > 1 else ""
-    series = ((SERIES + which).format(role=role, modality=modality) for role in roles)
-    segments = (SEGMENT.format(label=label, type=json.dumps(suggested(label))) for label in labels)
-    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
+    which = WHICH if len(chain.roles) > 1 else ""
+    series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
+    table = TABLES[chain.answer]
+    told = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
+    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
 
 
-def suggested(label: str) -> str:
-    """Return SNOMED CT's code of the same name as a label, else that of any anatomical structure, to be replaced."""
-    keyword = "".join(word.capitalize() for word in label.replace("_", " ").split())
-    return f"SCT.{keyword}" if keyword in codes.SCT.dir() else UNKNOWN
+def suggested(label: str, answer: str = "labels") -> str | list[str]:
+    """Return SNOMED CT's code of the same name as a label.
+
+    Where there is none: of a segment that of any anatomical structure, to be replaced; else a code of the node's own.
+    """
+    words = label.replace("_", " ").split()
+    keyword = "".join(word.capitalize() for word in words)
+    if keyword in codes.SCT.dir():
+        return f"SCT.{keyword}"
+    if answer == "labels":
+        return UNKNOWN
+    return ["_".join(words).upper()[:CODE_LENGTH], codes.OWN_SCHEME, label]

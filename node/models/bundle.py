@@ -29,6 +29,10 @@ AFTER_NAMES = "postprocessing", "post_transforms", "postprocess"
 NETWORK_NAMES = "network_def", "net", "network"
 """What bundles of the zoo call the parts of their configuration."""
 BACKGROUND = "background"
+ANSWERS = {"segmentation": "labels", "labels": "labels", "classes": "findings"}
+"""What metadata call the format of the network's output → the chain's answer; anything else is an image."""
+SAMPLES = 3
+"""Of a picture in colour."""
 
 
 def is_bundle(path: Path) -> bool:
@@ -55,7 +59,12 @@ def read_bundle(source: Source) -> Brought:
         read_all(_transforms(inference, BEFORE_NAMES), BEFORE, read, [key, "image"])
         read_all(_inferer(inference), INFERERS, read, [key])
         read_all(_transforms(inference, AFTER_NAMES), AFTER, read, [answer, "pred"])
-        words = {"roles": _roles(image), **finished(read)}
+        kind = "labels" if read.discrete else "image"
+        words = {
+            **_given(image, planar=read.planar),
+            "answer": ANSWERS.get(str(told.get("format")), kind),
+            **finished(read),
+        }
         chain = Chain.of({**words, **(load_toml(source.chain) if source.chain else {})})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{inference.path}: {error}") from error
@@ -88,19 +97,16 @@ def _transforms(inference: Configuration, names: Sequence[str]) -> list[Mapping[
 def _inferer(inference: Configuration) -> list[Mapping[str, Any]]:
     if "inferer" not in inference:
         raise ConfigError(f"{inference.path}: it says of no inferer how the network is asked")
-    found = {**inference.get("inferer")}
-    if isinstance(found.get("roi_size"), list) and "network" in found:
-        del found["network"]
-    return [found]
+    return [inference.get("inferer")]
 
 
-def _roles(image: Mapping[str, Any]) -> list[str]:
-    """Return a role for each channel, called as the metadata call it."""
+def _given(image: Mapping[str, Any], *, planar: bool) -> dict[str, Any]:
+    """Return what the network is given: a picture in colour, or a role for each channel, as the metadata call it."""
     count = int(image.get("num_channels", 1))
-    if count == 1:
-        return ["image"]
+    if count == 1 or (planar and count == SAMPLES):
+        return {"roles": ["image"], "colour": count == SAMPLES}
     named = [str(image.get("channel_def", {}).get(str(number), f"channel{number}")) for number in range(count)]
-    return ["".join(letter if letter.isalnum() else "_" for letter in name.lower()) for name in named]
+    return {"roles": ["".join(letter if letter.isalnum() else "_" for letter in name.lower()) for name in named]}
 
 
 def _extents(chain: Chain, image: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from node.models.brought import Brought
@@ -20,10 +20,10 @@ for whom it is not meant.
 |---|---|
 | Source | {kind}, `{source}` |
 | Input | {inputs} |
-| Results | SEG with {count} segments; SR with the volume of each (cm³) |
+| Answer | {answer}, {count} of them |
 | Model | `{name}` on Triton, which asks `{name}_net` |
 
-| label | segment | code | |
+| number | label | code | |
 |---|---|---|---|
 {segments}
 
@@ -43,28 +43,32 @@ SUGGESTED = "suggested by its name, to be looked at"
 def card(
     name: str,
     brought: Brought,
-    labels: Sequence[str],
-    codes: Mapping[str, str],
+    suggestions: Sequence[tuple[str, str | Sequence[str]]],
     modality: str,
     source: Path,
     chain: Path,
 ) -> str:
-    """Return the card's text; `codes` are those suggested for the labels, `chain` is the file that was written."""
+    """Return the card's text; `suggestions` are the codes of the labels, `chain` is the file that was written."""
     segments = (
-        f"| {number} | {label} | {codes[label]} | {LOOK if codes[label] == UNKNOWN else SUGGESTED} |"
-        for number, label in enumerate(labels, 1)
+        f"| {number} | {label} | {code if isinstance(code, str) else code[0]} | {_advice(code)} |"
+        for number, (label, code) in enumerate(suggestions, 1)
     )
     return TEXT.format(
         name=name,
         kind=brought.network.kind,
         source=source.name,
         inputs=", ".join(f"{modality} series `{role}`" for role in brought.chain.roles),
-        count=len(labels),
+        answer=brought.chain.answer,
+        count=len(suggestions),
         segments="\n".join(segments),
         remarks="".join(f"{remark}\n\n" for remark in brought.remarks),
         file=chain.name,
         chain=json.dumps(json.loads(chain.read_text(encoding="utf-8"))),
     )
+
+
+def _advice(code: str | Sequence[str]) -> str:
+    return SUGGESTED if isinstance(code, str) and code != UNKNOWN else LOOK
 
 
 def compared(text: str, framework: str, lines: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from node import app
 from node.errors import ConfigError
 from node.host import Plugin
 from node.infer import PREPARE_SECONDS, GrpcTriton
-from node.infer.declared import given
+from node.infer.declared import placed
 from node.models import nnunet
 from node.models.card import CARD, SOURCE, compared
 from node.models.network import FILES, read
@@ -124,7 +124,7 @@ def _served(settings: Settings, plugin: Plugin, volumes: Sequence[Mapping[str, V
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         try:
             triton.prepare(manifest.models, PREPARE_SECONDS)
-            return [triton.infer(manifest.model.name, **given(one)) for one in volumes]
+            return [triton.infer(manifest.model.name, **placed(one)) for one in volumes]
         finally:
             triton.close()
 
@@ -156,7 +156,8 @@ def of_torch(asked: Asked) -> Answer:
     file = next(network / name for name in FILES.values() if (network / name).is_file())
     images = [(torch.from_numpy(one.array), one.affine) for one in asked.volumes.values()]
     with torch.inference_mode():
-        return {"labels": ways.segment(ways.read(asked.model / "1"), images, read(file).ask).numpy()}
+        answer = ways.answer(ways.read(asked.model / "1"), images, read(file).ask)
+    return {name: np.asarray(value) for name, value in answer.items() if name != "affine"}
 
 
 def of_nnunet(asked: Asked) -> Answer:

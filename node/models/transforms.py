@@ -34,6 +34,8 @@ class Read:
         Fields of the chain, but steps.
     steps
         Those of the chain, in turn; where "place" comes is known at the end.
+    discrete
+        Whether it was decided what wins.
     """
 
     planar: bool
@@ -219,8 +221,14 @@ def sliding_window(transform: Words, read: Read) -> None:
         "progress", "cache_roi_weight_map", "cpu_thresh", "buffer_steps", "buffer_dim",
     )  # fmt: skip
     as_usual(words, sigma_scale=0.125, padding_mode="constant")
+    tile = read.extents(words["roi_size"])[1 if read.planar else 0 :]
+    if min(tile) < 1:
+        raise ValueError(f"with roi_size {words['roi_size']} is not understood")
+    padded = read.chain.pop("least", (1, 1, 1))[-len(tile) :]
+    if read.chain.get("multiple", 1) > 1 or any(one > extent for one, extent in zip(padded, tile, strict=True)):
+        raise ValueError("after SpatialPad or DivisiblePad beyond its window is not understood")
     read.chain.update(
-        tile=[one for one in read.extents(words["roi_size"]) if one],
+        tile=tile,
         overlap=first(words.get("overlap", 0.25)),
         blend=words.get("mode", "constant"),
         fill=float(words.get("cval", 0.0)),

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from node import Segmentation, testing
+from node import Finding, Segmentation, testing
 from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
@@ -77,7 +78,7 @@ CHAINS = {
         ],
         after=[SOFTMAX, LARGEST, back(nearest=True)],
         inferer={**WINDOWS, "mode": "gaussian", "roi_size": "$[@extent] * 2 + [@extent // 2]"},
-        more={"pixdim": "$[@mm, @mm, @mm * 1.5]", "mm": 1.2, "extent": 32},
+        more={"pixdim": "$[@mm, @mm, @mm * 1.5]", "mm": 1.3, "extent": 32},
     ),
     "as the prostate": Made(
         before=[
@@ -114,25 +115,33 @@ CHAINS = {
 }  # fmt: skip
 
 
-def write_bundle(folder: Path, made: Made, images: Sequence[str]) -> Path:
+def write_bundle(
+    folder: Path,
+    made: Made,
+    data: Sequence[str],
+    *,
+    images: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (),
+    told: str = "segmentation",
+) -> Path:
     """Write a bundle with the weights of a small network, by MONAI's names for things."""
     (folder / "configs").mkdir(parents=True)
     (folder / "models").mkdir()
-    network = nets.UNet(**{name: value for name, value in made.network.items() if name != "_target_"}).eval()
+    words = {name: value for name, value in made.network.items() if name != "_target_"}
+    network = getattr(nets, made.network["_target_"])(**words).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             module.running_var.fill_(0.05)
     torch.save({"model": network.state_dict()}, folder / "models" / "model.pt")
-    classes = int(made.network["out_channels"])
-    names = ["background", "Spleen", "Odd thing"] if classes > 1 else ["Spleen"]
+    names = classes or (["background", "Spleen", "Odd thing"] if made.network["out_channels"] > 1 else ["Spleen"])
     metadata = {
         "network_data_format": {
-            "inputs": {"image": {
+            "inputs": {"image": images or {
                 "type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 1,
                 "spatial_shape": [32, 32, 32], "channel_def": {"0": "image"},
             }},
             "outputs": {"pred": {
-                "type": "image", "format": "segmentation", "num_channels": classes,
+                "type": "image", "format": told, "num_channels": len(names),
                 "channel_def": {str(number): name for number, name in enumerate(names)},
             }},
         },
@@ -145,7 +154,7 @@ def write_bundle(folder: Path, made: Made, images: Sequence[str]) -> Path:
         "network_def": made.network,
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": [*LOAD, *made.before]},
-        "dataset": {"_target_": "Dataset", "data": [{"image": one} for one in images], "transform": "@preprocessing"},
+        "dataset": {"_target_": "Dataset", "data": [{"image": one} for one in data], "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": made.inferer,
         "postprocessing": {"_target_": "Compose", "transforms": [*made.after, SAVE]},
@@ -235,6 +244,39 @@ def test_a_bundle_answers_as_it_does_in_monai(number: int, served) -> None:
         assert dice(outlines.labels.array == label, theirs == label) >= 0.999
 
 
+EYE = Made(
+    before=[key("ScaleIntensityRanged", a_min=0, a_max=255, b_min=0, b_max=1), key("Resized", spatial_size=[40, 32]),
+            key("NormalizeIntensityd", subtrahend=[0.4, 0.3, 0.2], divisor=[0.2, 0.2, 0.1], channel_wise=True)],
+    after=[{"_target_": "Activationsd", "keys": "pred", "softmax": True}],
+    inferer={"_target_": "SimpleInferer"},
+    network={"_target_": "DenseNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 3, "init_features": 8,
+             "growth_rate": 4, "block_config": [2, 2]},
+)  # fmt: skip
+
+
+def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilities(
+    tmp_path: Path, served: tuple[Path, Series, GrpcTriton]
+) -> None:
+    folder, _, triton = served
+    series = series_in(tmp_path / "op", [testing.fundus_photograph()])
+    Image.fromarray(series.image()).save(tmp_path / "eye.png")
+    images, classes = {"num_channels": 3, "spatial_shape": [40, 32], "type": "image"}, ["None", "Mild", "Pneumonia"]
+    bundle = write_bundle(tmp_path / "eyes", EYE, [], images=images, classes=classes, told="classes")
+    add(bundle, "eyes", models=folder / "models", plugins=folder / "plugins", modality="OP")
+    plugin = read_plugin(folder / "plugins" / "eyes")
+    triton.prepare(plugin.manifest.models, 120)
+    results = run(plugin, {"image": series}, triton)
+    parser = bundles.ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt")["model"])
+    given = parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "eye.png")})["image"]
+    with torch.inference_mode():
+        expected = network(given.as_tensor()[None]).softmax(1)[0]
+    probabilities = [one.probability for one in results if isinstance(one, Finding)]
+    assert probabilities == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
 
@@ -249,6 +291,8 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
             Made(before=[key("Resized", spatial_size=[8, 8, 8]), key("Spacingd", pixdim=[1, 1, 1])], after=[]),
             "comes after",
         ),
+        (Made(before=[key("DivisiblePadd", k=8)], after=[]), "beyond its window is not understood"),
+        (Made(before=[], after=[], inferer={**WINDOWS, "roi_size": [32, 32, -1]}), "roi_size"),
         (Made(before=[], after=[], inferer={"_target_": "RetinaNetInferer"}), "RetinaNetInferer is not understood"),
         (Made(before=[], after=[], network={"_target_": "scripts.net.Net"}), "scripts.net.Net is code of the bundle"),
     ],

@@ -95,6 +95,9 @@ class Plan:
     largest: tuple[int, ...] = ()
     roles: tuple[str, ...] = (ROLE,)
 
+    answer = "labels"
+    colour = False
+
     def __post_init__(self) -> None:
         for one in fields(self):
             if isinstance(getattr(self, one.name), list):

@@ -28,13 +28,19 @@ BY = {"linear": "trilinear", "area": "area", "nearest": "nearest"}
 TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 ALIGN = "first voxel", "extent", "centre"
 RESTORE = "probabilities", "labels"
+ANSWER = "labels", "findings", "boxes", "image"
+CORNERS = "axes", "xy"
 BLEND = "gaussian", "constant"
 ACTIVATIONS = "softmax", "sigmoid", "none"
 ACTIVATE = "tile", "volume"
-CHOICES = {"align": ALIGN, "blend": BLEND, "activation": ACTIVATIONS, "activate": ACTIVATE, "restore": RESTORE}
+CHOICES = {
+    "align": ALIGN, "blend": BLEND, "activation": ACTIVATIONS, "activate": ACTIVATE, "restore": RESTORE,
+    "answer": ANSWER, "corners": CORNERS,
+}  # fmt: skip
 SIGMA = 0.125
 """Width of the blending weights, as a part of the tile (MONAI's `sliding_window_inference`, nnU-Net's predictor)."""
 FAINTEST = 1e-3
+"""Of these weights, as MONAI has it: where windows meet in their corners, it decides who is heard."""
 BEYOND = 0.5 + 1e-6
 """How many voxels past the centre of the outermost the images end."""
 
@@ -106,6 +112,16 @@ class Chain:
         and the others are sampled where its voxels are.
     each
         Role → what of clip, clip_percentiles, scale, normalise, mean and deviation is another for it alone.
+    colour
+        Whether the images are in colour; red, green and blue are channels.
+    answer
+        What the network gives: "labels" of segments; "findings", one number for each; "boxes" of things, with scores
+        and classes; an "image".
+    corners, distinct
+        Of boxes: whether they give where they begin and where they end along the network's "axes" (MONAI), or "xy", the
+        last axis first (torchvision); and which part of their union two of a class may share.
+    values
+        Of an image: what 0 and 1 of it are; empty where it has the values themselves.
     """
 
     orientation: str = "native"
@@ -136,6 +152,11 @@ class Chain:
     multiple: int = 1
     roles: tuple[str, ...] = (ROLE,)
     each: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    colour: bool = False
+    answer: str = "labels"
+    corners: str = "axes"
+    distinct: float = 0.5
+    values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -168,6 +189,8 @@ class Chain:
         yield any(axis >= (len(self.tile) or 3) for axis in self.mirror), "mirror names axes of the tile, from 0"
         for name, words in CHOICES.items():
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
+        yield len(self.values) not in (0, 2), "values are what 0 and 1 are"
+        yield self.answer == "findings" and bool(self.tile), "findings are of the whole, not of a tile: give a size"
         yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
         yield not self.each.keys() <= set(self.roles), f"each is for the roles {', '.join(self.roles)}"
         yield any(own.keys() - set(OWN) for own in self.each.values()), f"each says of a role {', '.join(OWN)}"
@@ -175,6 +198,11 @@ class Chain:
     def of_role(self, role: str) -> "Chain":
         """Return the chain of one of the roles by itself."""
         return replace(self, roles=(role,), each={}, **self.each.get(role, {}))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The role that each channel of the network is of."""
+        return tuple(role for role in self.roles for _ in range(3 if self.colour else 1))
 
     @property
     def intensity(self) -> Intensity:
@@ -187,7 +215,7 @@ class Chain:
 
     def labels_of(self, channels: int) -> int:
         """Return how many labels a network has that gives so many channels."""
-        return channels - (self.activation != "sigmoid")
+        return channels - (self.answer == "labels" and self.activation != "sigmoid")
 
     def looking(self) -> "Chain":
         """Return the same way for a phantom of values from 0 to 1000, which a network of two classes gets as 0 to 1."""
@@ -196,7 +224,7 @@ class Chain:
         ]
         return replace(
             self, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
-            activation="none", largest=(), context=0, mirror=(), each={},
+            activation="none", largest=(), context=0, mirror=(), each={}, colour=False, answer="labels",
             steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
         )  # fmt: skip
 
@@ -431,7 +459,7 @@ def weights(tile: Sequence[int], blend: str) -> Tensor:
             places = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
             bell = torch.exp(-0.5 * (places / max(SIGMA * length, 1e-6)) ** 2)
             field = field * bell.reshape([-1 if number == axis else 1 for number in range(len(tile))])
-        field = field.clamp(min=float(field.max()) * FAINTEST)
+        field = field.clamp(min=FAINTEST)
     return field
 
 
@@ -441,24 +469,21 @@ def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
     Memory is that of one float32 field for each class, and the tiles that are on their way.
     """
     planes, extent = chain.planar, tuple(x.shape[1:])
-    whole_extent = tuple(max(n, least) for n, least in zip(extent, chain.least or (1, 1, 1), strict=True))
-    tile = chain.tile or whole_extent[3 - (2 if planes else 3) :]
-    tile = (1, *tile) if planes else tile
-    tile = tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
-    whole, corner = _filled(x, tile, chain.fill)
+    tile = window(chain, extent)
+    whole, corner = filled(x, tile, chain.fill)
     bell = weights(tile, chain.blend).to(x.device)
     blended: Tensor | None = None
     counted = torch.zeros(whole.shape[1:], device=x.device)
     places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape[1:], tile, strict=True))))
     for first in range(0, len(places), chain.tiles_at_once):
         some = places[first : first + chain.tiles_at_once]
-        given = torch.stack([_window(whole, place, tile, chain.context, planes=planes) for place in some])
+        given = torch.stack([window_of(whole, place, tile, chain.context, planes=planes) for place in some])
         for place, answer in zip(some, _mirrored(chain, given, network), strict=True):
             if blended is None:
                 blended = torch.zeros((answer.shape[0], *whole.shape[1:]), device=x.device)
-            window = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
-            blended[(slice(None), *window)] += answer.reshape(-1, *tile) * bell
-            counted[window] += bell
+            there = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
+            blended[(slice(None), *there)] += answer.reshape(-1, *tile) * bell
+            counted[there] += bell
     if blended is None:
         raise ValueError("the volume is empty")
     blended /= counted
@@ -468,7 +493,14 @@ def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
     return blended[(slice(None), *inside)]
 
 
-def _filled(x: Tensor, tile: Sequence[int], fill: float | None) -> tuple[Tensor, tuple[int, ...]]:
+def window(chain: Chain, extent: Sequence[int]) -> tuple[int, ...]:
+    """Return the extent of one window, (1, row, column) for a 2-D network; without a tile it is the whole."""
+    whole = tuple(max(n, least) for n, least in zip(extent, chain.least or (1, 1, 1), strict=True))
+    tile = (1, *(chain.tile or whole[1:])) if chain.planar else chain.tile or whole
+    return tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
+
+
+def filled(x: Tensor, tile: Sequence[int], fill: float | None) -> tuple[Tensor, tuple[int, ...]]:
     """Fill volumes (role, …) smaller than a window up to it, evenly on both sides; return them and where they begin."""
     lacking = [max(t - n, 0) for n, t in zip(x.shape[1:], tile, strict=True)]
     before = tuple(lack // 2 for lack in lacking)
@@ -480,7 +512,7 @@ def _filled(x: Tensor, tile: Sequence[int], fill: float | None) -> tuple[Tensor,
     return torch.stack(filled), before
 
 
-def _window(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
+def window_of(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
     """Return a window as (channel, …): for a 2-D network each role's neighbouring planes, the last one repeated."""
     across, rows, columns = (slice(p, p + t) for p, t in zip(place, tile, strict=True))
     if not planes:
@@ -530,7 +562,7 @@ def decided(chain: Chain, fields: Sequence[Tensor] | Tensor, place: Callable[[Te
 
 
 def prepared(chain: Chain, images: Sequence[Placed]) -> tuple[Tensor, tuple[Axis, ...]]:
-    """Return the images of the roles as the network gets them, (role, …), and that grid on the first role's images."""
+    """Return the images as the network gets them, (channel, …), and that grid on the first role's images."""
     first, affine = images[0]
     grid = axes(chain, first.shape, affine)
     volumes = [image for image, _ in images]
@@ -545,7 +577,7 @@ def prepared(chain: Chain, images: Sequence[Placed]) -> tuple[Tensor, tuple[Axis
             case _:
                 volumes = [_at(volume, own, grid, images[0]) for volume, (_, own) in zip(volumes, images, strict=True)]
     if not chain.steps:
-        volumes = [chain.of_role(role).intensity.of(x) for role, x in zip(chain.roles, volumes, strict=True)]
+        volumes = [chain.of_role(role).intensity.of(x) for role, x in zip(chain.channels, volumes, strict=True)]
     return torch.stack(volumes), grid
 
 

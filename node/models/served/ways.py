@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from . import nnunet, volume
+from . import answers, nnunet, volume
+from .answers import Answer
 from .nnunet import Plan
 from .volume import Chain, Network, Placed
 
@@ -18,6 +20,13 @@ def segment(around: Around, images: Sequence[Placed], network: Network) -> Tenso
     if isinstance(around, Plan):
         return nnunet.segment(around, images, network)
     return volume.segment(around, images, network)
+
+
+def answer(around: Around, images: Sequence[Placed], network: Any) -> Answer:
+    """Return what a volume model answers, by the names of its outputs, see `answers.answer`."""
+    if isinstance(around, Plan):
+        return {"labels": nnunet.segment(around, images, network), "affine": images[0][1]}
+    return answers.answer(around, images, network)
 
 
 def read(folder: Path) -> Around:
