@@ -73,8 +73,8 @@ class River:
         return look(attempts=self.attempts, device_uid=self.device_uid)
 
     def _deliver(self, outbox: Outbox) -> float | None:
-        wait, to = outbox.deliver(), outbox.destination
-        instead = fall_back(self.ledger, self.spool, to, self.profiles[to], stacks)
+        wait, name = outbox.deliver(), outbox.destination
+        instead = fall_back(self.ledger, self.spool, name, self.profiles[name], stacks)
         return 0.0 if instead else wait
 
     def _purge(self) -> float | None:

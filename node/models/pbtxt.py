@@ -1,9 +1,9 @@
 """config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
 
-from node.models.served.volume import Chain
+from node.models.served.ways import FILES, Around
 
 VOLUME_CONFIG = """\
-# Whole volumes in, {answer} out; 1/chain.json says what is done around the network {name}_net.
+# Whole volumes in, {answer} out; 1/{file} says what is done around the network {name}_net.
 name: "{name}"
 backend: "python"
 max_batch_size: 0
@@ -82,7 +82,7 @@ NET_OUTPUTS = {
 }
 
 
-def volume_config(name: str, chain: Chain) -> str:
+def volume_config(name: str, chain: Around) -> str:
     """Return config.pbtxt of a volume model."""
     kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
     inputs = [ROLE_CONFIG.format(role=role, kind=kind, sample=sample, samples=samples) for role in chain.roles]
@@ -90,10 +90,12 @@ def volume_config(name: str, chain: Chain) -> str:
         OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=dims)
         for one, says, kind, dims in OUTPUTS[chain.answer]
     ]
-    return VOLUME_CONFIG.format(name=name, answer=chain.answer, inputs=",".join(inputs), outputs=",".join(outputs))
+    return VOLUME_CONFIG.format(
+        name=name, answer=chain.answer, file=FILES[type(chain)], inputs=",".join(inputs), outputs=",".join(outputs)
+    )
 
 
-def net_config(name: str, chain: Chain, axes: int) -> str:
+def net_config(name: str, chain: Around, axes: int) -> str:
     """Return config.pbtxt of its network, whose tiles have so many axes, tile and channel among them."""
     any_extents, answer = ", ".join(["-1"] * axes), chain.answer
     extents = {"boxes": "-1, -1", "scores": "-1", "classes": "-1", "output": any_extents}
