@@ -281,6 +281,27 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
 
 
+def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path) -> None:
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "plugins").mkdir()
+    bundle = write_bundle(tmp_path / "bundle", CHAINS["as the spleen"], [])
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "theirs.py").write_text(
+        "from pathlib import Path\nfrom monai.networks.nets import UNet\n"
+        f"Path({str(tmp_path / 'ran')!r}).touch()\nclass Theirs(UNet):\n    pass\n"
+    )
+    config = bundle / "configs" / "inference.json"
+    words = json.loads(config.read_text())
+    words["network_def"] = {**UNET, "_target_": "scripts.theirs.Theirs"}
+    config.write_text(json.dumps(words))
+    with pytest.raises(ConfigError, match="say --trust"):
+        add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins")
+    assert not (tmp_path / "ran").exists()
+    add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins", trust=True)
+    assert (tmp_path / "ran").exists()
+    assert (tmp_path / "triton" / "b_net" / "1" / "model.pt2").is_file()
+
+
 @pytest.mark.parametrize(
     ("made", "told"),
     [
