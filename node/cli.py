@@ -225,7 +225,9 @@ def model_add(
 @model_app.command("compare")
 def model_compare(
     name: Annotated[str, typer.Argument(help="A plugin that a model was added as.")],
-    framework: Annotated[str, typer.Option("--with", help="nnunet, or torch: the same here, with no server between.")],
+    framework: Annotated[
+        str, typer.Option("--with", help="nnunet, monai, or torch: the same here, with no server between.")
+    ],
     folder: Annotated[Path, typer.Option("--on", help="A folder of DICOM files of one study.")],
     source: Annotated[
         Path | None, typer.Option(help="Where the framework's model lies, if no longer where it was added from.")

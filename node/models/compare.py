@@ -21,7 +21,8 @@ from node.errors import ConfigError
 from node.host import Plugin
 from node.infer import PREPARE_SECONDS, GrpcTriton
 from node.infer.declared import placed
-from node.models import nnunet
+from node.models import bundle, nnunet
+from node.models.brought import Source
 from node.models.card import CARD, SOURCE, compared
 from node.models.network import FILES, read
 from node.models.served import ways
@@ -184,7 +185,46 @@ def of_nnunet(asked: Asked) -> Answer:
         return {"labels": itk.GetArrayFromImage(itk.ReadImage(f"{scratch}/labels{ending}"))}
 
 
+def of_monai(asked: Asked) -> Answer:
+    """Return what MONAI's own transforms, inferer and network answer to the images as files.
+
+    Only what `read_bundle` understood without trust is built, so that no code of the bundle runs here either.
+    """
+    bundle.read_bundle(Source(path=asked.source))
+    monai, nibabel = importlib.import_module("monai.bundle"), importlib.import_module("nibabel")
+    config = bundle.configuration(asked.source)
+    parser = monai.ConfigParser()
+    parser.read_config(str(config.path))
+    before, after, name = (bundle.named(config, names) for names in bundle.PARTS)
+    post = parser.get_parsed_content(after)
+    network = _of_bundle(parser, name, asked.source / bundle.MODELS)
+    with tempfile.TemporaryDirectory() as scratch, torch.inference_mode(), redirect_stdout(StringIO()):
+        files = []
+        for number, volume in enumerate(asked.volumes.values()):
+            affine = np.diag([-1, -1, 1, 1]) @ volume.affine[:, [2, 1, 0, 3]]  # (column, row, slice), RAS
+            files.append(f"{scratch}/image_{number}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(volume.array.transpose(2, 1, 0), affine), files[-1])
+        data = parser.get_parsed_content(before)({"image": files if len(files) > 1 else files[0]})
+        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
+        for step in getattr(post, "transforms", [post]):
+            data = data if type(step).__name__.startswith("SaveImage") else step(data)
+        labels = np.asarray(data["pred"])
+    return {"labels": (labels[0] if len(labels) == 1 else labels.argmax(0)).astype(np.uint8).transpose(2, 1, 0)}
+
+
+def _of_bundle(parser: Any, name: str, models: Path) -> torch.nn.Module:
+    """Return the network of a bundle as MONAI has it."""
+    if (models / bundle.SCRIPTED).is_file():
+        scripted: torch.nn.Module = torch.jit.load(models / bundle.SCRIPTED, map_location="cpu")  # type: ignore[no-untyped-call]
+        return scripted.eval()
+    network: torch.nn.Module = parser.get_parsed_content(name)
+    held = torch.load(models / bundle.WEIGHTS, map_location="cpu", weights_only=True)
+    network.load_state_dict(held.get("model", held))
+    return network.cpu().eval()
+
+
 FRAMEWORKS: Mapping[str, Framework] = {
+    "monai": Framework(package="monai", install='pip install "isocenter[monai]"', answer=of_monai),
     "nnunet": Framework(package="nnunetv2", install='pip install "isocenter[nnunet]"', answer=of_nnunet),
     "torch": Framework(package="torch", install="pip install torch", answer=of_torch),
 }

@@ -16,6 +16,7 @@ from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
 from node.models import add
+from node.models.compare import FRAMEWORKS, Asked
 from node.series import Series, Volume
 from tests.matrix import series_in
 
@@ -242,6 +243,14 @@ def test_a_bundle_answers_as_it_does_in_monai(number: int, served) -> None:
     assert len(np.unique(theirs)) == len(labels) + 1
     for label in labels:
         assert dice(outlines.labels.array == label, theirs == label) >= 0.999
+
+
+@pytest.mark.parametrize("name", ["as the spleen", "as the prostate", "with sigmoid"])
+def test_a_comparison_asks_monai_what_its_own_evaluator_answers(name: str, tmp_path: Path) -> None:
+    volume = body(tmp_path).volume()
+    bundle = write_bundle(tmp_path / "bundle", CHAINS[name], [str(as_nifti(volume, tmp_path / "image.nii.gz"))])
+    asked = Asked(source=bundle, model=tmp_path, volumes={"image": volume})
+    assert (FRAMEWORKS["monai"].answer(asked)["labels"] == of_monai(bundle)).all()
 
 
 EYE = Made(

@@ -103,7 +103,7 @@ def test_the_model_card_tells_how_far_the_served_answer_is_from_the_frameworks(
 
 
 def test_what_cannot_be_compared_is_told(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "there are: nnunet, torch" in compared(house, "thick", "--with", "tea leaves")[1]
+    assert "there are: monai, nnunet, torch" in compared(house, "thick", "--with", "tea leaves")[1]
     shutil.copytree(house / "results", house / "moved")
     (house / "models" / "thick" / "source.json").write_text(json.dumps({"path": str(house / "gone")}))
     assert "say where it is now, --source" in compared(house, "thick", "--with", "nnunet")[1]
