@@ -24,7 +24,7 @@ pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
 CASES: dict[str, dict[str, Any]] = {
-    "thick": {"spacing": (6.0, 1.2, 1.2), "patch": (8, 32, 24), "folds": 3},
+    "thick": {"spacing": (6.0, 1.2, 1.2), "patch": (8, 32, 24), "folds": 3, "mirror": (2,)},
     "planes": {
         "configuration": "2d",
         "spacing": (1.4, 1.4),
