@@ -216,7 +216,10 @@ def model_list(config: ConfigFile = DEFAULT) -> None:
 def model_add(
     source: Annotated[
         Path,
-        typer.Argument(help="A TorchScript, torch.export or ONNX file, weights with --network, bundle, Triton model."),
+        typer.Argument(
+            help="A TorchScript, torch.export or ONNX file, weights with --network, an nnU-Net results folder, a MONAI "
+            "bundle, or a model's Triton folder."
+        ),
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
     labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")] = "",
@@ -246,3 +249,24 @@ def model_add(
     out.print(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:
         out.print(escape(str(folder)))
+
+
+@model_app.command("compare")
+def model_compare(
+    name: Annotated[str, typer.Argument(help="A plugin that a model was added as.")],
+    framework: Annotated[
+        str, typer.Option("--with", help="nnunet, monai, or torch: the same here, with no server between.")
+    ],
+    folder: Annotated[Path, typer.Option("--on", help="A folder of DICOM files of one study.")],
+    source: Annotated[
+        Path | None, typer.Option(help="Where the framework's model lies, if no longer where it was added from.")
+    ] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Compare a served model with its framework's own answer, and write it into the model card."""
+    from node.models.compare import compare  # noqa: PLC0415 (as above)
+
+    quiet_log()
+    with told():
+        for line in compare(Settings.read(config), name, framework, folder, source):
+            out.print(escape(line))

@@ -1,7 +1,8 @@
 """Run one plugin on a folder of DICOM files: the author's loop, without a node."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,37 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
         There is no such plugin, the folder holds images of no or several studies, or nothing that fits its roles.
     """
     chosen = find(settings, plugin)
+    fitting = yield from what_fits(chosen, folder)
+    job = Job(
+        id=0, study_uid=fitting.study_uid, revision=1, plugin=chosen.name, version=chosen.manifest.version, route="try",
+        inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
+        ordinal=0, worker="", reason="",
+    )  # fmt: skip
+    for role, key in (pair for one in job.inputs for pair in one.items()):
+        yield from _looked_at(role, fitting.series[key])
+    device_uid = app.device_uid(settings.receive.address)
+    order = Order(job=job, plugin=chosen, parts=fitting.parts, predecessors=(), device_uid=device_uid)
+    yield from _perform(settings, order, Spool(out.resolve()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """Images of one study, and which of their series fit a plugin's roles: role → series key, once or several times."""
+
+    study_uid: str
+    parts: tuple[Part10, ...]
+    series: Mapping[str, Series]
+    inputs: tuple[dict[str, str], ...]
+
+
+def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
+    """Read a folder, telling what in it is set aside, and return what fits the roles of a plugin.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds images of no or several studies, or nothing that fits.
+    """
     parcels, unreadable = readable(folder)
     yield from unreadable
     parts = tuple(Part10.of_file(parcel.path) for parcel in parcels)
@@ -43,24 +75,19 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
     studies = {series.study_uid for series in assembled.series}
     if len(studies) != 1:
         raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with those of one")
-    everything = Route(name="try", when={}, plugins=(chosen.name,), to=(str(out),))
-    routes = Routes(routes=(everything,), plugins={chosen.name: chosen}, quiet_seconds=0)
+    everything = Route(name="try", when={}, plugins=(plugin.name,), to=(str(folder),))
+    routes = Routes(routes=(everything,), plugins={plugin.name: plugin}, quiet_seconds=0)
     checksums = {frame.sop_instance_uid: 0 for series in assembled.series for frame in series.frames}
     planned = plan(assembled.series, routes, checksums)
     yield from planned.remarks
     if not planned.plans:
-        raise ConfigError(f"nothing in {folder} fits what {chosen.name} asks for")
-    job = Job(
-        id=0, study_uid=studies.pop(), revision=1, plugin=chosen.name, version=chosen.manifest.version, route="try",
-        inputs=planned.plans[0].inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
-        ordinal=0, worker="", reason="",
-    )  # fmt: skip
-    by_key = {series.key: series for series in assembled.series}
-    for role, key in (pair for one in job.inputs for pair in one.items()):
-        yield from _looked_at(role, by_key[key])
-    device_uid = app.device_uid(settings.receive.address)
-    order = Order(job=job, plugin=chosen, parts=parts, predecessors=(), device_uid=device_uid)
-    yield from _perform(settings, order, Spool(out.resolve()))
+        raise ConfigError(f"nothing in {folder} fits what {plugin.name} asks for")
+    return Fitting(
+        study_uid=studies.pop(),
+        parts=parts,
+        series={series.key: series for series in assembled.series},
+        inputs=planned.plans[0].inputs,
+    )
 
 
 def _looked_at(role: str, series: Series) -> Iterator[str]:

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,15 @@ from node.errors import ConfigError
 from node.models import native
 from node.models.brought import Brought, Reader, Source
 from node.models.bundle import is_bundle, read_bundle
+from node.models.card import CARD, SOURCE, UNKNOWN, card
 from node.models.network import EXTENT, read
+from node.models.nnunet import is_results, read_results
 from node.models.pbtxt import volume_config
 from node.models.picture import draw
 from node.models.repository import VolumeModel, copy, is_triton, served_network, try_out, understand
-from node.models.served.intensity import Intensity
-from node.models.served.volume import Chain, Placed, Resize, segment
+from node.models.served import ways
+from node.models.served.volume import Chain, Placed, Resize
+from node.models.served.ways import Around
 from node.toml import load_toml
 
 Mask = NDArray[np.bool_]
@@ -135,7 +138,7 @@ def add(
     classes = _classes(brought, named, source)
     likeness = None
     if brought.chain.answer != "findings":
-        likeness, sent, back = self_test(replace(brought.chain, answer="labels"))
+        likeness, sent, back = self_test(brought.chain)
         if likeness < LIKENESS:
             picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
             raise ConfigError(
@@ -143,7 +146,7 @@ def add(
                 f"look at {picture}, and at orientation, spacing, size and align in {chain or source}"
             )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", backend)
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", source, backend)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
     return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
@@ -164,6 +167,7 @@ def read_served(source: Source) -> Brought:
 
 
 READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (is_results, read_results),
     (is_bundle, read_bundle),
     (is_triton, read_served),
     (lambda _: True, read_file),
@@ -227,15 +231,15 @@ def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
     extent = () if chain.answer == "findings" else example[2:]
     if answer.shape[0] != 1 or answer.shape[2:] != extent:
         raise ConfigError(f"{source} answers a tile of {example} with {tuple(answer.shape)}: another extent")
-    beside = chain.answer == "labels" and chain.activation != "sigmoid"
-    found = int(answer.shape[1]) - beside
+    given = int(answer.shape[1])
+    found = chain.labels_of(given)
     if found != len(labels):
-        kinds = f"{found} classes beside the background" if beside else f"{found} classes"
+        kinds = f"{found} classes" if found == given else f"{found} classes beside the background"
         raise ConfigError(f"{source} gives {kinds}, and there are {len(labels)} labels")
     return found
 
 
-def self_test(chain: Chain) -> tuple[float, Mask, Mask]:
+def self_test(chain: Around) -> tuple[float, Mask, Mask]:
     """Send an asymmetric phantom through a chain with a network that only looks; return Dice, what went and came back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
@@ -248,45 +252,44 @@ def self_test(chain: Chain) -> tuple[float, Mask, Mask]:
     tilted = np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
     affine = np.eye(4)
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
-    spatial = [one for one, step in zip(chain.steps, chain.in_turn(), strict=False) if not isinstance(step, Intensity)]
-    looks = replace(
-        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
-        activation="none", largest=(), context=0, mirror=(), each={}, colour=False,
-        steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
-    )  # fmt: skip
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
     images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
-    return min((_likeness(looks, images, role) for role in range(len(images))), key=lambda told: told[0])
+    looking = chain.looking()
+    return min((_likeness(looking, images, role) for role in range(len(images))), key=lambda told: told[0])
 
 
-def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
+def _likeness(chain: Around, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
     """Return the Dice of the first image with what a network sees that looks at one role alone, and both."""
     body = images[0][0] > 0
 
     def look(tiles: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
 
-    seen = segment(chain, images, look) > 0
+    seen = ways.segment(chain, images, look) > 0
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum())), body.numpy(), seen.numpy()
 
 
 def _made(
-    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, backend: str
+    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, source: Path, backend: str
 ) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    brought.chain.write(volume / "1" / "chain.json")
+    ways.write(brought.chain, volume / "1")
     names = native.write(net, f"{name}_net", brought, backend)
     (volume / "config.pbtxt").write_text(volume_config(name, brought.chain, names))
     plugin.mkdir()
     (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
+    (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
+    suggestions = [(label, suggested(label, brought.chain.answer)) for label in labels]
+    around = volume / "1" / ways.CHAIN
+    (plugin / CARD).write_text(card(name, brought, suggestions, modality, source, around), encoding="utf-8")
     return volume, net, plugin
 
 
-def _manifest(name: str, chain: Chain, labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, chain: Around, labels: Sequence[str], modality: str) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
     which = WHICH if len(chain.roles) > 1 else ""
     series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
@@ -305,5 +308,5 @@ def suggested(label: str, answer: str = "labels") -> str | list[str]:
     if keyword in codes.SCT.dir():
         return f"SCT.{keyword}"
     if answer == "labels":
-        return "SCT.AnatomicalStructure"
+        return UNKNOWN
     return ["_".join(words).upper()[:CODE_LENGTH], codes.OWN_SCHEME, label]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.models.network import Network
-from node.models.served.volume import Chain
+from node.models.served.ways import Around
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +20,16 @@ class Brought:
         Names of its classes or findings, without the background; empty where the source tells none.
     modality
         Of the images it was made for; empty where the source tells none.
+    remarks
+        What whoever adds it should know, each a sentence for the model card.
     """
 
     network: Network
-    chain: Chain
+    chain: Around
     example: tuple[int, ...]
     labels: tuple[str, ...] = ()
     modality: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

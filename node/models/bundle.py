@@ -28,6 +28,7 @@ BEFORE_NAMES = "preprocessing", "pre_transforms", "preprocess", "transforms_infe
 AFTER_NAMES = "postprocessing", "post_transforms", "postprocess"
 NETWORK_NAMES = "network_def", "net", "network"
 """What bundles of the zoo call the parts of their configuration."""
+PARTS = BEFORE_NAMES, AFTER_NAMES, NETWORK_NAMES
 BACKGROUND = "background"
 ANSWERS = {"segmentation": "labels", "labels": "labels", "classes": "findings"}
 """What metadata call the format of the network's output → the chain's answer; anything else is an image."""
@@ -41,6 +42,17 @@ def is_bundle(path: Path) -> bool:
     return (configs / "metadata.json").is_file() and any((configs / name).is_file() for name in INFERENCE)
 
 
+def configuration(path: Path) -> Configuration:
+    """Return the inference configuration of a bundle."""
+    folder = path / CONFIGS
+    return Configuration.read(next(folder / name for name in INFERENCE if (folder / name).is_file()))
+
+
+def named(inference: Configuration, names: Sequence[str]) -> str:
+    """Return which of these names a part of the configuration has, empty where none."""
+    return next((name for name in names if name in inference), "")
+
+
 def read_bundle(source: Source) -> Brought:
     """Read a bundle.
 
@@ -49,9 +61,8 @@ def read_bundle(source: Source) -> Brought:
     ConfigError
         It does something that is not understood, which is named; or it needs code of its own, and `trust` is false.
     """
-    folder = source.path / CONFIGS
-    inference = Configuration.read(next(folder / name for name in INFERENCE if (folder / name).is_file()))
-    metadata = Configuration.read(folder / "metadata.json").words
+    inference = configuration(source.path)
+    metadata = Configuration.read(source.path / CONFIGS / "metadata.json").words
     key, image = _format(metadata, "inputs", "image")
     answer, told = _format(metadata, "outputs", "pred")
     read = Read(planar=len(image.get("spatial_shape", (0, 0, 0))) == 2)
@@ -87,7 +98,7 @@ def _format(metadata: Mapping[str, Any], way: str, usual: str) -> tuple[str, Map
 
 def _transforms(inference: Configuration, names: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the transforms of a Compose, or none where the bundle has none of these names."""
-    found = next((inference.get(name) for name in names if name in inference), None)
+    found = inference.get(named(inference, names))
     if found is None:
         return []
     transforms = found.get("transforms", [found]) if isinstance(found, dict) else found
@@ -138,8 +149,7 @@ def _network(source: Source, inference: Configuration, example: tuple[int, ...],
         return network.read(models / SCRIPTED)
     if not (models / WEIGHTS).is_file():
         raise ConfigError(f"{models} has neither {SCRIPTED} nor {WEIGHTS}: download the bundle's weights")
-    name = next((name for name in NETWORK_NAMES if name in inference), "")
-    if not name:
+    if not (name := named(inference, NETWORK_NAMES)):
         raise ConfigError(f"{inference.path}: it does not say which network the weights are for")
     if source.trust:
         return network.with_weights(_trusted(source.path, inference, name), models / WEIGHTS, example, fixed=fixed)

@@ -140,6 +140,14 @@ def with_weights(network: torch.nn.Module, source: Path, example: tuple[int, ...
             f"{source} does not fit {type(network).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
 
+    return of_module(network, example, fixed=fixed)
+
+
+def of_module(
+    network: torch.nn.Module, example: tuple[int, ...], *, kind: str = WEIGHTS, fixed: bool = True
+) -> Network:
+    """Return a network that was built here, as `with_weights` does."""
+
     def save(folder: Path) -> None:
         batch = torch.export.Dim("batch", min=1, max=64)
         given = torch.zeros((2, *example[1:]))
@@ -148,7 +156,7 @@ def with_weights(network: torch.nn.Module, source: Path, example: tuple[int, ...
             return
         torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / FILES[WEIGHTS])
 
-    return Network(kind=WEIGHTS, ask=_first(network), save=save)
+    return Network(kind=kind, ask=_first(network), save=save)
 
 
 _READERS = {TORCHSCRIPT: _torchscript, EXPORTED: _exported, ONNX: _onnx, WEIGHTS: _weights}

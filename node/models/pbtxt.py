@@ -1,7 +1,7 @@
 """config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
 
 from node.models.network import Names
-from node.models.served.volume import Chain
+from node.models.served.ways import Around
 
 VOLUME_CONFIG = """\
 # Whole volumes in, {answer} out; 1/chain.json says what is done around the network {name}_net.
@@ -86,7 +86,7 @@ NET_OUTPUTS = {
 }
 
 
-def volume_config(name: str, chain: Chain, names: Names) -> str:
+def volume_config(name: str, chain: Around, names: Names) -> str:
     """Return config.pbtxt of a volume model, whose network calls its input and output by these names."""
     kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
     inputs = [ROLE_CONFIG.format(role=role, kind=kind, sample=sample, samples=samples) for role in chain.roles]
@@ -98,7 +98,7 @@ def volume_config(name: str, chain: Chain, names: Names) -> str:
     return VOLUME_CONFIG.format(**words, inputs=",".join(inputs), outputs=",".join(outputs))
 
 
-def net_config(name: str, chain: Chain, axes: int, names: Names, backend: str) -> str:
+def net_config(name: str, chain: Around, axes: int, names: Names, backend: str) -> str:
     """Return config.pbtxt of its network, whose tiles have so many axes, tile and channel among them."""
     any_extents, answer = ", ".join(["-1"] * axes), chain.answer
     extents = {"boxes": "-1, -1", "scores": "-1", "classes": "-1", "output": any_extents}

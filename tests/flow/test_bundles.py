@@ -16,6 +16,7 @@ from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
 from node.models import add
+from node.models.compare import FRAMEWORKS, Asked
 from node.series import Series, Volume
 from tests.matrix import series_in
 
@@ -244,6 +245,14 @@ def test_a_bundle_answers_as_it_does_in_monai(number: int, served) -> None:
         assert dice(outlines.labels.array == label, theirs == label) >= 0.999
 
 
+@pytest.mark.parametrize("name", ["as the spleen", "as the prostate", "with sigmoid"])
+def test_a_comparison_asks_monai_what_its_own_evaluator_answers(name: str, tmp_path: Path) -> None:
+    volume = body(tmp_path).volume()
+    bundle = write_bundle(tmp_path / "bundle", CHAINS[name], [str(as_nifti(volume, tmp_path / "image.nii.gz"))])
+    asked = Asked(source=bundle, model=tmp_path, volumes={"image": volume})
+    assert (FRAMEWORKS["monai"].answer(asked)["labels"] == of_monai(bundle)).all()
+
+
 EYE = Made(
     before=[key("ScaleIntensityRanged", a_min=0, a_max=255, b_min=0, b_max=1), key("Resized", spatial_size=[40, 32]),
             key("NormalizeIntensityd", subtrahend=[0.4, 0.3, 0.2], divisor=[0.2, 0.2, 0.1], channel_wise=True)],
@@ -279,6 +288,27 @@ def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilitie
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+
+
+def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path) -> None:
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "plugins").mkdir()
+    bundle = write_bundle(tmp_path / "bundle", CHAINS["as the spleen"], [])
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "theirs.py").write_text(
+        "from pathlib import Path\nfrom monai.networks.nets import UNet\n"
+        f"Path({str(tmp_path / 'ran')!r}).touch()\nclass Theirs(UNet):\n    pass\n"
+    )
+    config = bundle / "configs" / "inference.json"
+    words = json.loads(config.read_text())
+    words["network_def"] = {**UNET, "_target_": "scripts.theirs.Theirs"}
+    config.write_text(json.dumps(words))
+    with pytest.raises(ConfigError, match="say --trust"):
+        add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins")
+    assert not (tmp_path / "ran").exists()
+    add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins", trust=True)
+    assert (tmp_path / "ran").exists()
+    assert (tmp_path / "triton" / "b_net" / "1" / "model.pt2").is_file()
 
 
 @pytest.mark.parametrize(

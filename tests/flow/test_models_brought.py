@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from node import Measurement, Segmentation, testing
 from node.assemble import stacks
+from node.compose import compose, write
 from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
@@ -23,7 +24,8 @@ from node.models.served.volume import Chain, axes, infer, segment, to_images
 from node.part10 import Part10
 from node.results import Result
 from node.series import Series, Volume
-from tests.peers import ROOT
+from tests.matrix import identity_of
+from tests.peers import ROOT, VALIDATOR, complaints
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
@@ -253,6 +255,15 @@ def conformed(volume: Volume, size: int, mm: float) -> Tensor:
     return functional.grid_sample(lifted, unit[None], align_corners=True, padding_mode="border")[0, 0] + low
 
 
+def judged(series: Series, outlines: Segmentation, images: Path, folder: Path) -> None:
+    """Compose the objects of a segmentation and have them judged."""
+    folder.mkdir()
+    for number, one in enumerate(compose({"image": series}, [outlines], identity_of(series))):
+        write(one, folder / f"{number}.dcm")
+    if VALIDATOR.is_file():
+        assert not complaints(images, folder, "DicomSRValidator")
+
+
 FEW = 2000
 """Voxels of which one that rounding moves is more than a thousandth."""
 BRAIN = """
@@ -300,9 +311,10 @@ def test_a_real_network_for_the_brain_answers_as_torch_alone_does(
     here = to_images(there, grid, nearest=True).numpy()
     counts = np.bincount(here.ravel(), minlength=len(named) + 1)
     found = [label for label in range(1, len(counts)) if counts[label] > FEW]
-    assert len(found) > len(named) // 2
+    assert len(found) > (len(named) // 2 if mm == 1 else 1)  # a network of 1 mm finds little in 2
     for label in found:
         assert dice(outlines.labels.array == label, here == label) >= 0.999
+    judged(series_of(brain), outlines, brain[0].parent, tmp_path / "objects")
     if len(named) == 2:
         assert 200 < millilitres[0] < millilitres[1]  # less white than grey matter
 

@@ -8,24 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # exists only inside Triton
-from served.answers import (  # type: ignore[import-not-found]  # copied beside this file
-    answer,
-    in_channels,
-    nowhere,
-)
-from served.volume import Chain, Placed  # type: ignore[import-not-found]
+from served import ways  # type: ignore[import-not-found]  # copied beside this file
+from served.answers import in_channels, nowhere  # type: ignore[import-not-found]
+from served.volume import Placed  # type: ignore[import-not-found]
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]  # to_dlpack is documented
 
-CHAIN = Path(__file__).with_name("chain.json")
+HERE = Path(__file__).parent
 
 
 class TritonPythonModel:
     """What Triton calls (its Python backend's interface)."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the chain; the network has the name of this model and `_net`."""
-        self.chain = Chain.read(CHAIN)
+        """Read what is done around the network; the network has the name of this model and `_net`."""
+        self.chain = ways.read(HERE)
         self.network = f"{args['model_name']}_net"
         told = json.loads(args["model_config"])["parameters"]
         self.input, self.output = (told[name]["string_value"] for name in ("input", "output"))
@@ -39,7 +36,7 @@ class TritonPythonModel:
         try:
             images = [placed for role in self.chain.roles for placed in self._placed(request, role)]
             ask = self._found if self.chain.answer == "boxes" else self._ask
-            outputs = answer(self.chain, images, partial(ask, request))
+            outputs = ways.answer(self.chain, images, partial(ask, request))
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
         return pb_utils.InferenceResponse([tensor(name, value) for name, value in outputs.items()])

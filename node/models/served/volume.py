@@ -213,6 +213,21 @@ class Chain:
         """Return the steps before the network; ValueError where one makes no sense."""
         return tuple(_step(words) for words in self.steps or (PLACE,))
 
+    def labels_of(self, channels: int) -> int:
+        """Return how many labels a network has that gives so many channels."""
+        return channels - (self.answer == "labels" and self.activation != "sigmoid")
+
+    def looking(self) -> "Chain":
+        """Return the same way for a phantom of values from 0 to 1000, which a network of two classes gets as 0 to 1."""
+        spatial = [
+            one for one, step in zip(self.steps, self.in_turn(), strict=False) if not isinstance(step, Intensity)
+        ]
+        return replace(
+            self, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
+            activation="none", largest=(), context=0, mirror=(), each={}, colour=False, answer="labels",
+            steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
+        )  # fmt: skip
+
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "Chain":
         """Make a chain of what people wrote; ValueError where a key is unknown or a value makes no sense."""
