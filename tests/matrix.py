@@ -29,7 +29,7 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.series import Series, Volume
+from node.series import Series
 from node.testing import (
     ct_series,
     digital_radiograph,
@@ -68,10 +68,12 @@ ALL = frozenset(IMAGES)
 PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enhanced MR", "PT"})
 """Images with a place in the patient."""
 
+SEGMENTED = ALL - {"SM tiled"}
+
 MATRIX = {
-    "SEG": PLACED,
-    "LABELMAP": PLACED,
-    "FRACTIONAL": PLACED,
+    "SEG": SEGMENTED,
+    "LABELMAP": SEGMENTED,
+    "FRACTIONAL": SEGMENTED,
     "SR": ALL,
     "PM": PLACED,
     "DERIVED": ALL - {"OP colour"},
@@ -187,26 +189,38 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
     ]
     if series.modality == "OP":
         results = [result for result in results if not isinstance(result, DerivedSeries)]
+    if "TotalPixelMatrixRows" not in series.header:
+        results += _segmented(series)
     if "moving" in inputs:
         results += _placed_results(series, inputs["moving"])
     return results
 
 
-def _placed_results(series: Series, moving: Series) -> list[Result]:
-    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
-    labels[1:, 4:20, 6:15] = 1
-    labels[1:, 9:12, 8:11] = 0
-    labels[1:, 10, 9] = 1
-    labels[:2, 1:3, 17:20] = 2
-    on = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
-    counts = (labels * 100).astype(np.uint16)
-    corner = (series.affine() @ (1, 3, 4, 1))[:3]
-    across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+def _segmented(series: Series) -> list[Result]:
+    labels = _labels(series)
     chance = np.outer(np.linspace(0, 1, labels.shape[1]), np.linspace(0, 0.9, labels.shape[2])).astype(np.float32)
     return [
-        Segmentation(labels=on, segments=[ORGAN, LESION]),
-        Segmentation.of_masks([on.with_array(np.stack([chance] * len(labels)))], [LIKELY]),
+        Segmentation(labels=series.on_pixels(labels), segments=[ORGAN, LESION]),
+        Segmentation.of_masks([series.on_pixels(np.stack([chance] * len(labels)))], [LIKELY]),
         Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=ORGAN),
+    ]
+
+
+def _labels(series: Series) -> np.ndarray:
+    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
+    first = min(len(labels) - 1, 1)
+    labels[first:, 4:20, 6:15] = 1
+    labels[first:, 9:12, 8:11] = 0
+    labels[first:, 10, 9] = 1
+    labels[:2, 1:3, 17:20] = 2
+    return labels
+
+
+def _placed_results(series: Series, moving: Series) -> list[Result]:
+    counts = (_labels(series) * 100).astype(np.uint16)
+    corner = (series.affine() @ (1, 3, 4, 1))[:3]
+    across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+    return [
         Heatmap(
             array=counts, source=series, name=DCM.Probability, label="Chance", unit=UCUM.Percent, slope=0.5, intercept=2
         ),
