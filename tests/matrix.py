@@ -17,6 +17,7 @@ from node.compose import KINDS, Identity, compose_kinds, write
 from node.infer.check import check
 from node.part10 import Part10
 from node.results import (
+    Comparison,
     Deformation,
     DerivedSeries,
     Finding,
@@ -98,6 +99,7 @@ DEFORMABLE = Deformation(
     vectors=np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3) / 10,
     affine=np.array([[0, 0, 8.0, -100], [0, 7.0, 0, -90], [6.0, 0, 0, -40], [0, 0, 0, 1]]),
 )
+SHEAR = np.array([[1.1, 0.2, 0, 3], [0, 0.9, 0, -4], [0, 0.1, 1, 2], [0, 0, 0, 1]], np.float64)
 SHIFT = np.array([[0, -1, 0, 5.5], [1, 0, 0, -2], [0, 0, 1, 1.25], [0, 0, 0, 1]], np.float64)
 
 
@@ -169,16 +171,20 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
     bump = np.exp(-((row - 9) ** 2 + (column - 12) ** 2) / 40)
     heat = (np.arange(1, frames + 1)[:, None, None] / frames * bump).astype(np.float32)
     middle = series.frames[frames // 2]
+    mass = Region(
+        kind="contour",
+        points=[[4, 4], [12.5, 4], [12.5, 11], [4, 13]],
+        label="Mass 1",
+        type=SCT.Mass,
+        image=middle,
+        probability=0.75,
+        tracking_uid=uid("mass", series.study_uid),
+    )
+    diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=mass)
     results: list[Result] = [
         Region(kind="point", points=[[6.5, 7.5]], label="Marker", type=SCT.Lesion, image=middle),
-        Region(
-            kind="contour",
-            points=[[4, 4], [12.5, 4], [12.5, 11], [4, 13]],
-            label="Mass 1",
-            type=SCT.Mass,
-            image=middle,
-            probability=0.75,
-        ),
+        mass,
+        Comparison(measurement=diameter, prior=4, days=90),
         Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Cyst 2", type=SCT.Cyst, image=middle),
         Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Lesion, image=series.frames[0]),
         Finding(name=SCT.Mass, present=True, probability=0.75),
@@ -232,6 +238,7 @@ def _placed_results(series: Series, moving: Series) -> list[Result]:
             frame_of_reference_uid=series.frame_of_reference_uid,
         ),
         Registration(fixed=series, moving=moving, matrix=SHIFT),
+        Registration(fixed=series, moving=moving, matrix=SHEAR, kind="affine"),
         Registration(fixed=series, moving=moving, matrix=SHIFT, deformation=DEFORMABLE),
     ]
 
