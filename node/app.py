@@ -3,9 +3,8 @@
 import math
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid5
@@ -16,9 +15,9 @@ from node import arena, flow
 from node.arena import Arenas
 from node.deliver import CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Step, run_in_child, warm_up
-from node.errors import ConfigError, NodeError, NodeStops, Transient
+from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
-from node.infer import GrpcTriton, LocalServer, Order, Performed
+from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Room
 from node.ledger import Ledger, conninfo
 from node.news import News
 from node.opening import open_ledger, open_spool, procrastinate
@@ -36,8 +35,8 @@ WATCH_SECONDS = 2.0
 PREPARE_SECONDS = 0.5
 """How often a study that is being received is looked at, to have memory ready for its volumes."""
 DAY_SECONDS = 86400.0
-BEAT_SECONDS, RENEW_SECONDS = 1.0, 10.0
-"""How often a running job is looked after, and how often its lease is renewed."""
+BEAT_SECONDS = 1.0
+"""How often a running job is looked after."""
 END_SECONDS = 10.0
 """How long it takes to end what has not ended in `engine.stop_seconds`."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
@@ -128,7 +127,7 @@ def perform_order(
 ) -> Performed:
     """Do one job, in an arena that is lent to it; runs in a child process."""
     arena.use(lent)
-    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
+    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds, priority=order.job.priority)
     try:
         return flow.perform(order, spool, triton, profiles)
     finally:
@@ -153,6 +152,7 @@ class Node:
     _receivers: Receivers = field(init=False)
     _engine: Engine = field(init=False)
     _arenas: Arenas = field(init=False)
+    _fleet: Fleet = field(init=False)
     _urls: tuple[str, ...] = ()
     _ends: float = math.inf
 
@@ -168,7 +168,8 @@ class Node:
             if swept := arena.sweep():
                 log.info("arenas.swept", arenas=swept)
             self._urls = servers.urls
-            self._check_models(servers.urls)
+            self._fleet = fleet(self.settings.triton, servers, models_of(self.routes))
+            self._fleet.warm()
         arrivals = Arrivals(self.ledger, self.spool, wake=lambda: None)
         self._receivers = self._receiver_processes(arrivals)
         river = flow.River(
@@ -178,7 +179,7 @@ class Node:
             routes=self.routes,
             outboxes=[self._outbox(name, one) for name, one in self.settings.destinations.items()],
             committing=[self._committing(name, one) for name, one in self._asked().items()],
-            perform=partial(self._perform, servers),
+            perform=self._perform,
             profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
@@ -190,7 +191,8 @@ class Node:
         if "work" in self.roles:
             steps += [
                 Step(name="arenas", work=self._prepare),
-                Step(name="triton", work=servers.watch, then=("infer",)),
+                Step(name="local triton", work=servers.watch, then=("triton",)),
+                Step(name="triton", work=self._fleet.watch, then=("infer",)),
             ]
         news = News(self.ledger, [step.name for step in steps], self._wake)
         engine_steps = [*steps, Step(name="news", work=news.hear)]
@@ -270,13 +272,12 @@ class Node:
             recover=arrivals.recover,
         )
 
-    def _perform(self, servers: Servers, order: Order, renew: Callable[[], bool]) -> Performed:
-        beat = self._beat(renew)
-        deadline = self.settings.triton.deadline_seconds
-        with self._arenas.lend(order.volume_bytes, beat) as lent:
+    def _perform(self, order: Order, renew: Callable[[], bool]) -> Performed:
+        beat, models = self._beat(renew), order.plugin.manifest.models
+        with self._arenas.lend(order.volume_bytes, beat) as lent, self._fleet.lend(models) as (urls, deadline):
             performed: Performed = run_in_child(
                 perform_order,
-                (order, self.spool, servers.urls, deadline, profiles(self.settings), lent),
+                (order, self.spool, urls, deadline, profiles(self.settings), lent),
                 seconds=order.plugin.manifest.time_limit_seconds,
                 beat=beat,
                 beat_seconds=BEAT_SECONDS,
@@ -299,26 +300,13 @@ class Node:
 
     def _beat(self, renew: Callable[[], bool]) -> Callable[[], bool]:
         """Return what looks after a running job: whether it is still ours; NodeStops once its time to end is over."""
-        renewed = time.monotonic()
 
         def beat() -> bool:
-            nonlocal renewed
-            now = time.monotonic()
-            if now > self._ends:
+            if time.monotonic() > self._ends:
                 raise NodeStops("the node stopped while it ran")
-            if now < renewed + RENEW_SECONDS:
-                return True
-            renewed = now
             return renew()
 
         return beat
-
-    def _check_models(self, urls: tuple[str, ...]) -> None:
-        """Load the routed models; a server that is away may come back, a model that is missing will not."""
-        try:
-            check_models(self.routes, urls, self.settings.triton.deadline_seconds)
-        except Transient as error:
-            log.warning("triton.unavailable", reason=str(error))
 
 
 def courier(settings: Settings) -> Courier | None:
@@ -335,11 +323,22 @@ def courier(settings: Settings) -> Courier | None:
     return built
 
 
+def fleet(settings: TritonSettings, servers: Servers, models: Sequence[str]) -> Fleet:
+    """Build what looks after the servers of a node."""
+    return Fleet(
+        urls=lambda: servers.urls,
+        models=models,
+        room=Room(repository=settings.model_repository, limit=settings.models_mb * 2**20),
+        deadline_seconds=settings.deadline_seconds,
+    )
+
+
 def check_models(routes: Routes, urls: tuple[str, ...], deadline_seconds: float) -> None:
     """Load every model that a routed plugin asks for; ModelRefused names the first that cannot be."""
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
     try:
-        triton.prepare(models_of(routes), deadline_seconds)
+        for model in models_of(routes):
+            triton.prepare([model], deadline_seconds)
     finally:
         triton.close()
 

@@ -121,7 +121,7 @@ def _triton(settings: Settings) -> Iterator[Report]:
 
 def _model_folders(repository: Path, models: list[str]) -> None:
     """Say what a missing model is before a server is started for it."""
-    for model in models:
+    for model in (model.partition(":")[0] for model in models):
         if not (repository / model / "config.pbtxt").is_file():
             raise ModelRefused(f"model {model} is not in {repository}; put its folder there, with its config.pbtxt")
 

@@ -1,7 +1,7 @@
 """What is noted of an instance while it is received: all that a volume asks of its header, and where its pixels lie.
 
-A note is made of the bytes themselves, in one walk over the elements that stand before the pixel data (PS3.5 section
-7), and kept in the row of the instance, so that nobody has to parse 500 headers again to put 500 slices in order. It
+A note is made of what one walk over the elements before the pixel data brought (`node.elements`), and kept in the row
+of the instance, so that nobody has to parse 500 headers again to put 500 slices in order. It
 tells of ordinary single-frame images only. What is the least bit odd – many frames, big endian, deflated, a value that
 is not written as its VR asks – is not noted, and read by pydicom when it is needed.
 """
@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from struct import Struct, error, unpack_from
+from struct import error, unpack_from
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from node.elements import EXPLICIT, LENGTH, LONG, PIXEL_DATA, Walk, walk
 
 KEYWORDS = (
     "SOPClassUID",
@@ -68,19 +70,12 @@ CHARACTER_SET = "SpecificCharacterSet"
 """Not noted, but looked at: pydicom cannot read a header in which it is broken."""
 CHARACTER_SETS = re.compile(r"[A-Z0-9_ \\]*")
 FORM = 1
-PIXELS = 0x7FE00010
+PIXEL_GROUP = 0x7FE00000
 TRANSFER_SYNTAX = 0x00020010
 PREFIX = 132
 """Bytes of the preamble with "DICM" (PS3.10 section 7.1)."""
-UNDEFINED = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-EXPLICIT, IMPLICIT, LENGTH = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
-LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-SHORT = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
-     b"ST", b"TM", b"UI", b"UL", b"US"}
-)  # fmt: skip
-"""VRs with a length of 32 and of 16 bits (PS3.5 7.1.2)."""
+SHORT_VALUE = 128
+"""Bytes of a value that is worth remembering."""
 DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(r"0|-?[1-9]\d*")
 NUMBERS = {"US": (2, "H"), "UL": (4, "L"), "FL": (4, "f"), "FD": (8, "d")}
@@ -119,15 +114,29 @@ class Note:
         return (2 if whole else 4) * int(self.values.get("Rows", 0)) * int(self.values.get("Columns", 0))
 
 
-def note_of(data: bytes, syntax: str, *, before: int) -> str:
+def note_of(walked: Walk, syntax: str, *, before: int) -> str:
     """Return the note of a data set as text for its row, empty where it is not ordinary.
 
-    `before` says how many bytes of the Part 10 file stand before the data set: preamble and meta information.
+    `before` says how many bytes of the Part 10 file stand before what was walked over.
     """
+    implicit = syntax == ImplicitVRLittleEndian
+    if walked.tag != PIXEL_DATA or walked.last >= PIXEL_GROUP or not _ordinary(syntax):
+        return ""
+    if walked.vr not in ((b"",) if implicit else (b"OB", b"OW")):
+        return ""
+    told = ["null"] * (len(KEYWORDS) + len(ELSEWHERE) + 1)
     try:
-        return _text(_noted(data, syntax, 0, before))
+        for tag, (vr, value) in walked.found.items():
+            if tag not in NOTED:
+                continue
+            place, its_vr, _ = NOTED[tag]
+            if vr not in (its_vr, b""):
+                return ""
+            told[place] = (_remembered if len(value) <= SHORT_VALUE else _json)(tag, value)
     except Odd:
         return ""
+    pixels = f'"{syntax}","{walked.vr.decode()}",{before + walked.value_at},{walked.length}'
+    return f"[{FORM},{pixels},{','.join(told[: len(KEYWORDS)])}]"
 
 
 def note_of_file(start: bytes) -> Note | None:
@@ -137,13 +146,14 @@ def note_of_file(start: bytes) -> Note | None:
     try:
         at, syntax = PREFIX, ""
         while start[at : at + 2] == b"\x02\x00":
-            tag, _, value_at, length = _element(start, at, implicit=False)
+            tag, value_at, length = _meta_element(start, at)
             if tag == TRANSFER_SYNTAX:
                 syntax = start[value_at : value_at + length].decode("ascii").rstrip("\0 ")
             at = value_at + length
-        return _noted(start, syntax, at, 0)
-    except (Odd, UnicodeDecodeError, error):
+    except (UnicodeDecodeError, error):
         return None
+    walked = walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=NOTED, at=at)
+    return read_note(note_of(walked, syntax, before=0))
 
 
 def read_note(text: str) -> Note | None:
@@ -157,74 +167,12 @@ def read_note(text: str) -> Note | None:
     return Note(values=told, syntax=syntax, vr=vr, value_at=value_at, value_length=value_length)
 
 
-def _text(note: Note) -> str:
-    values = [note.values.get(keyword) for keyword in KEYWORDS]
-    whole = [FORM, note.syntax, note.vr, note.value_at, note.value_length, *values]
-    return json.dumps(whole, separators=(",", ":"))
-
-
-def _noted(data: bytes, syntax: str, at: int, before: int) -> Note:
-    """Walk over the elements of a data set up to its pixel data."""
-    if not _ordinary(syntax):
-        raise Odd
-    implicit = syntax == ImplicitVRLittleEndian
-    if data[at + 4 : at + 6].isalpha() == implicit:  # it is not encoded as it says
-        raise Odd
-    values: dict[str, Any] = {}
-    wanted, last = _wanted(), 0
-    try:
-        while True:
-            tag, vr, value_at, length = _element(data, at, implicit=implicit)
-            if tag <= last or tag >= 0x7FE00000:
-                break
-            last = tag
-            at = value_at + length if length != UNDEFINED else _after(data, value_at, vr, implicit=implicit)
-            if tag in wanted:
-                keyword, kind, read = wanted[tag]
-                if vr not in (b"", kind) or at - value_at != length or len(data) < at:
-                    raise Odd
-                value = read(data[value_at:at])
-                if value != "":
-                    values[keyword] = value
-    except error as outside:
-        raise Odd from outside
-    if tag != PIXELS or vr not in ((b"",) if implicit else (b"OB", b"OW")):
-        raise Odd
-    return Note(values=values, syntax=syntax, vr=vr.decode(), value_at=before + value_at, value_length=length)
-
-
-def _element(data: bytes, at: int, *, implicit: bool) -> tuple[int, bytes, int, int]:
-    """Return tag, VR, place and length of the value of one element; struct.error where the bytes end before."""
-    if implicit:
-        group, number, length = IMPLICIT.unpack_from(data, at)
-        return group << 16 | number, b"", at + 8, length
+def _meta_element(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return tag, place and length of the value of an element of File Meta Information (PS3.10 section 7.1)."""
     group, number, vr, length = EXPLICIT.unpack_from(data, at)
-    if vr in SHORT:
-        return group << 16 | number, vr, at + 8, length
-    if vr not in LONG:
-        raise Odd
-    return group << 16 | number, vr, at + 12, LENGTH.unpack_from(data, at + 8)[0]
-
-
-def _after(data: bytes, at: int, vr: bytes, *, implicit: bool) -> int:
-    """Return where a sequence of undefined length ends (PS3.5 section 7.5)."""
-    if vr not in (b"", b"SQ"):
-        raise Odd
-    while True:
-        group, number, length = IMPLICIT.unpack_from(data, at)
-        at, tag = at + 8, group << 16 | number
-        if tag == SEQUENCE_END:
-            return at
-        if tag != ITEM:
-            raise Odd
-        at = at + length if length != UNDEFINED else _after_item(data, at, implicit=implicit)
-
-
-def _after_item(data: bytes, at: int, *, implicit: bool) -> int:
-    while IMPLICIT.unpack_from(data, at)[:2] != (ITEM_END >> 16, ITEM_END & 0xFFFF):
-        _, vr, value_at, length = _element(data, at, implicit=implicit)
-        at = value_at + length if length != UNDEFINED else _after(data, value_at, vr, implicit=implicit)
-    return at + 8
+    if vr in LONG:
+        return group << 16 | number, at + 12, LENGTH.unpack_from(data, at + 8)[0]
+    return group << 16 | number, at + 8, length
 
 
 # Values, as pydicom would give them: anything else is odd.
@@ -323,14 +271,25 @@ def _ordinary(syntax: str) -> bool:
     return not uid.is_private and uid.is_transfer_syntax and uid not in odd
 
 
-@lru_cache(maxsize=1)
-def _wanted() -> dict[int, tuple[str, bytes, Callable[[bytes], Any]]]:
-    """Return keyword, VR and reader by tag."""
-    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in (*KEYWORDS, *ELSEWHERE, CHARACTER_SET)}
-    return {tag: (keyword, (vr := dictionary_VR(tag)).encode(), _reader(keyword, vr)) for keyword, tag in tags.items()}
-
-
-def _reader(keyword: str, vr: str) -> Callable[[bytes], Any]:
+def _reader(keyword: str) -> Callable[[bytes], Any]:
     if keyword == CHARACTER_SET:
         return _character_set
-    return SEVERAL.get(keyword, READERS[vr]) if keyword in KEYWORDS else _absent
+    return SEVERAL.get(keyword, READERS[dictionary_VR(keyword)]) if keyword in KEYWORDS else _absent
+
+
+NOTED = {
+    tag_for_keyword(keyword) or 0: (place, dictionary_VR(keyword).encode(), _reader(keyword))
+    for place, keyword in enumerate((*KEYWORDS, *ELSEWHERE, CHARACTER_SET))
+}
+"""Place in the note, VR, and reader of what is looked at, by tag; beyond the places of KEYWORDS nothing is noted."""
+
+
+def _json(tag: int, value: bytes) -> str:
+    """Return a value as JSON; Odd where pydicom might read another."""
+    _, _, read = NOTED[tag]
+    content = read(value)
+    return "null" if content == "" else json.dumps(content, separators=(",", ":"))
+
+
+_remembered = lru_cache(maxsize=4096)(_json)
+"""Most values of a series are the same in all of its instances."""

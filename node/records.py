@@ -227,6 +227,8 @@ class Job:
     ordinal: int
     worker: str
     reason: str
+    priority: int = 0
+    """The route's priority and what Requested Procedure Priority adds: higher goes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

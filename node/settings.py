@@ -99,6 +99,7 @@ class TritonSettings(Table):
     urls: tuple[str, ...] = Field(default=("local",), min_length=1)
     model_repository: Path = Path("../triton_models")
     deadline_seconds: float = Field(default=120, gt=0)
+    models_mb: int = Field(default=16384, ge=0)
 
 
 def _template(text: str) -> str:

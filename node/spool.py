@@ -314,6 +314,14 @@ class Spool:
             return False
         return False
 
+    def is_over(self, pack: str, mark: int) -> bool:
+        """Return whether nobody writes a pack any more, and no record in it begins at the mark or beyond."""
+        return not self.is_open(pack) and self.size(pack) <= mark
+
+    def open_packs(self, *, since: str) -> set[str]:
+        """Return the packs that somebody writes, of those that were begun when `since` was, or later."""
+        return {path.name for path in self._all_packs() if path.name >= since and self.is_open(path.name)}
+
     def unwritten(
         self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0
     ) -> Iterator[Arrival]:

@@ -1,6 +1,6 @@
 """Take studies for stable: by what has arrived of them, and how long they have been quiet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -69,15 +69,26 @@ def _settle_one(
     ledger: Ledger, spool: Spool, patience: Judge, study: Study, clock: Callable[[], float]
 ) -> float | None:
     """Settle one study, or return how long it must wait."""
-    packs = ledger.packs(study.study_uid)
-    released = not any(spool.is_open(pack) for pack in packs)
+    marks = ledger.packs(study.study_uid)
     arrived = [one for series in ledger.series(study.study_uid) for one in stand_ins(spool, series)]
-    wanted = patience(arrived, released=released)
+    wanted = patience(arrived, released=_released(ledger, spool, marks))
     wait = study.changed_at + wanted.seconds - clock()
     if wait > 0:
         return wait
-    spool.sync_packs(packs)
+    spool.sync_packs(marks)
     return None if ledger.settle(study, wanted.because) else 0.0
+
+
+def _released(ledger: Ledger, spool: Spool, marks: Mapping[str, int]) -> bool:
+    """Say whether every association that brought a study is over, and all that they brought has its row.
+
+    A pack that was begun later and has no row yet may be the study's too: an association goes on in another pack when
+    one is full, and several may bring one study.
+    """
+    if not all(spool.is_over(pack, mark) for pack, mark in marks.items()):
+        return False
+    later = spool.open_packs(since=min(marks, default=""))
+    return later <= ledger.pack_counts(later).keys()
 
 
 def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:

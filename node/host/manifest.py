@@ -14,6 +14,8 @@ from node.predicates import When
 from node.toml import read_toml
 
 TRITON = "triton"
+ANSWERS = "segment", "finding", "region", "derived"
+"""Tables of which a plugin without code has one kind."""
 
 
 def _name(text: str) -> str:
@@ -23,6 +25,8 @@ def _name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
+"""A model on Triton, with ":VERSION" where that version alone is to answer."""
 
 
 class Role(BaseModel):
@@ -61,6 +65,35 @@ class SegmentTable(BaseModel):
     color: tuple[int, int, int] | None = None
 
 
+class FindingTable(BaseModel):
+    """One finding of a plugin without code, in the order of the network's numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=64)
+    name: Coded
+
+
+class RegionTable(BaseModel):
+    """One kind of thing that a plugin without code finds, in the order of the network's classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=50)
+    type: Coded
+    category: Coded | None = None
+
+
+class DerivedTable(BaseModel):
+    """The images that a plugin without code makes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = Field(min_length=1, max_length=64)
+    derivation: Coded
+    synthetic: bool = False
+
+
 class ModelTable(BaseModel):
     """The volume model that is a whole plugin without code; the network it asks is called NAME_net."""
 
@@ -81,11 +114,14 @@ class Manifest(BaseModel):
     family: Literal["artificial intelligence", "morphological operations", "histogram analysis"] = (
         "artificial intelligence"
     )
-    models: tuple[str, ...] = ()
+    models: tuple[Served, ...] = ()
     time_limit_seconds: float = Field(default=300, gt=0)
     series: dict[Name, Role] = Field(min_length=1)
     model: ModelTable | None = None
     segment: tuple[SegmentTable, ...] = ()
+    finding: tuple[FindingTable, ...] = ()
+    region: tuple[RegionTable, ...] = ()
+    derived: DerivedTable | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -94,6 +130,11 @@ class Manifest(BaseModel):
         if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
             return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
         return words
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models without the versions they are pinned to."""
+        return tuple(model.partition(":")[0] for model in self.models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +184,16 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def check_declared(plugin: Plugin) -> None:
-    """Check a plugin that is a manifest alone: one series, one segment at least, no code beside it."""
+    """Check a plugin that is a manifest alone: tables of one kind that say what it gives, no code beside it."""
     path = plugin.folder / "plugin.toml"
     if plugin.code.exists():
         raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
-    if len(plugin.roles) != 1:
-        raise ConfigError(f"{path}: a plugin without code takes one series, not {len(plugin.roles)}")
-    if not plugin.manifest.segment:
-        raise ConfigError(f"{path}: name what the model outlines, one [[segment]] for each label")
+    told = [name for name in ANSWERS if getattr(plugin.manifest, name)]
+    if len(told) != 1:
+        raise ConfigError(
+            f"{path}: name what the model gives, by tables of one kind: one [[segment]] for each label, one "
+            "[[finding]] for each probability, one [[region]] for each class of boxes, or [derived]"
+        )
 
 
 def check_run(plugin: Plugin) -> None:

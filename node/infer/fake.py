@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import ModelRefused
-from node.infer.triton import HasArray, ServedModel
+from node.infer.triton import HasArray, ServedModel, pinned
 
 Array = NDArray[Any]
 VERSION = "1"
@@ -37,7 +37,7 @@ class FakeTriton:
     def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:  # noqa: ARG002 - a function is always ready
         """See `Triton.prepare`."""
         for model in models:
-            self._function(model)
+            self._function(pinned(model)[0])
 
     def infer(self, model: str, /, **inputs: Array | HasArray) -> dict[str, Array]:
         """See `Triton.infer`."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from node import arena
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
+from node.infer.config import instances
 from node.infer.shared import ABOUT_SHARING, Exchange, Tensor, let_go, reach
 
 Array = NDArray[Any]
@@ -22,6 +23,7 @@ MESSAGE_BYTES = 2**31 - 1  # gRPC counts a message in a signed 32-bit integer
 ENVELOPE_BYTES = 2**16  # names, shapes and types beside the arrays
 PROBE_SECONDS = 5.0  # a server that does not say "ready" in this time is taken for unavailable
 PAUSE_SECONDS = 0.2
+REST_SECONDS = 10.0  # how long a server that was unavailable is asked after all others
 OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -63,10 +65,14 @@ class Triton(Protocol):
     def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:
         """Return when each of `models` is ready to infer on one server, loading those that are not.
 
+        A model is named as plugin.toml does: "ct_lung", or "ct_lung:2" where that version alone is to answer from then
+        on.
+
         Raises
         ------
         ModelRefused
-            A model is not in the server's repository, or does not load.
+            A model is not in the server's repository, does not load, is there in other versions only, or its answers
+            would be kept in the server's response cache.
         TritonUnavailable
             No server answers, or the deadline has passed.
         """
@@ -97,9 +103,14 @@ class Triton(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What a server says of one loaded model."""
+    """What a server says of one loaded model.
+
+    `instances` is how many requests it works on at once, `levels` how many priorities its queue knows (0: none).
+    """
 
     version: str
+    instances: int
+    levels: int
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
 
@@ -107,16 +118,19 @@ class Signature:
 class GrpcTriton:
     """Triton over gRPC: large arrays by their place in shared memory where the server reaches it, else in binary.
 
-    `urls` are `host:port`, tried in order: the next where one is unavailable. No channel is opened before the first
-    call, so an instance may be handed to, or made in, a child process; one that has been used must not cross a fork.
-    `deadline_seconds` bounds each `infer` as a whole, whichever servers it tries.
+    `urls` are `host:port`, tried in order: the next where one is unavailable, which then is tried last for a while. No
+    channel is opened before the first call, so an instance may be handed to, or made in, a child process; one that has
+    been used must not cross a fork. `deadline_seconds` bounds each `infer` as a whole, whichever servers it tries; a
+    request that is late, or whose process ends, is cancelled on the server. Of requests that wait there those of
+    `priority` above 0 go first and those below 0 last, where the model's queue has priorities.
     """
 
-    def __init__(self, urls: Sequence[str], deadline_seconds: float = 300) -> None:
+    def __init__(self, urls: Sequence[str], deadline_seconds: float = 300, priority: int = 0) -> None:
         if not urls:
             raise ConfigError("[triton] urls is empty: name one server at least.")
-        self._servers = [_Server(url) for url in urls]
+        self._servers = [_Server(url, priority) for url in urls]
         self._deadline_seconds = deadline_seconds
+        self._pins: dict[str, str] = {}  # model → version
         self._answered: dict[str, str] = {}  # model → version
 
     def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:
@@ -124,10 +138,13 @@ class GrpcTriton:
         if not models:
             return
 
+        wanted = dict(map(pinned, models))
+        self._pins |= wanted
+
         def work(server: "_Server", ends: float) -> None:
             server.probe()
-            for model in models:
-                server.signature(model, ends)
+            for model, version in wanted.items():
+                server.signature(model, version, ends)
 
         self._first(work, deadline_seconds)
 
@@ -136,7 +153,7 @@ class GrpcTriton:
         arrays = {name: np.asarray(getattr(value, "array", value)) for name, value in inputs.items()}
 
         def work(server: "_Server", ends: float) -> tuple[str, dict[str, Array]]:
-            return server.infer(model, arrays, ends)
+            return server.infer(model, self._pins.get(model, ""), arrays, ends)
 
         version, outputs = self._first(work, self._deadline_seconds)
         self._answered[model] = version
@@ -148,9 +165,20 @@ class GrpcTriton:
 
     def version(self, model: str) -> str:
         """See `Triton.version`."""
-        if model not in self._answered:
-            return self._first(lambda server, ends: server.signature(model, ends).version, self._deadline_seconds)
-        return self._answered[model]
+        return self._answered.get(model) or self.signature(model).version
+
+    def signature(self, model: str) -> Signature:
+        """What the first server that answers says of a model, which is loaded for it."""
+        pin = self._pins.get(model, "")
+        return self._first(lambda server, ends: server.signature(model, pin, ends), self._deadline_seconds)
+
+    def last_used(self) -> dict[str, int]:
+        """When each loaded model was last asked, in ms since 1970, as the server has it; 0 where it never was."""
+        return self._first(lambda server, _: server.last_used(), PROBE_SECONDS * len(self._servers))
+
+    def unload(self, model: str) -> None:
+        """Have the server unload a model when it has answered what it was asked; one that unloads none keeps it."""
+        self._first(lambda server, _: server.unload(model), PROBE_SECONDS * len(self._servers))
 
     def let_go(self, names: Iterable[str]) -> None:
         """Have every server that has one of these arenas mapped unmap it."""
@@ -166,12 +194,13 @@ class GrpcTriton:
         """What `work` gives on the first server that is available; `work` is told when, by `time.monotonic`, to end."""
         ends = time.monotonic() + deadline_seconds
         troubles: list[TritonUnavailable] = []
-        for server in self._servers:
+        for server in sorted(self._servers, key=lambda server: server.rests):
             if troubles and time.monotonic() >= ends:
                 break
             try:
                 return work(server, ends)
             except TritonUnavailable as trouble:
+                server.rest()
                 troubles.append(trouble)
         raise TritonUnavailable("; ".join(str(trouble) for trouble in troubles)) from troubles[-1]
 
@@ -179,8 +208,10 @@ class GrpcTriton:
 class _Server:
     """One Triton server: the calls, each with its errors translated."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, priority: int) -> None:
         self.url = url
+        self._priority = priority
+        self._rested = 0.0  # when, by time.monotonic, it is tried in its turn again
         self._client: Any = None
         self._signatures: dict[str, Signature] = {}
         self._reached = self._beyond = ""  # the arena that the server has mapped, and the one that it cannot
@@ -198,6 +229,13 @@ class _Server:
         self._reached = self._beyond = ""
         self._signatures.clear()
 
+    @property
+    def rests(self) -> bool:
+        return time.monotonic() < self._rested
+
+    def rest(self) -> None:
+        self._rested = time.monotonic() + REST_SECONDS
+
     def probe(self) -> None:
         with _errors(self.url):
             if not self.client.is_server_live(client_timeout=PROBE_SECONDS):
@@ -211,29 +249,45 @@ class _Server:
             for m in index.models
         ]
 
-    def signature(self, model: str, ends: float) -> Signature:
+    def last_used(self) -> dict[str, int]:
+        with _errors(self.url):
+            told = self.client.get_inference_statistics(client_timeout=PROBE_SECONDS).model_stats
+        return {name: max(m.last_inference for m in told if m.name == name) for name in {m.name for m in told}}
+
+    def unload(self, model: str) -> None:
+        with suppress(ModelRefused), _errors(self.url, model):
+            self.client.unload_model(model, client_timeout=PROBE_SECONDS)
+
+    def signature(self, model: str, pin: str, ends: float) -> Signature:
         """What the server says of `model`, loaded now where it is not ready: a restarted server forgets."""
-        if self._ready(model) and model in self._signatures:
+        if self._ready(model, pin) and model in self._signatures:
             return self._signatures[model]
-        self._load(model, ends)
+        self._load(model, pin, ends)
         with _errors(self.url, model):
-            metadata = self.client.get_model_metadata(model, client_timeout=PROBE_SECONDS)
-            config = self.client.get_model_config(model, client_timeout=PROBE_SECONDS).config
+            metadata = self.client.get_model_metadata(model, pin, client_timeout=PROBE_SECONDS)
+            config = self.client.get_model_config(model, pin, client_timeout=PROBE_SECONDS).config
+        if config.response_cache.enable:
+            raise ModelRefused(
+                f"model {model} at {self.url} would have its answers kept in the server's response cache, which is "
+                "not for patients' data: take response_cache out of its config.pbtxt."
+            )
         optional = {entry.name for entry in config.input if entry.optional}
         self._signatures[model] = Signature(
-            version=max(metadata.versions, key=int, default=""),
+            version=pin or max(metadata.versions, key=int, default=""),
+            instances=instances(config),
+            levels=config.dynamic_batching.priority_levels,
             inputs={entry.name: _tensor(entry, optional) for entry in metadata.inputs},
             outputs={entry.name: _tensor(entry, optional) for entry in metadata.outputs},
         )
         return self._signatures[model]
 
-    def infer(self, model: str, arrays: dict[str, Array], ends: float) -> tuple[str, dict[str, Array]]:
-        signature = self.signature(model, ends)
+    def infer(self, model: str, pin: str, arrays: dict[str, Array], ends: float) -> tuple[str, dict[str, Array]]:
+        signature = self.signature(model, pin, ends)
         fitted = _fitted(model, signature, arrays)
         shared = self._arena(ends)
         for place, answers in ((shared, True), (shared, False), (None, False)):
             exchange = Exchange(place, fitted, signature.inputs, signature.outputs, answers=answers)
-            if (result := self._ask(model, exchange, ends)) is not None:
+            if (result := self._ask(model, pin, exchange, ends)) is not None:
                 break
             self._reached = ""
         response = result.get_response()
@@ -241,7 +295,7 @@ class _Server:
             output.name: _output(model, output, result, exchange) for output in response.outputs
         }
 
-    def _ask(self, model: str, exchange: Exchange, ends: float) -> Any:
+    def _ask(self, model: str, pin: str, exchange: Exchange, ends: float) -> Any:
         """Send one request and return the result; None where the server cannot have it in this way."""
         if exchange.message_bytes + ENVELOPE_BYTES > MESSAGE_BYTES:
             raise ModelRefused(
@@ -251,8 +305,9 @@ class _Server:
         with _errors(self.url, model):
             try:
                 return self.client.infer(
-                    model, exchange.inputs(), outputs=exchange.outputs(), client_timeout=_left(ends)
-                )
+                    model, exchange.inputs(), pin, exchange.outputs(),
+                    priority=_level(self._priority, self._signatures[model].levels), client_timeout=_left(ends),
+                )  # fmt: skip
             except InferenceServerException as error:
                 if exchange.shares and ABOUT_SHARING in error.message():
                     return None
@@ -275,21 +330,29 @@ class _Server:
         for name in names:
             let_go(self.client, name, PROBE_SECONDS)
 
-    def _ready(self, model: str) -> bool:
+    def _ready(self, model: str, pin: str) -> bool:
         with _errors(self.url, model):
-            return bool(self.client.is_model_ready(model, client_timeout=PROBE_SECONDS))
+            return bool(self.client.is_model_ready(model, pin, client_timeout=PROBE_SECONDS))
 
-    def _load(self, model: str, ends: float) -> None:
-        while not self._ready(model):
+    def _load(self, model: str, pin: str, ends: float) -> None:
+        loaded = False
+        while not self._ready(model, pin):
             known = [entry for entry in self.models() if entry.name == model]
             if not known:
                 raise ModelRefused(
                     f"Triton at {self.url} has no model {model}: put its folder into the server's model repository, "
                     f"or mend the name in plugin.toml."
                 )
+            if loaded and pin:
+                there = _listed(entry.version for entry in known if entry.ready)
+                raise ModelRefused(
+                    f"model {model} serves version {there} at {self.url}, and the plugin asks for version {pin}: bring "
+                    "that version back (its folder, or version_policy in config.pbtxt), or mend models in plugin.toml."
+                )
             try:
                 with _errors(self.url, model):
                     self.client.load_model(model, client_timeout=_left(ends))
+                    loaded = True
             except TritonUnavailable as error:
                 if LOADING not in str(error) or time.monotonic() > ends:
                     raise
@@ -302,6 +365,12 @@ class _Server:
                     f"model {model} is not ready at {self.url} ({reason}), and that server loads none on request: "
                     f"mend the model and restart the server."
                 ) from error
+
+
+def pinned(model: str) -> tuple[str, str]:
+    """Return name and version of a model as plugin.toml names it, "ct_lung:2"; an empty version is any."""
+    name, _, version = model.partition(":")
+    return name, version
 
 
 def server_name(address: str) -> str | None:
@@ -335,6 +404,13 @@ def _sentence(message: str | None) -> str:
     for phrase in (", message: ", " state: Internal: ", " state: Invalid argument: "):
         text = text.rpartition(phrase)[2]
     return " ".join(text.split())[:400].rstrip(" ;.")
+
+
+def _level(priority: int, levels: int) -> int:
+    """Return a priority in Triton's numbers: 1 first, `levels` last, 0 what is the model's default."""
+    if priority == 0 or levels == 0:
+        return 0
+    return 1 if priority > 0 else levels
 
 
 def _left(ends: float) -> float:

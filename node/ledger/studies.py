@@ -211,11 +211,16 @@ class Studies(Jobs):
         with self._reading() as connection:
             return int(connection.execute(query).scalar() or 0)
 
-    def packs(self, study_uid: str) -> list[str]:
-        """Return the packs that hold instances of a study."""
-        query = select(instance.c.pack).where(instance.c.study_uid == study_uid).distinct()
+    def packs(self, study_uid: str) -> dict[str, int]:
+        """Return the packs that hold instances of a study, each with the offset up to which its records have rows."""
+        query = (
+            select(pack.c.name, pack.c.mark)
+            .join(instance, instance.c.pack == pack.c.name)
+            .where(instance.c.study_uid == study_uid)
+            .distinct()
+        )
         with self._reading() as connection:
-            return list(connection.execute(query).scalars())
+            return {row.name: row.mark for row in connection.execute(query)}
 
     def settle(self, seen: Study, because: str) -> bool:
         """Take a study for stable, unless something arrived since it was seen."""

@@ -21,6 +21,7 @@ import struct
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import structlog
@@ -43,7 +44,7 @@ LONGEST_PDU = 1 << 20
 """What no PDU is longer than, not even a request with 128 contexts: a length field of four bytes can promise 4 GiB."""
 BUFFER = LONGEST_PDU + 6
 """Bytes an association holds at most: a whole PDU always fits."""
-HELD = 640 * 1024
+HELD = 128 * 1024
 """An instance up to so large is written in one piece when it is whole; a larger one piece by piece as it comes."""
 LONGEST_COMMAND = 4096
 """A command set of C-STORE has some 300 bytes; a longer one is none of ours."""
@@ -170,6 +171,13 @@ class Connection(AssociationSocket):
             room[: len(early)] = early
             return len(early)
         return self.socket.recv_into(room, 0, socket.MSG_DONTWAIT) if self.socket is not None else 0
+
+    def send(self, bytestream: bytes) -> None:
+        """Send all, as pynetdicom's does, without an event that tells of it."""
+        try:
+            self.socket.sendall(bytestream)  # type: ignore[union-attr]
+        except (OSError, AttributeError):
+            self.event_queue.put("Evt17")
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read so many bytes, fewer where the connection ends before; OSError where no PDU can be so long."""
@@ -393,19 +401,33 @@ class UpperLayer(DULServiceProvider):
 
     def _read_request(self, context_id: int, command: bytes) -> Request | None:
         """Return the C-STORE request that a command set is, or None where it is pynetdicom's."""
-        context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001
-        found = read_command(command)
-        if found is None or context is None or 0 < (self.assoc.requestor.maximum_length or 0) < SMALLEST_ANSWER:
-            return None
-        if found[0x0002].rstrip(b"\0").decode() != context.abstract_syntax:
+        context = self._contexts.get(context_id)
+        found = read_command(command) if context is not None else None
+        if found is None or context is None or found[0x0002].rstrip(b"\0") != context[0]:
             return None
         return Request(
             context_id=context_id,
-            transfer_syntax_uid=str(context.transfer_syntax[0]),
+            transfer_syntax_uid=context[1],
             sop_class=found[0x0002],
             sop_instance=found[0x1000],
             message_id=found[0x0110],
         )
+
+    @cached_property
+    def _contexts(self) -> dict[int, tuple[bytes, str]]:
+        """Abstract and transfer syntax of the presentation contexts on which C-STORE requests are taken, by their ID.
+
+        pynetdicom copies and checks what it is asked for, each time.
+        """
+        if 0 < (self.assoc.requestor.maximum_length or 0) < SMALLEST_ANSWER:
+            return {}
+        accepted = self.assoc._accepted_cx.items()  # noqa: SLF001
+        return {number: (str(one.abstract_syntax).encode(), str(one.transfer_syntax[0])) for number, one in accepted}
+
+    @cached_property
+    def _sender(self) -> tuple[str, str]:
+        """AE title and address of the peer."""
+        return self.assoc.requestor.ae_title, str(self.assoc.requestor.address)
 
     def _take_data(self, content: memoryview, *, last: bool) -> None:
         self._parts.append(content)
@@ -429,8 +451,8 @@ class UpperLayer(DULServiceProvider):
             transfer_syntax_uid=request.transfer_syntax_uid,
             parts=tuple(self._parts),
             association=self.assoc,
-            calling=self.assoc.requestor.ae_title,
-            peer=str(self.assoc.requestor.address),
+            calling=self._sender[0],
+            peer=self._sender[1],
             draft=self._draft,
         )
 

@@ -6,7 +6,7 @@
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,7 @@ from node.faults import fault
 from node.note import note_of
 from node.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
-from node.receive.header import UID, is_deflated, pick
+from node.receive.header import ENOUGH, UID, is_deflated, pick, walked
 from node.receive.urgency import urgency
 from node.records import Instance, Refusal
 from node.spool import PACK_LIMIT, Buffer, Pack, Spool
@@ -41,13 +41,19 @@ REQUIRED = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstance
 
 LARGEST_HEADER = 8 * 2**20
 """No more than this is inflated, or read of what lies in a pack already, in search of the header of a data set."""
-NOTED = 64 * 1024
-"""A header that is longer is not noted."""
-ENOUGH = 0x00401003
-"""The last tag that is looked for, Requested Procedure Priority."""
+BEGINNING = 64 * 1024
+"""As much of a data set as is walked over in search of its header, before all of it is."""
 
 Header = Mapping[str, str] | Dataset
 """What a data set says before its pixel data, by keyword."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a data set says of itself, and what is noted of it: empty where it is no ordinary image."""
+
+    header: Header
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,22 +104,29 @@ class Received:
 
     @property
     def beginning(self) -> bytes:
-        """As much of the data set as a header that can be noted has."""
-        parts = self.parts if self.draft is None else self.draft.received.parts
-        return bytes(parts[0][:NOTED]) if parts else b""
+        """As much of the data set as is walked over at first."""
+        first = self.parts[0] if self.parts else b""
+        return bytes((first if len(first) >= BEGINNING else self.body)[:BEGINNING])
 
-    def header(self) -> Header:
-        """Return the data set up to its pixel data; NotUnderstood where it, or what we ask of it, cannot be read."""
+    def told(self) -> Told:
+        """Return what the data set says up to its pixel data; NotUnderstood where what we ask of it cannot be read."""
         if self.draft is not None:
-            return self.draft.header()
-        syntax, parts = self.transfer_syntax_uid, self.parts
+            return self.draft.told()
+        syntax = self.transfer_syntax_uid
         if is_deflated(syntax):
-            syntax, parts = str(ExplicitVRLittleEndian), (inflated(self.body, whole=True),)
-        picked = pick(parts[0], syntax, whole=len(parts) == 1) if parts else None
-        if picked is None:
-            body = b"".join(parts)
-            picked = pick(body, syntax, whole=True)
-        return picked if picked is not None else read(body, syntax, stop_at=None)
+            return Told(header_of(inflated(self.body, whole=True), str(ExplicitVRLittleEndian)))
+        beginning = self.beginning
+        walk = walked(beginning, syntax)
+        header = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
+        if header is None:
+            header = header_of(self.body, syntax)
+        return Told(header, note_of(walk, syntax, before=len(self.head)))
+
+
+def header_of(body: bytes, transfer_syntax_uid: str) -> Header:
+    """Return the header of a whole data set; NotUnderstood where it cannot be read."""
+    picked = pick(walked(body, transfer_syntax_uid), whole=True)
+    return picked if picked is not None else read(body, transfer_syntax_uid, stop_at=None)
 
 
 def read(body: bytes, transfer_syntax_uid: str, *, stop_at: int | None) -> Header:
@@ -154,7 +167,7 @@ class Draft:
     received: Received
     held: OpenPack | None = None
     failure: NodeError | None = None
-    picked: Header | None = None
+    early: Told | None = None
 
     def write(self, *parts: Buffer) -> None:
         """Take what comes next."""
@@ -165,20 +178,23 @@ class Draft:
         except SpoolFull as error:
             self.failure = error
 
-    def header(self) -> Header:
+    def told(self) -> Told:
         """Return what the data set says of itself; NotUnderstood where it cannot be read."""
-        if self.picked is None:
+        if self.early is None:
             written = self.held.pack.beginning(LARGEST_HEADER) if self.held else self.received.body
-            self.picked = self.header_of(written[len(self.received.head) if self.held else 0 :])
-        return self.picked
+            whole = self.held is not None and len(written) < LARGEST_HEADER
+            self.early = self.told_by(written[len(self.received.head) if self.held else 0 :], whole=whole)
+        return self.early
 
-    def header_of(self, body: bytes) -> Header:
-        """Return the header of a data set that begins so; NotUnderstood where it cannot be read."""
+    def told_by(self, body: bytes, *, whole: bool) -> Told:
+        """Return what a data set that begins so says of itself; NotUnderstood where it cannot be read."""
         syntax = self.received.transfer_syntax_uid
         if is_deflated(syntax):
-            syntax, body = str(ExplicitVRLittleEndian), inflated(body, whole=False)
-        picked = pick(body, syntax, whole=False, enough=ENOUGH)
-        return picked if picked is not None else read(body, syntax, stop_at=ENOUGH + 1)
+            syntax, body = str(ExplicitVRLittleEndian), inflated(body, whole=whole)
+        walk = walked(body, syntax)
+        picked = pick(walk, whole=False, enough=ENOUGH)
+        header = picked if picked is not None else read(body, syntax, stop_at=ENOUGH + 1)
+        return Told(header, note_of(walk, self.received.transfer_syntax_uid, before=len(self.received.head)))
 
     def drop(self) -> OpenPack | None:
         """Forget the instance; return the pack, where anything else is in it."""
@@ -247,6 +263,7 @@ class StoreScp:
             draft.held = self._packs.pop(received.association)
         except (SpoolFull, LedgerUnavailable, NotUnderstood) as error:
             draft.failure = error
+            draft.received = replace(received, parts=(received.beginning,))  # where it lies is used again
         draft.write(received.head, *received.parts)
         return draft
 
@@ -269,7 +286,8 @@ class StoreScp:
             draft.write(*received.parts)
             if draft.failure is not None:
                 raise draft.failure
-        header = received.header()
+        told = received.told()
+        header = told.header
         check_identity(header, received)
         instance = Instance(
             sop_instance_uid=received.sop_instance_uid,
@@ -283,7 +301,7 @@ class StoreScp:
             received_at=self._clock(),
             checksum=0,
             urgency=urgency(header),
-            note=note_of(received.beginning, received.transfer_syntax_uid, before=len(received.head)),
+            note=told.note,
         )
         if draft is not None and draft.held is not None:
             arrival = draft.held.pack.append(instance)
@@ -297,14 +315,16 @@ class StoreScp:
 
     def _study_of_beginning(self, draft: Draft) -> str:
         """Return the study by what has come, empty where that does not tell; NotUnderstood for what will be refused."""
-        syntax = draft.received.transfer_syntax_uid
+        received = draft.received
+        syntax = received.transfer_syntax_uid
         if is_deflated(syntax):
             return ""
-        picked = pick(draft.received.body, syntax, whole=False, enough=ENOUGH)
+        walk = walked(received.beginning, syntax)
+        picked = pick(walk, whole=False, enough=ENOUGH)
         if picked is None:
             return ""
-        check_identity(picked, draft.received)
-        draft.picked = picked
+        check_identity(picked, received)
+        draft.early = Told(picked, note_of(walk, syntax, before=len(received.head)))
         return picked["StudyInstanceUID"]
 
     def _pack(self, association: Association, study_uid: str) -> Pack:
@@ -363,7 +383,7 @@ def check_identity(header: Header, received: Received) -> None:
 def _study_of(received: Received) -> str:
     """Return the study of a refused data set where it can be read, so that the study's story tells of it."""
     try:
-        uid = str(received.header().get("StudyInstanceUID") or "")
+        uid = str(received.told().header.get("StudyInstanceUID") or "")
     except NotUnderstood:
         return ""
     return uid if UID.fullmatch(uid) else ""

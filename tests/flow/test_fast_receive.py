@@ -27,7 +27,7 @@ from pynetdicom.association import Association
 
 from node.part10 import file_header, parse
 from node.receive import KnownPeers, Receiver, StoreScp, fast
-from node.receive.header import pick
+from node.receive.header import pick, walked
 from node.receive.store import CANNOT_UNDERSTAND, MISMATCH, SUCCESS, inflated
 from node.records import Address, Arrival, Refusal
 from node.spool import Spool
@@ -494,7 +494,7 @@ def test_what_is_picked_is_what_pydicom_reads() -> None:
     for syntax, body in headers():
         head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid=syntax)
         plain = inflated(body, whole=True) if syntax == DeflatedExplicitVRLittleEndian else body
-        found = pick(plain, syntax, whole=True)
+        found = pick(walked(plain, syntax), whole=True)
         if found is not None:
             picked += 1
             header = parse(BytesIO(head + body), pixels=False)
@@ -512,7 +512,7 @@ def test_what_pydicom_refuses_is_not_picked(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 5))):
         body[data.draw(st.integers(0, 900))] = data.draw(st.integers(0, 255))
     syntax = CONTEXTS[number][1]
-    found = pick(bytes(body), syntax, whole=True)
+    found = pick(walked(bytes(body), syntax), whole=True)
     if found is not None:
         head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid=syntax)
         header = parse(BytesIO(head + body), pixels=False)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Measurement, Segmentation, testing
-from node.errors import ConfigError
+from node import DerivedSeries, Finding, Measurement, NotSuitable, Region, Segmentation, testing
+from node.errors import BrokenResult, ConfigError
 from node.host import find_plugins, read_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -175,9 +175,9 @@ def test_a_manifest_with_a_model_is_a_whole_plugin(plugin: Make) -> None:
     image = np.full((4, 16, 16), -100, np.int16)
     image[1:3, 4:12, 4:12] = 300
 
-    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[np.uint8]]:
-        assert affine.shape == (4, 4)
-        return {"labels": (image > 0).astype(np.uint8)}
+    def model(ct: NDArray[np.int16], ct_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        assert ct_affine.shape == (4, 4)
+        return {"labels": (ct > 0).astype(np.uint8), "affine": ct_affine}
 
     series = testing.ct_series(array=image, spacing=(2.0, 1.0, 1.0))
     both: dict[str, Any] = {"spleen": model, "spleen_net": model}
@@ -188,12 +188,87 @@ def test_a_manifest_with_a_model_is_a_whole_plugin(plugin: Make) -> None:
     assert measured.value == pytest.approx(2 * 8 * 8 * 2 / 1000)
 
 
+TWO = DECLARED + '[series.pt]\nwhen.Modality = "PT"\n'
+
+
+def test_labels_lie_on_the_grid_that_the_model_says_not_on_that_of_the_first_series(plugin: Make) -> None:
+    def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {"labels": np.ones((4, 16, 16), np.uint8), "affine": given["pt_affine"]}
+
+    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    images = {
+        role: testing.ct_series(slices=4, rows=16, columns=16, series=role, origin=(at, 0, 0))
+        for role, at in (("ct", 0), ("pt", 40))
+    }
+    outlines, _ = testing.run_plugin(plugin(manifest=TWO, code=None), images, both)
+    assert isinstance(outlines, Segmentation)
+    assert outlines.labels.affine[0, 3] == 40
+
+
+TABLES = {
+    "finding": ('[[finding]]\nlabel = "Mass"\nname = "SCT.Mass"\n', {"probabilities": [0.75], "present": [True]}),
+    "region": (
+        '[[region]]\nlabel = "Mass"\ntype = "SCT.Mass"\n',
+        {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [0]},
+    ),
+    "derived": (
+        '[derived]\ndescription = "Smoothed"\nderivation = "DCM.ImageProcessing"\n',
+        {"values": np.ones((8, 32, 32), np.float32)},
+    ),
+}
+PLAIN = MANIFEST + '[model]\nname = "spleen"\n'
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind: str) -> None:
+    table, told = TABLES[kind]
+
+    def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        answer = {name: np.array(value) for name, value in told.items()}
+        return answer if kind == "finding" else {**answer, "affine": given["ct_affine"]}
+
+    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    (result,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
+    match result:
+        case Finding():
+            assert (result.present, result.probability) == (True, 0.75)
+        case Region():
+            assert result.points.tolist() == [[3, 2], [7, 6]]
+            assert (result.label, result.image.header.InstanceNumber) == ("Mass 1", 3)
+        case DerivedSeries():
+            assert result.description == "Smoothed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "told"),
+    [
+        ("finding", {"probabilities": [0.5, 0.5], "present": [True, False]}, "gave 2 findings"),
+        ("region", {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [1]}, "a box of class 1"),
+        ("derived", {"values": [[[1.0]]], "affine": np.diag([9.0, 9, 9, 1])}, "none of the images it was given"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
+    plugin: Make, kind: str, answer: dict[str, Any], told: str
+) -> None:
+    arrays = {name: np.array(value) for name, value in answer.items()}
+    both: dict[str, Any] = {"spleen": lambda **_: arrays, "spleen_net": lambda **_: arrays}
+    with pytest.raises(BrokenResult, match=told):
+        testing.run_plugin(plugin(manifest=PLAIN + TABLES[kind][0], code=None), {"ct": testing.ct_series()}, both)
+
+
+def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: Make) -> None:
+    both: dict[str, Any] = {"spleen": dict, "spleen_net": dict}
+    images = {"ct": testing.ct_series(), "pt": testing.ct_series(seed="another study", series="pt")}
+    (said,) = testing.run_plugin(plugin(manifest=TWO, code=None), images, both)
+    assert said == NotSuitable("the images for pt and ct have no frame of reference in common")
+
+
 @pytest.mark.parametrize(
     ("manifest", "code", "words"),
     [
         (DECLARED, RUN, "keep one of them"),
-        (MANIFEST + '[model]\nname = "spleen"\n', None, "one [[segment]] for each label"),
-        (DECLARED + '[series.pt]\nwhen.Modality = "PT"\n', None, "takes one series, not 2"),
+        (PLAIN, None, "one [[segment]] for each label"),
+        (DECLARED + TABLES["finding"][0], None, "by tables of one kind"),
         (DECLARED.replace("SCT.Spleen", "SCT.Milz"), None, "is no code"),
         (DECLARED.replace('"SCT.Spleen"', '["78961009", "SCT"]'), None, "is no code"),
     ],

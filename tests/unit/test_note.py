@@ -28,6 +28,7 @@ from node.assemble.stacks import Assembled, stacks
 from node.errors import UnsuitableSeries
 from node.note import Note, note_of, note_of_file, read_note
 from node.part10 import Part10
+from node.receive.header import walked
 from node.series import LOWEST_HU, Series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -72,7 +73,7 @@ def received(part: Part10) -> str:
         syntax = str(dcmread(part.path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
     except (InvalidDicomError, AttributeError):
         return ""
-    return note_of(content[at:], syntax, before=at)
+    return note_of(walked(content[at:], syntax), syntax, before=at)
 
 
 def told(assembled: Assembled) -> Any:

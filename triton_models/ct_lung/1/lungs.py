@@ -4,26 +4,33 @@ The method is the classical one (Hu, Hoffman, Reinhardt, IEEE TMI 2001;20:490): 
 trachea and main bronchi, split into right and left, closed over vessels and nodules. Connectivity and shape are worked
 out on a coarse grid of about 2 mm; the edge of the lung is then found at full resolution. What is not aerated (large
 consolidation, effusion) is not counted as lung.
-
-Inside, the coarse grid always lies the same way: index order (z, y, x), towards Superior, Posterior and Left of the
-patient, so right and left come from the affine and never from the order of the array.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pieces import components
+from served.coarse import (
+    COARSE_MM,
+    Grid,
+    box_of,
+    grid_of,
+    grow,
+    largest_body,
+    outside_air,
+    pool,
+    shrink,
+    squared_distance,
+    total,
+)
+from served.pieces import components
 from torch import Tensor
 from torch.nn import functional
 
-COARSE_MM = 2.0  # thinner than any chest wall, and an adult trachea is eight voxels across
 AIR = -500  # HU of a coarse voxel that is air or lung; dense expiratory lung is about -600
 EDGE = -400  # HU half way between lung (-850) and soft tissue (40): the edge of the lung at full resolution
-LOWEST, HIGHEST = -1024, 200  # padding and metal weigh no more than air and tissue when blocks are averaged
 
 CLOSING_MM = 8.0  # what a ball of this radius cannot enter is lung: vessels, and nodules on the pleura up to 16 mm wide
 OPENING_MM = (2.0, 4.0)  # erosion that parts what only a thin bridge joins
@@ -64,34 +71,6 @@ class NotLungs(Exception):
     """Not an error but an answer: the images do not show two whole lungs; the message says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """How the coarse grid, index order (z, y, x), lies on the image, index order (slice, row, column).
-
-    axes: the image axis that each coarse axis runs along; flipped: the coarse axes that run against it; block: image
-    voxels in one coarse voxel, per image axis; spacing: mm per coarse voxel (z, y, x).
-    """
-
-    axes: tuple[int, int, int]
-    flipped: tuple[int, ...]
-    block: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a coarse voxel in ml, for comparing sizes (a sheared grid is taken as a straight one)."""
-        return float(np.prod(self.spacing)) / 1000
-
-    def from_image(self, pooled: Tensor) -> Tensor:
-        """A pooled image (slice, row, column) turned to (z, y, x)."""
-        return pooled.permute(self.axes).flip(self.flipped).contiguous()
-
-    def to_image(self, coarse: Tensor) -> Tensor:
-        """The inverse of `from_image`; one value per block of the image."""
-        back = (self.axes.index(0), self.axes.index(1), self.axes.index(2))
-        return coarse.flip(self.flipped).permute(back).contiguous()
-
-
 def find_lungs(image: Tensor, affine: NDArray[np.float64]) -> Lungs:
     """Segment and measure the right and the left lung.
 
@@ -108,7 +87,7 @@ def find_lungs(image: Tensor, affine: NDArray[np.float64]) -> Lungs:
     voxel_mm3 = abs(np.linalg.det(affine[:3, :3])) if affine.shape == (4, 4) and np.isfinite(affine).all() else 0.0
     if voxel_mm3 < 1e-6:
         raise ValueError("the affine must be a finite, invertible 4 x 4 matrix")
-    grid = _grid(affine)
+    grid = grid_of(affine)
     try:
         labels = _segment(image, grid)
     except NotLungs as answer:
@@ -121,16 +100,18 @@ def _segment(image: Tensor, grid: Grid) -> Tensor:
     cover = image.shape[grid.axes[0]] * grid.spacing[0] / grid.block[grid.axes[0]]
     if cover < LEAST_COVER_MM:
         raise NotLungs(f"the images cover only {cover:.0f} mm from head to foot, too little for whole lungs")
-    hu = _pool(image, grid)
+    hu = pool(image, grid)
     air = hu < AIR
-    outside = _outside(air)
-    body = _body(hu, grid)
+    outside = outside_air(air)
+    body = largest_body(hu, grid)
+    if not body.any():
+        raise NotLungs(NO_BODY)
     inner = air & ~outside
     trachea, airway = _airway(hu, inner, grid, _middle(body))
-    lung_air = inner & ~_grow(airway, grid, 1.25 * COARSE_MM)
+    lung_air = inner & ~grow(airway, grid, 1.25 * COARSE_MM)
     lungs = _right_and_left(hu, lung_air, body, grid)
     if lungs is None:
-        part = _junction(_pool(image, grid, functional.max_pool3d), lung_air & _enclosed(body), _middle(body), grid)
+        part = _junction(pool(image, grid, functional.max_pool3d), lung_air & _enclosed(body), _middle(body), grid)
         lungs = _right_and_left(hu, lung_air, body, grid, part)
     if lungs is None:
         raise NotLungs(NO_LUNGS)
@@ -141,99 +122,7 @@ def _segment(image: Tensor, grid: Grid) -> Tensor:
     return labels
 
 
-def _grid(affine: NDArray[np.float64]) -> Grid:
-    length = np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = affine[:3, :3] / length
-    zyx = (2, 1, 0)
-    axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, a]) for w, a in zip(zyx, p, strict=True)))
-    flipped = tuple(k for k, (w, a) in enumerate(zip(zyx, axes, strict=True)) if cosines[w, a] < 0)
-    block = np.maximum(1, np.rint(COARSE_MM / length)).astype(int)
-    return Grid(
-        axes=(axes[0], axes[1], axes[2]),
-        flipped=flipped,
-        block=(int(block[0]), int(block[1]), int(block[2])),
-        spacing=(*(float(length[a] * block[a]) for a in axes),),  # type: ignore[arg-type]  # three of them
-    )
-
-
-def _pool(image: Tensor, grid: Grid, pooling: Callable[..., Tensor] = functional.avg_pool3d) -> Tensor:
-    """HU of each block, the mean unless told, rounded, float32 (z, y, x); blocks at the far edges may be partial."""
-    step = grid.block[0] * max(1, 32 // grid.block[0])
-    parts = [
-        pooling(image[at : at + step].clamp(LOWEST, HIGHEST).float()[None], grid.block, ceil_mode=True)[0]
-        for at in range(0, image.shape[0], step)
-    ]
-    return grid.from_image(torch.cat(parts).round())
-
-
-# -------------------------------------------------------------------------------------------- shapes on the coarse grid
-
-
-def _total(labels: Tensor, values: Tensor | None = None) -> Tensor:
-    """Sum of whole-numbered values over each label, float64; exact, so the order of summing does not matter."""
-    weights = None if values is None else values.flatten().double()
-    return torch.bincount(labels.flatten(), weights).double()
-
-
-def _squared_distance(mask: Tensor, grid: Grid, limit: float) -> Tensor:
-    """Squared distance in mm² to the nearest voxel of the mask, float32, exact up to `limit` mm and larger beyond."""
-    distance = torch.where(mask, 0.0, 4 * limit * limit + 1e6)
-    for axis, spacing in enumerate(grid.spacing):
-        nearest = distance.clone()
-        n = mask.shape[axis]
-        for k in range(1, min(int(limit / spacing + 1e-6), n - 1) + 1):
-            away = (k * spacing) ** 2
-            ahead, behind = nearest.narrow(axis, k, n - k), nearest.narrow(axis, 0, n - k)
-            torch.minimum(ahead, distance.narrow(axis, 0, n - k) + away, out=ahead)
-            torch.minimum(behind, distance.narrow(axis, k, n - k) + away, out=behind)
-        distance = nearest
-    return distance
-
-
-def _grow(mask: Tensor, grid: Grid, radius: float) -> Tensor:
-    """The mask dilated by a ball of `radius` mm."""
-    return _squared_distance(mask, grid, radius) <= radius * radius + 1e-3
-
-
-def _shrink(mask: Tensor, grid: Grid, radius: float) -> Tensor:
-    """The mask eroded by a ball of `radius` mm; the edge of the grid does not erode."""
-    return ~_grow(~mask, grid, radius)
-
-
-def _box(mask: Tensor, grid: Grid, margin: float) -> tuple[slice, slice, slice]:
-    """The part of the grid that holds the mask, with `margin` mm around."""
-    found = []
-    for axis, spacing in enumerate(grid.spacing):
-        others = [k for k in range(3) if k != axis]
-        where = mask.any(others[1]).any(others[0]).nonzero()
-        more = int(margin / spacing) + 2
-        found.append(slice(max(0, int(where.min()) - more), int(where.max()) + 1 + more))
-    return found[0], found[1], found[2]
-
-
 # ------------------------------------------------------------------------------------------------------------ anatomy
-
-
-def _outside(air: Tensor) -> Tensor:
-    """Air joined to the edge of its axial plane; plane by plane, since an open mouth joins the lungs to the room."""
-    labels = components(air, planar=True)
-    sides = (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1])
-    reaches = torch.zeros(int(labels.max()) + 1, dtype=torch.bool, device=air.device)
-    for side in sides:
-        reaches[side.flatten()] = True
-    reaches[0] = False
-    return reaches[labels]
-
-
-def _body(hu: Tensor, grid: Grid) -> Tensor:
-    """The largest piece of soft tissue thicker than about 6 mm: the patient, without table, cables and clothes."""
-    thick = _shrink(hu > -300, grid, 1.25 * COARSE_MM)
-    if not thick.any():
-        raise NotLungs(NO_BODY)
-    labels = components(thick)
-    size = _total(labels)
-    size[0] = 0
-    return labels == size.argmax()
 
 
 def _enclosed(body: Tensor) -> Tensor:
@@ -262,9 +151,9 @@ def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tenso
     """
     _, dy, dx = grid.spacing
     sections = components(inner, planar=True)
-    area = _total(sections) * dy * dx
+    area = total(sections) * dy * dx
     column = torch.arange(inner.shape[2], device=inner.device).expand(inner.shape)
-    offset = (_total(sections, column) / _total(sections).clamp(min=1) - middle).abs() * dx
+    offset = (total(sections, column) / total(sections).clamp(min=1) - middle).abs() * dx
     small = (area > 20) & (area < 900) & (offset < 35)  # 5 mm wide (infant) to 27 mm (Breatnach, AJR 1984;142:903)
     small[0] = False
     stacks = components(small[sections])
@@ -277,7 +166,7 @@ def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tenso
     if float(height.max()) * grid.spacing[0] < 30:
         return nothing, nothing
     trachea = stacks == tallest
-    box = _box(trachea, grid, 60.0)
+    box = box_of(trachea, grid, 60.0)
     seed, airway = trachea[box], trachea
     for threshold in (-960, -940, -920, -900, -880, -860):
         labels = components((hu[box] < threshold) & inner[box] | seed)
@@ -332,11 +221,11 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
     """uint8 (z, y, x): 1 right lung, 2 left lung, aerated voxels only; None where no two lie beside each other."""
     if not air.any():
         return None
-    box = _box(air, grid, 0.0)
+    box = box_of(air, grid, 0.0)
     hu, air, middle, enclosed = hu[box], air[box], _middle(body) - box[2].start, _enclosed(body)[box]
     parted = air if wall is None else air & ~wall[box]
     for radius in OPENING_MM:
-        cores = components(_shrink(parted, grid, radius))
+        cores = components(shrink(parted, grid, radius))
         least_share = 0.0 if wall is None else JUNCTION_SHARE
         pair = _pair(cores, hu, enclosed, middle=middle, grid=grid, least_share=least_share)
         if pair is not None:
@@ -344,7 +233,7 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
     else:
         return None
     seeds = torch.zeros_like(cores, dtype=torch.uint8)
-    gas = _total(cores, hu) / _total(cores).clamp(min=1) < GAS
+    gas = total(cores, hu) / total(cores).clamp(min=1) < GAS
     gas[0] = False
     seeds[gas[cores]] = 3  # gas in the stomach keeps to itself where the diaphragm is too thin to see
     seeds[cores == pair[0]] = 1
@@ -359,9 +248,9 @@ def _pair(
     cores: Tensor, hu: Tensor, enclosed: Tensor, *, middle: float, grid: Grid, least_share: float
 ) -> tuple[int, int] | None:
     """The cores of the right and the left lung: the largest, and one that lies wholly beside it; or None."""
-    count = _total(cores)
-    share = _total(cores, enclosed) / count.clamp(min=1)
-    mean = _total(cores, hu) / count.clamp(min=1)
+    count = total(cores)
+    share = total(cores, enclosed) / count.clamp(min=1)
+    mean = total(cores, hu) / count.clamp(min=1)
     fits = (share > 0.95) & (mean > GAS) & (count * grid.voxel_ml > SMALLEST_ML / 4)
     fits[0] = False
     size = torch.where(fits, count, 0)
@@ -399,20 +288,20 @@ def _flood(seeds: Tensor, within: Tensor) -> Tensor:
 def _closed(lungs: Tensor, air: Tensor, trachea: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Where the full-resolution edge may lie (uint8: 1 right, 2 left), and what is lung whatever its density (bool)."""
     closed = torch.zeros_like(lungs)
-    barred = _grow(trachea, grid, 1.25 * COARSE_MM)
+    barred = grow(trachea, grid, 1.25 * COARSE_MM)
     for label in (1, 2):
-        box = _box(lungs == label, grid, CLOSING_MM)
+        box = box_of(lungs == label, grid, CLOSING_MM)
         whole = _close_one(lungs[box] == label, grid) & ~barred[box] & (closed[box] == 0)
         closed[box] = torch.where(whole & ((lungs[box] == 0) | (lungs[box] == label)), label, closed[box])
-    other = _squared_distance((air | barred) & (closed == 0), grid, 2 * COARSE_MM)
-    right = _squared_distance(closed == 1, grid, 2 * COARSE_MM)
-    left = _squared_distance(closed == 2, grid, 2 * COARSE_MM)
+    other = squared_distance((air | barred) & (closed == 0), grid, 2 * COARSE_MM)
+    right = squared_distance(closed == 1, grid, 2 * COARSE_MM)
+    left = squared_distance(closed == 2, grid, 2 * COARSE_MM)
     nearest = torch.minimum(right, left)
     rim = (nearest <= (2 * COARSE_MM) ** 2) & (nearest < other)
     near = torch.where(rim, torch.where(right <= left, 1, 2), 0).to(torch.uint8)
     step = 1.05 * max(grid.spacing[1:])
-    deep = _shrink(closed > 0, grid, step)
-    solid = _grow(deep & ~air, grid, step) & (closed > 0)  # a nodule reaches as far as the closed pleura
+    deep = shrink(closed > 0, grid, step)
+    solid = grow(deep & ~air, grid, step) & (closed > 0)  # a nodule reaches as far as the closed pleura
     return near, deep | solid
 
 
@@ -421,7 +310,7 @@ def _close_one(lung: Tensor, grid: Grid) -> Tensor:
     pad = [int(CLOSING_MM / spacing) + 2 for spacing in grid.spacing]
     (z, y, x), (nz, ny, nx) = pad, lung.shape
     wide = functional.pad(lung, (x, x, y, y, z, z))
-    closed = _shrink(_grow(wide, grid, CLOSING_MM), grid, CLOSING_MM) | wide
+    closed = shrink(grow(wide, grid, CLOSING_MM), grid, CLOSING_MM) | wide
     around = components(~closed)
     filled = around != around[0, 0, 0]
     return filled[z : z + nz, y : y + ny, x : x + nx]

@@ -1,0 +1,128 @@
+"""The elements of a data set, walked over as they are encoded (PS3.5 section 7), without one value being understood.
+
+A well-formed data set is walked from length to length, which takes a tenth of the time in which pydicom reads it. The
+walk judges nothing: where anything is out of the ordinary it ends, and the data set is pydicom's to read or to refuse.
+"""
+
+import struct
+from collections.abc import Container
+from typing import NamedTuple
+
+FIRST = 0x00080000
+"""No tag below is one of a data set's own (PS3.7 and PS3.10 have them)."""
+PIXEL_DATA = 0x7FE00010
+PIXELS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)
+"""Float, Double Float and Pixel Data: the header ends before them."""
+END, CUT = 0, -1
+"""In place of a tag: the bytes are over with an element, or within one that cannot be walked over."""
+
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+UNDEFINED = 0xFFFFFFFF
+DEPTH = 16
+EXPLICIT = struct.Struct("<HH2sH")
+IMPLICIT = struct.Struct("<HHI")
+LENGTH = struct.Struct("<I")
+LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+SHORT = frozenset(
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+     b"ST", b"TM", b"UI", b"UL", b"US")
+)  # fmt: skip
+"""VRs with a length of four bytes after two of nothing, and with one of two (PS3.5 section 7.1.2)."""
+
+Element = tuple[int, bytes, int, int]
+"""Tag, VR (empty in implicit VR), length, and the offset of the value."""
+
+
+class Doubt(Exception):
+    """Something is out of the ordinary."""
+
+
+class Walk(NamedTuple):
+    """How far a data set was walked over, and what was met.
+
+    `found` has VR (empty in implicit VR) and value of what was wanted, by tag. `last` is the last tag before `tag`, at
+    which the walk ended: one of `PIXELS`, `END` or `CUT`. At pixel data `vr`, `value_at` and `length` are theirs.
+    """
+
+    found: dict[int, tuple[bytes, bytes]]
+    last: int
+    tag: int
+    vr: bytes = b""
+    value_at: int = 0
+    length: int = 0
+
+
+def walk(data: bytes, *, explicit: bool, wanted: Container[int], at: int = 0) -> Walk:
+    """Walk over a data set in little endian, or its beginning, from an offset up to its pixel data."""
+    found: dict[int, tuple[bytes, bytes]] = {}
+    last, size, unpack = FIRST - 1, len(data), EXPLICIT.unpack_from
+    try:
+        while at < size:
+            if explicit:  # as `_explicit` does, which costs a call for each element
+                group, element, vr, length = unpack(data, at)
+                tag, start = group << 16 | element, at + 8
+                if vr not in SHORT:
+                    tag, vr, length, start = _explicit(data, at)
+            else:
+                tag, vr, length, start = _implicit(data, at)
+            if tag <= last:
+                raise Doubt
+            if tag in PIXELS:
+                return Walk(found, last, tag, vr, start, length)
+            last = tag
+            if length == UNDEFINED:
+                at, vr = _after(data, start, length, vr, explicit, 0), b"SQ"
+            else:
+                at = start + length
+            if at > size:
+                raise Doubt
+            if tag in wanted:
+                found[tag] = vr, data[start:at]
+    except (Doubt, struct.error):
+        return Walk(found, last, CUT)
+    return Walk(found, last, END)
+
+
+def _explicit(data: bytes, at: int) -> Element:
+    group, element, vr, length = EXPLICIT.unpack_from(data, at)
+    if vr in LONG:
+        return group << 16 | element, vr, LENGTH.unpack_from(data, at + 8)[0], at + 12
+    if vr not in SHORT:
+        raise Doubt
+    return group << 16 | element, vr, length, at + 8
+
+
+def _implicit(data: bytes, at: int) -> Element:
+    group, element, length = IMPLICIT.unpack_from(data, at)
+    if data[at + 4 : at + 6].isupper():  # looks like a VR, and pydicom would take it for one
+        raise Doubt
+    return group << 16 | element, b"", length, at + 8
+
+
+def _after(data: bytes, at: int, length: int, vr: bytes, explicit: bool, depth: int) -> int:  # noqa: FBT001
+    """Return where the next element begins; of a value of undefined length only items are understood."""
+    if length != UNDEFINED:
+        return at + length
+    if vr not in (b"SQ", b"") or depth > DEPTH:
+        raise Doubt
+    while True:
+        group, element, length = IMPLICIT.unpack_from(data, at)
+        tag, at = group << 16 | element, at + 8
+        if tag == SEQUENCE_END and length == 0:
+            return at
+        if tag != ITEM:
+            raise Doubt
+        at = at + length if length != UNDEFINED else _item_end(data, at, explicit, depth)
+
+
+def _item_end(data: bytes, at: int, explicit: bool, depth: int) -> int:  # noqa: FBT001
+    """Return where an item of undefined length is over."""
+    read = _explicit if explicit else _implicit
+    while True:
+        group, element, length = IMPLICIT.unpack_from(data, at)
+        if group << 16 | element == ITEM_END:
+            if length:
+                raise Doubt
+            return at + 8
+        _, vr, length, at = read(data, at)
+        at = _after(data, at, length, vr, explicit, depth + 1)

@@ -1,0 +1,33 @@
+"""Triton's config.pbtxt, held against the schema that Triton documents: its protobuf message ModelConfig."""
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from node.errors import ConfigError
+
+CONFIG = "config.pbtxt"
+
+
+def read_config(folder: Path) -> Any:
+    """Return the ModelConfig of a model's folder; ConfigError where there is none, or Triton would not take it."""
+    path = folder / CONFIG
+    try:
+        return parsed(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file; a model's folder on Triton has one") from error
+
+
+def parsed(text: str, path: Path) -> Any:
+    """Return the ModelConfig that a text says; ConfigError names the file, the line and what is wrong there."""
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no model configuration of Triton's: {error}") from error
+
+
+def instances(config: Any) -> int:
+    """Return how many requests a model works on at once: the instances of all its groups."""
+    return sum(group.count or 1 for group in config.instance_group) or 1

@@ -1,0 +1,81 @@
+"""Planes through a network that gives a map for every class: how probable each is, and what it was seen by.
+
+The network answers (plane, channel, row, column) with class maps whose mean is the class's logit, so the explanation
+is the network's own sum: class activation mapping (Zhou et al. 2016), what Grad-CAM (Selvaraju et al. 2017) comes to
+where features are averaged over the plane before the last layer.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How planes are prepared for a network, and how much of its answer is told.
+
+    Parameters
+    ----------
+    size
+        Rows and columns of the network's input.
+    windows
+        Lowest and highest value of each channel, which become 0 and 1. Without any there is one channel, which runs
+        from the 1st to the 99th percentile of each plane.
+    maps
+        Of how many classes maps are given: those that are likeliest in any plane.
+    at_once
+        Planes that go through the network together.
+    """
+
+    size: tuple[int, int]
+    windows: tuple[tuple[float, float], ...] = ()
+    maps: int = 1
+    at_once: int = 8
+
+    @classmethod
+    def read(cls, path: Path) -> "Look":
+        """Read what was written as JSON; TypeError where a key is unknown."""
+        words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        windows = tuple(tuple(window) for window in words.pop("windows", ()))
+        return cls(**{**words, "size": tuple(words["size"]), "windows": windows})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a network saw.
+
+    `probabilities` (plane, class), float32; `shown`, the classes that have maps, int64, likeliest first; `maps` (shown,
+    plane, row, column), float32, 0 to 1, on the planes' own pixels: the logistic of the class map, 0.5 being undecided.
+    """
+
+    probabilities: Tensor
+    shown: Tensor
+    maps: Tensor
+
+
+def prepared(look: Look, planes: Tensor) -> Tensor:
+    """Return planes (plane, row, column) as the network gets them: (plane, channel, row, column), 0 to 1."""
+    given = functional.interpolate(planes.float()[:, None], look.size, mode="area")
+    if look.windows:
+        return torch.cat([((given - low) / (high - low)).clamp(0, 1) for low, high in look.windows], 1)
+    edges = torch.quantile(given.flatten(1), torch.tensor([0.01, 0.99], device=given.device), dim=1)
+    low, high = edges[:, :, None, None, None]
+    return ((given - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+
+
+def see(look: Look, planes: Tensor, network: Callable[[Tensor], Tensor]) -> Seen:
+    """Ask a network about planes (plane, row, column); ValueError where its answer is no finite class map of each."""
+    answers = [network(prepared(look, some)) for some in planes.split(look.at_once)]
+    maps = torch.cat(answers)
+    if maps.ndim != 4 or len(maps) != len(planes) or not bool(torch.isfinite(maps).all()):
+        raise ValueError(f"the network answered {tuple(planes.shape)} with {tuple(maps.shape)}: no finite class maps")
+    probabilities = maps.mean((2, 3)).sigmoid()
+    shown = probabilities.amax(0).argsort(descending=True)[: look.maps]
+    fine = functional.interpolate(maps[:, shown], planes.shape[1:], mode="bilinear").sigmoid()
+    return Seen(probabilities, shown, fine.transpose(0, 1).contiguous())

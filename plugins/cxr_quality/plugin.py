@@ -1,0 +1,123 @@
+"""How well a chest radiograph was made: view, grey scale, rotation, marker, cropping, exposure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
+
+FRONTAL = codes.own("cxr-frontal", "Frontal view of the chest")
+VIEW_DIFFERS = codes.own("cxr-view-differs", "View is not the one in the header")
+INVERTED = codes.own("cxr-inverted", "Grey scale inverted")
+OFF_MIDDLE = codes.own("cxr-off-middle", "Mediastinum off the middle: rotated, or one lung smaller")
+CUT_OFF = codes.own("cxr-cut-off", "Lungs cut off by the edge of the image")
+WRONG_SIDE = codes.own("cxr-wrong-side", "Laterality marker on the wrong side")
+OFFSET = codes.own("cxr-mediastinal-offset", "Offset of the mediastinum in widths of the lungs")
+MARKER = codes.SCT.OpaqueMarker
+
+CHEST_WORDS = ("CHEST", "THORAX", "LUNG")
+FRONTAL_VIEWS = ("PA", "AP")
+LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LATERAL")
+LIKE_A_CHEST = 0.5
+"""Correlation with two lungs: 0.61 to 0.65 in real frontal views, at most 0.49 in lateral ones and in breasts."""
+OFFSET_ALLOWED = 0.06
+"""Part of the width of both lungs; at most 0.05 in real frontal views that are not rotated."""
+OUTLINE_ON_EDGE = 0.03
+"""At most 0.015 in whole chests, at least 0.038 in real ones of which a fifth or more was cut off."""
+CLIPPED = 0.05
+DEVIATION = 3.0
+"""Deviation Index (IEC 62494-1) beyond which an exposure is out of range (AAPM TG 116, Med Phys 2009;36:2898)."""
+
+
+def run(xray: Series, triton: Triton) -> Iterator[Result]:
+    """Look at each image of the series; where the header or the images say that it is no chest, say so."""
+    part = str(xray.header.get("BodyPartExamined") or "").upper()
+    if part and not any(word in part for word in CHEST_WORDS):
+        yield NotSuitable(f"the header says that the images show {part}, not a chest")
+        return
+    answers = [triton.infer("cxr_quality", image=_shown(xray, index)) for index in range(len(xray.frames))]
+    if not part and not any(_frontal(answer) for answer in answers):
+        yield NotSuitable("no chest is recognised in the images, and the header names no part of the body")
+        return
+    for number, (frame, answer) in enumerate(zip(xray.frames, answers, strict=True), 1):
+        yield from _looked_at(frame, answer, f" {number}" if len(answers) > 1 else "")
+
+
+def _shown(xray: Series, index: int) -> NDArray[np.float32]:
+    """Return (row, column) brightness: what is stored, turned over where the lowest value is shown white."""
+    stored = xray.image(index)
+    if stored.ndim == 3:
+        stored = stored.mean(axis=2)
+    white_is_low = xray.frames[index].header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return np.asarray(stored, np.float32) * (-1 if white_is_low else 1)
+
+
+def _frontal(answer: Mapping[str, NDArray[Any]]) -> bool:
+    return bool(abs(answer["chest"][0]) >= LIKE_A_CHEST)
+
+
+def _looked_at(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> Iterator[Result]:
+    header, frontal = frame.header, _frontal(answer)
+    rows, columns = answer["lungs"].shape
+    box = _around(answer["lungs"]) if frontal else (0, 0, rows, columns)
+    seen = _box(
+        frame, box, label=f"{'Lungs' if frontal else 'Image'}{number}", kind=codes.SCT.Lung, shape=(rows, columns)
+    )
+    yield seen
+    yield Finding(name=FRONTAL, present=frontal, of=seen)
+    view = str(header.get("ViewPosition") or "").upper()
+    if view in FRONTAL_VIEWS + LATERAL_VIEWS:
+        yield Finding(name=VIEW_DIFFERS, present=frontal != (view in FRONTAL_VIEWS), of=seen)
+    yield from _exposure(header, answer, seen)
+    if not frontal:
+        return
+    offset, on_edge = (float(part) for part in answer["measures"][:2])
+    yield Finding(name=INVERTED, present=bool(answer["chest"][0] < 0), of=seen)
+    yield Finding(name=OFF_MIDDLE, present=abs(offset) > OFFSET_ALLOWED, of=seen)
+    yield Measurement(name=OFFSET, value=round(100 * offset, 1), unit=codes.UCUM.Percent, of=seen)
+    yield Finding(name=CUT_OFF, present=on_edge > OUTLINE_ON_EDGE, of=seen)
+    yield from _markers(frame, answer, number)
+
+
+def _exposure(header: Any, answer: Mapping[str, NDArray[Any]], seen: Region) -> Iterator[Result]:
+    """Yield by the Deviation Index, else by how much of the chest has the lowest or highest value there is."""
+    deviation = header.get("DeviationIndex")
+    if deviation is not None and deviation != "":
+        under, over = float(deviation) < -DEVIATION, float(deviation) > DEVIATION
+    else:
+        black, white = answer["measures"][2:]
+        under, over = bool(white > CLIPPED), bool(black > CLIPPED)
+    yield Finding(name=codes.DCM.UnderExposed, present=under, of=seen)
+    yield Finding(name=codes.DCM.OverExposed, present=over, of=seen)
+
+
+def _markers(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> Iterator[Result]:
+    """Yield each letter and whether it lies on its side: the patient's left is on the right of the image."""
+    shape = answer["lungs"].shape
+    middle = float(answer["chest"][2] + answer["chest"][4]) / 2
+    turned_over = str((frame.header.get("PatientOrientation") or ["L"])[0]).startswith("R")
+    for count, (letter, _, *box) in enumerate(answer["markers"], 1):
+        name, side = ("R", codes.SCT.Right) if letter else ("L", codes.SCT.Left)
+        label = f"Marker {name}{number}" + (f" ({count})" if count > 1 else "")
+        marker = _box(frame, box, label=label, kind=MARKER, shape=shape)
+        on_the_right = (box[1] + box[3]) / 2 > middle
+        belongs_on_the_right = (side == codes.SCT.Left) != turned_over
+        yield marker
+        yield Finding(name=WRONG_SIDE, present=on_the_right != belongs_on_the_right, of=marker)
+
+
+def _around(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return top, left, bottom and right of what is not 0."""
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return 0, 0, mask.shape[0], mask.shape[1]
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _box(frame: Frame, box: Any, *, label: str, kind: codes.Code, shape: tuple[int, ...]) -> Region:
+    """Return a box of top, left, bottom and right in pixels, as far as it lies on the image."""
+    top, left, bottom, right = (float(edge) for edge in box)
+    points = np.clip([[left, top], [right, bottom]], 0, [shape[1], shape[0]])
+    return Region(kind="box", points=points, label=label, type=kind, image=frame)

@@ -1,0 +1,126 @@
+"""The plugins that come with isocenter on real images, on a real Triton, their objects judged by every validator."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from shutil import copy
+
+import pytest
+
+from node import Finding, Measurement, NotSuitable, Result
+from node.assemble import stacks
+from node.compose import Identity, compose, write
+from node.host import Plugin, find_plugins
+from node.infer import GrpcTriton, LocalServer, Triton, run
+from node.part10 import Part10
+from node.series import Series
+from tests.conftest import DATA
+from tests.peers import ROOT, VALIDATOR, complaints
+
+pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
+
+OWN_CODES = "Unrecognized defined term = <99ISOCENTER>"
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    with LocalServer(ROOT / "triton_models", tmp_path_factory.mktemp("triton") / "triton.log") as server:
+        client = GrpcTriton([server.address], deadline_seconds=300)
+        yield client
+        client.close()
+
+
+@cache
+def plugins() -> dict[str, Plugin]:
+    return find_plugins([ROOT / "plugins"])
+
+
+def real(name: str, folder: Path, every: int = 1) -> Series:
+    """Copy a real image, or every n-th of a folder, to `folder/images`, and return their stack; else skip the test."""
+    path = DATA / "dicom" / name
+    if not path.exists():
+        pytest.skip(f"the real data {name} is not beside this repository")
+    (folder / "images").mkdir()
+    files = [
+        copy(file, folder / "images") for file in (sorted(path.glob("*.dcm"))[::every] if path.is_dir() else [path])
+    ]
+    (series,) = stacks(Part10.of_file(Path(file)) for file in files).series
+    return series
+
+
+def answered(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[Result, ...]:
+    """Run a plugin with one role as the node does; have its objects judged beside the images in `folder/images`."""
+    plugin = plugins()[name]
+    triton.prepare(plugin.manifest.models, 120)
+    inputs = dict.fromkeys(plugin.roles, series)
+    results = run(plugin, inputs, triton)
+    identity = Identity(
+        study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,
+        title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
+        at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC), first_series_number=3001, device_uid="2.25.42",
+    )  # fmt: skip
+    (folder / "made").mkdir()
+    for number, made in enumerate(compose(inputs, results, identity)):
+        write(made, folder / "made" / f"{number}.dcm")
+    if not VALIDATOR.is_file():
+        pytest.skip("shared/tools/validate_dicom.py is not beside the repository")
+    said = complaints(folder / "images", folder / "made", "DicomSRValidator", *skip)
+    assert not {line for line in said if OWN_CODES not in line}
+    return results
+
+
+def present(results: tuple[Result, ...]) -> dict[str, bool]:
+    return {one.name.meaning: one.present for one in results if isinstance(one, Finding)}
+
+
+def measured(results: tuple[Result, ...]) -> dict[tuple[str, str], float]:
+    """Return values by what they are of and what they are called."""
+    found = [one for one in results if isinstance(one, Measurement)]
+    return {(one.of.label if one.of else "", one.name.meaning): one.value for one in found}
+
+
+@pytest.mark.parametrize(
+    ("images", "inverted", "marked"),
+    [
+        ("CR/chest_RG1_j2k", False, None),
+        ("CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", False, False),
+        ("CR/chest_rsna/Fake_MONOHR1.dcm", True, False),
+    ],
+)
+def test_real_chest_radiographs(
+    images: str, inverted: bool, marked: bool | None, triton: Triton, tmp_path: Path
+) -> None:
+    found = present(answered(triton, "cxr_quality", real(images, tmp_path), tmp_path))
+    assert found["Frontal view of the chest"]
+    assert found["Grey scale inverted"] == inverted
+    assert found.get("Laterality marker on the wrong side") == marked
+    seen = {name for name, there in found.items() if there}
+    assert seen <= {"Frontal view of the chest", "Grey scale inverted"}
+
+
+def test_a_real_chest_from_the_side_is_told_from_one_from_the_front(triton: Triton, tmp_path: Path) -> None:
+    images = real("DX/dog", tmp_path)  # they refer to an image that is not there
+    assert not present(answered(triton, "cxr_quality", images, tmp_path, "dcentvfy"))["Frontal view of the chest"]
+
+
+def test_a_real_ankle_is_no_chest(triton: Triton, tmp_path: Path) -> None:
+    (result,) = answered(triton, "cxr_quality", real("CR/ankle_RG3/RG3_J2KR.dcm", tmp_path), tmp_path)
+    assert result == NotSuitable("the header says that the images show EXTREMITY, not a chest")
+
+
+def test_bone_muscle_and_fat_of_a_real_chest(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "ct_body", real("CT/chest_cmb_crc_100", tmp_path, every=2), tmp_path)
+    values = measured(results)
+    assert present(results) == {"Contrast medium in the vessels": True}
+    assert 500 < values["Bone", "Volume"] < 1000
+    assert 20 < values["Muscle of the chest wall", "Attenuation Coefficient"] < 60
+    assert values["Fat outside the rib cage", "Attenuation Coefficient"] == pytest.approx(-100, abs=10)
+    assert values["Fat inside the rib cage", "Volume"] < values["Fat outside the rib cage", "Volume"]
+    assert not [name for name in values if name[1] == "Calcium score"]
+
+
+def test_a_real_head_has_no_ribs(triton: Triton, tmp_path: Path) -> None:
+    images = real("CT/head_missing_and_odd_geometry/slicecount/001", tmp_path)
+    (result,) = answered(triton, "ct_body", images, tmp_path, "dcentvfy")  # their headers lack what ours must have
+    assert isinstance(result, NotSuitable)

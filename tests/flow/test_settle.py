@@ -1,0 +1,97 @@
+"""What is evidence that a study is complete: associations that are over, and of which every instance has its row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from node.assemble import settle
+from node.ledger import Ledger
+from node.records import Arrival, Instance, StudyState
+from node.series import Series
+from node.spool import Pack, Spool
+from tests.conftest import Clock
+
+STUDY, OTHER = "1.2.1", "1.2.2"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long, and why."""
+
+    seconds: float
+    because: str = "told by the test"
+
+
+def patience(arrived: Sequence[Series], *, released: bool) -> Wait:
+    """No quiet time once every association is released."""
+    return Wait(0.0 if released else 10.0)
+
+
+def append(pack: Pack, number: int, clock: Clock, *, study: str = STUDY) -> Arrival:
+    instance = Instance(
+        sop_instance_uid=f"{study}.9.{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        study_uid=study,
+        series_uid=f"{study}.1",
+        modality="CT",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        calling="CT1",
+        peer="127.0.0.1",
+        received_at=clock(),
+        checksum=0,
+    )
+    return pack.append(instance, b"not looked at")
+
+
+Look = Callable[[], StudyState]
+
+
+@pytest.fixture
+def look(ledger: Ledger, spool: Spool, clock: Clock) -> Look:
+    """Settle what can be a second later, and say where the study is."""
+
+    def made() -> StudyState:
+        clock.advance(1)
+        settle(ledger, spool, patience, clock=clock)
+        study = ledger.study(STUDY)
+        assert study is not None
+        return study.state
+
+    return made
+
+
+def test_no_quiet_time_is_waited_once_the_association_is_over(
+    ledger: Ledger, spool: Spool, clock: Clock, look: Look
+) -> None:
+    pack = spool.open_pack()
+    ledger.record([append(pack, 1, clock)])
+    assert look() == StudyState.RECEIVING
+    pack.close()
+    assert look() == StudyState.STABLE
+
+
+def test_an_association_whose_last_instances_have_no_rows_yet_is_not_over(
+    ledger: Ledger, spool: Spool, clock: Clock, look: Look
+) -> None:
+    pack = spool.open_pack()
+    first, last = append(pack, 1, clock), append(pack, 2, clock)
+    pack.close()
+    ledger.record([first])
+    assert look() == StudyState.RECEIVING
+    ledger.record([last])
+    assert look() == StudyState.STABLE
+
+
+def test_a_pack_begun_meanwhile_may_hold_more_of_the_study_until_it_has_a_row(
+    ledger: Ledger, spool: Spool, clock: Clock, look: Look
+) -> None:
+    full = spool.open_pack()
+    ledger.record([append(full, 1, clock)])
+    full.close()
+    following = spool.open_pack()
+    arrival = append(following, 1, clock, study=OTHER)
+    assert look() == StudyState.RECEIVING
+    ledger.record([arrival])
+    assert look() == StudyState.STABLE, "it is another study's"
+    following.close()

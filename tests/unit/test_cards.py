@@ -1,0 +1,60 @@
+"""The model cards of the plugins that come with isocenter, the README's table of them, and the example routes."""
+
+import re
+
+import pytest
+
+from node.host import Plugin, find_plugins
+from node.route import read_routes
+from tests.peers import ROOT
+
+TO_COPY = "template"
+PLUGINS = [plugin for plugin in find_plugins([ROOT / "plugins"]).values() if plugin.name != TO_COPY]
+ROWS = ("Kind", "Input", "Results", "Not suitable", "Metric", "Seconds")
+COLUMNS = ("Kind", "Input", "Metric", "Seconds")
+
+
+def card(plugin: Plugin) -> dict[str, str]:
+    """Return the table of a model card, by its first column."""
+    lines = (plugin.folder / "README.md").read_text().splitlines()
+    return dict(re.fullmatch(r"\| (.+?) \| (.+) \|", line).groups() for line in lines if re.match(r"\| \w", line))  # type: ignore[union-attr]
+
+
+def table() -> str:
+    """Return the README's table of plugins."""
+    lines = [f"| plugin | {' | '.join(column.lower() for column in COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for plugin in sorted(PLUGINS, key=lambda one: one.name):
+        words = card(plugin)
+        link = f"[`{plugin.name}`](plugins/{plugin.name}/README.md)"
+        lines.append(f"| {' | '.join((link, *(words[column] for column in COLUMNS)))} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_card_says_what_a_reader_must_know(plugin: Plugin) -> None:
+    words = card(plugin)
+    assert set(ROWS) <= set(words)
+    assert re.match(r"[ABC]: ", words["Kind"])
+    text = (plugin.folder / "README.md").read_text()
+    assert "Research use" in text
+    assert "Limits" in text
+
+
+def test_the_readme_shows_the_cards() -> None:
+    assert table() in (ROOT / "README.md").read_text(), f"put this into README.md:\n{table()}"
+
+
+def test_the_example_routes_name_every_plugin_and_can_be_read() -> None:
+    plugins = find_plugins([ROOT / "plugins"])
+    path = ROOT / "config" / "routes.example.toml"
+    routes = read_routes(path, plugins=plugins, destinations=("PACS",), quiet_seconds=1)
+    assert {name for route in routes.routes for name in route.plugins} == {plugin.name for plugin in PLUGINS}
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_the_models_of_a_plugin_are_in_the_repository(plugin: Plugin) -> None:
+    for model in plugin.manifest.models:
+        folder = ROOT / "triton_models" / model
+        assert f'name: "{model}"' in (folder / "config.pbtxt").read_text()
+        served = folder / "1" / "served"
+        assert not served.exists() or served.resolve() == ROOT / "node" / "models" / "served"

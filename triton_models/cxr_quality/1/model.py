@@ -1,0 +1,8 @@
+"""The Triton side of `radiograph`; config.pbtxt beside this folder names what goes in and out."""
+
+from radiograph import assess
+from served.answering import Answering
+
+
+class TritonPythonModel(Answering):
+    method = staticmethod(assess)
