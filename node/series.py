@@ -259,6 +259,24 @@ class Series:
         array = _rescaled(self.frames, self.read, LOWEST_HU if self.modality == "CT" else None)
         return Volume(array=array, affine=affine, frame_of_reference_uid=self.frame_of_reference_uid)
 
+    @property
+    def placed(self) -> bool:
+        """Whether the images have a place in the patient, as radiographs, ultrasound and photographs have not."""
+        return self.frames[0].position is not None
+
+    def on_pixels(self, array: NDArray[Any]) -> Volume:
+        """Return an array, (image, row, column), on the pixels of the images, as a `Segmentation` of them has it.
+
+        For images with no place in the patient, of which there is no volume: its affine only counts slices, rows and
+        columns, and its distances are none in mm.
+
+        Raises
+        ------
+        UnsuitableSeries
+            The images have a place, and slices are missing, repeated, unevenly spaced or tilted.
+        """
+        return Volume(array=array, affine=_grid(self), frame_of_reference_uid=self.frame_of_reference_uid)
+
     def image(self, index: int = 0) -> NDArray[Any]:
         """One frame by its place in the stack: (row, column) rescaled as in `volume`, or (row, column, 3) as stored."""
         frame = self.frames[index]
@@ -268,13 +286,17 @@ class Series:
         return np.asarray(_rescaled((frame,), lambda frames, into=None: [stored], None)[0])  # noqa: ARG005
 
 
+def _grid(series: Series) -> NDArray[np.float64]:
+    return series.affine() if series.placed else np.eye(4)
+
+
 def on_grid(volume: Volume, series: Series) -> bool:
     """Say whether a volume has the very grid of a series: shape, frame of reference, and all eight corners."""
     shape = (len(series.frames), series.header.get("Rows"), series.header.get("Columns"))
     if volume.array.shape != shape or volume.frame_of_reference_uid != series.frame_of_reference_uid:
         return False
     try:
-        expected = series.affine()
+        expected = _grid(series)
     except UnsuitableSeries:
         return False
     return bool(np.abs(corners(volume.affine, shape) - corners(expected, shape)).max() <= GRID_TOLERANCE)

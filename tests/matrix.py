@@ -17,6 +17,7 @@ from node.compose import KINDS, Identity, compose_kinds, write
 from node.infer.check import check
 from node.part10 import Part10
 from node.results import (
+    Comparison,
     Deformation,
     DerivedSeries,
     Finding,
@@ -29,7 +30,7 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.series import Series, Volume
+from node.series import Series
 from node.testing import (
     ct_series,
     digital_radiograph,
@@ -68,10 +69,12 @@ ALL = frozenset(IMAGES)
 PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enhanced MR", "PT"})
 """Images with a place in the patient."""
 
+SEGMENTED = ALL - {"SM tiled"}
+
 MATRIX = {
-    "SEG": PLACED,
-    "LABELMAP": PLACED,
-    "FRACTIONAL": PLACED,
+    "SEG": SEGMENTED,
+    "LABELMAP": SEGMENTED,
+    "FRACTIONAL": SEGMENTED,
     "SR": ALL,
     "PM": PLACED,
     "DERIVED": ALL - {"OP colour"},
@@ -96,6 +99,7 @@ DEFORMABLE = Deformation(
     vectors=np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3) / 10,
     affine=np.array([[0, 0, 8.0, -100], [0, 7.0, 0, -90], [6.0, 0, 0, -40], [0, 0, 0, 1]]),
 )
+SHEAR = np.array([[1.1, 0.2, 0, 3], [0, 0.9, 0, -4], [0, 0.1, 1, 2], [0, 0, 0, 1]], np.float64)
 SHIFT = np.array([[0, -1, 0, 5.5], [1, 0, 0, -2], [0, 0, 1, 1.25], [0, 0, 0, 1]], np.float64)
 
 
@@ -167,16 +171,20 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
     bump = np.exp(-((row - 9) ** 2 + (column - 12) ** 2) / 40)
     heat = (np.arange(1, frames + 1)[:, None, None] / frames * bump).astype(np.float32)
     middle = series.frames[frames // 2]
+    mass = Region(
+        kind="contour",
+        points=[[4, 4], [12.5, 4], [12.5, 11], [4, 13]],
+        label="Mass 1",
+        type=SCT.Mass,
+        image=middle,
+        probability=0.75,
+        tracking_uid=uid("mass", series.study_uid),
+    )
+    diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=mass)
     results: list[Result] = [
         Region(kind="point", points=[[6.5, 7.5]], label="Marker", type=SCT.Lesion, image=middle),
-        Region(
-            kind="contour",
-            points=[[4, 4], [12.5, 4], [12.5, 11], [4, 13]],
-            label="Mass 1",
-            type=SCT.Mass,
-            image=middle,
-            probability=0.75,
-        ),
+        mass,
+        Comparison(measurement=diameter, prior=4, days=90),
         Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Cyst 2", type=SCT.Cyst, image=middle),
         Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Lesion, image=series.frames[0]),
         Finding(name=SCT.Mass, present=True, probability=0.75),
@@ -187,26 +195,38 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
     ]
     if series.modality == "OP":
         results = [result for result in results if not isinstance(result, DerivedSeries)]
+    if "TotalPixelMatrixRows" not in series.header:
+        results += _segmented(series)
     if "moving" in inputs:
         results += _placed_results(series, inputs["moving"])
     return results
 
 
-def _placed_results(series: Series, moving: Series) -> list[Result]:
-    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
-    labels[1:, 4:20, 6:15] = 1
-    labels[1:, 9:12, 8:11] = 0
-    labels[1:, 10, 9] = 1
-    labels[:2, 1:3, 17:20] = 2
-    on = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
-    counts = (labels * 100).astype(np.uint16)
-    corner = (series.affine() @ (1, 3, 4, 1))[:3]
-    across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+def _segmented(series: Series) -> list[Result]:
+    labels = _labels(series)
     chance = np.outer(np.linspace(0, 1, labels.shape[1]), np.linspace(0, 0.9, labels.shape[2])).astype(np.float32)
     return [
-        Segmentation(labels=on, segments=[ORGAN, LESION]),
-        Segmentation.of_masks([on.with_array(np.stack([chance] * len(labels)))], [LIKELY]),
+        Segmentation(labels=series.on_pixels(labels), segments=[ORGAN, LESION]),
+        Segmentation.of_masks([series.on_pixels(np.stack([chance] * len(labels)))], [LIKELY]),
         Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=ORGAN),
+    ]
+
+
+def _labels(series: Series) -> np.ndarray:
+    labels = np.zeros((len(series.frames), int(series.header.Rows), int(series.header.Columns)), np.uint8)
+    first = min(len(labels) - 1, 1)
+    labels[first:, 4:20, 6:15] = 1
+    labels[first:, 9:12, 8:11] = 0
+    labels[first:, 10, 9] = 1
+    labels[:2, 1:3, 17:20] = 2
+    return labels
+
+
+def _placed_results(series: Series, moving: Series) -> list[Result]:
+    counts = (_labels(series) * 100).astype(np.uint16)
+    corner = (series.affine() @ (1, 3, 4, 1))[:3]
+    across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+    return [
         Heatmap(
             array=counts, source=series, name=DCM.Probability, label="Chance", unit=UCUM.Percent, slope=0.5, intercept=2
         ),
@@ -218,6 +238,7 @@ def _placed_results(series: Series, moving: Series) -> list[Result]:
             frame_of_reference_uid=series.frame_of_reference_uid,
         ),
         Registration(fixed=series, moving=moving, matrix=SHIFT),
+        Registration(fixed=series, moving=moving, matrix=SHEAR, kind="affine"),
         Registration(fixed=series, moving=moving, matrix=SHIFT, deformation=DEFORMABLE),
     ]
 

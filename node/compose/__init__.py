@@ -24,7 +24,7 @@ from node.compose.pm import mappable, parametric_map
 from node.compose.registration import deformable, spatial
 from node.compose.rtstruct import drawable, structure_set
 from node.compose.sc import overlay, summary
-from node.compose.seg import Form, Outline, mappable_labels, segmentations, tracking_uid
+from node.compose.seg import Form, Outline, mappable_labels, segmentable, segmentations, tracking_uid
 from node.compose.source import series_of
 from node.compose.sr import reports as structured_reports
 from node.errors import BrokenResult
@@ -227,7 +227,7 @@ def _number(made: Sequence[Dataset]) -> int:
 
 
 def compose_seg(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
-    """Return Segmentations of each that has a voxel, on images with a frame of reference."""
+    """Return Segmentations of each that has a voxel."""
     return _written(case, made, lambda _: "BINARY")
 
 
@@ -245,7 +245,7 @@ def _written(case: Case, made: Sequence[Dataset], form_of: Callable[[Segmentatio
     objects: list[Dataset] = []
     for order, result, series in _segmentations(case):
         form = form_of(result)
-        if form is None or not series.frame_of_reference_uid:
+        if form is None or not segmentable(series):
             continue
         objects += segmentations(
             result,

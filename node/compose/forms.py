@@ -171,8 +171,11 @@ def _source(group: Dataset) -> Frame:
     header.SOPInstanceUID = reference.ReferencedSOPInstanceUID
     if "ReferencedFrameNumber" in reference:
         header.NumberOfFrames = reference.ReferencedFrameNumber
+    number = int(reference.get("ReferencedFrameNumber") or 1)
+    if "PlanePositionSequence" not in group:
+        return Frame(image=Referenced(header), number=number)
     x, y, z = (float(value) for value in group.PlanePositionSequence[0].ImagePositionPatient)
-    return Frame(image=Referenced(header), number=int(reference.get("ReferencedFrameNumber") or 1), position=(x, y, z))
+    return Frame(image=Referenced(header), number=number, position=(x, y, z))
 
 
 def _by_segment(made: Dataset) -> Dataset:

@@ -193,12 +193,14 @@ def groups(
     """
     index = {place: count for count, place in enumerate(order, 1)}
     derived = {place: _derived_from(sources[place]) for place in order}
-    position = {place: _sequence(0x0020, 0x9113, _decimals(sources[place].position or ())) for place in order}
+    position = {place: _position(sources[place]) for place in order}
     items = []
     for frame in frames:
         whole = frame.segment == 0
         values = (index[frame.slice],) if whole else (frame.segment, index[frame.slice])
-        content = _sequence(0x0020, 0x9111, _element(0x0020, 0x9157, b"UL", pack(f"<{len(values)}I", *values)))
+        counted = _element(0x0020, 0x9157, b"UL", pack(f"<{len(values)}I", *values))
+        stacked = b"" if position[frame.slice] else _in_stack(index[frame.slice])
+        content = _sequence(0x0020, 0x9111, stacked + counted)
         segment = _segment(frame.segment) if several else b""
         items.append(derived[frame.slice] + content + position[frame.slice] + segment)
     return raw("PerFrameFunctionalGroupsSequence", *items)
@@ -232,6 +234,16 @@ def _derived_from(frame: Frame) -> bytes:
         + _sequence(0x0040, 0xA170, _code(codes.cid7202.SourceImageForImageProcessingOperation)),
     )
     return _sequence(0x0008, 0x9124, image + _sequence(0x0008, 0x9215, _code(SEGMENTED)))
+
+
+def _position(frame: Frame) -> bytes:
+    """Return the Plane Position functional group, nothing for an image without a place in the patient."""
+    return _sequence(0x0020, 0x9113, _decimals(frame.position)) if frame.position else b""
+
+
+def _in_stack(number: int) -> bytes:
+    """Return Stack ID and In-Stack Position Number: what tells frames apart that have no position."""
+    return _element(0x0020, 0x9056, b"SH", b"1 ") + _element(0x0020, 0x9057, b"UL", pack("<I", number))
 
 
 def _segment(number: int) -> bytes:

@@ -12,6 +12,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from node.codes import Code
@@ -53,8 +54,14 @@ POSITION_TOLERANCE = 1e-3
 """mm; Image Position is a decimal string of 16 characters, so a copied one is closer than that."""
 ORIENTATION_TOLERANCE = 1e-4
 """Of a direction cosine: at 512 pixels of 1 mm the far corner is then off by 0.05 mm."""
+FLAT = 1.0
+"""mm: the Slice Thickness of what has none, so that a volume in mm³ is an area in mm²."""
 LABELS = 255
 """Segments that a label map of one byte can tell apart; OHIF opens none with more (RangeError, a black screen)."""
+
+SEGMENT_NUMBER, FRAME_CONTENT, IN_STACK_POSITION = (
+    Tag(keyword) for keyword in ("ReferencedSegmentNumber", "FrameContentSequence", "InStackPositionNumber")
+)
 
 Form = Literal["BINARY", "LABELMAP", "FRACTIONAL"]
 NAMES = {"BINARY": "seg", "LABELMAP": "labelmap", "FRACTIONAL": "fractional"}
@@ -113,6 +120,14 @@ def mappable_labels(result: Segmentation) -> bool:
     return not result.masks and len(result.segments) <= LABELS
 
 
+def segmentable(series: Series) -> bool:
+    """Say whether a Segmentation can lie on a series: in its frame of reference, or on images without any place.
+
+    The tiles of a slide have one, in the slide.
+    """
+    return bool(series.frame_of_reference_uid) if series.placed else "TotalPixelMatrixRows" not in series.header
+
+
 def segmentations(
     result: Segmentation,
     series: Series,
@@ -133,7 +148,7 @@ def segmentations(
     Parameters
     ----------
     series
-        The images on whose grid the labels are; with a frame of reference.
+        The images on whose grid the labels are; `segmentable`.
     there
         Whether a segment has a pixel on a slice that is stored: (segment, slice).
     order
@@ -146,7 +161,8 @@ def segmentations(
     BrokenResult
         A frame would not lie on the image that it names, or a code is none.
     """
-    _check_stack(series)
+    if series.placed:
+        _check_stack(series)
     parts = _parts(there, form, most)
     made: list[Dataset] = []
     for index, part in enumerate(parts):
@@ -158,6 +174,8 @@ def segmentations(
             ) from error
         names = (str(order), str(index)) if index else (str(order),)
         built.SOPInstanceUID = identity.uid(NAMES[form], *names)
+        if not series.placed:
+            _unplace(built, series.header)
         organise(built, identity.uid("dimensions", NAMES[form], *names))
         describe_images(built, series.header)
         done = finish(built, series.header, identity, kind=CALLED[form], modality="SEG", number=number + index)
@@ -233,12 +251,37 @@ def _template(result: Segmentation, series: Series, identity: Identity, order: i
     return built
 
 
+def _unplace(built: Dataset, header: Dataset) -> None:
+    """Describe frames without a place in the patient: by their number (PS3.3 C.7.6.16.2.2), pixels, and directions.
+
+    OHIF opens none without Pixel Measures and a Plane Orientation, where it takes the images to be axial. Without a
+    Frame of Reference it says nothing of the patient; Patient Orientation does.
+    """
+    dimensions = [item for item in built.DimensionIndexSequence if item.DimensionIndexPointer == SEGMENT_NUMBER]
+    stacked = Dataset()
+    stacked.DimensionOrganizationUID = built.DimensionOrganizationSequence[0].DimensionOrganizationUID
+    stacked.DimensionIndexPointer, stacked.FunctionalGroupPointer = IN_STACK_POSITION, FRAME_CONTENT
+    stacked.DimensionDescriptionLabel = "In-Stack Position Number"
+    built.DimensionIndexSequence = [*dimensions, stacked]
+    (shared,) = built.SharedFunctionalGroupsSequence
+    plane = Dataset()
+    plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PlaneOrientationSequence = [plane]
+    if spacing := header.get("PixelSpacing") or header.get("ImagerPixelSpacing"):
+        measures = Dataset()
+        measures.PixelSpacing, measures.SliceThickness = list(spacing), FLAT
+        shared.PixelMeasuresSequence = [measures]
+    built.PatientOrientation = None
+    copy_element(header, built, "PatientOrientation")
+
+
 def _fill(
     done: Dataset, result: Segmentation, series: Series, part: Part, there: NDArray[np.bool_], form: Form
 ) -> None:
     """Put in the frames and the images they lie on; last, since whoever looks at encoded groups decodes them."""
     # highdicom's order: against the normal
-    order = [place for place in reversed(part.slices) if there[[one - 1 for one in part.segments], place].any()]
+    slices = reversed(part.slices) if series.placed else part.slices
+    order = [place for place in slices if there[[one - 1 for one in part.segments], place].any()]
     if form == "LABELMAP":
         frames = stored = [Placed(0, place) for place in order]
     else:
@@ -248,7 +291,7 @@ def _fill(
     several = form != "LABELMAP" and len(part.segments) > 1
     done.NumberOfFrames = len(frames)
     done.SegmentsOverlap = "UNDEFINED" if form == "FRACTIONAL" and several else _overlap(result)
-    if not several and len(order) > 1 and len(set(np.diff(order))) == 1:
+    if series.placed and not several and len(order) > 1 and len(set(np.diff(order))) == 1:
         done.DimensionOrganizationType = "3D"
     instances = references(series.identities)
     done["SourceImageSequence"] = raw("SourceImageSequence", *instances)

@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import CTImageStorage
+from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
 from node.errors import BrokenResult
@@ -161,7 +161,12 @@ def stand_ins(series: Series) -> list[Dataset]:
 
 
 def stand_in(series: Series) -> Dataset:
-    """Return the first of `stand_ins` alone: what does not depend on the slice can be learnt from it."""
+    """Return the first of `stand_ins` alone: what does not depend on the slice can be learnt from it.
+
+    Where the images have no place in the patient it is a radiograph.
+    """
+    if not series.placed:
+        return _unplaced(series)
     step, thickness = _distances(series)
     return _stand_in(0, series.frames[0], series, thickness, step)
 
@@ -178,22 +183,33 @@ def stand_in_uid(index: int) -> str:
 
 
 def _stand_in(index: int, frame: Frame, series: Series, thickness: float, step: float) -> Dataset:
-    values = frame.image.values
-    image = Dataset()
-    image.SOPClassUID = CTImageStorage
+    image = _like(series, CTImageStorage, "CT")
     image.SOPInstanceUID = stand_in_uid(index)
-    image.StudyInstanceUID = series.study_uid
-    image.SeriesInstanceUID = series.series_uid
     image.FrameOfReferenceUID = series.frame_of_reference_uid
-    image.Modality = "CT"
-    for keyword in TYPE_2:
-        setattr(image, keyword, None)
-    image.Rows, image.Columns = values.get("Rows"), values.get("Columns")
     image.ImagePositionPatient = _decimals(frame.position or ())
     image.ImageOrientationPatient = _decimals(frame.orientation or ())
     image.PixelSpacing = _decimals(frame.spacing or ())
     image.SliceThickness = DSfloat(thickness, auto_format=True)
     image.SpacingBetweenSlices = DSfloat(step, auto_format=True)
+    return image
+
+
+def _unplaced(series: Series) -> Dataset:
+    image = _like(series, ComputedRadiographyImageStorage, "CR")
+    image.SOPInstanceUID = stand_in_uid(0)
+    return image
+
+
+def _like(series: Series, sop_class: UID, modality: str) -> Dataset:
+    image = Dataset()
+    image.SOPClassUID = sop_class
+    image.StudyInstanceUID = series.study_uid
+    image.SeriesInstanceUID = series.series_uid
+    image.Modality = modality
+    for keyword in TYPE_2:
+        setattr(image, keyword, None)
+    values = series.frames[0].image.values
+    image.Rows, image.Columns = values.get("Rows"), values.get("Columns")
     return image
 
 

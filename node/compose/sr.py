@@ -22,7 +22,7 @@ from node.compose.contours import contours
 from node.compose.drawing import Shape, closed, region_tracking_uid, things
 from node.compose.finish import finish
 from node.compose.identity import MANUFACTURER, MODEL_NAME, RESEARCH_USE, Identity
-from node.compose.seg import Outline
+from node.compose.seg import Outline, segmentable
 from node.compose.source import copy_element
 from node.compose.text import LO, concept, plain
 from node.errors import BrokenResult
@@ -434,7 +434,7 @@ def _images_group(results: Sequence[Result], outlines: Sequence[Outline], identi
         if not found and not reasons:
             evaluations.append(sr.QualitativeEvaluation(concept(SCT.ImagingFinding), concept(SCT.Absent)))
     remarks = [RESEARCH_USE, *(f"Not suitable, because {reason}" for reason in reasons)]
-    if any(outline.found and not outline.series.frame_of_reference_uid for outline in outlines):
+    if any(outline.found and not segmentable(outline.series) for outline in outlines):
         remarks.append(NO_SEGMENTATION)
     if any(finding.probability is not None and not finding.calibrated for finding in findings):
         remarks.append(NOT_CALIBRATED)

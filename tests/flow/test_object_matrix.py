@@ -19,10 +19,13 @@ from pydicom.dataset import Dataset
 
 from node.codes import DCM
 from node.compose import KINDS
+from node.compose.content import walk
 from node.compose.identity import RESEARCH_USE
+from node.compose.picture import rows
 from node.compose.source import TYPE_2
 from node.part10 import IMPLEMENTATION_CLASS_UID
 from node.results import (
+    Comparison,
     DerivedSeries,
     Heatmap,
     KeyImages,
@@ -31,7 +34,7 @@ from node.results import (
     Segmentation,
 )
 from node.series import Series
-from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHIFT, Made, filled, make
+from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Made, filled, make
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
@@ -44,6 +47,7 @@ ALLOWED = {
     r"dciodvfy\t</Laterality\(0020,0060\)> - is only permitted to be empty when actually unknown": (
         "where the images name no body part it is unknown whether it is one of a pair"
     ),
+    r"Unrecognized defined term = <99ISOCENTER>": "no public table has codes for a change since the prior",
     r"dsrdump\tReading unknown/unsupported SpecificCharacterSet": "DCMTK 3.6.7 knows no code extensions",
     r"DERIVED\d+\.dcm\trules\t(DerivationDescription|DerivationCodeSequence|SourceImageSequence) is missing": (
         "an Enhanced image has it in its Derivation Image functional group, and would not conform with it at the top"
@@ -234,7 +238,10 @@ def test_key_objects_name_the_chosen_images(made: Mapping[str, Made]) -> None:
 def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Made]) -> None:
     for name in MATRIX["REG"]:
         one = made[name]
-        (linear,) = one.objects["REG"]
+        linear, affine = one.objects["REG"]
+        sheared = affine.RegistrationSequence[1].MatrixRegistrationSequence[0].MatrixSequence[0]
+        assert sheared.FrameOfReferenceTransformationMatrixType == "AFFINE"
+        assert np.allclose(_matrix(sheared), SHEAR)
         fixed, moving = linear.RegistrationSequence
         assert linear.FrameOfReferenceUID == fixed.FrameOfReferenceUID == one.series.frame_of_reference_uid
         assert moving.FrameOfReferenceUID != fixed.FrameOfReferenceUID
@@ -258,6 +265,23 @@ def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, M
         content = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
         assert content.startswith(b"%PDF")
         assert b"%%EOF" in content[-16:]
+
+
+def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_image(made: Mapping[str, Made]) -> None:
+    for one in made.values():
+        (compared,) = [result for result in one.results if isinstance(result, Comparison)]
+        said = [row for row in rows(one.results, {"image": one.series}) if row.name == "Diameter"]
+        assert [(row.value, row.note) for row in said] == [("8 mm", "was 4 mm 90 days ago: +100 %, doubles in 90 days")]
+        groups = [
+            {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
+            for report in one.objects["SR"]
+            for group in walk(report)
+            if group.get("ContentTemplateSequence") and "Doubling time" in str(group)
+        ]
+        (group,) = [items for items in groups if "Tracking Unique Identifier" in items]
+        assert compared.measurement.of.tracking_uid == group["Tracking Unique Identifier"].UID
+        doubling = group["Doubling time"].MeasuredValueSequence[0]
+        assert (doubling.NumericValue, doubling.MeasurementUnitsCodeSequence[0].CodeValue) == (90, "d")
 
 
 def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mapping[str, Made]) -> None:
