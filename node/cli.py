@@ -19,6 +19,7 @@ from node.errors import NodeError
 from node.flow import ROLES
 from node.host import find_plugins
 from node.log import log_to_stderr, quiet_log
+from node.new_plugin import new_plugin
 from node.opening import open_ledger
 from node.records import Address
 from node.settings import Settings
@@ -172,6 +173,19 @@ def plugin_list(config: ConfigFile = DEFAULT) -> None:
             out.print(f"{manifest.name} {manifest.version}  {escape(manifest.title)}  ({', '.join(plugin.roles)})")
 
 
+@plugin_app.command("new")
+def plugin_new(
+    name: Annotated[str, typer.Argument(help="What plugin and model are called.")], config: ConfigFile = DEFAULT
+) -> None:
+    """Make a plugin to begin with: it runs, and its test passes."""
+    with told():
+        settings = Settings.read(config)
+        made = new_plugin(name, settings.plugins[0], settings.triton.model_repository)
+    for folder in made:
+        out.print(escape(str(folder)))
+    out.print(f"try it: isocenter plugin try {name} FOLDER, with a folder of DICOM files; then change its plugin.py")
+
+
 @plugin_app.command("try")
 def plugin_try(
     plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")],
@@ -186,11 +200,23 @@ def plugin_try(
             out.print(escape(line))
 
 
+@model_app.command("list")
+def model_list(config: ConfigFile = DEFAULT) -> None:
+    """List the models: kind, versions, state on the servers, and which plugins use them."""
+    from node.models import listed  # noqa: PLC0415 (as below)
+
+    with told():
+        settings = Settings.read(config)
+        plugins = find_plugins(settings.plugins)
+        for line in listed(settings.triton.model_repository, settings.triton.urls, plugins):
+            out.print(escape(str(line)))
+
+
 @model_app.command("add")
 def model_add(
     source: Annotated[
         Path,
-        typer.Argument(help="A TorchScript, torch.export or ONNX file, weights with --network, or a MONAI bundle."),
+        typer.Argument(help="A TorchScript, torch.export or ONNX file, weights with --network, bundle, Triton model."),
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
     labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")] = "",
@@ -199,6 +225,9 @@ def model_add(
     network: Annotated[
         str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
     ] = "",
+    backend: Annotated[
+        str, typer.Option(help="What runs the network: python; onnxruntime, tensorrt, pytorch in NVIDIA's container.")
+    ] = "python",
     *,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
     config: ConfigFile = DEFAULT,
@@ -211,7 +240,7 @@ def model_add(
         named = [label.strip() for label in labels.split(",") if label.strip()]
         added = add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
-            modality=modality, chain=chain, builder=network, trust=trust,
+            modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
         )  # fmt: skip
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
     out.print(f"{added.kind}, {added.classes} classes{phantom}")

@@ -66,7 +66,7 @@ def walk(data: bytes, *, explicit: bool, wanted: Container[int], at: int = 0) ->
             else:
                 tag, vr, length, start = _implicit(data, at)
             if tag <= last:
-                raise Doubt
+                break
             if tag in PIXELS:
                 return Walk(found, last, tag, vr, start, length)
             last = tag
@@ -74,13 +74,11 @@ def walk(data: bytes, *, explicit: bool, wanted: Container[int], at: int = 0) ->
                 at, vr = _after(data, start, length, vr, explicit, 0), b"SQ"
             else:
                 at = start + length
-            if at > size:
-                raise Doubt
-            if tag in wanted:
+            if tag in wanted and at <= size:
                 found[tag] = vr, data[start:at]
     except (Doubt, struct.error):
         return Walk(found, last, CUT)
-    return Walk(found, last, END)
+    return Walk(found, last, END if at == size else CUT)
 
 
 def _explicit(data: bytes, at: int) -> Element:

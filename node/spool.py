@@ -40,6 +40,7 @@ MAGIC = b"ISOPACK1"
 HEAD = struct.Struct("<8sQII8x")
 FIELDS = tuple(field.name for field in fields(Instance))
 values_of = attrgetter(*FIELDS)
+JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 Buffer = bytes | bytearray | memoryview
 MOST_PARTS = 1024
 """What one writev takes at most (IOV_MAX)."""
@@ -125,7 +126,7 @@ class Pack:
         for part in parts:
             checksum = crc32(part, checksum)
         instance = replace(instance, checksum=checksum)
-        envelope = json.dumps(dict(zip(FIELDS, values_of(instance), strict=True)), separators=(",", ":")).encode()
+        envelope = JSON.encode(dict(zip(FIELDS, values_of(instance), strict=True))).encode()
         length = begun + sum(map(len, parts))
         start, body = self.size, self.size + HEAD.size
         head = HEAD.pack(MAGIC, length, len(envelope), crc32(envelope, checksum))

@@ -4,17 +4,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from node import app, flow
 from node.assemble import stacks
 from node.deliver import readable
-from node.errors import ConfigError
+from node.errors import ConfigError, UnsuitableSeries
 from node.host import Plugin, find_plugins, read_plugin
 from node.infer import GrpcTriton, Order
 from node.part10 import Part10
+from node.predicates import orientation
 from node.records import Job, JobState
 from node.route import Route, Routes, plan
+from node.series import Series
 from node.settings import Settings
 from node.spool import Spool
+
+COARSE = 5
+"""From how many times the pixel spacing on the distance of slices is told."""
 
 
 def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iterator[str]:
@@ -48,9 +55,30 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
         inputs=planned.plans[0].inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
         ordinal=0, worker="", reason="",
     )  # fmt: skip
+    by_key = {series.key: series for series in assembled.series}
+    for role, key in (pair for one in job.inputs for pair in one.items()):
+        yield from _looked_at(role, by_key[key])
     device_uid = app.device_uid(settings.receive.address)
     order = Order(job=job, plugin=chosen, parts=parts, predecessors=(), device_uid=device_uid)
     yield from _perform(settings, order, Spool(out.resolve()))
+
+
+def _looked_at(role: str, series: Series) -> Iterator[str]:
+    """Tell what a plugin is given for a role, with a warning for what its volume would stumble over."""
+    first, header = series.frames[0], series.header
+    yield f"{role}: {series.modality}, {len(series.frames)} images of {header.Rows} × {header.Columns}, {series.key}"
+    try:
+        apart, down, across = np.linalg.norm(series.affine()[:3, :3], axis=0)
+    except UnsuitableSeries as error:
+        yield f"warning: {role} has no volume: {error}"
+        return
+    yield f"{role}: {orientation(first)}, {apart:.3g} mm apart, pixels of {down:.3g} × {across:.3g} mm"
+    if orientation(first) == "oblique":
+        yield f"warning: {role} is oblique: its slices do not lie along the patient's axes"
+    if not 0.9 < apart / (thick := float(header.get("SliceThickness") or apart)) < 1.1:
+        yield f"warning: {role} has slices {thick:.3g} mm thick, {'with gaps' if apart > thick else 'which overlap'}"
+    if apart > COARSE * max(down, across):
+        yield f"warning: {role} is {apart / max(down, across):.0f} times as coarse across slices as in them"
 
 
 def find(settings: Settings, plugin: str) -> Plugin:

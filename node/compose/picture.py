@@ -255,8 +255,9 @@ def _number(value: float) -> str:
 
 
 def _unit(result: Measurement) -> str:
-    """Return a unit as it is printed: UCUM's brackets, and powers on the line, are for machines."""
-    return UNITS.get(result.unit.value, result.unit.value.strip("[]{}"))
+    """Return a unit as it is printed: UCUM's brackets, remarks and powers on the line, are for machines."""
+    before_remark = result.unit.value.partition("{")[0]  # g/ml{SUVbw}
+    return UNITS.get(result.unit.value, (before_remark or result.unit.value).strip("[]{}"))
 
 
 def _further(result: Result, inputs: Mapping[str, Series]) -> list[Row]:

@@ -215,7 +215,9 @@ class Associated:
 
 def _answer_promptly(event: evt.Event) -> None:
     """Send the end of a message at once: else it waits for the peer's delayed acknowledgement of what came before."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _why(association: Association) -> str:

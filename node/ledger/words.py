@@ -23,8 +23,8 @@ class String(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Return a text as every database takes it: PostgreSQL has no U+0000, and UTF-8 no lone surrogates."""
-        if value is None:
-            return None
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

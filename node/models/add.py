@@ -9,26 +9,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
+from node.models import native
 from node.models.brought import Brought, Reader, Source
 from node.models.bundle import is_bundle, read_bundle
 from node.models.network import EXTENT, read
-from node.models.pbtxt import net_config, volume_config
+from node.models.pbtxt import volume_config
+from node.models.picture import draw
+from node.models.repository import VolumeModel, copy, is_triton, served_network, try_out, understand
 from node.models.served.intensity import Intensity
 from node.models.served.volume import Chain, Placed, Resize, segment
 from node.toml import load_toml
 
+Mask = NDArray[np.bool_]
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
 title = "{title}"
-
+"""
+DECLARED = """
 [model]
 name = "{name}"
+"""
+CODED = """\
+models = ["{name}"]
 """
 SERIES = """
 [series.{role}]
@@ -52,13 +61,13 @@ REGION = """
 label = "{label}"
 type = {type}
 """
-DERIVED = """
+IMAGE = """
 [derived]
 description = "{label}"
 derivation = "DCM.ImageProcessing"     # how it was made, PS3.16 CID 7203
 synthetic = false                      # whether it shows what was never measured
 """
-TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": DERIVED}
+TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": IMAGE}
 """What plugin.toml says of each label, by the answer of the chain."""
 CODE_LENGTH = 16
 """Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
@@ -90,6 +99,7 @@ def add(
     modality: str = "",
     chain: Path | None = None,
     builder: str = "",
+    backend: str = native.PYTHON,
     trust: bool = False,
 ) -> Added:
     """Make `models/NAME`, `models/NAME_net` and `plugins/NAME` from a network.
@@ -103,6 +113,9 @@ def add(
         Of the images; what the source tells, or CT, without it.
     chain
         A TOML file with the fields of `Chain`, before those that the source tells.
+    backend
+        What runs the network on Triton: "python" everywhere; "onnxruntime", "tensorrt" or "pytorch" where the server is
+        of NVIDIA's container.
 
     Raises
     ------
@@ -114,18 +127,23 @@ def add(
     for folder in folders:
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
+    if is_triton(source) and isinstance(model := understand(source), VolumeModel):
+        return _beside(source, model, name, models, plugins, labels, modality or "CT")
     reader = next(reader for knows, reader in READERS if knows(source))
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
     named = tuple(labels) or brought.labels
     classes = _classes(brought, named, source)
-    likeness = None if brought.chain.answer == "findings" else self_test(replace(brought.chain, answer="labels"))
-    if likeness is not None and likeness < LIKENESS:
-        raise ConfigError(
-            f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-            f"look at orientation, spacing, size and align in {chain or source}"
-        )
+    likeness = None
+    if brought.chain.answer != "findings":
+        likeness, sent, back = self_test(replace(brought.chain, answer="labels"))
+        if likeness < LIKENESS:
+            picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
+            raise ConfigError(
+                f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
+                f"look at {picture}, and at orientation, spacing, size and align in {chain or source}"
+            )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT")
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", backend)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
     return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
@@ -139,11 +157,40 @@ def read_file(source: Source) -> Brought:
     return Brought(network=network, chain=chain, example=example)
 
 
+def read_served(source: Source) -> Brought:
+    """Read a network that Triton serves already, with the chain that was given beside it."""
+    chain = _chain(source.chain)
+    return Brought(network=served_network(source.path), chain=chain, example=_example(chain))
+
+
 READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
     (is_bundle, read_bundle),
+    (is_triton, read_served),
     (lambda _: True, read_file),
 )
 """What a source is → who reads it; the first that knows it."""
+
+
+def _beside(
+    source: Path, model: VolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
+) -> Added:
+    """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
+    if not labels:
+        raise ConfigError(f"{source} gives labels: say what they are, with --labels")
+    try_out(source, model, labels)
+    with tempfile.TemporaryDirectory(dir=models) as scratch:
+        volume, plugin = Path(scratch) / name, Path(scratch) / "plugin"
+        copy(source, volume)
+        plugin.mkdir()
+        (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
+        words = (PLUGIN + CODED + SERIES).format(
+            name=name, title=name.replace("_", " "), role="image", modality=modality
+        )
+        (plugin / "plugin.toml").write_text(words, encoding="utf-8")
+        folders = (models / name, plugins / name)
+        for folder, place in zip((volume, plugin), folders, strict=True):
+            shutil.move(folder, place)
+    return Added(folders=folders, kind=model.kind, classes=len(labels), likeness=None)
 
 
 def _chain(path: Path | None) -> Chain:
@@ -188,8 +235,8 @@ def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
     return found
 
 
-def self_test(chain: Chain) -> float:
-    """Send an asymmetric phantom through a chain with a network that only looks; return the Dice of what comes back.
+def self_test(chain: Chain) -> tuple[float, Mask, Mask]:
+    """Send an asymmetric phantom through a chain with a network that only looks; return Dice, what went and came back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
     images: a chain that mirrors, shifts, scales or cuts it does not give it back. Where there are several roles, each
@@ -210,31 +257,30 @@ def self_test(chain: Chain) -> float:
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
     images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
-    return min(_likeness(looks, images, role) for role in range(len(images)))
+    return min((_likeness(looks, images, role) for role in range(len(images))), key=lambda told: told[0])
 
 
-def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
-    """Return the Dice of the first image with what a network sees that looks at one role alone."""
+def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
+    """Return the Dice of the first image with what a network sees that looks at one role alone, and both."""
     body = images[0][0] > 0
 
     def look(tiles: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
 
     seen = segment(chain, images, look) > 0
-    return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
+    return float(2 * (seen & body).sum() / (seen.sum() + body.sum())), body.numpy(), seen.numpy()
 
 
-def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str) -> tuple[Path, Path, Path]:
+def _made(
+    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, backend: str
+) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
     brought.chain.write(volume / "1" / "chain.json")
-    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain))
-    (net / "1").mkdir(parents=True)
-    shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
-    brought.network.save(net / "1")
-    (net / "config.pbtxt").write_text(net_config(name, brought.chain, len(brought.example)))
+    names = native.write(net, f"{name}_net", brought, backend)
+    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain, names))
     plugin.mkdir()
     (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     return volume, net, plugin
@@ -246,7 +292,7 @@ def _manifest(name: str, chain: Chain, labels: Sequence[str], modality: str) -> 
     series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
     table = TABLES[chain.answer]
     told = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
-    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
+    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
 
 
 def suggested(label: str, answer: str = "labels") -> str | list[str]:

@@ -17,6 +17,8 @@ from torch import Tensor
 from node.errors import ConfigError
 
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
+TRITON = "Triton model"
+"""Comes with its folder and its configuration."""
 FILES = {TORCHSCRIPT: "model.pt", EXPORTED: "model.pt2", ONNX: "model.onnx", WEIGHTS: "model.pt2"}
 """What the network is called in its model's folder; weights with their class are exported."""
 EXTENT = 32
@@ -26,15 +28,25 @@ WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the input and the output of a network are called on Triton."""
+
+    input: str = "input"
+    output: str = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network that can be asked here, and put into a model's folder.
 
-    `ask` takes (tile, channel, …) float32; `save` writes the file the server loads into a folder.
+    `ask` takes (tile, channel, …) float32; `save` writes the file the server loads into a folder; `names` are those
+    that the file itself gives to input and output.
     """
 
     kind: str
     ask: Callable[[Tensor], Tensor]
     save: Callable[[Path], None]
+    names: Names = Names()
 
 
 def kinds() -> tuple[str, ...]:
@@ -102,6 +114,7 @@ def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> 
         kind=ONNX,
         ask=lambda tiles: torch.from_numpy(session.run(None, {name: tiles.numpy()})[0]),
         save=lambda folder: whole.save_model(whole.load(source), folder / FILES[ONNX]),  # weights beside it go inside
+        names=Names(input=name, output=session.get_outputs()[0].name),
     )
 
 

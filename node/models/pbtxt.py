@@ -1,5 +1,6 @@
 """config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
 
+from node.models.network import Names
 from node.models.served.volume import Chain
 
 VOLUME_CONFIG = """\
@@ -7,6 +8,9 @@ VOLUME_CONFIG = """\
 name: "{name}"
 backend: "python"
 max_batch_size: 0
+dynamic_batching {{ priority_levels: 3 default_priority_level: 2 }}   # of requests that wait, urgent ones go first
+parameters {{ key: "input", value: {{ string_value: "{names.input}" }} }}      # of the network
+parameters {{ key: "output", value: {{ string_value: "{names.output}" }} }}
 input [{inputs}
 ]
 output [{outputs}
@@ -63,10 +67,10 @@ OUTPUTS = {
 """What a volume model gives, by the answer of its chain: name, what it is, type and extents."""
 NET_CONFIG = """\
 # The network alone: (tile, channel, …) in, its answer out.
-name: "{name}_net"
-backend: "python"
+name: "{name}"
+backend: "{backend}"
 max_batch_size: 0
-input [ {{ name: "input", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
+input [ {{ name: "{names.input}", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
 output [{outputs}
 ]
 """
@@ -82,25 +86,27 @@ NET_OUTPUTS = {
 }
 
 
-def volume_config(name: str, chain: Chain) -> str:
-    """Return config.pbtxt of a volume model."""
+def volume_config(name: str, chain: Chain, names: Names) -> str:
+    """Return config.pbtxt of a volume model, whose network calls its input and output by these names."""
     kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
     inputs = [ROLE_CONFIG.format(role=role, kind=kind, sample=sample, samples=samples) for role in chain.roles]
     outputs = [
         OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=dims)
         for one, says, kind, dims in OUTPUTS[chain.answer]
     ]
-    return VOLUME_CONFIG.format(name=name, answer=chain.answer, inputs=",".join(inputs), outputs=",".join(outputs))
+    words = {"name": name, "answer": chain.answer, "names": names}
+    return VOLUME_CONFIG.format(**words, inputs=",".join(inputs), outputs=",".join(outputs))
 
 
-def net_config(name: str, chain: Chain, axes: int) -> str:
+def net_config(name: str, chain: Chain, axes: int, names: Names, backend: str) -> str:
     """Return config.pbtxt of its network, whose tiles have so many axes, tile and channel among them."""
     any_extents, answer = ", ".join(["-1"] * axes), chain.answer
     extents = {"boxes": "-1, -1", "scores": "-1", "classes": "-1", "output": any_extents}
     if answer == "findings":
         extents["output"] = "-1, -1"
     outputs = [
-        OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=extents[one])
+        OUTPUT_CONFIG.format(name=names.output if one == "output" else one, says=says, kind=kind, dims=extents[one])
         for one, says, kind in NET_OUTPUTS[answer]
     ]
-    return NET_CONFIG.format(name=name, dims=any_extents, outputs=",".join(outputs))
+    words = {"name": name, "backend": backend, "names": names}
+    return NET_CONFIG.format(**words, dims=any_extents, outputs=",".join(outputs))

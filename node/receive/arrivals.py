@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 GROUP_SECONDS = 0.1
 """How long the first of a group waits for others: one commit for all of them."""
-COSTLY_SECONDS = 0.01
+COSTLY_SECONDS = 0.005
 """A group that took longer to write has the next wait longer in proportion, so that ledger work stays a small share."""
 LONGEST_WAIT = 4.0
 """No more than so many times GROUP_SECONDS: rows are half a second behind at most."""

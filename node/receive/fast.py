@@ -64,7 +64,7 @@ COMMAND, LAST = 1, 2
 
 ELEMENT = struct.Struct("<HHI")
 US = struct.Struct("<H")
-C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = 0x0001, 0x8001, 0x0101
+C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = map(US.pack, (0x0001, 0x8001, 0x0101))
 COMMAND_ELEMENTS = {
     0x0000: 4,  # Command Group Length
     0x0002: None,  # Affected SOP Class UID
@@ -75,7 +75,7 @@ COMMAND_ELEMENTS = {
     0x1000: None,  # Affected SOP Instance UID
 }
 """Elements of a C-STORE request and their lengths (PS3.7 table 9.3-1), all of which must be there, and no other."""
-PRIORITIES = range(3)
+PRIORITIES = frozenset(map(US.pack, range(3)))
 
 
 @runtime_checkable
@@ -109,9 +109,9 @@ class Request:
         """Return the P-DATA-TF PDU of the response (PS3.7 table 9.3-2, PS3.8 table 9-22)."""
         elements = (
             (0x0002, self.sop_class),
-            (0x0100, US.pack(C_STORE_RSP)),
+            (0x0100, C_STORE_RSP),
             (0x0120, self.message_id),
-            (0x0800, US.pack(NO_DATA_SET)),
+            (0x0800, NO_DATA_SET),
             (0x0900, US.pack(status)),
             (0x1000, self.sop_instance),
         )
@@ -140,9 +140,11 @@ def read_command(command: bytes) -> dict[int, bytes] | None:
 
 
 def _is_store(command: dict[int, bytes]) -> bool:
-    field, priority, data_set = (US.unpack(command[element])[0] for element in (0x0100, 0x0700, 0x0800))
-    named = all(len(command[one]) % 2 == 0 and UI.fullmatch(command[one]) for one in (0x0002, 0x1000))
-    return named and field == C_STORE_RQ and priority in PRIORITIES and data_set != NO_DATA_SET
+    if command[0x0100] != C_STORE_RQ or command[0x0700] not in PRIORITIES or command[0x0800] == NO_DATA_SET:
+        return False
+    sop_class, sop_instance = command[0x0002], command[0x1000]
+    even = not (len(sop_class) % 2 or len(sop_instance) % 2)
+    return even and UI.fullmatch(sop_class) is not None and UI.fullmatch(sop_instance) is not None
 
 
 class Connection(AssociationSocket):
@@ -164,13 +166,19 @@ class Connection(AssociationSocket):
         """Whether there is anything to read."""
         return self.has_early or bool(super().ready)
 
-    def fill(self, room: memoryview) -> int:
-        """Read what there is into `room`; return how much, 0 when the connection is over. OSError, as of `recv`."""
+    def fill(self, room: memoryview, awaited: int) -> int:
+        """Read what there is into `room`, or wait for as much as is awaited; return how much, 0 when it is over.
+
+        BlockingIOError where nothing is there, or for as long as the association may be idle; OSError, as of `recv`.
+        """
         if self._early:
             early, self._early = self._early[: len(room)], self._early[len(room) :]
             room[: len(early)] = early
             return len(early)
-        return self.socket.recv_into(room, 0, socket.MSG_DONTWAIT) if self.socket is not None else 0
+        if self.socket is None:
+            return 0
+        how = socket.MSG_WAITALL if awaited else socket.MSG_DONTWAIT
+        return self.socket.recv_into(room, min(awaited, len(room)), how)
 
     def send(self, bytestream: bytes) -> None:
         """Send all, as pynetdicom's does, without an event that tells of it."""
@@ -227,6 +235,7 @@ class UpperLayer(DULServiceProvider):
         self._view = memoryview(self._buffer)
         self._start = self._end = 0  # of what is in the buffer and not yet taken
         self._pdu_end = 0  # of the P-DATA-TF PDU whose values are being taken
+        self._awaited = 0  # bytes that the PDU lacks which has begun
         self._fragments: list[tuple[int, int, bytes]] = []  # of a command set: context, control header, content
         self._request: Request | None = None
         self._parts: list[memoryview] = []
@@ -296,7 +305,7 @@ class UpperLayer(DULServiceProvider):
         came = False
         while True:
             self._take_whole()
-            if not (self.event_queue.empty() and self.to_provider_queue.empty()) or self._kill_thread:
+            if self.event_queue.queue or self.to_provider_queue.queue or self._kill_thread:
                 return came
             count = self._fill()
             if count < 0 and not self._wait():
@@ -318,7 +327,7 @@ class UpperLayer(DULServiceProvider):
         elif self._end == len(self._buffer) or self._held > HELD:
             self._make_room()
         try:
-            count = self._connection.fill(self._view[self._end :])
+            count = self._connection.fill(self._view[self._end :], self._awaited)
         except BlockingIOError:
             return -1
         except OSError:
@@ -342,6 +351,7 @@ class UpperLayer(DULServiceProvider):
     def _take_whole(self) -> None:
         """Take all PDUs that are whole, until one of them is pynetdicom's to act on."""
         events = self.event_queue.queue  # its `empty` takes a lock, for each value
+        self._awaited = 0
         while not events:
             if self._start < self._pdu_end:
                 self._take_value()
@@ -351,6 +361,7 @@ class UpperLayer(DULServiceProvider):
                 return
             kind, length = PDU.unpack_from(self._buffer, self._start)
             if left < PDU.size + length and kind in KNOWN_PDUS and length <= LONGEST_PDU:
+                self._awaited = PDU.size + length - left
                 return
             if kind == P_DATA and length <= LONGEST_PDU and self._is_sound(self._start + PDU.size, length):
                 self._start += PDU.size

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from weakref import WeakKeyDictionary
 
@@ -88,7 +89,7 @@ class Received:
             peer=str(event.assoc.requestor.address),
         )
 
-    @property
+    @cached_property
     def head(self) -> bytes:
         """What stands before the data set in its Part 10 file."""
         return file_header(
@@ -117,9 +118,8 @@ class Received:
             return Told(header_of(inflated(self.body, whole=True), str(ExplicitVRLittleEndian)))
         beginning = self.beginning
         walk = walked(beginning, syntax)
-        header = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
-        if header is None:
-            header = header_of(self.body, syntax)
+        picked = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
+        header = picked if picked is not None else header_of(self.body, syntax)
         return Told(header, note_of(walk, syntax, before=len(self.head)))
 
 

@@ -2,16 +2,18 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, throughput, transport, window
+from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, traffic, transport, window
 
 BENCHES = {
     "receive": receive.main,
     "load": load.main,
     "transport": transport.main,
+    "traffic": traffic.main,
     "seg": seg.main,
     "window": window.main,
     "river": river.main,
     "throughput": throughput.main,
+    "plugins": plugins.main,
     "ledger": ledger.main,
     "soak": soak.main,
 }

@@ -1,7 +1,8 @@
 """How fast instances are taken, beside other Storage SCPs: dcmtk's storescu sends, on a real disk and on tmpfs.
 
 Every receiver has its turn in each round, so that whatever else the machine does befalls all; the tables have medians,
-as ratios to storescp with its defaults. `--quick` sends less; `disk`, `tmpfs` or `idle` after it runs that alone.
+as ratios to storescp with its defaults. `--quick` sends less; `disk`, `tmpfs` or `idle` after it runs that alone, as
+`slices`, `small` or `large` do of what is sent, and `1`, `2` or `4` of the associations at once.
 """
 
 import json
@@ -15,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +44,7 @@ class Load:
     """What is sent, over how many associations at once."""
 
     name: str
+    word: str
     count: int
     rows: int
     frames: int = 1
@@ -50,14 +52,14 @@ class Load:
 
 
 FULL = (
-    Load("CT slices of 530 KB", 500, 512),
-    Load("instances of 20 KB", 2000, 100),
-    Load("a multi-frame of 200 MB", 1, 512, frames=400, associations=(1,)),
+    Load("CT slices of 530 KB", "slices", 500, 512),
+    Load("instances of 20 KB", "small", 2000, 100),
+    Load("a multi-frame of 200 MB", "large", 1, 512, frames=400, associations=(1,)),
 )
 QUICK = (
-    Load("CT slices of 530 KB", 200, 512),
-    Load("instances of 20 KB", 800, 100),
-    Load("a multi-frame of 200 MB", 1, 512, frames=400, associations=(1,)),
+    Load("CT slices of 530 KB", "slices", 200, 512),
+    Load("instances of 20 KB", "small", 800, 100),
+    Load("a multi-frame of 200 MB", "large", 1, 512, frames=400, associations=(1,)),
 )
 ROUNDS = 5
 
@@ -291,7 +293,7 @@ def idle(rounds: int, loads: Sequence[Load]) -> None:
     """Print the rate with many idle associations open, beside that without."""
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir="/dev/shm") as name, ExitStack() as running:
         scp = running.enter_context(isocenter(Path(name) / "scp", "process"))
-        for number, load in enumerate(loads[:2]):
+        for number, load in enumerate(one for one in loads if one.count > 1):
             files = write_load(load, Path(name) / str(number))
             times: dict[bool, list[float]] = {False: [], True: []}
             for turn in range(rounds + 1):
@@ -316,10 +318,17 @@ def main() -> None:
     if reason := missing("storescu", "storescp", "Orthanc"):
         sys.exit(reason)
     words = sys.argv[2:]
-    loads = QUICK if "--quick" in words else FULL
-    chosen = [word for word in words if not word.startswith("--")]
-    for medium in MEDIA:
-        if not chosen or medium in chosen:
-            compare(medium, loads, ROUNDS, list(RECEIVERS))
-    if not chosen or "idle" in chosen:
-        idle(ROUNDS, loads)
+    everything = QUICK if "--quick" in words else FULL
+    loads = [one for one in everything if one.word in named(words, *(load.word for load in everything))]
+    numbers = [int(word) for word in named(words, "1", "2", "4")]
+    loads = [replace(one, associations=tuple(n for n in one.associations if n in numbers)) for one in loads]
+    for part in named(words, *MEDIA, "idle"):
+        if part in MEDIA:
+            compare(part, loads, ROUNDS, list(RECEIVERS))
+        else:
+            idle(ROUNDS, loads)
+
+
+def named(words: Sequence[str], *choice: str) -> list[str]:
+    """Return those of a choice that are among the words, all where none is."""
+    return [one for one in choice if one in words] or list(choice)

@@ -1,15 +1,23 @@
 """What people type: every mistake is one sentence and exit code 2, from `check` and at start, without a traceback."""
 
+import re
 import shutil
 import socket
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
 from node import testing
+from node.assemble import stacks
+from node.errors import ConfigError
+from node.new_plugin import new_plugin
+from node.part10 import Part10
 from node.receive import stand_in_pacs
+from node.try_plugin import _looked_at
 from tests.peers import ROOT, free_port, isocenter, write_config
 
 
@@ -97,13 +105,50 @@ def test_plugin_list_shows_what_routes_can_name(config: Path) -> None:
     assert "template" in done.stdout
 
 
-def test_plugin_try_leaves_objects_and_a_picture(config: Path, tmp_path: Path) -> None:
+def test_plugin_new_makes_a_plugin_that_passes_its_test_and_plugin_try_leaves_objects_and_a_picture(
+    config: Path, tmp_path: Path
+) -> None:
+    for key in ("plugins", "triton_models"):
+        (tmp_path / key).mkdir()
+        edited(config, f'"{ROOT}/{key}"', f'"{tmp_path}/{key}"')
+    done = isocenter("plugin", "new", "bone", "--config", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    code = (tmp_path / "plugins" / "bone" / "plugin.py").read_text().splitlines()
+    assert len([line for line in code if line.strip()]) <= 15
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "plugins" / "bone")]
+    passed = subprocess.run(test, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert passed.returncode == 0, passed.stdout
     testing.write(testing.ct_series(slices=5, rows=64, columns=64), tmp_path / "images")
-    words = ("plugin", "try", "template", str(tmp_path / "images"), "--out", str(tmp_path / "tried"))
+    words = ("plugin", "try", "bone", str(tmp_path / "images"), "--out", str(tmp_path / "tried"))
     done = isocenter(*words, "--config", str(config))
     assert done.returncode == 0, done.stdout + done.stderr
     assert list((tmp_path / "tried").rglob("*.dcm"))
     assert list((tmp_path / "tried").rglob("*.png"))
+    assert "ct: CT, 5 images of 64 × 64" in done.stdout
+    assert "ct: axial, 2.5 mm apart, pixels of 0.8 × 0.8 mm" in done.stdout
+    assert "warning" not in done.stdout
+
+
+@pytest.mark.parametrize(("name", "told"), [("ct_lung", "is there already"), ("Bone", "is no name")])
+def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        new_plugin(name, ROOT / "plugins", ROOT / "triton_models")
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (testing.without(testing.ct_series(), 3), "ct has no volume: .* spaced"),
+        (testing.duplicated(testing.ct_series(), 3), "ct has no volume"),
+        (testing.tilted(testing.ct_series(), 15), "ct has no volume: .*tilt"),
+        (testing.ct_series(orientation=(1, 0, 0, 0, 0.7071, -0.7071)), "ct is oblique"),
+        (testing.ct_series(spacing=(6.0, 0.5, 0.5)), "ct is 12 times as coarse"),
+    ],
+    ids=["gap", "duplicate", "tilt", "oblique", "coarse"],
+)
+def test_plugin_try_warns_of_what_a_volume_stumbles_over(images: list[Dataset], told: str, tmp_path: Path) -> None:
+    (series,) = stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
+    assert [line for line in _looked_at("ct", series) if re.match(f"warning: {told}", line)]
 
 
 def test_send_tells_how_many_were_stored_and_what_was_no_dicom(tmp_path: Path) -> None:

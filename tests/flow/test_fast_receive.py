@@ -25,6 +25,7 @@ from pydicom.uid import (
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from node.note import note_of_file, read_note
 from node.part10 import file_header, parse
 from node.receive import KnownPeers, Receiver, StoreScp, fast
 from node.receive.header import pick, walked
@@ -436,8 +437,9 @@ def test_what_is_refused_while_it_comes_leaves_no_pack(open_side: Open, monkeypa
 def test_a_disk_that_fails_under_a_large_instance_is_told(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     from node import spool as spool_module
 
-    monkeypatch.setattr(fast, "HELD", 0)
     side = open_side()
+    (image,) = ct_series(slices=1, rows=1024, columns=1024)
+    instance, body = str(image.SOPInstanceUID), encoded(image)
     real, calls = spool_module.write_all, []
 
     def fails_once(fd: int, parts: Any) -> None:
@@ -447,14 +449,27 @@ def test_a_disk_that_fails_under_a_large_instance_is_told(open_side: Open, monke
         real(fd, parts)
 
     monkeypatch.setattr(spool_module, "write_all", fails_once)
-    slow = good(fragments=(100,), writes=(50,)).sent()
-    answers = side.converse(slow, slow)
+    large = Message(1, store_rq(CT, instance), body, fragments=(65000,)).sent()
+    answers = side.converse(large, large)
     assert [status(one) for one in answers[:2]] == [0xA700, SUCCESS]
     (refusal, arrival) = side.rows
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "the spool cannot be written: Input/output error"
     assert isinstance(arrival, Arrival)
-    assert side.spool.part10(arrival.place).read().endswith(BODIES[1])
+    assert side.spool.part10(arrival.place).read().endswith(body)
+
+
+def test_a_large_instance_is_noted(open_side: Open) -> None:
+    """By what it was, and not by what lies now where it was received."""
+    side = open_side()
+    (image,) = ct_series(slices=1, rows=1024, columns=1024)
+    body = encoded(image)
+    side.converse(Message(1, store_rq(CT, str(image.SOPInstanceUID)), body, fragments=(65000,)).sent())
+    (arrival,) = side.rows
+    assert arrival.place.length > fast.BUFFER
+    note = read_note(arrival.instance.note)
+    assert note == note_of_file(side.spool.part10(arrival.place).read())
+    assert note is not None
 
 
 def test_a_large_instance_is_never_held(open_side: Open) -> None:

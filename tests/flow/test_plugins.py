@@ -7,8 +7,9 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
+from pydicom import dcmread
 
-from node import Finding, Measurement, NotSuitable, Result
+from node import Finding, Measurement, NotSuitable, Result, codes, testing
 from node.assemble import stacks
 from node.compose import Identity, compose, write
 from node.host import Plugin, find_plugins
@@ -110,7 +111,7 @@ def test_a_real_ankle_is_no_chest(triton: Triton, tmp_path: Path) -> None:
 
 
 def test_bone_muscle_and_fat_of_a_real_chest(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "ct_body", real("CT/chest_cmb_crc_100", tmp_path, every=2), tmp_path)
+    results = answered(triton, "ct_body", real("CT/chest_cmb_crc_100", tmp_path, every=4), tmp_path)
     values = measured(results)
     assert present(results) == {"Contrast medium in the vessels": True}
     assert 500 < values["Bone", "Volume"] < 1000
@@ -124,3 +125,29 @@ def test_a_real_head_has_no_ribs(triton: Triton, tmp_path: Path) -> None:
     images = real("CT/head_missing_and_odd_geometry/slicecount/001", tmp_path)
     (result,) = answered(triton, "ct_body", images, tmp_path, "dcentvfy")  # their headers lack what ours must have
     assert isinstance(result, NotSuitable)
+
+
+def test_suv_of_a_real_slice(triton: Triton, tmp_path: Path) -> None:
+    """A real slice, stacked seven times for want of a whole real PET; its SUV is calculated anew from its header."""
+    path = DATA / "dicom" / "PT" / "flt_single_slices" / "1.dcm"
+    if not path.exists():
+        pytest.skip("the real PET is not beside this repository")
+    slices = []
+    for number in range(7):
+        one = dcmread(path)
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = testing.uid("stacked", number)
+        one.InstanceNumber = number + 1
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [x, y, z + number * float(one.SliceThickness)]
+        slices.append(one)
+    files = testing.write(slices, tmp_path / "images")
+    (series,) = stacks(Part10.of_file(file) for file in files).series
+    results = answered(triton, "pt_lesion", series, tmp_path)
+    (given,) = slices[0].RadiopharmaceuticalInformationSequence
+    seconds = (15 * 60 + 23) * 60 + 16.921 - (14 * 60 + 17) * 60
+    left = given.RadionuclideTotalDose * 2 ** (-seconds / given.RadionuclideHalfLife)
+    highest = slices[0].pixel_array.max() * slices[0].RescaleSlope * slices[0].PatientWeight * 1000 / left
+    found = [
+        one.value for one in results if isinstance(one, Measurement) and str(one.derivation) == str(codes.SCT.Maximum)
+    ]
+    assert found[0] == pytest.approx(highest, abs=0.01)

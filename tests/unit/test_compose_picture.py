@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from node.assemble.stacks import stacks
-from node.codes import DCM, SCT, UCUM
+from node.codes import DCM, SCT, UCUM, Code
 from node.compose import Identity, lettering, picture
 from node.compose import picture as picture_function
 from node.compose.drawing import things
 from node.compose.identity import RESEARCH_USE
-from node.compose.picture import UNWRITABLE, WARNING, Row, key_slices, notes, rows, verdict
+from node.compose.picture import UNWRITABLE, WARNING, Row, _unit, key_slices, notes, rows, verdict
 from node.compose.shading import WINDOWS, window
 from node.compose.sr import NOT_CALIBRATED
 from node.compose.tiles import SMALL, Layer, Overlays, directions, overlays, tile
@@ -462,3 +462,11 @@ def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in (sys.modules[picture_function.__module__], sys.modules[tile.__module__]):
         monkeypatch.setattr(module, "write", noted)
     return written
+
+
+@pytest.mark.parametrize(
+    ("unit", "printed"),
+    [(UCUM.HounsfieldUnit, "HU"), (UCUM.StandardizedUptakeValueBodyWeight, "g/ml"), (UCUM.CubicCentimeter, "cm³")],
+)
+def test_a_unit_is_printed_without_what_is_for_machines(unit: Code, printed: str) -> None:
+    assert _unit(Measurement(name=SCT.Volume, value=1, unit=unit)) == printed

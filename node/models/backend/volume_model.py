@@ -1,5 +1,7 @@
 """A volume model: whole volumes in, labels, findings, boxes or an image out, by the network beside it."""
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ class TritonPythonModel:
         """Read the chain; the network has the name of this model and `_net`."""
         self.chain = Chain.read(CHAIN)
         self.network = f"{args['model_name']}_net"
+        told = json.loads(args["model_config"])["parameters"]
+        self.input, self.output = (told[name]["string_value"] for name in ("input", "output"))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -34,7 +38,8 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         try:
             images = [placed for role in self.chain.roles for placed in self._placed(request, role)]
-            outputs = answer(self.chain, images, self._found if self.chain.answer == "boxes" else self._ask)
+            ask = self._found if self.chain.answer == "boxes" else self._ask
+            outputs = answer(self.chain, images, partial(ask, request))
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
         return pb_utils.InferenceResponse([tensor(name, value) for name, value in outputs.items()])
@@ -49,15 +54,17 @@ class TritonPythonModel:
         place = nowhere() if affine is None else affine.as_numpy().astype(np.float64)
         return [(channel, place) for channel in in_channels(from_dlpack(image.to_dlpack()).to(self.device))]
 
-    def _ask(self, tiles: Tensor) -> Tensor:
-        (output,) = self._outputs(tiles, "output")
+    def _ask(self, request: Any, tiles: Tensor) -> Tensor:
+        (output,) = self._outputs(request, tiles, self.output)
         return output
 
-    def _found(self, tiles: Tensor) -> tuple[Tensor, ...]:
-        return self._outputs(tiles, "boxes", "scores", "classes")
+    def _found(self, request: Any, tiles: Tensor) -> tuple[Tensor, ...]:
+        return self._outputs(request, tiles, "boxes", "scores", "classes")
 
-    def _outputs(self, tiles: Tensor, *names: str) -> tuple[Tensor, ...]:
-        given = pb_utils.Tensor.from_dlpack("input", to_dlpack(tiles.contiguous()))
+    def _outputs(self, request: Any, tiles: Tensor, *names: str) -> tuple[Tensor, ...]:
+        if request.is_cancelled():
+            raise ValueError("nobody waits for the answer any more")
+        given = pb_utils.Tensor.from_dlpack(self.input, to_dlpack(tiles.contiguous()))
         asked = pb_utils.InferenceRequest(model_name=self.network, requested_output_names=list(names), inputs=[given])
         got = asked.exec()
         if got.has_error():

@@ -1,0 +1,8 @@
+"""The Triton side of `uptake`; config.pbtxt beside this folder names what goes in and out."""
+
+from served.answering import Answering
+from uptake import find_uptake
+
+
+class TritonPythonModel(Answering):
+    method = staticmethod(find_uptake)
