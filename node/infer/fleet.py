@@ -130,7 +130,7 @@ class Fleet:
 
     def _make_room(self, url: str, names: Sequence[str]) -> None:
         """Unload what has to give way to models; a server that does not answer is left to the job that asks it."""
-        if not self.room.limit:
+        if not self.room.limit or not names:
             return
         triton = GrpcTriton([url])
         try:

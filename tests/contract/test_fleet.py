@@ -229,6 +229,13 @@ def fleet(models: Models, urls: Callable[[], Sequence[str]], wanted: Sequence[st
     return Fleet(urls=urls, models=wanted, room=room, deadline_seconds=60)
 
 
+def test_a_job_that_asks_no_model_asks_no_server_for_room(tmp_path: Path) -> None:
+    """A node whose plugins have no models starts no server of its own, and there is none to ask."""
+    servers = Fleet(urls=lambda: [""], models=(), room=Room(repository=tmp_path, limit=1), deadline_seconds=60)
+    with servers.lend([]) as (urls, _):
+        assert urls == ("",)
+
+
 def test_the_least_recently_used_model_gives_way_and_no_model_of_a_running_job(
     address: str, triton: GrpcTriton, models: Models
 ) -> None:
