@@ -189,11 +189,12 @@ def plugin_try(
 @model_app.command("add")
 def model_add(
     source: Annotated[
-        Path, typer.Argument(help="A TorchScript, torch.export or ONNX file, or weights with --network.")
+        Path,
+        typer.Argument(help="A TorchScript, torch.export or ONNX file, weights with --network, or a MONAI bundle."),
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
-    labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")],
-    modality: Annotated[str, typer.Option(help="Of the series it takes.")] = "CT",
+    labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")] = "",
+    modality: Annotated[str, typer.Option(help="Of the series it takes; CT where nothing tells.")] = "",
     chain: Annotated[Path | None, typer.Option(help="A TOML file with what is done around the network.")] = None,
     network: Annotated[
         str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
@@ -207,11 +208,12 @@ def model_add(
 
     with told():
         settings = Settings.read(config)
+        named = [label.strip() for label in labels.split(",") if label.strip()]
         added = add(
-            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0],
-            labels=[label.strip() for label in labels.split(",")], modality=modality, chain=chain, builder=network,
-            trust=trust,
+            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
+            modality=modality, chain=chain, builder=network, trust=trust,
         )  # fmt: skip
-    out.print(f"{added.kind}, {added.classes} segments; a phantom came back with a Dice of {added.likeness:.3f}")
+    phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
+    out.print(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:
         out.print(escape(str(folder)))

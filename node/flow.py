@@ -14,7 +14,7 @@ from functools import partial
 from node.assemble import settle, stacks
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
-from node.engine import Step
+from node.engine import Step, beside
 from node.infer import PREPARE_SECONDS, Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
@@ -73,9 +73,8 @@ class River:
         return look(attempts=self.attempts, device_uid=self.device_uid)
 
     def _deliver(self, outbox: Outbox) -> float | None:
-        wait = outbox.deliver()
-        profile = self.profiles[outbox.destination]
-        instead = fall_back(self.ledger, self.spool, outbox.destination, profile, stacks)
+        wait, name = outbox.deliver(), outbox.destination
+        instead = fall_back(self.ledger, self.spool, name, self.profiles[name], stacks)
         return 0.0 if instead else wait
 
     def _purge(self) -> float | None:
@@ -84,17 +83,18 @@ class River:
 
 
 def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
-    """Do one job: read its series, run the plugin, compose what it found, and leave the objects in the spool."""
-    watch = Stopwatch()
-    manifest = order.plugin.manifest
+    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
+    watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
     series = {one.key: one for one in stacks(order.parts).series}
     inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)
-    told, remarks = worth_telling([(one, run(order.plugin, one, triton)) for one in inputs])
-    watch.lap("infer")
-    models = tuple(f"{model} {triton.version(model)}" for model in manifest.model_names)
-    called = partial(identify, order.job, manifest, models=models, device_uid=order.device_uid)
-    objects, recipients = compose_for(profiles, order.job, told, called, spool, earlier=order.predecessors)
+    called = partial(identify, order.job, manifest, triton.version, device_uid=order.device_uid)
+    compose = partial(compose_for, profiles, order.job, called, spool, order.predecessors)
+    with beside(compose) as (hand, outcome):
+        for told in worth_telling(((one, run(order.plugin, one, triton)) for one in inputs), remarks):
+            hand(told)
+        watch.lap("infer")
+    objects, recipients = outcome.result()
     watch.lap("compose")
     return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

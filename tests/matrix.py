@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
-from node.compose import KINDS, Identity, compose, write
+from node.compose import KINDS, Identity, compose_kinds, write
 from node.infer.check import check
 from node.part10 import Part10
 from node.results import (
@@ -70,6 +71,7 @@ PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enha
 MATRIX = {
     "SEG": PLACED,
     "LABELMAP": PLACED,
+    "FRACTIONAL": PLACED,
     "SR": ALL,
     "PM": PLACED,
     "DERIVED": ALL - {"OP colour"},
@@ -87,24 +89,9 @@ MATRIX = {
 A derived ophthalmic photograph is a montage or nothing (PS3.3 C.8.17.2.1.4).
 """
 
-CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
-    "1.2.840.10008.5.1.4.1.1.66.7": "LABELMAP",
-    "1.2.840.10008.5.1.4.1.1.88.34": "SR",
-    "1.2.840.10008.5.1.4.1.1.30": "PM",
-    "1.2.840.10008.5.1.4.1.1.66.1": "REG",
-    "1.2.840.10008.5.1.4.1.1.66.3": "DEFORMABLE",
-    "1.2.840.10008.5.1.4.1.1.88.59": "KO",
-    "1.2.840.10008.5.1.4.1.1.11.1": "GSPS",
-    "1.2.840.10008.5.1.4.1.1.11.2": "GSPS",
-    "1.2.840.10008.5.1.4.1.1.7": "SC",
-    "1.2.840.10008.5.1.4.1.1.104.1": "PDF",
-    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
-    "1.2.840.10008.5.1.4.1.1.88.50": "MGCAD",
-}
-
 ORGAN = Segment(label="Left kidney", type=SCT.Kidney, category=SCT.Organ, laterality=SCT.Left)
 LESION = Segment(label="Cyst 1", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure, region=SCT.Kidney)
+LIKELY = Segment(label="Likely tumour", type=SCT.Neoplasm, category=SCT.MorphologicallyAbnormalStructure)
 DEFORMABLE = Deformation(
     vectors=np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3) / 10,
     affine=np.array([[0, 0, 8.0, -100], [0, 7.0, 0, -90], [6.0, 0, 0, -40], [0, 0, 0, 1]]),
@@ -132,10 +119,11 @@ def make(name: str, folder: Path) -> Made:
     identity = identity_of(series)
     (folder / "made").mkdir()
     objects: dict[str, list[Dataset]] = {}
-    for dataset in compose(inputs, results, identity, kinds=tuple(KINDS)):
+    for made_for, dataset in compose_kinds(inputs, results, identity, kinds=tuple(KINDS)):
         content = BytesIO()
         write(dataset, content)
-        kind = CLASSES.get(str(dataset.SOPClassUID), "DERIVED")
+        # a heat map is one where there can be no Parametric Map
+        kind = "SC" if dataset.SOPClassUID == SecondaryCaptureImageStorage else made_for
         of_kind = objects.setdefault(kind, [])
         (folder / "made" / f"{kind}{len(of_kind)}.dcm").write_bytes(content.getvalue())
         of_kind.append(dcmread(BytesIO(content.getvalue())))
@@ -214,8 +202,10 @@ def _placed_results(series: Series, moving: Series) -> list[Result]:
     counts = (labels * 100).astype(np.uint16)
     corner = (series.affine() @ (1, 3, 4, 1))[:3]
     across, down = series.affine()[:3, 2] * 5, series.affine()[:3, 1] * 4
+    chance = np.outer(np.linspace(0, 1, labels.shape[1]), np.linspace(0, 0.9, labels.shape[2])).astype(np.float32)
     return [
         Segmentation(labels=on, segments=[ORGAN, LESION]),
+        Segmentation.of_masks([on.with_array(np.stack([chance] * len(labels)))], [LIKELY]),
         Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=ORGAN),
         Heatmap(
             array=counts, source=series, name=DCM.Probability, label="Chance", unit=UCUM.Percent, slope=0.5, intercept=2

@@ -214,11 +214,18 @@ def isocenter(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[
 
 
 def write_config(
-    folder: Path, *, port: int, pacs: str, quiet: float = 2.0, triton: str = "local", commitment: bool = False
+    folder: Path,
+    *,
+    port: int,
+    pacs: str,
+    quiet: float = 2.0,
+    triton: str = "local",
+    commitment: bool = False,
+    routes: str = "",
 ) -> Path:
     """Write the two files of a node's configuration, and return the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "routes.toml").write_text(ROUTES.format(quiet=quiet))
+    (folder / "routes.toml").write_text(routes or ROUTES.format(quiet=quiet))
     path = folder / "isocenter.toml"
     path.write_text(
         SETTINGS.format(root=ROOT, port=port, pacs=pacs, quiet=quiet, triton=triton, commitment=str(commitment).lower())
@@ -228,13 +235,25 @@ def write_config(
 
 @contextmanager
 def serve(
-    folder: Path, *, pacs: str, quiet: float = 2.0, port: int | None = None, commitment: bool = False
+    folder: Path,
+    *,
+    pacs: str,
+    quiet: float = 2.0,
+    port: int | None = None,
+    commitment: bool = False,
+    routes: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
     """Run `isocenter serve` on an empty spool and ledger, or on what is there, and stop it with SIGTERM."""
     port = port or free_port()
-    config = write_config(folder, port=port, pacs=pacs, quiet=quiet, commitment=commitment)
+    config = write_config(folder, port=port, pacs=pacs, quiet=quiet, commitment=commitment, routes=routes)
     with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen([str(ISOCENTER), "serve", "--config", str(config)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [str(ISOCENTER), "serve", "--config", str(config)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+        )
         try:
             wait_until(lambda: listens(port) or process.poll() is not None, seconds=120, what="the node's start")
             assert process.poll() is None, (folder / "serve.log").read_text()

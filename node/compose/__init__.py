@@ -1,6 +1,6 @@
 """From what a plugin returned to DICOM objects, one file per kind of object."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
     "Identity",
     "compose",
     "compose_for",
+    "compose_kinds",
     "fall_back",
     "identify",
     "keep",
@@ -150,9 +151,9 @@ def compose_kinds(
     results: Sequence[Result],
     identity: Identity,
     *,
-    predecessors: Sequence[Dataset],
+    predecessors: Sequence[Dataset] = (),
     kinds: Collection[str],
-    most_frames: int | None,
+    most_frames: int | None = None,
 ) -> list[tuple[str, Dataset]]:
     """Return the objects of kinds as `compose` does, each with the kind that it is made for."""
     case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
@@ -163,30 +164,31 @@ def compose_kinds(
     return list(objects.values())
 
 
-Told = Sequence[tuple[Mapping[str, Series], Sequence[Result]]]
+Told = Iterable[tuple[Mapping[str, Series], Sequence[Result]]]
+Composed = tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]
+"""The rows of objects in the spool, and who is to get which of them, by SOP Instance UID."""
 
 
 def compose_for(
     profiles: Mapping[str, Profile],
     job: Job,
-    told: Told,
     called: Callable[..., Identity],
     spool: Spool,
-    *,
     earlier: Sequence[str],
-) -> tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]:
+    told: Told,
+) -> Composed:
     """Leave in the spool what the destinations of a job want, and return its rows and who is to get which object.
 
     Parameters
     ----------
     profiles
         What each destination wants, by its name.
-    told
-        Inputs and results of each run of the plugin.
     called
         Gives the identity of a run (`part`) for a profile: `identify`, of the job.
     earlier
         Where the objects of the same plugin on the study's earlier revision lie.
+    told
+        Inputs and results of each run of the plugin, as they become known.
     """
     predecessors = reports(spool, earlier)
     objects: list[ResultObject] = []

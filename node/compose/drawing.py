@@ -14,7 +14,7 @@ from node.compose.seg import PALETTE, colors, tracking_uid
 from node.compose.source import series_of
 from node.compose.text import LO, plain
 from node.errors import UnsuitableSeries
-from node.results import Region, Result, Segmentation
+from node.results import Region, RegionKind, Result, Segmentation
 from node.series import Frame, Series
 
 Graphic = Literal["POINT", "POLYLINE", "ELLIPSE"]
@@ -83,6 +83,7 @@ class Thing(Mark):
 def things(inputs: Mapping[str, Series], results: Sequence[Result], identity: Identity) -> list[Thing]:
     """Return all that can be drawn, in the order of the results, each with the Tracking UID it has in SEG and SR."""
     found: list[Thing] = []
+    painted = region_colors(results)
     segmentations = regions = 0
     for result in results:
         if isinstance(result, Segmentation):
@@ -90,9 +91,16 @@ def things(inputs: Mapping[str, Series], results: Sequence[Result], identity: Id
             segmentations += 1
         if isinstance(result, Region):
             if series := _series_of_region(result, inputs, identity.study_uid):
-                found.append(_region(result, series, identity, regions))
+                found.append(_region(result, series, identity, regions, painted[id(result)]))
             regions += 1
     return found
+
+
+def region_colors(results: Sequence[Result]) -> Mapping[int, tuple[int, int, int]]:
+    """Return (red, green, blue) of every region by its `id`: its own, else the palette's next after the segments."""
+    regions = [result for result in results if isinstance(result, Region)]
+    taken = sum(len(result.segments) for result in results if isinstance(result, Segmentation))
+    return {id(region): region.color or PALETTE[at % len(PALETTE)] for at, region in enumerate(regions, taken)}
 
 
 def region_tracking_uid(region: Region, identity: Identity, order: int) -> str:
@@ -113,11 +121,11 @@ def _segments(result: Segmentation, series: Series, identity: Identity, order: i
         )
 
 
-def _region(region: Region, series: Series, identity: Identity, order: int) -> Thing:
+def _region(region: Region, series: Series, identity: Identity, order: int, color: tuple[int, int, int]) -> Thing:
     return Thing(
         label=plain(region.label, LO),
         type=region.type,
-        color=region.color or PALETTE[order % len(PALETTE)],
+        color=color,
         tracking_uid=region_tracking_uid(region, identity, order),
         series=series,
         result=region,
@@ -130,44 +138,72 @@ def _series_of_region(region: Region, inputs: Mapping[str, Series], study_uid: s
             continue
         if region.image is None and series.frame_of_reference_uid == region.frame_of_reference_uid:
             return series
-        if region.image is not None and _index(region.image, series) is not None:
+        if region.image is not None and frame_index(region.image, series) is not None:
             return series
     return None
 
 
-def _index(image: Frame, series: Series) -> int | None:
-    place = image.sop_instance_uid, image.number
-    return next((at for at, one in enumerate(series.frames) if (one.sop_instance_uid, one.number) == place), None)
+def frame_index(frame: Frame, series: Series) -> int | None:
+    """Return the place of an image in a series, None where it is of another."""
+    wanted = frame.sop_instance_uid, frame.number
+    return next((at for at, one in enumerate(series.frames) if (one.sop_instance_uid, one.number) == wanted), None)
 
 
-def _region_shapes(region: Region, series: Series) -> Iterator[Shape]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spot:
+    """Where a region is on a series: on which image, its points there, and how far from it at most, in slices."""
+
+    index: int
+    points: Loop
+    off: float = 0.0
+
+
+def placed(region: Region, series: Series) -> Spot | None:
+    """Return where a region is on a series, in the patient on the image nearest to it; None where it is on none."""
     if region.image is not None:
-        yield _shape(region, region.image, region.points)
-        return
+        index = frame_index(region.image, series)
+        return None if index is None else Spot(index=index, points=region.points)
+    if region.frame_of_reference_uid != series.frame_of_reference_uid:
+        return None
     try:
         inverse = np.linalg.inv(series.affine())
     except UnsuitableSeries:
-        return
+        return None
     indices = (np.c_[region.points, np.ones(len(region.points))] @ inverse.T)[:, :3]
     index = round(float(indices[:, 0].mean()))
-    if 0 <= index < len(series.frames) and (np.abs(indices[:, 0] - index) <= IN_PLANE).all():
-        yield _shape(region, series.frames[index], indices[:, :0:-1] + 0.5)
+    if not 0 <= index < len(series.frames):
+        return None
+    return Spot(index=index, points=indices[:, :0:-1] + 0.5, off=float(np.abs(indices[:, 0] - index).max()))
 
 
-def _shape(region: Region, frame: Frame, points: Loop) -> Shape:
-    match region.kind:
+def _region_shapes(region: Region, series: Series) -> Iterator[Shape]:
+    spot = placed(region, series)
+    if spot is not None and spot.off <= IN_PLANE:
+        kind, points = graphic(region.kind, spot.points)
+        yield Shape(frame=series.frames[spot.index], kind=kind, points=points)
+
+
+def graphic(kind: RegionKind, points: Loop) -> tuple[Graphic, Loop]:
+    """Return as what a region of a kind is drawn; a box has five points, the first again at the end."""
+    match kind:
         case "point" | "point3d":
-            return Shape(frame=frame, kind="POINT", points=points)
+            return "POINT", points
         case "ellipse":
-            return Shape(frame=frame, kind="ELLIPSE", points=points)
+            return "ELLIPSE", points
         case "polyline":
-            return Shape(frame=frame, kind="POLYLINE", points=points)
+            return "POLYLINE", points
         case "box":
             (left, top), (right, bottom) = points
             corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-            return Shape(frame=frame, kind="POLYLINE", points=closed(corners))
+            return "POLYLINE", closed(corners)
         case _:
-            return Shape(frame=frame, kind="POLYLINE", points=closed(points))
+            return "POLYLINE", closed(points)
+
+
+def around(ellipse: Loop) -> Loop:
+    """Return points around an ellipse that is given by the ends of its axes; the first again at the end."""
+    centre, turns = ellipse.mean(axis=0), np.linspace(0, 2 * np.pi, ELLIPSE_STEPS + 1)[:, None]
+    return np.asarray(centre + np.cos(turns) * (ellipse[0] - centre) + np.sin(turns) * (ellipse[2] - centre))
 
 
 def closed(loop: Loop) -> Loop:
@@ -179,8 +215,7 @@ def in_patient(shape: Shape) -> NDArray[np.float64]:
     """Return the points of a shape in mm, LPS: (n, 3); an ellipse as many points around it (PS3.3 C.7.6.2.1.1)."""
     frame, points = shape.frame, shape.points
     if shape.kind == "ELLIPSE":
-        centre, turns = points.mean(axis=0), np.linspace(0, 2 * np.pi, ELLIPSE_STEPS + 1)[:, None]
-        points = centre + np.cos(turns) * (points[0] - centre) + np.sin(turns) * (points[2] - centre)
+        points = around(points)
     if frame.position is None or frame.orientation is None or frame.spacing is None:
         raise UnsuitableSeries(f"instance {frame.sop_instance_uid} has no position in the patient")
     along_row = np.outer(points[:, 0] - 0.5, np.multiply(frame.orientation[:3], frame.spacing[1]))

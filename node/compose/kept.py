@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -34,13 +34,16 @@ JOB_NUMBERS, PART_NUMBERS = 100, 10
 def identify(
     job: Job,
     manifest: Manifest,
+    version: Callable[[str], str],
     *,
-    models: tuple[str, ...],
     device_uid: str,
     part: int,
     profile: Profile = PROFILES["orthanc"],
 ) -> Identity:
-    """Return the identity of one run of a job, as objects for destinations of a profile have it."""
+    """Return the identity of one run of a job, as objects for destinations of a profile have it.
+
+    `version` tells which version of a model served.
+    """
     return Identity(
         study_uid=job.study_uid,
         revision=job.revision,
@@ -48,7 +51,7 @@ def identify(
         version=manifest.version,
         title=manifest.title,
         manufacturer=manifest.manufacturer,
-        models=models,
+        models=tuple(f"{model} {version(model)}" for model in manifest.model_names),
         at=datetime.fromtimestamp(job.planned_at).astimezone(),
         first_series_number=profile.first_series_number + JOB_NUMBERS * job.ordinal + PART_NUMBERS * part,
         device_uid=device_uid,

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from node.compose.drawing import frame_index, region_colors
 from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
 from node.compose.lettering import Color, Side, lacking, wrapped, write
 from node.compose.seg import colors
 from node.compose.sr import NOT_CALIBRATED
-from node.compose.tiles import FAINT, INK, Overlays, frame_index, layers, overlays, patchwork, region_colors, tile
+from node.compose.tiles import FAINT, INK, Overlays, layers, overlays, patchwork, tile
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -44,6 +45,7 @@ NAME, VALUE, NOTE = 0.29, 0.72, 0.74
 BACKGROUND: Color = (17, 20, 24)
 RULE: Color = (50, 55, 62)
 WARNING: Color = (255, 184, 77)
+UNITS = {"1": "", "[hnsf'U]": "HU", "cm3": "cm³", "mm3": "mm³", "mm2": "mm²", "cm2": "cm²"}
 UNWRITABLE = "A question mark stands for a letter that no font of this machine has."
 
 Block = tuple[int, Callable[[Image.Image, int], None]]
@@ -185,8 +187,10 @@ def _region_rows(region: Region, results: Sequence[Result], inputs: Mapping[str,
 
 
 def _place(region: Region, inputs: Mapping[str, Series]) -> str:
-    """Return on which slice a region is, in the words that are below the slices."""
+    """Return on which slice a region is, in the words that are below the slices; nothing where there is one alone."""
     for series in inputs.values():
+        if len(series.frames) == 1:
+            continue
         for outlined in overlays(series, [region]).regions[: not patchwork(series)]:
             return f"{_frame_word(series)} {outlined.index + 1}"
     return ""
@@ -212,10 +216,11 @@ def _about(thing: Segment | Region | None, results: Sequence[Result]) -> list[Ro
 
 
 def _change(result: Comparison) -> str:
-    """Return what a value was in the prior, and what became of it since."""
-    grown = "" if result.percent is None else f" ({result.percent:+.0f} %)"
+    """Return what a value was in the prior, how long ago, and what became of it since."""
+    was = f"{_number(result.prior)} {_unit(result.measurement)}".rstrip()
+    grown = "" if result.percent is None else f": {result.percent:+.0f} %"
     doubling = f", doubles in {result.doubling_days:.0f} days" if result.doubling_days else ""
-    return f"was {_number(result.prior)}{grown}{doubling}"
+    return f"was {was} {result.days:.0f} days ago{grown}{doubling}"
 
 
 def _said(result: Measurement | Finding) -> Row:
@@ -250,8 +255,8 @@ def _number(value: float) -> str:
 
 
 def _unit(result: Measurement) -> str:
-    """Return a unit as it is printed: UCUM's brackets are for machines."""
-    return {"1": "", "[hnsf'U]": "HU"}.get(result.unit.value, result.unit.value.strip("[]{}"))
+    """Return a unit as it is printed: UCUM's brackets, and powers on the line, are for machines."""
+    return UNITS.get(result.unit.value, result.unit.value.strip("[]{}"))
 
 
 def _further(result: Result, inputs: Mapping[str, Series]) -> list[Row]:

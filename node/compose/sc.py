@@ -1,7 +1,6 @@
 """Secondary Capture (PS3.3 A.8.1): the summary as a picture, and heat maps in colour, for plain viewers."""
 
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +11,16 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.pm import stored_range
-from node.compose.source import body_part, copy_element, functional_groups
+from node.compose.shading import colored, grey, heat, in_color, warmed, window
+from node.compose.source import body_part, copy_element
 from node.compose.text import plain
 from node.results import Heatmap
 from node.series import Frame
 
 SMALLEST = 512
 """Longest side of a heat map's picture in pixels, at the least: smaller, nobody could read what is written on it."""
-STRONGEST = 0.6
-"""How much of the colour there is where the map is highest; where it is lowest there is none."""
 LEGEND = 28
 """Height of a line of text below the picture, in pixels."""
-
-Color = tuple[int, int, int]
-HEAT: tuple[Color, ...] = ((30, 20, 90), (40, 110, 190), (60, 190, 120), (250, 220, 60), (220, 30, 30))
-"""Colours of a map from its lowest to its highest value."""
 
 
 def summary(page: bytes, header: Dataset, identity: Identity, *, number: int) -> Dataset:
@@ -41,42 +35,11 @@ def overlay(result: Heatmap, identity: Identity, *, order: int, number: int) -> 
     planes = result.array if result.slope > 0 else -result.array.astype(np.float64)
     index = int(planes.reshape(len(planes), -1).max(axis=1).argmax())
     frame = result.source.frames[index]
-    grey = _grey(result.source.image(index), frame)
-    low, high = stored_range(result)
-    heat = np.clip((result.array[index].astype(np.float64) - low) / max(high - low, np.finfo(np.float32).eps), 0, 1)
-    strength = heat[..., None] * STRONGEST
-    pixels = (grey * (1 - strength) + colored(heat) * strength).round().astype(np.uint8)
-    marked = _with_legend(pixels, result, index)
+    stored = result.source.image(index)
+    shown = in_color(grey(stored, frame, window(stored, result.source, frame, set()), result.source.modality))
+    marked = _with_legend(warmed(shown, heat(result, index)), result, index)
     name = f"overlay {order}"
     return _capture(marked, frame.header, identity, name=name, kind="SC heat map", number=number, image=frame)
-
-
-def colored(heat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the colours of numbers from 0 to 1: (…, 3), red, green, blue, 0 to 255."""
-    stops = np.linspace(0, 1, len(HEAT))
-    return np.stack([np.interp(heat, stops, [color[part] for color in HEAT]) for part in range(3)], axis=-1)
-
-
-def _grey(image: NDArray[Any], frame: Frame) -> NDArray[np.float64]:
-    """Return an image as its window shows it: (row, column, 3), 0 to 255 (PS3.3 C.11.2.1.2)."""
-    if image.ndim == 3:
-        return image.astype(np.float64) / max(np.iinfo(image.dtype).max / 255, 1)
-    low, high = np.percentile(image, (1, 99))
-    for holder in (frame.header, *functional_groups(frame.header, frame.number - 1, "FrameVOILUTSequence")):
-        center, width = (_first(holder.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
-        if center is not None and width is not None and width > 1:
-            low, high = center - width / 2, center + width / 2
-            break
-    shown = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-    if frame.header.get("PhotometricInterpretation") == "MONOCHROME1":
-        shown = 1 - shown
-    return np.repeat(shown[..., None] * 255.0, 3, axis=2)
-
-
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    return float(value if isinstance(value, int | float) else value[0])
 
 
 def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int) -> NDArray[np.uint8]:

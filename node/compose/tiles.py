@@ -1,6 +1,6 @@
 """One image as a reader would set it up: windowed, at its proportions, with outlines and the patient's directions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from node.codes import SCT, Code
+from node.codes import Code
+from node.compose.contours import Loop
+from node.compose.drawing import around, graphic, placed, region_colors
 from node.compose.lettering import Color, width, wrapped, write
-from node.compose.sc import HEAT
-from node.compose.seg import PALETTE, colors
-from node.compose.source import functional_groups
+from node.compose.seg import colors
+from node.compose.shading import grey, heat, warmed, window
 from node.errors import UnsuitableSeries
-from node.results import HALF, Heatmap, Region, Result, Segment, Segmentation
+from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
 from node.series import Frame, Series, on_grid
 
 CONTOUR = 2
@@ -23,8 +24,6 @@ SMALL = 24
 """What is smaller than this on the page, in pixels, gets a frame round it: nobody would find it."""
 POINT = 9
 """Arm of the cross at a point, in pixels."""
-STRONGEST = 0.6
-"""How much of its colour a heat map has where it is highest; where it is lowest it has none."""
 
 PANEL: Color = (0, 0, 0)
 INK: Color = (230, 232, 235)
@@ -32,16 +31,8 @@ FAINT: Color = (150, 156, 164)
 
 PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 """What gives height and width of a pixel where the image has no place in the patient (PS3.3 10.7, C.7.6.3)."""
-DARK_ON_WHITE = {"PT", "NM"}
-"""Modalities whose uptake readers are used to see dark on white."""
-WINDOWS: dict[Code, tuple[float, float]] = {SCT.Lung: (-600.0, 1500.0), SCT.Bone: (400.0, 1800.0)}
-"""Center and width in HU in which CT is shown where something of this type is outlined."""
-CT_WINDOW = (40.0, 400.0)
-"""Where a CT header gives no window."""
 LARGEST_SLIDE = 4096
 """Pixels along an edge up to which the tiles of a slide are put together; a larger one is shown tile by tile."""
-FAINTEST = 0.1
-"""Part of a header's window that the image fills at the least: a wider one was meant for other numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +59,7 @@ class Outlined:
 
     region: Region
     index: int
-    points: NDArray[np.float64]
+    points: Loop
     color: Color
 
 
@@ -142,9 +133,9 @@ def _by_frame(series: Series, results: Sequence[Result]) -> Overlays:
             for layer in layers(result)
         ],
         regions=[
-            Outlined(region=result, index=place[0], points=place[1], color=painted[id(result)])
+            Outlined(region=result, index=place.index, points=place.points, color=painted[id(result)])
             for result in results
-            if isinstance(result, Region) and (place := _placed(result, series))
+            if isinstance(result, Region) and (place := placed(result, series))
         ],
         heatmaps=[result for result in results if isinstance(result, Heatmap) and result.source.key == series.key],
     )
@@ -159,34 +150,6 @@ def layers(result: Segmentation) -> list[Layer]:
         Layer(labels=mask.array >= HALF, segments=[segment], colors=[color])
         for mask, segment, color in zip(result.masks, result.segments, painted, strict=True)
     ]
-
-
-def region_colors(results: Sequence[Result]) -> Mapping[int, Color]:
-    """Return (red, green, blue) of every region by its `id`: its own, else the next of the palette."""
-    regions = [result for result in results if isinstance(result, Region)]
-    return {id(region): region.color or PALETTE[at % len(PALETTE)] for at, region in enumerate(regions)}
-
-
-def frame_index(frame: Frame, series: Series) -> int | None:
-    """Return the place of an image in a series, None where it is of another."""
-    wanted = frame.sop_instance_uid, frame.number
-    return next((at for at, one in enumerate(series.frames) if (one.sop_instance_uid, one.number) == wanted), None)
-
-
-def _placed(region: Region, series: Series) -> tuple[int, NDArray[np.float64]] | None:
-    """Return the image that a region is on, or the one nearest to it in the patient, and its points on that."""
-    if region.image is not None:
-        index = frame_index(region.image, series)
-        return None if index is None else (index, region.points)
-    if region.frame_of_reference_uid != series.frame_of_reference_uid:
-        return None
-    try:
-        inverse = np.linalg.inv(series.affine())
-    except UnsuitableSeries:
-        return None
-    places = (np.c_[region.points, np.ones(len(region.points))] @ inverse.T)[:, :3]
-    index = round(float(places[:, 0].mean()))
-    return (index, places[:, :0:-1] + 0.5) if 0 <= index < len(series.frames) else None
 
 
 def tile(series: Series, index: int, shown: Overlays, size: int) -> Image.Image:
@@ -211,8 +174,8 @@ def _tile(series: Series, index: int, shown: Overlays, size: int) -> Image.Image
     row_mm, column_mm = _proportions(frame)
     scale = size / max(rows * row_mm, columns * column_mm)
     extent = max(1, round(columns * column_mm * scale)), max(1, round(rows * row_mm * scale))
-    grey = _grey(stored, frame, window(stored, series, frame, shown.types), series.modality)
-    image = np.array(Image.fromarray(grey).convert("RGB").resize(extent, Image.Resampling.BILINEAR))
+    seen = grey(stored, frame, window(stored, series, frame, shown.types), series.modality)
+    image = np.array(Image.fromarray(seen).convert("RGB").resize(extent, Image.Resampling.BILINEAR))
     for heatmap in shown.heatmaps:
         image = _heated(image, heatmap, index)
     drawn = Image.fromarray(image)
@@ -248,15 +211,8 @@ def _stored(series: Series, index: int) -> NDArray[Any]:
 
 def _heated(image: NDArray[np.uint8], heatmap: Heatmap, index: int) -> NDArray[np.uint8]:
     """Return an image with the colours of a map over it."""
-    low, high = heatmap.window or (float(heatmap.array.min()), float(heatmap.array.max()))
-    if heatmap.window:
-        low, high = sorted((bound - heatmap.intercept) / heatmap.slope for bound in heatmap.window)
-    heat = np.clip((heatmap.array[index].astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
-    size = image.shape[1], image.shape[0]
-    smooth = np.array(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None]
-    stops = np.linspace(0, 1, len(HEAT))
-    color = np.concatenate([np.interp(smooth, stops, [one[part] for one in HEAT]) for part in range(3)], axis=2)
-    return np.asarray(image * (1 - STRONGEST * smooth) + color * STRONGEST * smooth, np.uint8)
+    warmth = Image.fromarray(heat(heatmap, index).astype(np.float32))
+    return warmed(image, np.array(warmth.resize((image.shape[1], image.shape[0]), Image.Resampling.BILINEAR)))
 
 
 def _with_outlines(image: Image.Image, layer: Layer, index: int) -> Image.Image:
@@ -308,24 +264,16 @@ def _draw_region(draw: ImageDraw.ImageDraw, outlined: Outlined, zoom: NDArray[np
     left, right = float(points[:, 0].min()) - POINT - 4, float(points[:, 0].max()) + POINT + 4
     fits = right + width(label, size) < draw.im.size[0]
     place = (right if fits else left), float(points[:, 1].mean()) + 6
-    write(draw, place, label, size, outlined.color, side="left" if fits else "right", edge=PANEL)
+    write(draw, place, label, size, INK, side="left" if fits else "right", edge=PANEL)
 
 
-def _lines(kind: str, points: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    match kind:
-        case "point" | "point3d":
-            yield points[0] + [(-POINT, 0), (POINT, 0)]
-            yield points[0] + [(0, -POINT), (0, POINT)]
-        case "polyline":
-            yield points
-        case "ellipse":
-            centre, turns = points.mean(axis=0), np.linspace(0, 2 * np.pi, 73)[:, None]
-            yield centre + np.cos(turns) * (points[0] - centre) + np.sin(turns) * (points[2] - centre)
-        case "box":
-            (left, top), (right, bottom) = points
-            yield np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
-        case _:
-            yield np.concatenate([points, points[:1]])
+def _lines(kind: RegionKind, points: Loop) -> Iterator[Loop]:
+    form, line = graphic(kind, points)
+    if form == "POINT":
+        yield line[0] + [(-POINT, 0), (POINT, 0)]
+        yield line[0] + [(0, -POINT), (0, POINT)]
+    else:
+        yield around(line) if form == "ELLIPSE" else line
 
 
 def _proportions(frame: Frame) -> tuple[float, float]:
@@ -334,42 +282,6 @@ def _proportions(frame: Frame) -> tuple[float, float]:
         if value is not None and len(value) == 2 and all(float(part) > 0 for part in value):
             return float(value[0]), float(value[1])
     return 1.0, 1.0
-
-
-def window(stored: NDArray[Any], series: Series, frame: Frame, types: set[Code]) -> tuple[float, float]:
-    """Return center and width: of what is outlined in CT, else the header's, else what the values suggest."""
-    fitting = [suited for kind, suited in WINDOWS.items() if kind in types] if series.modality == "CT" else []
-    if fitting:
-        return fitting[0]
-    low, high = map(float, np.percentile(stored, (1, 99.9 if series.modality in DARK_ON_WHITE else 99)))
-    for holder in (frame.header, *functional_groups(frame.header, frame.number - 1, "FrameVOILUTSequence")):
-        center, across = _first(holder.get("WindowCenter")), _first(holder.get("WindowWidth"))
-        if center is not None and across is not None and across > 1 and high - low > FAINTEST * across:
-            return center, across
-    if series.modality == "CT":
-        return CT_WINDOW
-    return (low + high) / 2, max(high - low, 1e-6)
-
-
-def _first(value: Any) -> float | None:
-    """Return the first of one or several numbers: a header may offer several windows."""
-    if value is None or value == "":
-        return None
-    return float(value if isinstance(value, int | float) else value[0])
-
-
-def _grey(stored: NDArray[Any], frame: Frame, shown: tuple[float, float], modality: str) -> NDArray[np.uint8]:
-    """Return the image as the window shows it, 0 to 255, white where the header means white (PS3.3 C.11.2.1.2)."""
-    if stored.ndim == 3:
-        if stored.dtype == np.uint8:
-            return stored
-        return np.asarray(stored / max(float(stored.max()), 1.0) * 255, np.uint8)
-    center, across = shown
-    brightness = np.clip((stored.astype(np.float32) - (center - across / 2)) / across, 0, 1)
-    inverse = frame.header.get("PhotometricInterpretation") == "MONOCHROME1"
-    if inverse != (modality in DARK_ON_WHITE):
-        brightness = 1 - brightness
-    return np.asarray(brightness * 255, np.uint8)
 
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}

@@ -1,5 +1,6 @@
 """The Storage SCU: objects to one destination over one association, each with its own answer."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -178,7 +179,7 @@ class Associated:
     ) -> None:
         self._address = address
         self._contexts = contexts
-        self._handlers = list(handlers)
+        self._handlers = [(evt.EVT_CONN_OPEN, _answer_promptly), *handlers]
         entity = AE(calling)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -210,6 +211,11 @@ class Associated:
             self._association.release()
         else:
             self._association.abort()
+
+
+def _answer_promptly(event: evt.Event) -> None:
+    """Send the end of a message at once: else it waits for the peer's delayed acknowledgement of what came before."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _why(association: Association) -> str:

@@ -1,6 +1,7 @@
 """What makes the river move: steps in threads, jobs in child processes."""
 
+from node.engine.beside import beside
 from node.engine.local import Courier, Engine, Step
 from node.engine.slot import run_in_child, warm_up
 
-__all__ = ["Courier", "Engine", "Step", "run_in_child", "warm_up"]
+__all__ = ["Courier", "Engine", "Step", "beside", "run_in_child", "warm_up"]

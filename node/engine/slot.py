@@ -17,8 +17,8 @@ from typing import Any
 
 from node.errors import JobDied, NodeError, PluginFailed
 
-PRELOAD = ("node.app",)
-"""What the server process imports once, so that a child starts in milliseconds."""
+PRELOAD = ("node.app", "node.warm")
+"""What the server process imports once, so that a child starts in milliseconds and finds tables read."""
 
 WARM_UP_SECONDS = 120.0
 

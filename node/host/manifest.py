@@ -14,6 +14,8 @@ from node.predicates import When
 from node.toml import read_toml
 
 TRITON = "triton"
+ANSWERS = "segment", "finding", "region", "derived"
+"""Tables of which a plugin without code has one kind."""
 
 
 def _name(text: str) -> str:
@@ -63,6 +65,35 @@ class SegmentTable(BaseModel):
     color: tuple[int, int, int] | None = None
 
 
+class FindingTable(BaseModel):
+    """One finding of a plugin without code, in the order of the network's numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=64)
+    name: Coded
+
+
+class RegionTable(BaseModel):
+    """One kind of thing that a plugin without code finds, in the order of the network's classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=50)
+    type: Coded
+    category: Coded | None = None
+
+
+class DerivedTable(BaseModel):
+    """The images that a plugin without code makes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = Field(min_length=1, max_length=64)
+    derivation: Coded
+    synthetic: bool = False
+
+
 class ModelTable(BaseModel):
     """The volume model that is a whole plugin without code; the network it asks is called NAME_net."""
 
@@ -88,6 +119,9 @@ class Manifest(BaseModel):
     series: dict[Name, Role] = Field(min_length=1)
     model: ModelTable | None = None
     segment: tuple[SegmentTable, ...] = ()
+    finding: tuple[FindingTable, ...] = ()
+    region: tuple[RegionTable, ...] = ()
+    derived: DerivedTable | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -150,12 +184,16 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def check_declared(plugin: Plugin) -> None:
-    """Check a plugin that is a manifest alone: one segment at least, no code beside it."""
+    """Check a plugin that is a manifest alone: tables of one kind that say what it gives, no code beside it."""
     path = plugin.folder / "plugin.toml"
     if plugin.code.exists():
         raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
-    if not plugin.manifest.segment:
-        raise ConfigError(f"{path}: name what the model outlines, one [[segment]] for each label")
+    told = [name for name in ANSWERS if getattr(plugin.manifest, name)]
+    if len(told) != 1:
+        raise ConfigError(
+            f"{path}: name what the model gives, by tables of one kind: one [[segment]] for each label, one "
+            "[[finding]] for each probability, one [[region]] for each class of boxes, or [derived]"
+        )
 
 
 def check_run(plugin: Plugin) -> None:

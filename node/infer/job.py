@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
@@ -176,18 +176,22 @@ def _after_death(ledger: Ledger, job: Job, reason: str, attempts: int) -> None:
 Run = tuple[Mapping[str, Series], tuple[Result, ...]]
 
 
-def worth_telling(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Choose what a job reports, with a remark for every stack that was not suitable.
+def worth_telling(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
+    """Give the runs that a job reports as soon as that is known, and add a remark for every stack not suitable.
 
     A study often brings a localiser or a second reconstruction along: where a plugin could use any of the stacks, those
     it could not use are remarks only. Where it could use none, the largest one's reason is the report.
     """
-    unsuitable = [run for run in runs if any(isinstance(result, NotSuitable) for result in run[1])]
-    suitable = [run for run in runs if run not in unsuitable]
-    told = suitable or [max(unsuitable, key=lambda run: sum(len(series.frames) for series in run[0].values()))]
-    remarks = [
-        f"{' and '.join(series.key for series in run[0].values())}: not suitable, because {run[1][0].reason}"
-        for run in unsuitable
-        if isinstance(run[1][0], NotSuitable)
-    ]
-    return told, remarks
+    unsuitable: list[Run] = []
+    suitable = False
+    for inputs, results in runs:
+        refused = next((result for result in results if isinstance(result, NotSuitable)), None)
+        if refused is None:
+            suitable = True
+            yield inputs, results
+        else:
+            unsuitable.append((inputs, results))
+            keys = " and ".join(series.key for series in inputs.values())
+            remarks.append(f"{keys}: not suitable, because {refused.reason}")
+    if unsuitable and not suitable:
+        yield max(unsuitable, key=lambda run: sum(len(series.frames) for series in run[0].values()))

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,58 +12,16 @@ import torch
 
 from node import codes
 from node.errors import ConfigError
-from node.models.network import Network, read
-from node.models.served.volume import Chain, Placed, segment
+from node.models.brought import Brought, Reader, Source
+from node.models.bundle import is_bundle, read_bundle
+from node.models.network import EXTENT, read
+from node.models.pbtxt import net_config, volume_config
+from node.models.served.intensity import Intensity
+from node.models.served.volume import Chain, Placed, Resize, segment
 from node.toml import load_toml
 
 SERVED = Path(__file__).with_name("served")
 BACKEND = Path(__file__).with_name("backend")
-VOLUME_CONFIG = """\
-# Whole volumes in, labels out; 1/chain.json says what is done around the network {name}_net.
-name: "{name}"
-backend: "python"
-max_batch_size: 0
-input [{inputs}
-]
-output [
-  {{
-    name: "labels"           # on the grid of the first input: 0 none, n the n-th segment
-    data_type: TYPE_UINT8
-    dims: [ -1, -1, -1 ]
-  }},
-  {{
-    name: "affine"           # of that grid
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}
-]
-"""
-ROLE_CONFIG = """
-  {{
-    name: "{role}"            # whole numbers, index order (slice, row, column)
-    data_type: TYPE_INT16
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_field"            # the same where the values are no whole numbers
-    data_type: TYPE_FP32
-    dims: [ -1, -1, -1 ]
-    optional: true
-  }},
-  {{
-    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS
-    data_type: TYPE_FP64
-    dims: [ 4, 4 ]
-  }}"""
-NET_CONFIG = """\
-# The network alone: (tile, channel, …) in, (tile, class, …) out.
-name: "{name}_net"
-backend: "python"
-max_batch_size: 0
-input [ {{ name: "input", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-output [ {{ name: "output", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
-"""
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
@@ -84,6 +42,26 @@ label = "{label}"
 type = {type}
 category = "SCT.Organ"
 """
+FINDING = """
+[[finding]]
+label = "{label}"
+name = {type}
+"""
+REGION = """
+[[region]]
+label = "{label}"
+type = {type}
+"""
+DERIVED = """
+[derived]
+description = "{label}"
+derivation = "DCM.ImageProcessing"     # how it was made, PS3.16 CID 7203
+synthetic = false                      # whether it shows what was never measured
+"""
+TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": DERIVED}
+"""What plugin.toml says of each label, by the answer of the chain."""
+CODE_LENGTH = 16
+"""Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
 PHANTOM, MARGIN = (40, 56, 48), 3
 LIKENESS = 0.9
 """Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
@@ -91,12 +69,15 @@ LIKENESS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told."""
+    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told.
+
+    `likeness` is None where nothing comes back that has a place, as with findings.
+    """
 
     folders: tuple[Path, ...]
     kind: str
     classes: int
-    likeness: float
+    likeness: float | None
 
 
 def add(
@@ -105,8 +86,8 @@ def add(
     *,
     models: Path,
     plugins: Path,
-    labels: Sequence[str],
-    modality: str = "CT",
+    labels: Sequence[str] = (),
+    modality: str = "",
     chain: Path | None = None,
     builder: str = "",
     trust: bool = False,
@@ -116,9 +97,12 @@ def add(
     Parameters
     ----------
     labels
-        Names of the segments, in the order of the network's classes, without the background.
+        Names of the segments, in the order of the network's classes, without the background; those that the source
+        tells without it.
+    modality
+        Of the images; what the source tells, or CT, without it.
     chain
-        A TOML file with the fields of `Chain`; without it the volume goes through as it is.
+        A TOML file with the fields of `Chain`, before those that the source tells.
 
     Raises
     ------
@@ -130,21 +114,36 @@ def add(
     for folder in folders:
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
-    steps = _chain(chain)
-    example = _example(steps)
-    network = read(source, builder=builder, trust=trust, example=example)
-    classes = _classes(network, steps, example, labels, source)
-    likeness = self_test(steps)
-    if likeness < LIKENESS:
+    reader = next(reader for knows, reader in READERS if knows(source))
+    brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
+    named = tuple(labels) or brought.labels
+    classes = _classes(brought, named, source)
+    likeness = None if brought.chain.answer == "findings" else self_test(replace(brought.chain, answer="labels"))
+    if likeness is not None and likeness < LIKENESS:
         raise ConfigError(
             f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-            f"look at orientation, spacing, size and align in {chain}"
+            f"look at orientation, spacing, size and align in {chain or source}"
         )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, steps, network, labels, modality, len(example))
+        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT")
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
-    return Added(folders=folders, kind=network.kind, classes=classes, likeness=likeness)
+    return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
+
+
+def read_file(source: Source) -> Brought:
+    """Read a network that comes alone, with the chain that was given beside it."""
+    chain = _chain(source.chain)
+    example = _example(chain)
+    network = read(source.path, builder=source.builder, trust=source.trust, example=example)
+    return Brought(network=network, chain=chain, example=example)
+
+
+READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (is_bundle, read_bundle),
+    (lambda _: True, read_file),
+)
+"""What a source is → who reads it; the first that knows it."""
 
 
 def _chain(path: Path | None) -> Chain:
@@ -158,24 +157,34 @@ def _chain(path: Path | None) -> Chain:
 
 def _example(chain: Chain) -> tuple[int, ...]:
     """Return the shape of one tile as the network gets it: (tile, channel, …)."""
-    if len(chain.tile) == 2:
-        return (1, len(chain.roles) * (1 + 2 * chain.context), *chain.tile)
-    return (1, len(chain.roles), *(chain.tile or chain.size or (32, 32, 32)))
+    resized = next((step.extents for step in reversed(chain.in_turn()) if isinstance(step, Resize)), ())
+    whole = chain.tile or tuple(extent or EXTENT for extent in chain.size or resized or chain.least or (0, 0, 0))
+    if chain.planar:
+        return (1, len(chain.channels) * (1 + 2 * chain.context), *whole[-2:])
+    return (1, len(chain.channels), *whole)
 
 
-def _classes(network: Network, chain: Chain, example: tuple[int, ...], labels: Sequence[str], source: Path) -> int:
-    """Ask the network once; return how many classes it gives."""
+def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
+    """Ask the network once; return how many classes, findings or images it gives, or kinds of boxes it may."""
+    example, chain = brought.example, brought.chain
+    if chain.answer == "boxes":
+        if not labels:
+            raise ConfigError(f"{source} finds things: say which, in the order of its classes, with --labels")
+        return len(labels)
     try:
-        answer = network.ask(torch.zeros(example))
+        answer = brought.network.ask(torch.zeros(example))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{source} refuses a tile of {example}: {' '.join(str(error).split())[:300]}; give its extent as tile"
         ) from error
-    if answer.shape[0] != 1 or answer.shape[2:] != example[2:]:
+    extent = () if chain.answer == "findings" else example[2:]
+    if answer.shape[0] != 1 or answer.shape[2:] != extent:
         raise ConfigError(f"{source} answers a tile of {example} with {tuple(answer.shape)}: another extent")
-    found = int(answer.shape[1]) - (chain.activation != "sigmoid")
+    beside = chain.answer == "labels" and chain.activation != "sigmoid"
+    found = int(answer.shape[1]) - beside
     if found != len(labels):
-        raise ConfigError(f"{source} gives {found} classes beside the background, and there are {len(labels)} labels")
+        kinds = f"{found} classes beside the background" if beside else f"{found} classes"
+        raise ConfigError(f"{source} gives {kinds}, and there are {len(labels)} labels")
     return found
 
 
@@ -192,9 +201,11 @@ def self_test(chain: Chain) -> float:
     tilted = np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
     affine = np.eye(4)
     affine[:3, :3] = tilted * (5.0, 4.0, 4.5)
+    spatial = [one for one, step in zip(chain.steps, chain.in_turn(), strict=False) if not isinstance(step, Intensity)]
     looks = replace(
-        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, activation="none", largest=(),
-        context=0, mirror=(), each={},
+        chain, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
+        activation="none", largest=(), context=0, mirror=(), each={}, colour=False,
+        steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
     )  # fmt: skip
     larger, moved = torch.nn.functional.pad(phantom, [MARGIN] * 6), affine.copy()
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
@@ -213,34 +224,40 @@ def _likeness(chain: Chain, images: Sequence[Placed], role: int) -> float:
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum()))
 
 
-def _made(
-    scratch: Path, name: str, chain: Chain, network: Network, labels: Sequence[str], modality: str, axes: int
-) -> tuple[Path, Path, Path]:
+def _made(scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
     shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    chain.write(volume / "1" / "chain.json")
-    inputs = ",".join(ROLE_CONFIG.format(role=role) for role in chain.roles)
-    (volume / "config.pbtxt").write_text(VOLUME_CONFIG.format(name=name, inputs=inputs))
+    brought.chain.write(volume / "1" / "chain.json")
+    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain))
     (net / "1").mkdir(parents=True)
     shutil.copyfile(BACKEND / "net_model.py", net / "1" / "model.py")
-    network.save(net / "1")
-    (net / "config.pbtxt").write_text(NET_CONFIG.format(name=name, dims=", ".join(["-1"] * axes)))
+    brought.network.save(net / "1")
+    (net / "config.pbtxt").write_text(net_config(name, brought.chain, len(brought.example)))
     plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, chain.roles, labels, modality))
+    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     return volume, net, plugin
 
 
-def _manifest(name: str, roles: Sequence[str], labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, chain: Chain, labels: Sequence[str], modality: str) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
-    which = WHICH if len(roles) > 1 else ""
-    series = ((SERIES + which).format(role=role, modality=modality) for role in roles)
-    segments = (SEGMENT.format(label=label, type=json.dumps(suggested(label))) for label in labels)
-    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *segments])
+    which = WHICH if len(chain.roles) > 1 else ""
+    series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
+    table = TABLES[chain.answer]
+    told = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
+    return PLUGIN.format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
 
 
-def suggested(label: str) -> str:
-    """Return SNOMED CT's code of the same name as a label, else that of any anatomical structure, to be replaced."""
-    keyword = "".join(word.capitalize() for word in label.replace("_", " ").split())
-    return f"SCT.{keyword}" if keyword in codes.SCT.dir() else "SCT.AnatomicalStructure"
+def suggested(label: str, answer: str = "labels") -> str | list[str]:
+    """Return SNOMED CT's code of the same name as a label.
+
+    Where there is none: of a segment that of any anatomical structure, to be replaced; else a code of the node's own.
+    """
+    words = label.replace("_", " ").split()
+    keyword = "".join(word.capitalize() for word in words)
+    if keyword in codes.SCT.dir():
+        return f"SCT.{keyword}"
+    if answer == "labels":
+        return "SCT.AnatomicalStructure"
+    return ["_".join(words).upper()[:CODE_LENGTH], codes.OWN_SCHEME, label]

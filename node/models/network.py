@@ -19,6 +19,8 @@ from node.errors import ConfigError
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
 FILES = {TORCHSCRIPT: "model.pt", EXPORTED: "model.pt2", ONNX: "model.onnx", WEIGHTS: "model.pt2"}
 """What the network is called in its model's folder; weights with their class are exported."""
+EXTENT = 32
+"""Of an example along an axis of which nothing is known."""
 WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
 """Under which keys training scripts put the weights in their checkpoints."""
 
@@ -104,7 +106,16 @@ def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> 
 
 
 def _weights(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: FBT001
-    network = _built(builder, trust=trust).eval()
+    return with_weights(_built(builder, trust=trust), source, example)
+
+
+def with_weights(network: torch.nn.Module, source: Path, example: tuple[int, ...], *, fixed: bool = True) -> Network:
+    """Return a network with the weights of a file, plain or in a training script's checkpoint.
+
+    `example` is the shape (tile, channel, …) of one tile. Where every tile has it, the network is exported by it; else
+    it becomes TorchScript, in which extents stay open.
+    """
+    network = network.eval()
     held = torch.load(source, map_location="cpu", weights_only=True)
     wrapped = next(
         (held[key] for key in WRAPPED if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
@@ -112,11 +123,16 @@ def _weights(source: Path, builder: str, trust: bool, example: tuple[int, ...]) 
     try:
         network.load_state_dict({name.removeprefix("module."): value for name, value in wrapped.items()})
     except (AttributeError, RuntimeError) as error:
-        raise ConfigError(f"{source} does not fit {builder}: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(
+            f"{source} does not fit {type(network).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
 
     def save(folder: Path) -> None:
         batch = torch.export.Dim("batch", min=1, max=64)
         given = torch.zeros((2, *example[1:]))
+        if not fixed:
+            torch.jit.script(network).save(folder / FILES[TORCHSCRIPT])  # type: ignore[no-untyped-call]
+            return
         torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / FILES[WEIGHTS])
 
     return Network(kind=WEIGHTS, ask=_first(network), save=save)
@@ -147,7 +163,11 @@ def _copied(source: Path, name: str) -> Callable[[Path], None]:
 def _built(builder: str, *, trust: bool) -> torch.nn.Module:
     """Build a network from its class and plain arguments; code of the user's own runs only where it is trusted."""
     place, _, words = builder.partition("(")
-    arguments = _literals(f"dict({words}" if words else "dict()", builder)
+    return built(place, _literals(f"dict({words}" if words else "dict()", builder), trust=trust)
+
+
+def built(place: str, arguments: Mapping[str, Any], *, trust: bool = False) -> torch.nn.Module:
+    """Build a network from where its class is, as "monai.networks.nets.UNet", and its arguments."""
     file, _, name = place.rpartition(":")
     if file:
         if not trust:
@@ -162,13 +182,13 @@ def _built(builder: str, *, trust: bool) -> torch.nn.Module:
         if importlib.util.find_spec("monai") is None:
             raise ConfigError(f'{place} needs MONAI: pip install "isocenter[monai]"')
         module = importlib.import_module(package)
-    built = getattr(module, name, None)
-    if not inspect.isclass(built) or not issubclass(built, torch.nn.Module):
+    made = getattr(module, name, None)
+    if not inspect.isclass(made) or not issubclass(made, torch.nn.Module):
         raise ConfigError(f"{place}: there is no such network")
     try:
-        return built(**arguments)
+        return made(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{builder}: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def _literals(call: str, builder: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class FolderStore:
     def on_store(self, event: evt.Event) -> int:
         """Write one object as it came."""
         received = Received.of(event)
-        target = self._folder / str(received.header().get("StudyInstanceUID")) / f"{received.sop_instance_uid}.dcm"
+        target = self._folder / str(received.told().header.get("StudyInstanceUID")) / f"{received.sop_instance_uid}.dcm"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(received.head + received.body)
         return SUCCESS

@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, receive, river, seg, soak, transport
+from tests.bench import ledger, load, receive, river, seg, soak, throughput, transport
 
 BENCHES = {
     "receive": receive.main,
@@ -10,6 +10,7 @@ BENCHES = {
     "transport": transport.main,
     "seg": seg.main,
     "river": river.main,
+    "throughput": throughput.main,
     "ledger": ledger.main,
     "soak": soak.main,
 }

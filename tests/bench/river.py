@@ -1,12 +1,15 @@
-"""From the first and the last C-STORE to SEG and SR in the PACS: the 100-slice CT, stage by stage.
+"""From the last C-STORE to the results in the PACS, stage by stage, beside what the server itself computes.
 
 dcmtk's storescu sends, `isocenter serve` works, Orthanc stores. Each run is a study of its own: the same images under
-new UIDs. The real chest CT of ../shared where it is, else the synthetic one.
+new UIDs. Three cases: the 100-slice chest CT (the real one of ../shared where it is, else the synthetic one) with a
+quiet time, the same by a route that waits none, since the association that brought it is over; and a radiograph of
+1 MB. `python -m tests.bench river released` runs one of them.
 """
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -15,12 +18,39 @@ from pydicom.dataset import Dataset
 
 from node import testing
 from node.ledger import Ledger
+from node.records import DeliveryState
 from tests.bench.memory import Peak
-from tests.peers import DICOM, missing, orthanc, serve, storescu, wait_until
+from tests.bench.served import Computing, address_of
+from tests.peers import DICOM, ROOT, Orthanc, missing, orthanc, serve, storescu, wait_until
 
 CHEST = DICOM / "CT" / "chest_cmb_crc_100"
 RUNS = 5
-QUIET_SECONDS = 1.0
+LONG_SECONDS = 10.0
+"""The quiet time of a study without evidence, where a route's evidence makes it shorter."""
+ROUTE = """\
+[[route]]
+name = "all of them"
+when.Modality = "{modality}"
+stable = {{ released = true, quiet_seconds = {quiet} }}
+plugins = ["{plugin}"]
+to = ["PACS"]
+"""
+MANIFEST = """\
+name = "radiograph"
+version = "1"
+title = "Bright part"
+models = ["template"]
+[series.image]
+when.Modality = "CR"
+"""
+PLUGIN = """\
+import numpy as np
+from node import Measurement, codes
+
+def run(image, triton):
+    mask = triton.infer("template", image=image.image()[None].astype(np.int16))["mask"]
+    yield Measurement(name=codes.SCT.Volume, value=float(mask.mean()) * 100, unit=codes.UCUM.Percent)
+"""
 STAGES = (
     ("receive", "first", "last"),
     ("row and quiet time", "last", "study.stable"),
@@ -31,28 +61,75 @@ STAGES = (
     ("first C-STORE to results stored", "first", "object.delivered"),
     ("last C-STORE to results stored", "last", "object.delivered"),
 )
+LAPS = ("  load", "  infer", "  compose")
+COMPUTE, BEYOND = "  of which the server computes", "beyond computing and quiet time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is sent, and how long its route waits."""
+
+    images: Callable[[], list[Dataset]]
+    modality: str
+    plugin: str
+    quiet: float
+
+
+def chest() -> list[Dataset]:
+    return [dcmread(path) for path in sorted(CHEST.glob("*.dcm"))] or testing.chest_ct(slices=100)
+
+
+def radiograph() -> list[Dataset]:
+    return [testing.radiograph(rows=800, columns=650)]
+
+
+CASES = {
+    "quiet": Case(images=chest, modality="CT", plugin="ct_lung", quiet=1.0),
+    "released": Case(images=chest, modality="CT", plugin="ct_lung", quiet=0.0),
+    "radiograph": Case(images=radiograph, modality="CR", plugin="radiograph", quiet=0.0),
+}
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table for each case, or for those that are named."""
     if reason := missing("storescu", "Orthanc"):
         sys.exit(reason)
-    with tempfile.TemporaryDirectory() as name, orthanc(Path(name) / "pacs") as pacs:
-        folder = Path(name)
-        images = [dcmread(path) for path in sorted(CHEST.glob("*.dcm"))] or testing.chest_ct(slices=100)
-        with serve(folder / "node", pacs=pacs.address, quiet=QUIET_SECONDS) as node, Peak(node.process.pid) as peak:
-            ledger = node.ledger()
-            runs = []
-            for number in range(RUNS + 1):
-                study_uid, files = renamed(images, number, folder / f"run{number}")
-                sent = storescu(node.port, files)
-                assert sent.returncode == 0, sent.stderr
-                wait_until(lambda: times(ledger, study_uid) is not None, seconds=300, what="the results")  # noqa: B023
-                runs.append(times(ledger, study_uid) or {})
-        show("the real chest CT" if CHEST.exists() else "the synthetic chest CT", runs[1:], peak)
+    for name in [name for name in sys.argv[2:] if name in CASES] or CASES:
+        with tempfile.TemporaryDirectory() as folder, orthanc(Path(folder) / "pacs") as pacs:
+            measure(name, CASES[name], Path(folder), pacs)
 
 
-def renamed(images: Sequence[Dataset], number: int, folder: Path) -> tuple[str, list[Path]]:
+def measure(name: str, case: Case, folder: Path, pacs: Orthanc) -> None:
+    """Send the study of a case again and again, and print where the time goes."""
+    plugin = folder / "plugins" / "radiograph"
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.toml").write_text(MANIFEST)
+    (plugin / "plugin.py").write_text(PLUGIN)
+    images = case.images()
+    with (
+        serve(
+            folder / "node",
+            pacs=pacs.address,
+            quiet=case.quiet or LONG_SECONDS,
+            routes=ROUTE.format(modality=case.modality, quiet=case.quiet, plugin=case.plugin),
+            environment={"ISOCENTER_PLUGINS": f'["{ROOT / "plugins"}", "{plugin.parent}"]'},
+        ) as node,
+        Peak(node.process.pid) as peak,
+    ):
+        ledger, computing = node.ledger(), Computing(address_of(node.process.pid))
+        runs = []
+        for number in range(RUNS + 1):
+            study_uid, files = renamed(images, number, folder / f"run{number}")
+            before = computing.seconds()
+            sent = storescu(node.port, files)
+            assert sent.returncode == 0, sent.stderr
+            wait_until(lambda: ended(ledger, study_uid), seconds=300, what="the results")  # noqa: B023
+            runs.append(times(ledger, study_uid) | {COMPUTE: computing.seconds() - before})
+        ledger.close()
+    show(name, case, runs[1:], peak)
+
+
+def renamed(images: Sequence[Dataset], number: object, folder: Path) -> tuple[str, list[Path]]:
     """Write the images under UIDs of their own, and return the study's."""
     study_uid = str(testing.uid("bench", "study", number))
     for index, image in enumerate(images):
@@ -62,11 +139,15 @@ def renamed(images: Sequence[Dataset], number: int, folder: Path) -> tuple[str, 
     return study_uid, testing.write(images, folder)
 
 
-def times(ledger: Ledger, study_uid: str) -> dict[str, float] | None:
-    """Return when each thing happened to a study, None until its results are stored."""
+def ended(ledger: Ledger, study_uid: str) -> bool:
+    """Return whether all results of a study are stored."""
+    deliveries = ledger.deliveries(study_uid)
+    return bool(deliveries) and all(one.state == DeliveryState.DELIVERED for one in deliveries)
+
+
+def times(ledger: Ledger, study_uid: str) -> dict[str, float]:
+    """Return when each thing happened to a study."""
     events = [event for _, event in ledger.events(study_uid)]
-    if sum(event.name == "object.delivered" for event in events) < 3:
-        return None
     received = [instance.received_at for instance, _ in ledger.instances(study_uid)]
     return (
         {"first": min(received), "last": max(received)}
@@ -81,16 +162,29 @@ def laps(detail: str) -> dict[str, float]:
     return {f"  {name}": float(seconds) for name, seconds, _ in parts}
 
 
-def show(what: str, runs: Sequence[dict[str, float]], peak: Peak) -> None:
+def show(name: str, case: Case, runs: Sequence[dict[str, float]], peak: Peak) -> None:
     """Print medians, least and most in seconds, and peak memory in MiB."""
-    print(f"river: {what}, {RUNS} runs after one to warm up, quiet time {QUIET_SECONDS} s")
+    what = f"{case.modality} for {case.plugin}"
+    print(f"river, {name}: {what}, {RUNS} runs after one to warm up, quiet time {case.quiet:g} s")
     print(f"{'seconds':34}{'median':>9}{'least':>9}{'most':>9}")
-    for name, begin, end in STAGES:
-        row(name, [run[end] - run[begin] for run in runs])
-        if name.startswith("load"):
-            for part in ("  load", "  infer", "  compose"):
+    for stage, begin, end in STAGES:
+        row(stage, [run[end] - run[begin] for run in runs])
+        if stage.startswith("load"):
+            for part in (*LAPS, COMPUTE):
                 row(part, [run[part] for run in runs])
-    print("peak memory, MiB: " + ", ".join(f"{kind} {size:.0f}" for kind, size in sorted(peak.by_kind.items())))
+    row(BEYOND, [beyond(run, case) for run in runs])
+    ratios = [(run["object.delivered"] - run["last"] - case.quiet - 1) / run[COMPUTE] for run in runs]
+    if case.modality == "CT":
+        print(
+            f"last C-STORE to results stored, less 1 s and quiet time: {median(ratios):.2f} × what the server computes"
+        )
+    memory = ", ".join(f"{kind} {size:.0f}" for kind, size in sorted(peak.by_kind.items()))
+    print(f"peak memory, MiB: {memory}", flush=True)
+
+
+def beyond(run: dict[str, float], case: Case) -> float:
+    """Return what is neither the server's computing nor the quiet time."""
+    return run["object.delivered"] - run["last"] - case.quiet - run[COMPUTE]
 
 
 def row(name: str, values: Sequence[float]) -> None:

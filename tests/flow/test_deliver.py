@@ -1,5 +1,6 @@
 """Objects to a peer that answers in every way a PACS can: each ends in a row, and nothing is sent twice."""
 
+import socket
 import socketserver
 import threading
 import time
@@ -18,13 +19,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     SegmentationStorage,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer
 
 from node.deliver import Outbox, Outcome, echo, readable, send
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
-from node.deliver.storescu import STATUS, judge
+from node.deliver.storescu import STATUS, Associated, judge
 from node.engine import Engine, Step
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
@@ -439,6 +440,14 @@ def test_an_echo_that_is_not_answered_says_why(start: Start, free_port: int) -> 
         echo(start(rejects=True).address, "ISOCENTER", seconds=5)
     with pytest.raises(DestinationUnavailable):
         echo(start(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
+
+
+def test_the_end_of_a_message_waits_for_no_acknowledgement(start: Start) -> None:
+    peer = Address("PEER", "127.0.0.1", start().port)
+    with Associated(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
+        assert association.dul.socket is not None
+        assert association.dul.socket.socket is not None
+        assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp_path: Any) -> None:

@@ -44,7 +44,7 @@ STUDY = "1.2.1"
 LIVER = Segment(label="Liver", type=SCT.Liver, category=SCT.Organ)
 CYST = Segment(label="Cyst", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure)
 MANIFEST = Manifest.model_validate(
-    {"name": "spleen", "version": "1", "title": "Spleen", "series": {"ct": {"when": {}}}}
+    {"name": "spleen", "version": "1", "title": "Spleen", "models": ["spleen"], "series": {"ct": {"when": {}}}}
 )
 
 
@@ -114,9 +114,9 @@ class Node:
         self.plan(tuple(profiles))
         job = self.ledger.claim(lease_seconds=60)
         assert job is not None
-        called = partial(identify, job, MANIFEST, models=("spleen 1",), device_uid="2.25.42")
+        called = partial(identify, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
         told = [({"ct": self.series}, _results(self.series))]
-        objects, to = compose_for(profiles, job, told, called, self.spool, earlier=())
+        objects, to = compose_for(profiles, job, called, self.spool, (), told)
         assert self.ledger.finish(job, objects, recipients=to)
         return job
 

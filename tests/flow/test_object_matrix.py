@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -25,10 +27,11 @@ from node.results import (
     Heatmap,
     KeyImages,
     Region,
+    Segment,
     Segmentation,
 )
 from node.series import Series
-from tests.matrix import DEFORMABLE, IMAGES, LESION, MATRIX, ORGAN, SHIFT, Made, filled, make
+from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHIFT, Made, filled, make
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
@@ -60,9 +63,7 @@ def made(folder: Path) -> Mapping[str, Made]:
 
 
 def test_every_kind_of_object_is_in_the_matrix() -> None:
-    assert set(MATRIX) == set(KINDS) - {"FRACTIONAL"}, (
-        "probabilities are a form of SEG: tests/unit/test_segmentation.py"
-    )
+    assert set(MATRIX) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", MATRIX)
@@ -109,6 +110,22 @@ def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Made]) 
             for dataset in datasets:
                 text = dataset.to_json(bulk_data_threshold=1, bulk_data_element_handler=lambda _: "").lower()
                 assert "research use" in text or "research only" in text or words in text, kind
+
+
+@pytest.mark.parametrize("kind", ["SEG", "LABELMAP", "FRACTIONAL"])
+def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[str, Made], kind: str) -> None:
+    tolerance = 0.5 / 255 + 1e-6 if kind == "FRACTIONAL" else 0
+    for name in MATRIX[kind]:
+        one, read = made[name], 0
+        for dataset in one.objects[kind]:
+            numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in dataset.SegmentSequence}
+            for result, number, segment in _segments(one):
+                if segment.label in numbers:
+                    masks = result.masks[0].array if kind == "FRACTIONAL" else _masks(result, number)
+                    back = _read_back(dataset, numbers[segment.label], one.series)
+                    assert np.abs(back - masks).max() <= tolerance, (name, segment)
+                    read += 1
+        assert read == {"SEG": 3, "LABELMAP": 2, "FRACTIONAL": 1}[kind]
 
 
 def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Made]) -> None:
@@ -175,14 +192,11 @@ def test_presentation_states_draw_segments_and_regions_on_their_images(made: Map
                 for graphic in annotation.GraphicObjectSequence:
                     points = np.array(graphic.GraphicData).reshape(-1, 2)
                     drawn.setdefault((place, graphic.TrackingID), []).append(points)
-        for result in one.results:
-            if isinstance(result, Segmentation):
-                for place, plane in enumerate(result.labels.array):
-                    loops = drawn.pop((place, ORGAN.label), [])
-                    assert (filled(loops, plane.shape) == (plane == 1)).all()
-        assert {label for _, label in drawn} == {r.label for r in one.results if isinstance(r, Region)} | (
-            {LESION.label} if any(isinstance(r, Segmentation) for r in one.results) else set()
-        )
+        for result, number, segment in _segments(one):
+            for place in range(len(one.series.frames)):
+                mask = result.plane(place, number)
+                assert (filled(drawn.pop((place, segment.label), []), mask.shape) == mask).all()
+        assert {label for _, label in drawn} == {r.label for r in one.results if isinstance(r, Region)}
 
 
 def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str, Made]) -> None:
@@ -282,6 +296,31 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str,
 
 def _all(one: Made) -> Iterable[Dataset]:
     return (dataset for datasets in one.objects.values() for dataset in datasets)
+
+
+def _segments(one: Made) -> list[tuple[Segmentation, int, Segment]]:
+    results = [result for result in one.results if isinstance(result, Segmentation)]
+    return [(result, number, segment) for result in results for number, segment in enumerate(result.segments, 1)]
+
+
+def _masks(result: Segmentation, number: int) -> np.ndarray:
+    return np.stack([result.plane(place, number) for place in range(len(result.labels.array))]).astype(np.float32)
+
+
+def _read_back(dataset: Dataset, number: int, series: Series) -> np.ndarray:
+    """Return what highdicom reads of a segment, at the images that the frames name: (slice, row, column), 0 to 1."""
+    read = hd.seg.Segmentation.from_dataset(dataset)
+    sources = [frame.sop_instance_uid for frame in series.frames]
+    whole = np.zeros((len(sources), dataset.Rows, dataset.Columns), np.float32)
+    given: dict[str, Any] = {"segment_numbers": [number], "combine_segments": False, "ignore_spatial_locations": True}
+    given |= {"assert_missing_frames_are_empty": True, "rescale_fractional": True}
+    if series.frames[0].multi_frame:
+        frames = [frame.number for frame in series.frames]
+        pixels = read.get_pixels_by_source_frame(sources[0], frames, **given)
+    else:
+        pixels = read.get_pixels_by_source_instance(sources, **given)
+    whole[:] = pixels[..., 0]
+    return whole
 
 
 def _places(series: Series, references: Iterable[Dataset]) -> list[int]:

@@ -36,13 +36,15 @@ def plugins() -> dict[str, Plugin]:
     return find_plugins([ROOT / "plugins"])
 
 
-def real(name: str, folder: Path) -> Series:
-    """Copy real images, a file or a folder, to `folder/images`, and return their one stack; else skip the test."""
+def real(name: str, folder: Path, every: int = 1) -> Series:
+    """Copy a real image, or every n-th of a folder, to `folder/images`, and return their stack; else skip the test."""
     path = DATA / "dicom" / name
     if not path.exists():
         pytest.skip(f"the real data {name} is not beside this repository")
     (folder / "images").mkdir()
-    files = [copy(file, folder / "images") for file in (sorted(path.glob("*.dcm")) if path.is_dir() else [path])]
+    files = [
+        copy(file, folder / "images") for file in (sorted(path.glob("*.dcm"))[::every] if path.is_dir() else [path])
+    ]
     (series,) = stacks(Part10.of_file(Path(file)) for file in files).series
     return series
 
@@ -105,3 +107,20 @@ def test_a_real_chest_from_the_side_is_told_from_one_from_the_front(triton: Trit
 def test_a_real_ankle_is_no_chest(triton: Triton, tmp_path: Path) -> None:
     (result,) = answered(triton, "cxr_quality", real("CR/ankle_RG3/RG3_J2KR.dcm", tmp_path), tmp_path)
     assert result == NotSuitable("the header says that the images show EXTREMITY, not a chest")
+
+
+def test_bone_muscle_and_fat_of_a_real_chest(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "ct_body", real("CT/chest_cmb_crc_100", tmp_path, every=2), tmp_path)
+    values = measured(results)
+    assert present(results) == {"Contrast medium in the vessels": True}
+    assert 500 < values["Bone", "Volume"] < 1000
+    assert 20 < values["Muscle of the chest wall", "Attenuation Coefficient"] < 60
+    assert values["Fat outside the rib cage", "Attenuation Coefficient"] == pytest.approx(-100, abs=10)
+    assert values["Fat inside the rib cage", "Volume"] < values["Fat outside the rib cage", "Volume"]
+    assert not [name for name in values if name[1] == "Calcium score"]
+
+
+def test_a_real_head_has_no_ribs(triton: Triton, tmp_path: Path) -> None:
+    images = real("CT/head_missing_and_odd_geometry/slicecount/001", tmp_path)
+    (result,) = answered(triton, "ct_body", images, tmp_path, "dcentvfy")  # their headers lack what ours must have
+    assert isinstance(result, NotSuitable)

@@ -1,20 +1,22 @@
 """What is done to a volume around its network: every way there and back leaves things where they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from node.models.served.intensity import Intensity
 from node.models.served.pieces import largest
 from node.models.served.volume import (
     ALIGN,
     RESTORE,
     Chain,
     axes,
-    channels,
     from_elsewhere,
     infer,
+    prepared,
     scaled,
     segment,
     starts,
@@ -125,8 +127,7 @@ def test_another_series_is_sampled_where_the_voxels_of_the_first_are() -> None:
 
 def test_a_series_on_the_same_grid_is_as_it_would_be_alone() -> None:
     chain = Chain(orientation="RAS", spacing=(1, 1, 1), roles=("a", "b"))
-    grid = axes(chain, block().shape, SAGITTAL_AND_OBLIQUE)
-    both = channels(chain, [(block(), SAGITTAL_AND_OBLIQUE)] * 2, grid)
+    both, grid = prepared(chain, [(block(), SAGITTAL_AND_OBLIQUE)] * 2)
     assert torch.equal(both[0], both[1])
     again = from_elsewhere(block(), SAGITTAL_AND_OBLIQUE, SAGITTAL_AND_OBLIQUE, grid)
     assert torch.allclose(both[0], again, atol=0.5)
@@ -135,7 +136,7 @@ def test_a_series_on_the_same_grid_is_as_it_would_be_alone() -> None:
 def test_each_role_may_have_its_own_intensities() -> None:
     chain = Chain(clip=(0, 100), scale=(0, 100), roles=("a", "b"), each={"b": {"clip": [0, 10], "scale": [0, 10]}})
     image = torch.full((2, 2, 2), 5.0)
-    given = channels(chain, [(image, np.eye(4))] * 2, axes(chain, (2, 2, 2), np.eye(4)))
+    given, _ = prepared(chain, [(image, np.eye(4))] * 2)
     assert given[:, 0, 0, 0].tolist() == pytest.approx([0.05, 0.5])
 
 
@@ -158,6 +159,34 @@ def test_intensities_are_clipped_and_scaled_as_said() -> None:
     assert scaled(Chain(clip_percentiles=(25, 75)), x).tolist() == [0, 0, 0.5, 1, 1]
     assert scaled(Chain(normalise=True), x).std(correction=0).item() == pytest.approx(1)
     assert scaled(Chain(normalise=True, mean=1000, deviation=500), x).tolist() == [-6, -4, -2, 0, 4]
+
+
+def test_steps_of_intensity_come_in_their_order_before_and_after_resampling() -> None:
+    image = torch.tensor([0.0, 2000.0]).repeat(4, 4, 1)
+    clipped = {"clip": [0, 1000]}
+    first = Chain(spacing=(1, 1, 0.5), steps=(clipped, "place"))
+    then = Chain(spacing=(1, 1, 0.5), steps=["place", clipped, {"scale": [0, 1000], "onto": [-1, 1]}])
+    for chain, middle in ((first, 500), (then, 1)):
+        given, _ = prepared(chain, [(image, np.eye(4))])
+        assert given[0, 0, 0, 1] == middle
+
+
+def test_only_values_other_than_0_are_normalised_where_they_alone_count() -> None:
+    step = Intensity(normalise=True, nonzero=True)
+    assert step.of(torch.tensor([0.0, 1, 3])).tolist() == [0, -1, 1]
+    both = Intensity(mean=(1, 2), deviation=(1, 2), together=True).of_all([torch.ones(1, 1, 1) * 3] * 2)
+    assert [float(one) for one in both] == [2, 0.5]
+
+
+@pytest.mark.parametrize(
+    "steps", [("place", {"crop": 2}), ("place", {"crop": 6, "within": False}), ("place", {"resize": [40, 0, 33]})]
+)
+def test_what_was_cropped_or_resized_lies_where_it_was(steps) -> None:
+    chain = Chain(orientation="RAS", spacing=(1, 1.1, 1.2), activation="sigmoid", steps=steps)
+    found = segment(chain, [(block(), SAGITTAL_AND_OBLIQUE)], bright)
+    assert dice(found > 0, block() > 0) > 0.9
+    given, _ = prepared(chain, [(block(), SAGITTAL_AND_OBLIQUE)])
+    assert given.shape[1:] != prepared(replace(chain, steps=()), [(block(), SAGITTAL_AND_OBLIQUE)])[0].shape[1:]
 
 
 def test_the_likeliest_class_wins_and_only_the_largest_piece_stays() -> None:
@@ -188,11 +217,12 @@ def test_a_network_that_answers_nonsense_is_told_of(answer, words: str) -> None:
         {"orientation": "RAX"}, {"orientation": "RLS"}, {"spacing": [1, 1]}, {"clip": [3, 1]}, {"tile": [0, 1, 1]},
         {"overlap": 1}, {"context": 1}, {"mirror": [3]}, {"align": "left"}, {"blend": "none"}, {"tilt": 1},
         {"roles": []}, {"roles": ["a", "a"]}, {"each": {"a": {}}}, {"each": {"image": {"tile": [1, 1, 1]}}},
-        {"each": {"image": {"clip": [1, 0]}}},
+        {"each": {"image": {"clip": [1, 0]}}}, {"steps": ["place", {"blur": 1}]}, {"steps": [{"clip": [0, 1]}]},
+        {"steps": ["place", {"resize": [1, 2]}]}, {"activate": "never"},
     ],
 )  # fmt: skip
 def test_a_chain_that_makes_no_sense_is_refused(words: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"is|are|says|chain|tile"):
+    with pytest.raises(ValueError, match=r"is|are|says|have|chain|tile"):
         Chain.of(words)
 
 

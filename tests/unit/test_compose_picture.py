@@ -16,10 +16,12 @@ from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
 from node.compose import Identity, lettering, picture
 from node.compose import picture as picture_function
+from node.compose.drawing import things
 from node.compose.identity import RESEARCH_USE
 from node.compose.picture import UNWRITABLE, WARNING, Row, key_slices, notes, rows, verdict
+from node.compose.shading import WINDOWS, window
 from node.compose.sr import NOT_CALIBRATED
-from node.compose.tiles import SMALL, WINDOWS, Layer, Overlays, directions, overlays, tile, window
+from node.compose.tiles import SMALL, Layer, Overlays, directions, overlays, tile
 from node.errors import UnsuitableSeries
 from node.part10 import Part10
 from node.results import (
@@ -272,7 +274,7 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     )
     name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
     assert table == [
-        Row(what="Spleen", name="Volume", value="12346 cm3", color=GREEN),
+        Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
         Row(what="Kidney", name="not found", color=table[1].color),
         Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25", color=GREEN),
         Row(name="Diameter", value="5.25 mm"),
@@ -284,6 +286,20 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
         Row(what="Heat map", name="Attention", value="0 to 1"),
     ]
     assert notes([region], {"ct": series}) == [NOT_CALIBRATED]
+
+
+def test_no_region_has_the_colour_of_a_segment_or_of_another_region(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    volume = _segmentation(series, np.ones((8, 32, 32), np.uint8)).labels
+    results = [
+        Segmentation(labels=volume, segments=[LUNG, replace(LUNG, label="Other")]),
+        *(_region(series, 1, label=label, color=None) for label in "ab"),
+    ]
+    shown = [row.color for row in rows(results, {"ct": series}) if row.color]
+    assert len(set(shown)) == 4
+    assert [
+        thing.color for thing in things({"ct": series}, results, replace(IDENTITY, study_uid=series.study_uid))
+    ] == shown
 
 
 def test_what_overlaps_is_shown_and_counted_each_for_itself(tmp_path: Path) -> None:
@@ -304,7 +320,7 @@ def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> No
     nodule = _region(series, 1, tracking_uid="1.2.3.9")
     volume = Measurement(name=SCT.Volume, value=2, unit=UCUM.CubicCentimeter, of=nodule)
     compared = Comparison(measurement=volume, prior=1, days=90)
-    expected = Row(name="Volume", value="2 cm3", note="was 1 (+100 %), doubles in 90 days")
+    expected = Row(name="Volume", value="2 cm³", note="was 1 cm³ 90 days ago: +100 %, doubles in 90 days")
     for results in ([nodule, compared], [nodule, volume, compared]):
         assert rows(results, {"ct": series})[1:] == [expected]
 

@@ -6,15 +6,16 @@ import runpy
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
 from node import app, check
-from node.engine import run_in_child
+from node.engine import beside, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings
 
@@ -203,6 +204,54 @@ def test_slots_work_side_by_side() -> None:
 def test_the_signal_of_the_terminal_does_not_reach_a_job() -> None:
     """Ctrl-C ends the node, which ends its jobs itself: a job is in a process group of its own."""
     assert run_in_child(os.getpgrp, (), seconds=PATIENCE, beat=always) != os.getpgrp()
+
+
+def tables_that_were_read() -> int:
+    """How many of highdicom's tables this process has found read."""
+    return get_module_attribute_map.cache_info().currsize
+
+
+def test_a_job_finds_read_what_composing_needs() -> None:
+    assert run_in_child(tables_that_were_read, (), seconds=PATIENCE, beat=always) == 1
+
+
+# Side by side.
+
+
+def test_what_is_handed_over_is_taken_while_the_block_runs() -> None:
+    taken = threading.Event()
+
+    def work(handed: Iterator[int]) -> list[int]:
+        first = next(handed)
+        taken.set()
+        return [first, *handed]
+
+    with beside(work) as (hand, outcome):
+        hand(1)
+        assert taken.wait(PATIENCE)
+        hand(2)
+    assert outcome.result() == [1, 2]
+
+
+def test_the_work_ends_when_the_block_fails() -> None:
+    ended: list[int] = []
+
+    def fail() -> None:
+        with beside(ended.extend) as (hand, _):
+            hand(1)
+            raise PluginFailed("it broke")
+
+    with pytest.raises(PluginFailed):
+        fail()
+    assert ended == [1]
+
+
+def test_what_the_work_raises_is_its_outcome() -> None:
+    with beside(lambda handed: 1 // next(handed)) as (hand, outcome):
+        hand(0)
+        hand(1)
+    with pytest.raises(ZeroDivisionError):
+        outcome.result()
 
 
 # Which engine.

@@ -1,6 +1,6 @@
 """A plugin's answer is checked against the images, and every attempt at a job ends in a row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from node.errors import (
 from node.host import Plugin, read_plugin
 from node.infer.check import check
 from node.infer.fake import FakeTriton
-from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, attempt, worth_telling
+from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, Run, attempt, worth_telling
 from node.infer.run import run
 from node.ledger import Ledger
 from node.part10 import Part10
@@ -460,10 +460,16 @@ def of(series: Series, *results: Result) -> tuple[dict[str, Series], tuple[Resul
     return {"ct": series}, results
 
 
+def telling(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """What is told of runs, and the remarks."""
+    remarks: list[str] = []
+    return list(worth_telling(runs, remarks)), remarks
+
+
 def test_all_suitable_runs_are_told_and_the_others_are_remarks(loaded: Callable[..., Series]) -> None:
     one, two, three = (loaded(series=str(number)) for number in (1, 2, 3))
     runs = [of(one, VOLUME), of(two, UNSUITABLE), of(three)]
-    told, remarks = worth_telling(runs)
+    told, remarks = telling(runs)
     assert told == [runs[0], runs[2]]
     assert remarks == [f"{two.key}: not suitable, because {UNSUITABLE.reason}"]
 
@@ -471,7 +477,7 @@ def test_all_suitable_runs_are_told_and_the_others_are_remarks(loaded: Callable[
 def test_where_nothing_was_suitable_the_largest_stack_is_told(loaded: Callable[..., Series]) -> None:
     small, large = loaded(series="1"), loaded(ct_series(slices=9, rows=8, columns=6, series="2"))
     runs = [of(small, NotSuitable("it is a scout")), of(large, UNSUITABLE)]
-    told, remarks = worth_telling(runs)
+    told, remarks = telling(runs)
     assert told == [runs[1]]
     assert remarks == [
         f"{small.key}: not suitable, because it is a scout",
@@ -481,4 +487,14 @@ def test_where_nothing_was_suitable_the_largest_stack_is_told(loaded: Callable[.
 
 def test_a_single_run_is_told(loaded: Callable[..., Series]) -> None:
     for alone in (of(loaded(), UNSUITABLE), of(loaded()), of(loaded(), VOLUME)):
-        assert worth_telling([alone])[0] == [alone]
+        assert telling([alone])[0] == [alone]
+
+
+def test_what_is_suitable_is_told_before_the_next_run_has_ended(loaded: Callable[..., Series]) -> None:
+    first = of(loaded(), VOLUME)
+
+    def runs() -> Iterator[Run]:
+        yield first
+        pytest.fail("the next was waited for")
+
+    assert next(worth_telling(runs(), [])) == first

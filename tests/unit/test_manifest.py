@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Measurement, NotSuitable, Segmentation, testing
-from node.errors import ConfigError
+from node import DerivedSeries, Finding, Measurement, NotSuitable, Region, Segmentation, testing
+from node.errors import BrokenResult, ConfigError
 from node.host import find_plugins, read_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -205,6 +205,57 @@ def test_labels_lie_on_the_grid_that_the_model_says_not_on_that_of_the_first_ser
     assert outlines.labels.affine[0, 3] == 40
 
 
+TABLES = {
+    "finding": ('[[finding]]\nlabel = "Mass"\nname = "SCT.Mass"\n', {"probabilities": [0.75], "present": [True]}),
+    "region": (
+        '[[region]]\nlabel = "Mass"\ntype = "SCT.Mass"\n',
+        {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [0]},
+    ),
+    "derived": (
+        '[derived]\ndescription = "Smoothed"\nderivation = "DCM.ImageProcessing"\n',
+        {"values": np.ones((8, 32, 32), np.float32)},
+    ),
+}
+PLAIN = MANIFEST + '[model]\nname = "spleen"\n'
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind: str) -> None:
+    table, told = TABLES[kind]
+
+    def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        answer = {name: np.array(value) for name, value in told.items()}
+        return answer if kind == "finding" else {**answer, "affine": given["ct_affine"]}
+
+    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    (result,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
+    match result:
+        case Finding():
+            assert (result.present, result.probability) == (True, 0.75)
+        case Region():
+            assert result.points.tolist() == [[3, 2], [7, 6]]
+            assert (result.label, result.image.header.InstanceNumber) == ("Mass 1", 3)
+        case DerivedSeries():
+            assert result.description == "Smoothed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "told"),
+    [
+        ("finding", {"probabilities": [0.5, 0.5], "present": [True, False]}, "gave 2 findings"),
+        ("region", {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [1]}, "a box of class 1"),
+        ("derived", {"values": [[[1.0]]], "affine": np.diag([9.0, 9, 9, 1])}, "none of the images it was given"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
+    plugin: Make, kind: str, answer: dict[str, Any], told: str
+) -> None:
+    arrays = {name: np.array(value) for name, value in answer.items()}
+    both: dict[str, Any] = {"spleen": lambda **_: arrays, "spleen_net": lambda **_: arrays}
+    with pytest.raises(BrokenResult, match=told):
+        testing.run_plugin(plugin(manifest=PLAIN + TABLES[kind][0], code=None), {"ct": testing.ct_series()}, both)
+
+
 def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: Make) -> None:
     both: dict[str, Any] = {"spleen": dict, "spleen_net": dict}
     images = {"ct": testing.ct_series(), "pt": testing.ct_series(seed="another study", series="pt")}
@@ -216,7 +267,8 @@ def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: 
     ("manifest", "code", "words"),
     [
         (DECLARED, RUN, "keep one of them"),
-        (MANIFEST + '[model]\nname = "spleen"\n', None, "one [[segment]] for each label"),
+        (PLAIN, None, "one [[segment]] for each label"),
+        (DECLARED + TABLES["finding"][0], None, "by tables of one kind"),
         (DECLARED.replace("SCT.Spleen", "SCT.Milz"), None, "is no code"),
         (DECLARED.replace('"SCT.Spleen"', '["78961009", "SCT"]'), None, "is no code"),
     ],

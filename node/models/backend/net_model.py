@@ -1,6 +1,7 @@
-"""A network: tiles in, one channel per class out. Runs TorchScript, torch.export or ONNX, whichever lies beside it."""
+"""A network: tiles in, its answer out. Runs TorchScript, torch.export or ONNX, whichever lies beside it."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def onnx(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     return lambda tiles: torch.from_numpy(session.run(None, {name: tiles.cpu().numpy()})[0]).to(device)
 
 
+FOUND = "boxes", "scores", "labels"
+"""What a detector calls its answer (torchvision.models.detection)."""
+KINDS = {"classes": torch.int64}
+"""Outputs that are no float32."""
 LOADERS = {"model.pt": torchscript, "model.pt2": exported, "model.onnx": onnx}
 
 
@@ -45,6 +50,7 @@ class TritonPythonModel:
         self.device = torch.device(f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
         name, load = next((name, load) for name, load in LOADERS.items() if (HERE / name).is_file())
         self.network = load(HERE / name, self.device)
+        self.outputs = [one["name"] for one in json.loads(args["model_config"])["output"]]
 
     @torch.inference_mode()
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -53,8 +59,26 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         tiles = from_dlpack(pb_utils.get_input_tensor_by_name(request, "input").to_dlpack()).to(self.device)
-        output = self.network(tiles)
-        output = output[0] if isinstance(output, (tuple, list)) else output
+        answered = parts(self.network(tiles))
         return pb_utils.InferenceResponse(
-            [pb_utils.Tensor.from_dlpack("output", to_dlpack(output.float().contiguous()))]
+            [
+                tensor(name, part.to(KINDS.get(name, torch.float32)).contiguous())
+                for name, part in zip(self.outputs, answered, strict=False)
+            ]
         )
+
+
+def tensor(name: str, value: Tensor) -> Any:
+    """Return an output of Triton's; one of nothing as an array, for it has no place in memory to share."""
+    if value.numel():
+        return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
+    return pb_utils.Tensor(name, value.cpu().numpy())
+
+
+def parts(output: Any) -> Sequence[Tensor]:
+    """Return what a network gives in the order of config.pbtxt; of one image a detector gives a list or a dict."""
+    if isinstance(output, dict):
+        return [output[name] for name in FOUND] if set(FOUND) <= output.keys() else list(output.values())
+    if isinstance(output, (list, tuple)):
+        return parts(output[0]) if isinstance(output[0], dict) else output
+    return [output]

@@ -1,4 +1,4 @@
-"""A volume model: a whole volume in, labels out, with the network beside it asked tile by tile, all on this server."""
+"""A volume model: whole volumes in, labels, findings, boxes or an image out, by the network beside it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # exists only inside Triton
-from numpy.typing import NDArray
-from served.volume import Chain, segment  # type: ignore[import-not-found]  # copied beside this file
+from served.answers import (  # type: ignore[import-not-found]  # copied beside this file
+    answer,
+    in_channels,
+    nowhere,
+)
+from served.volume import Chain, Placed  # type: ignore[import-not-found]
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]  # to_dlpack is documented
 
@@ -24,33 +28,46 @@ class TritonPythonModel:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request with its labels, or with the sentence that says why there are none."""
+        """Answer each request with what the chain gives, or with the sentence that says why there is nothing."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
         try:
-            images = [self._placed(request, role) for role in self.chain.roles]
-            labels = segment(self.chain, images, self._ask)
+            images = [placed for role in self.chain.roles for placed in self._placed(request, role)]
+            outputs = answer(self.chain, images, self._found if self.chain.answer == "boxes" else self._ask)
         except ValueError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor.from_dlpack("labels", to_dlpack(labels.cpu())), pb_utils.Tensor("affine", images[0][1])]
-        )
+        return pb_utils.InferenceResponse([tensor(name, value) for name, value in outputs.items()])
 
-    def _placed(self, request: Any, role: str) -> tuple[Tensor, NDArray[np.float64]]:
-        """Return a role's volume, on this server's device, and its affine."""
+    def _placed(self, request: Any, role: str) -> list[Placed]:
+        """Return a role's channels, on this server's device, each with the affine."""
         given = [pb_utils.get_input_tensor_by_name(request, name) for name in (role, f"{role}_field")]
         image = next((one for one in given if one is not None), None)
         if image is None:
             raise ValueError(f"neither {role} nor {role}_field was given")
-        affine = pb_utils.get_input_tensor_by_name(request, f"{role}_affine").as_numpy().astype(np.float64)
-        return from_dlpack(image.to_dlpack()).to(self.device), affine
+        affine = pb_utils.get_input_tensor_by_name(request, f"{role}_affine")
+        place = nowhere() if affine is None else affine.as_numpy().astype(np.float64)
+        return [(channel, place) for channel in in_channels(from_dlpack(image.to_dlpack()).to(self.device))]
 
     def _ask(self, tiles: Tensor) -> Tensor:
+        (output,) = self._outputs(tiles, "output")
+        return output
+
+    def _found(self, tiles: Tensor) -> tuple[Tensor, ...]:
+        return self._outputs(tiles, "boxes", "scores", "classes")
+
+    def _outputs(self, tiles: Tensor, *names: str) -> tuple[Tensor, ...]:
         given = pb_utils.Tensor.from_dlpack("input", to_dlpack(tiles.contiguous()))
-        asked = pb_utils.InferenceRequest(model_name=self.network, requested_output_names=["output"], inputs=[given])
-        answer = asked.exec()
-        if answer.has_error():
-            raise ValueError(answer.error().message())
-        output = pb_utils.get_output_tensor_by_name(answer, "output")
-        return from_dlpack(output.to_dlpack()).to(self.device)
+        asked = pb_utils.InferenceRequest(model_name=self.network, requested_output_names=list(names), inputs=[given])
+        got = asked.exec()
+        if got.has_error():
+            raise ValueError(got.error().message())
+        tensors = [pb_utils.get_output_tensor_by_name(got, name) for name in names]
+        return tuple(from_dlpack(one.to_dlpack()).to(self.device) for one in tensors)
+
+
+def tensor(name: str, value: Any) -> Any:
+    """Return an output of Triton's."""
+    if isinstance(value, Tensor) and value.dtype is not torch.bool and value.numel():
+        return pb_utils.Tensor.from_dlpack(name, to_dlpack(value.contiguous().cpu()))
+    return pb_utils.Tensor(name, np.ascontiguousarray(value.cpu() if isinstance(value, Tensor) else value))

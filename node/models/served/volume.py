@@ -17,17 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .intensity import Intensity, step_of
 from .pieces import largest
 
-NATIVE = "native"
+ORDERS = {"native": (0, 1, 2), "reversed": (2, 1, 0), "transposed": (0, 2, 1)}
+"""Orientations without a direction in the patient: which axis of the images each of the network's is."""
+PLACE, CROP, RESIZE = "place", "crop", "resize"
+BY = {"linear": "trilinear", "area": "area", "nearest": "nearest"}
+"""How a volume is resized: torch's words for it."""
 TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 ALIGN = "first voxel", "extent", "centre"
 RESTORE = "probabilities", "labels"
+ANSWER = "labels", "findings", "boxes", "image"
+CORNERS = "axes", "xy"
 BLEND = "gaussian", "constant"
 ACTIVATIONS = "softmax", "sigmoid", "none"
+ACTIVATE = "tile", "volume"
+CHOICES = {
+    "align": ALIGN, "blend": BLEND, "activation": ACTIVATIONS, "activate": ACTIVATE, "restore": RESTORE,
+    "answer": ANSWER, "corners": CORNERS,
+}  # fmt: skip
 SIGMA = 0.125
 """Width of the blending weights, as a part of the tile (MONAI's `sliding_window_inference`, nnU-Net's predictor)."""
 FAINTEST = 1e-3
+"""Of these weights, as MONAI has it: where windows meet in their corners, it decides who is heard."""
 BEYOND = 0.5 + 1e-6
 """How many voxels past the centre of the outermost the images end."""
 
@@ -48,7 +61,8 @@ class Chain:
     ----------
     orientation
         The direction in which each axis of the network's input grows, as "RAS" or "LPS"; "native" leaves the axes in
-        the order of the images: slice, row, column.
+        the order of the images: slice, row, column; "reversed" has column, row, slice, as MONAI reads files, and
+        "transposed" slice, column, row.
     spacing
         mm along each axis of the network's input; empty leaves the images' own.
     size
@@ -62,10 +76,22 @@ class Chain:
         The two values that become 0 and 1; empty without. After clipping; where percentiles are clipped, they are it.
     mean, deviation
         Subtracted, divided by; both None takes the volume's own where `normalise` is true.
+    steps
+        Where the order is another than place, clip, scale, normalise: each step in turn. "place" brings the images to
+        orientation, spacing and size; {crop = 0} cuts to where a value is above 0, with that margin,
+        which may reach beyond the images where within = false;
+        {resize = [96, 96, 96], by = "linear"} stretches ("area", "nearest"; 0 leaves an axis); anything else is a step
+        of intensities, see `Intensity`.
     tile, overlap, blend, tiles_at_once
         Extent of one window in voxels (empty: the whole volume at once), the part of it that neighbours share, how
         they are weighted, and how many go through the network together. Two extents make a 2-D network, which sees the
         planes along the first axis.
+    planar
+        Whether the network is a 2-D one also without a tile.
+    fill
+        What a volume smaller than the window is filled up with, evenly on both sides; its lowest value without it.
+    least
+        What each extent is filled up to, where the whole volume goes through at once.
     context
         For a 2-D network: how many planes before and behind are channels beside the plane itself (2.5-D).
     mirror
@@ -73,6 +99,8 @@ class Chain:
     activation, threshold
         What the network's output goes through. Of "softmax" or "none" the largest class wins, 0 being the background;
         of "sigmoid" every channel above `threshold` is a segment, the likeliest where several are.
+    activate
+        Whether the answer to each "tile" is activated before blending, or the blended "volume" (as MONAI does).
     restore
         Whether "probabilities" go back to the images' grid and are decided there, or "labels" decided before.
     largest
@@ -84,9 +112,19 @@ class Chain:
         and the others are sampled where its voxels are.
     each
         Role → what of clip, clip_percentiles, scale, normalise, mean and deviation is another for it alone.
+    colour
+        Whether the images are in colour; red, green and blue are channels.
+    answer
+        What the network gives: "labels" of segments; "findings", one number for each; "boxes" of things, with scores
+        and classes; an "image".
+    corners, distinct
+        Of boxes: whether they give where they begin and where they end along the network's "axes" (MONAI), or "xy", the
+        last axis first (torchvision); and which part of their union two of a class may share.
+    values
+        Of an image: what 0 and 1 of it are; empty where it has the values themselves.
     """
 
-    orientation: str = NATIVE
+    orientation: str = "native"
     spacing: tuple[float, ...] = ()
     size: tuple[int, ...] = ()
     align: str = "first voxel"
@@ -96,19 +134,29 @@ class Chain:
     normalise: bool = False
     mean: float | None = None
     deviation: float | None = None
+    steps: tuple[str | Mapping[str, Any], ...] = ()
     tile: tuple[int, ...] = ()
     overlap: float = 0.5
     blend: str = "gaussian"
     tiles_at_once: int = 1
     context: int = 0
+    planar: bool = False
+    fill: float | None = None
+    least: tuple[int, ...] = ()
     mirror: tuple[int, ...] = ()
     activation: str = "softmax"
+    activate: str = "tile"
     threshold: float = 0.5
     restore: str = "probabilities"
     largest: tuple[int, ...] = ()
     multiple: int = 1
     roles: tuple[str, ...] = (ROLE,)
     each: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    colour: bool = False
+    answer: str = "labels"
+    corners: str = "axes"
+    distinct: float = 0.5
+    values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -117,31 +165,32 @@ class Chain:
         for wrong, sentence in self._faults():
             if wrong:
                 raise ValueError(sentence)
+        if len(self.tile) == 2:
+            object.__setattr__(self, "planar", True)
         for role in self.each:
             self.of_role(role)
+        if self.steps and self.steps.count(PLACE) != 1:
+            raise ValueError(f'steps have "{PLACE}" once')
+        self.intensity, self.in_turn()
 
     def _faults(self) -> Iterator[tuple[bool, str]]:
         letters = self.orientation
         axes = sorted(TOWARDS[letter][0] for letter in letters if letter in TOWARDS)
-        yield letters != NATIVE and axes != [0, 1, 2], f'orientation is "native" or like "RAS", not {letters!r}'
+        known = letters in ORDERS or axes == [0, 1, 2]
+        yield not known, f'orientation is {", ".join(ORDERS)} or like "RAS", not {letters!r}'
         yield len(self.spacing) not in (0, 3) or min(self.spacing, default=1) <= 0, "spacing is three lengths in mm"
         yield len(self.size) not in (0, 3) or min(self.size, default=1) < 1, "size is three numbers of voxels"
-        for name in ("clip", "clip_percentiles", "scale"):
-            low_high = getattr(self, name)
-            yield (
-                len(low_high) not in (0, 2) or sorted(set(low_high)) != list(low_high),
-                f"{name} is a low and a high value",
-            )
-        yield self.deviation is not None and self.deviation <= 0, "deviation is above 0"
         yield len(self.tile) not in (0, 2, 3) or min(self.tile, default=1) < 1, "tile is two or three numbers of voxels"
         yield not 0 <= self.overlap < 1, "overlap is at least 0 and below 1"
         yield (
-            self.context < 0 or (self.context > 0 and len(self.tile) != 2),
+            self.context < 0 or (self.context > 0 and len(self.tile) != 2 and not self.planar),
             "context is for a 2-D network, with a tile of two",
         )
         yield any(axis >= (len(self.tile) or 3) for axis in self.mirror), "mirror names axes of the tile, from 0"
-        for name, words in (("align", ALIGN), ("blend", BLEND), ("activation", ACTIVATIONS), ("restore", RESTORE)):
+        for name, words in CHOICES.items():
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
+        yield len(self.values) not in (0, 2), "values are what 0 and 1 are"
+        yield self.answer == "findings" and bool(self.tile), "findings are of the whole, not of a tile: give a size"
         yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
         yield not self.each.keys() <= set(self.roles), f"each is for the roles {', '.join(self.roles)}"
         yield any(own.keys() - set(OWN) for own in self.each.values()), f"each says of a role {', '.join(OWN)}"
@@ -149,6 +198,20 @@ class Chain:
     def of_role(self, role: str) -> "Chain":
         """Return the chain of one of the roles by itself."""
         return replace(self, roles=(role,), each={}, **self.each.get(role, {}))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The role that each channel of the network is of."""
+        return tuple(role for role in self.roles for _ in range(3 if self.colour else 1))
+
+    @property
+    def intensity(self) -> Intensity:
+        """What is done to the values where `steps` do not say."""
+        return Intensity(**{name: getattr(self, name) for name in OWN})
+
+    def in_turn(self) -> tuple["Step", ...]:
+        """Return the steps before the network; ValueError where one makes no sense."""
+        return tuple(_step(words) for words in self.steps or (PLACE,))
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "Chain":
@@ -171,6 +234,40 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class Crop:
+    """Cut to where a value is above 0, with a margin in voxels; beyond the images it is 0, or not there."""
+
+    margin: int
+    within: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Stretch to so many voxels along each axis; 0 leaves it."""
+
+    extents: tuple[int, ...]
+    by: str
+
+
+Step = str | Crop | Resize | Intensity
+
+
+def _step(words: str | Mapping[str, Any]) -> Step:
+    if isinstance(words, str):
+        if words != PLACE:
+            raise ValueError(f"there is no step {words!r}")
+        return words
+    if CROP in words:
+        return Crop(int(words[CROP]), bool(words.get("within", True)))
+    if RESIZE in words:
+        extents, by = tuple(words[RESIZE]), words.get("by", "linear")
+        if len(extents) != 3 or min(extents) < 0 or by not in BY:
+            raise ValueError(f"resize is three numbers of voxels, by {', '.join(BY)}")
+        return Resize(extents, by)
+    return step_of(dict(words))
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
     """One axis of the network along one of the images: its voxel j lies at their voxel `step` · j + `start`.
 
@@ -186,6 +283,15 @@ class Axis:
     def sampled(self) -> tuple[float, float, int]:
         """Where the network's voxels lie in the images."""
         return self.step, self.start, self.there
+
+    def cut(self, low: int, high: int) -> "Axis":
+        """Return the part from one voxel of the network's to before another."""
+        return replace(self, start=self.start + self.step * low, there=high - low)
+
+    def stretched(self, there: int) -> "Axis":
+        """Return it with so many voxels in the same extent, edges on edges."""
+        ratio = self.there / there
+        return replace(self, start=self.start + self.step * (ratio - 1) / 2, step=self.step * ratio, there=there)
 
     def restored(self) -> tuple[float, float, int]:
         """Where the images' voxels lie in the network's grid."""
@@ -212,8 +318,8 @@ def axes(chain: Chain, shape: Sequence[int], affine: NDArray[np.float64]) -> tup
 
 def _order(orientation: str, directions: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """Return which axis of the images each of the network's is, and whether it is turned round."""
-    if orientation == NATIVE:
-        return (0, 1, 2), (False, False, False)
+    if orientation in ORDERS:
+        return ORDERS[orientation], (False, False, False)
     towards = [TOWARDS[letter] for letter in orientation]
     order = max(
         itertools.permutations(range(3)),
@@ -320,24 +426,7 @@ def _on(x: Tensor, indices: Tensor) -> Tensor:
 
 def scaled(chain: Chain, x: Tensor) -> Tensor:
     """Clip and normalise the intensities of a volume."""
-    scale = chain.scale
-    if chain.clip_percentiles:
-        scale = scale or tuple(_percentiles(x, chain.clip_percentiles))
-        x = x.clamp(*_percentiles(x, chain.clip_percentiles))
-    if chain.clip:
-        x = x.clamp(*chain.clip)
-    if scale:
-        x = (x - scale[0]) / max(scale[1] - scale[0], 1e-8)
-    if chain.normalise:
-        mean = x.mean() if chain.mean is None else chain.mean
-        deviation = x.std(correction=0) if chain.deviation is None else chain.deviation
-        x = (x - mean) / max(float(deviation), 1e-8)
-    return x
-
-
-def _percentiles(x: Tensor, percents: Sequence[float]) -> list[float]:
-    """Percentiles by sorting with NumPy: torch.quantile takes no more than 16 million values."""
-    return [float(value) for value in np.percentile(x.cpu().numpy(), percents)]
+    return chain.intensity.of(x)
 
 
 def starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -355,7 +444,7 @@ def weights(tile: Sequence[int], blend: str) -> Tensor:
             places = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
             bell = torch.exp(-0.5 * (places / max(SIGMA * length, 1e-6)) ** 2)
             field = field * bell.reshape([-1 if number == axis else 1 for number in range(len(tile))])
-        field = field.clamp(min=float(field.max()) * FAINTEST)
+        field = field.clamp(min=FAINTEST)
     return field
 
 
@@ -364,41 +453,51 @@ def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
 
     Memory is that of one float32 field for each class, and the tiles that are on their way.
     """
-    planes, extent = len(chain.tile) == 2, x.shape[1:]
-    tile = (1, *chain.tile) if planes else (chain.tile or tuple(extent))
-    tile = tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
-    whole, corner = _filled(x, tile)
+    planes, extent = chain.planar, tuple(x.shape[1:])
+    tile = window(chain, extent)
+    whole, corner = filled(x, tile, chain.fill)
     bell = weights(tile, chain.blend).to(x.device)
     blended: Tensor | None = None
     counted = torch.zeros(whole.shape[1:], device=x.device)
     places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape[1:], tile, strict=True))))
     for first in range(0, len(places), chain.tiles_at_once):
         some = places[first : first + chain.tiles_at_once]
-        given = torch.stack([_window(whole, place, tile, chain.context, planes=planes) for place in some])
+        given = torch.stack([window_of(whole, place, tile, chain.context, planes=planes) for place in some])
         for place, answer in zip(some, _mirrored(chain, given, network), strict=True):
             if blended is None:
                 blended = torch.zeros((answer.shape[0], *whole.shape[1:]), device=x.device)
-            window = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
-            blended[(slice(None), *window)] += answer.reshape(-1, *tile) * bell
-            counted[window] += bell
+            there = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
+            blended[(slice(None), *there)] += answer.reshape(-1, *tile) * bell
+            counted[there] += bell
     if blended is None:
         raise ValueError("the volume is empty")
     blended /= counted
     inside = tuple(slice(c, c + n) for c, n in zip(corner, extent, strict=True))
+    if chain.activate == "volume":
+        blended = activated(chain, blended, 0)
     return blended[(slice(None), *inside)]
 
 
-def _filled(x: Tensor, tile: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+def window(chain: Chain, extent: Sequence[int]) -> tuple[int, ...]:
+    """Return the extent of one window, (1, row, column) for a 2-D network; without a tile it is the whole."""
+    whole = tuple(max(n, least) for n, least in zip(extent, chain.least or (1, 1, 1), strict=True))
+    tile = (1, *(chain.tile or whole[1:])) if chain.planar else chain.tile or whole
+    return tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
+
+
+def filled(x: Tensor, tile: Sequence[int], fill: float | None) -> tuple[Tensor, tuple[int, ...]]:
     """Fill volumes (role, …) smaller than a window up to it, evenly on both sides; return them and where they begin."""
     lacking = [max(t - n, 0) for n, t in zip(x.shape[1:], tile, strict=True)]
     before = tuple(lack // 2 for lack in lacking)
     both = [
         side for lack, first in zip(reversed(lacking), reversed(before), strict=True) for side in (first, lack - first)
     ]
-    return torch.stack([torch.nn.functional.pad(one, both, value=float(one.min())) for one in x]), before
+    values = [float(one.min()) if fill is None else fill for one in x]
+    filled = [torch.nn.functional.pad(one, both, value=value) for one, value in zip(x, values, strict=True)]
+    return torch.stack(filled), before
 
 
-def _window(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
+def window_of(x: Tensor, place: Sequence[int], tile: Sequence[int], context: int, *, planes: bool) -> Tensor:
     """Return a window as (channel, …): for a 2-D network each role's neighbouring planes, the last one repeated."""
     across, rows, columns = (slice(p, p + t) for p, t in zip(place, tile, strict=True))
     if not planes:
@@ -413,13 +512,15 @@ def _mirrored(chain: Chain, given: Tensor, network: Network) -> Tensor:
     answers = []
     for turn in turns:
         over = [axis + 2 for axis in turn]
-        answers.append(_activated(chain, network(given.flip(over)).float()).flip(over))
+        answer = network(given.flip(over)).float()
+        answers.append((activated(chain, answer, 1) if chain.activate == "tile" else answer).flip(over))
     return torch.stack(answers).mean(0) if len(answers) > 1 else answers[0]
 
 
-def _activated(chain: Chain, logits: Tensor) -> Tensor:
+def activated(chain: Chain, logits: Tensor, axis: int) -> Tensor:
+    """Return what a network gave as what `activation` makes of it, classes along an axis."""
     if chain.activation == "softmax":
-        return logits.softmax(1)
+        return logits.softmax(axis)
     return logits.sigmoid() if chain.activation == "sigmoid" else logits
 
 
@@ -445,15 +546,54 @@ def decided(chain: Chain, fields: Sequence[Tensor] | Tensor, place: Callable[[Te
     return labels
 
 
-def channels(chain: Chain, images: Sequence[Placed], grid: Sequence[Axis]) -> Tensor:
-    """Return the images of the roles on the network's grid, (role, …), clipped and normalised each by itself."""
-    made = []
+def prepared(chain: Chain, images: Sequence[Placed]) -> tuple[Tensor, tuple[Axis, ...]]:
+    """Return the images as the network gets them, (channel, …), and that grid on the first role's images."""
     first, affine = images[0]
-    for role, (image, own) in zip(chain.roles, images, strict=True):
-        same = image.shape == first.shape and np.allclose(own, affine, atol=1e-4)
-        placed = to_network(image, grid) if same else from_elsewhere(image, own, affine, grid)
-        made.append(scaled(chain.of_role(role), placed))
-    return torch.stack(made)
+    grid = axes(chain, first.shape, affine)
+    volumes = [image for image, _ in images]
+    for step in chain.in_turn():
+        match step:
+            case Crop():
+                volumes, grid = _cropped(volumes, grid, step)
+            case Resize(extents, by):
+                volumes, grid = _resized(volumes, grid, extents, by)
+            case Intensity():
+                volumes = step.of_all(volumes)
+            case _:
+                volumes = [_at(volume, own, grid, images[0]) for volume, (_, own) in zip(volumes, images, strict=True)]
+    if not chain.steps:
+        volumes = [chain.of_role(role).intensity.of(x) for role, x in zip(chain.channels, volumes, strict=True)]
+    return torch.stack(volumes), grid
+
+
+def _at(volume: Tensor, affine: NDArray[np.float64], grid: Sequence[Axis], reference: Placed) -> Tensor:
+    """Return a role's volume on the network's grid, which was made for the reference."""
+    if volume.shape == reference[0].shape and np.allclose(affine, reference[1], atol=1e-4):
+        return to_network(volume, grid)
+    return from_elsewhere(volume, affine, reference[1], grid)
+
+
+def _cropped(volumes: Sequence[Tensor], grid: Sequence[Axis], step: Crop) -> tuple[list[Tensor], tuple[Axis, ...]]:
+    """Cut volumes to where one has a value above 0; they stay whole where none has."""
+    above = torch.stack(list(volumes)).amax(0) > 0
+    margin, beyond = step.margin, 0 if step.within else step.margin
+    cut = []
+    for number, axis in enumerate(grid):
+        there = above.any(tuple(other for other in range(3) if other != number)).nonzero().flatten()
+        low, high = (int(there[0]) - margin, int(there[-1]) + 1 + margin) if len(there) else (0, axis.there)
+        cut.append((max(low, -beyond), min(high, axis.there + beyond)))
+    window = tuple(slice(low + beyond, high + beyond) for low, high in cut)
+    wider = [torch.nn.functional.pad(one, [beyond] * 6) for one in volumes]
+    return [one[window] for one in wider], tuple(axis.cut(*ends) for axis, ends in zip(grid, cut, strict=True))
+
+
+def _resized(
+    volumes: Sequence[Tensor], grid: Sequence[Axis], extents: Sequence[int], by: str
+) -> tuple[list[Tensor], tuple[Axis, ...]]:
+    """Stretch volumes to so many voxels along each axis."""
+    wanted = [extent or axis.there for extent, axis in zip(extents, grid, strict=True)]
+    stretched = torch.nn.functional.interpolate(torch.stack(list(volumes))[None].float(), size=wanted, mode=BY[by])
+    return list(stretched[0]), tuple(axis.stretched(there) for axis, there in zip(grid, wanted, strict=True))
 
 
 def segment(chain: Chain, images: Sequence[Placed], network: Network) -> Tensor:
@@ -466,9 +606,8 @@ def segment(chain: Chain, images: Sequence[Placed], network: Network) -> Tensor:
     ValueError
         The network answers in another extent than it was asked, or with something that is no finite number.
     """
-    image, affine = images[0]
-    grid = axes(chain, image.shape, affine)
-    fields = infer(chain, channels(chain, images, grid), checked(network))
+    x, grid = prepared(chain, images)
+    fields = infer(chain, x, checked(network))
     if chain.restore == "labels":
         labels = to_images(decided(chain, fields, lambda field: field), grid, nearest=True)
     else:

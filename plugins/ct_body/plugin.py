@@ -1,0 +1,68 @@
+"""Bone, muscle, fat and calcium of the chest: outlined, with volume, mean area, mean density and a calcium score."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from node import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+
+BONE = Segment(label="Bone", type=codes.SCT.Bone, category=codes.SCT.Tissue, color=(235, 220, 140))
+MUSCLE = Segment(
+    label="Muscle of the chest wall", type=codes.SCT.ChestWallMuscle, category=codes.SCT.Tissue, color=(205, 75, 70)
+)
+OUTER_FAT, INNER_FAT = (
+    Segment(label=label, type=codes.SCT.AdiposeTissue, category=codes.SCT.Tissue, region=codes.SCT.Thorax, color=color)
+    for label, color in (("Fat outside the rib cage", (70, 120, 235)), ("Fat inside the rib cage", (70, 200, 120)))
+)
+CALCIUM = Segment(
+    label="Calcium inside the rib cage",
+    type=codes.DCM.Calcium,
+    category=codes.SCT.MorphologicallyAbnormalStructure,
+    color=(235, 60, 220),
+)
+SEGMENTS = (BONE, MUSCLE, OUTER_FAT, INNER_FAT, CALCIUM)
+CONTRAST = codes.own("ct-contrast", "Contrast medium in the vessels")
+MEAN_AREA = codes.SCT.Area
+CONTRAST_ML = 5.0
+"""Less is streaks and the bright inside of a bone."""
+MM_PER_CM = 10.0
+
+
+def run(ct: Series, triton: Triton) -> Iterator[Result]:
+    """Ask the model for tissues; where it sees no chest, report why."""
+    volume = ct.volume()
+    if not np.issubdtype(volume.array.dtype, np.integer):
+        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    answer = triton.infer("ct_body", image=volume, affine=volume.affine)
+    if reason := str(answer["reason"][0]):
+        yield NotSuitable(reason)
+        return
+    score, height, contrast = (float(one) for one in answer["score"])
+    scored = not math.isnan(score)
+    segments = SEGMENTS if scored else SEGMENTS[:-1]
+    yield Segmentation(labels=volume.with_array(answer["labels"]), segments=segments)
+    for segment, (millilitres, density) in zip(segments, answer["statistics"], strict=False):
+        yield Measurement(
+            name=codes.SCT.Volume, value=round(millilitres, 1), unit=codes.UCUM.CubicCentimeter, of=segment
+        )
+        if millilitres == 0 or segment is CALCIUM:
+            continue
+        area = MM_PER_CM * millilitres / height
+        yield Measurement(
+            name=MEAN_AREA,
+            value=round(area, 1),
+            unit=codes.UCUM.SquareCentimeter,
+            of=segment,
+            derivation=codes.SCT.Mean,
+        )
+        yield Measurement(
+            name=codes.DCM.AttenuationCoefficient,
+            value=round(density, 1),
+            unit=codes.UCUM.HounsfieldUnit,
+            of=segment,
+            derivation=codes.SCT.Mean,
+        )
+    yield Finding(name=CONTRAST, present=contrast >= CONTRAST_ML)
+    if scored:
+        yield Measurement(name=codes.DCM.CalciumScore, value=round(score, 1), unit=codes.UCUM.NoUnits, of=CALCIUM)

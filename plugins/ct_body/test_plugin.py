@@ -1,0 +1,53 @@
+"""What the plugin makes of the model's answers; the model itself is tested in tests/unit/test_tissue.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from node import Finding, Measurement, NotSuitable, Segmentation, testing
+
+HERE = Path(__file__).parent
+
+
+def model(*, score: float = 120.0, contrast: float = 0.0, reason: str = "") -> Any:
+    def answer(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        labels = np.zeros(image.shape, np.uint8)
+        labels[1, :4] = [[1], [2], [3], [4]]
+        return {
+            "labels": labels,
+            "statistics": np.array([[100, 450.04], [2000, 40], [3000, -100], [500, -95], [0.25, 300]], np.float64),
+            "score": np.array([score, 200.0, contrast]),
+            "reason": np.array([reason]),
+        }
+
+    return answer
+
+
+def results(answer: Any) -> tuple[Any, ...]:
+    images = testing.ct_series(slices=3, rows=8, columns=8)
+    return testing.run_plugin(HERE, {"ct": images}, {"ct_body": answer})
+
+
+def test_each_tissue_has_volume_mean_area_and_density() -> None:
+    segmentation, *found = results(model())
+    assert isinstance(segmentation, Segmentation)
+    assert len(segmentation.segments) == 5
+    values = [one.value for one in found if isinstance(one, Measurement) and one.of == segmentation.segments[0]]
+    assert values == pytest.approx([100, 10 * 100 / 200, 450.0])
+    score = next(one for one in found if isinstance(one, Measurement) and one.name.meaning == "Calcium score")
+    assert score.value == 120
+    assert score.of == segmentation.segments[4]
+
+
+def test_contrast_medium_is_told_and_calcium_then_is_not() -> None:
+    segmentation, *found = results(model(score=np.nan, contrast=80))
+    assert [segment.label for segment in segmentation.segments][-1] == "Fat inside the rib cage"
+    assert [one.present for one in found if isinstance(one, Finding)] == [True]
+    assert not [one for one in found if isinstance(one, Measurement) and one.name.meaning == "Calcium score"]
+
+
+def test_images_without_a_chest_are_reported_with_the_models_reason() -> None:
+    assert results(model(reason="no ribs")) == (NotSuitable("no ribs"),)

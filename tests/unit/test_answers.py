@@ -1,0 +1,92 @@
+"""What a network's answer becomes on the server, beside labels: findings, boxes, images."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from node.models.served.answers import answer
+from node.models.served.volume import Chain
+
+OBLIQUE = np.array([[0.2, 0.1, 0.8, -90.0], [-0.1, 0.8, -0.1, -70.0], [2.4, 0.1, -0.2, 30.0], [0, 0, 0, 1.0]])
+BOX = [4, 10, 30, 12, 34, 50]
+"""Where a thing begins and ends: slice, row, column."""
+
+
+def image() -> Tensor:
+    made = torch.zeros((24, 48, 56))
+    made[BOX[0] : BOX[3], BOX[1] : BOX[4], BOX[2] : BOX[5]] = 1
+    return made
+
+
+def around(given: Tensor, *, flipped: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """A detector that sees what is bright, if anything is."""
+    places = (given[0, 0] > 0.5).nonzero()
+    if not len(places):
+        return torch.zeros((0, 2 * places.shape[1])), torch.zeros(0), torch.zeros(0)
+    low, high = places.amin(0).float(), places.amax(0).float() + 1
+    box = torch.cat([low.flip(0), high.flip(0)] if flipped else [low, high])
+    return box[None], torch.tensor([float(len(places)) / 1e5]).clamp(max=1), torch.zeros(1)
+
+
+@pytest.mark.parametrize("orientation", ["native", "RAS", "LPI", "SAR", "reversed"])
+def test_a_box_lies_where_the_thing_is_however_the_network_sees_it(orientation: str) -> None:
+    chain = Chain(answer="boxes", orientation=orientation, threshold=0.0)
+    found = answer(chain, [(image(), OBLIQUE)], around)
+    assert found["boxes"].tolist() == [BOX]
+
+
+def test_a_thing_seen_in_several_windows_is_one_where_they_agree() -> None:
+    chain = Chain(answer="boxes", tile=(24, 40, 40), overlap=0.5, threshold=0.0, distinct=0.3)
+    found = answer(chain, [(image(), np.eye(4))], around)
+    assert BOX in found["boxes"].tolist()
+    assert len(found["boxes"]) < 4
+    assert found["scores"].tolist() == sorted(found["scores"].tolist(), reverse=True)
+
+
+def test_boxes_of_a_plane_may_have_their_columns_first() -> None:
+    chain = Chain(answer="boxes", planar=True, corners="xy", threshold=0.0)
+    found = answer(chain, [(image(), np.eye(4))], lambda given: around(given, flipped=True))
+    assert found["boxes"].tolist() == [[plane, 10, 30, plane + 1, 34, 50] for plane in range(4, 12)]
+
+
+def test_what_scores_less_than_the_threshold_is_left_out() -> None:
+    found = answer(Chain(answer="boxes", threshold=0.5), [(image(), np.eye(4))], around)
+    assert found["boxes"].shape == (0, 6)
+
+
+def bright(given: Tensor) -> Tensor:
+    mean = given.mean((1, 2, 3))
+    return torch.stack([mean, 1 - mean], 1)
+
+
+def test_findings_of_planes_exclude_one_another_on_average_or_are_the_highest() -> None:
+    planes = [(torch.tensor([0.0, 0.9])[:, None, None].expand(2, 4, 4), np.eye(4))]
+    one = answer(Chain(answer="findings", planar=True), planes, bright)
+    assert one["present"].tolist() == [False, True]
+    assert float(one["probabilities"].sum()) == pytest.approx(1)
+    several = answer(Chain(answer="findings", planar=True, activation="none", threshold=0.8), planes, bright)
+    assert several["probabilities"].tolist() == pytest.approx([0.9, 1.0])
+    assert several["present"].tolist() == [True, True]
+
+
+def test_an_image_lies_on_the_grid_of_the_images_in_their_values() -> None:
+    chain = Chain(answer="image", orientation="RAS", activation="none", scale=(0, 2), values=(0, 2))
+    made = answer(chain, [(image(), OBLIQUE)], lambda given: given)
+    assert torch.allclose(made["values"], image(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chain", "network"),
+    [
+        (Chain(answer="findings"), lambda given: given),
+        (Chain(answer="findings"), lambda given: torch.full((1, 2), torch.nan)),
+        (Chain(answer="boxes"), lambda given: (torch.zeros(3, 4), torch.ones(3), torch.ones(3))),
+        (Chain(answer="image", activation="none"), lambda given: given * torch.nan),
+    ],
+)
+def test_an_answer_of_another_form_is_told(chain: Chain, network: Callable[..., Tensor]) -> None:
+    with pytest.raises(ValueError, match="the network answered"):
+        answer(chain, [(image(), np.eye(4))], network)
