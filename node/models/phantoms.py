@@ -3,7 +3,7 @@
 Nothing here comes from a patient. All is drawn with the generator that is handed in: the same seed draws the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,100 +201,3 @@ def _bleed(
         return np.asarray(depth < random.uniform(5, 10) * np.sqrt(np.maximum(1 - (angle / 1.2) ** 2, 0)))
     furrows = np.abs(np.sin((x + y + z) / 6 + 2 * np.sin((x - y) / 9))) < 0.22
     return np.asarray((depth < 16) & (angle < 0.9) & furrows)
-
-
-LUNG, WIDTH, HEIGHT = (0.42, -0.08), 0.29, 0.62
-"""Middle of the left lung in a radiograph, and half its width and height; images run from -1 to 1 both ways."""
-DENSITY = {"body": 0.50, "lung": 0.16, "mediastinum": 0.80, "heart": 0.72, "rib": 0.07}
-
-Opacity = Callable[[Field, Field, int, np.random.Generator], Field]
-"""What a finding adds at (x, y), to the patient's left and down, on a side: -1 right, 1 left."""
-
-
-def _spot(x: Field, y: Field, centre: tuple[float, float], radii: tuple[float, float], edge: float = 0.2) -> Field:
-    """Return 1 inside an ellipse and 0 outside, with an edge that is a part of its radii."""
-    distance = np.sqrt(((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2)
-    return np.asarray(np.clip((1 + edge / 2 - distance) / edge, 0, 1))
-
-
-def _lung_of(x: Field, y: Field, side: int, scale: float = 1.0) -> Field:
-    return _spot(x, y, (side * LUNG[0], LUNG[1]), (WIDTH * scale, HEIGHT * scale), 0.08)
-
-
-def _lungs(x: Field, y: Field) -> Field:
-    return _lung_of(x, y, -1) + _lung_of(x, y, 1)
-
-
-def _somewhere(side: int, random: np.random.Generator) -> tuple[float, float]:
-    """Return a place well inside a lung."""
-    return side * (LUNG[0] + random.uniform(-0.1, 0.1)), LUNG[1] + random.uniform(-0.35, 0.35)
-
-
-def _line(x: Field, y: Field, start: tuple[float, float], end: tuple[float, float], width: float) -> Field:
-    """Return 1 on a line and 0 off it."""
-    (x0, y0), (x1, y1) = start, end
-    along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2), 0, 1)
-    away = np.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0))
-    return np.asarray(np.clip(1.5 - away / width, 0, 1))
-
-
-def _rim(x: Field, y: Field, side: int, scale: float) -> Field:
-    """Return the part of a lung outside a smaller one, away from the middle."""
-    return np.asarray((_lung_of(x, y, side) - _lung_of(x, y, side, scale)).clip(0) * (x * side > LUNG[0]))
-
-
-RADIOGRAPH_FINDINGS: dict[str, Opacity] = {
-    "atelectasis": lambda x, y, s, r: 0.4 * _line(x, y, (s * 0.2, 0.25), (s * 0.65, r.uniform(0.1, 0.3)), 0.03),
-    "cardiomegaly": lambda x, y, s, r: 0.5 * _spot(x, y, (0.12, 0.28), (r.uniform(0.48, 0.58), 0.34)),
-    "consolidation": lambda x, y, s, r: (
-        0.5 * _lung_of(x, y, s) * _spot(x, y, _somewhere(s, r), (r.uniform(0.2, 0.3), r.uniform(0.2, 0.3)), 0.1)
-    ),
-    "oedema": lambda x, y, s, r: 0.3 * _lungs(x, y) * np.exp(-((np.abs(x) - 0.25) ** 2 + y**2) / 0.12),
-    "pleural effusion": lambda x, y, s, r: (
-        0.55 * _lung_of(x, y, s) * (y + 0.3 * (x * s - LUNG[0]) ** 2 > r.uniform(0.05, 0.3))
-    ),
-    "emphysema": lambda x, y, s, r: -r.uniform(0.09, 0.12) * _lungs(x, y),
-    "fibrosis": lambda x, y, s, r: (
-        0.25 * _lungs(x, y) * (y > 0.1) * (np.sin(x * 70 + r.uniform(0, 6)) * np.sin(y * 70) > 0.2)
-    ),
-    "rib fracture": lambda x, y, s, r: 0.4 * _spot(x, y, (s * 0.72, r.uniform(-0.4, 0.3)), (0.05, 0.03)),
-    "hiatal hernia": lambda x, y, s, r: -0.5 * _spot(x, y, (0.02, 0.42), (0.12, 0.10), 0.1),
-    "infiltration": lambda x, y, s, r: (
-        0.2 * _lung_of(x, y, s) * np.exp(-((x - s * 0.42) ** 2 + (y - r.uniform(-0.4, 0.3)) ** 2) / 0.03)
-    ),
-    "mass": lambda x, y, s, r: 0.5 * _spot(x, y, _somewhere(s, r), (r.uniform(0.1, 0.14),) * 2),
-    "nodule": lambda x, y, s, r: 0.5 * _spot(x, y, _somewhere(s, r), (r.uniform(0.035, 0.06),) * 2),
-    "pleural thickening": lambda x, y, s, r: 0.45 * _rim(x, y, s, 0.86) * (y < 0.1),
-    "pneumonia": lambda x, y, s, r: (
-        0.45 * _spot(x, y, _somewhere(s, r), (0.2, 0.2), 0.8) * (np.sin((x + y) * 60) > -0.3)
-    ),
-    "pneumothorax": lambda x, y, s, r: -0.12 * _rim(x, y, s, r.uniform(0.65, 0.8)),
-    "wide mediastinum": lambda x, y, s, r: 0.5 * _spot(x, y, (0, -0.4), (r.uniform(0.28, 0.36), 0.3)),
-    "pneumoperitoneum": lambda x, y, s, r: -0.4 * _line(x, y, (s * 0.2, 0.62), (s * 0.6, 0.66), 0.03),
-    "endotracheal tube": lambda x, y, s, r: 0.5 * _line(x, y, (0.01, -1), (0.02, r.uniform(-0.5, -0.35)), 0.015),
-    "venous catheter": lambda x, y, s, r: (
-        0.5 * _line(x, y, (s * 0.6, -0.72), (-0.12, -0.5), 0.012)
-        + 0.5 * _line(x, y, (-0.12, -0.5), (-0.12, 0.0), 0.012)
-    ),
-    "pacemaker": lambda x, y, s, r: (
-        0.9 * _spot(x, y, (s * 0.62, -0.6), (0.1, 0.08), 0.05) + 0.5 * _line(x, y, (s * 0.6, -0.6), (0.15, 0.3), 0.012)
-    ),
-}
-"""The twenty findings, in the order of the network's classes."""
-
-
-def radiograph(rows: int, random: np.random.Generator, *, findings: Sequence[str]) -> NDArray[np.uint16]:
-    """Return a frontal chest radiograph that shows findings: (row, column), 0 to 4095, dense parts bright."""
-    place = (np.arange(rows) + 0.5) * 2 / rows - 1
-    size, offsets = random.uniform(0.9, 1.1), random.uniform(-0.06, 0.06, 2)
-    x, y = np.meshgrid(place / size + offsets[0], place / size + offsets[1])
-    density = DENSITY["body"] * _spot(x, y, (0, 0.2), (0.95, 1.5), 0.05)
-    lungs = _lungs(x, y)
-    density += (DENSITY["lung"] - DENSITY["body"]) * lungs
-    density = np.maximum(density, DENSITY["mediastinum"] * _spot(x, y, (0, 0), (0.15, 1.2)))
-    density = np.maximum(density, DENSITY["heart"] * _spot(x, y, (0.1, 0.3), (random.uniform(0.3, 0.36), 0.26)))
-    density += DENSITY["rib"] * (np.sin((y + 0.35 * np.abs(x)) * 26 + random.uniform(0, 6)) > 0.4) * (np.abs(x) > 0.1)
-    for finding in findings:
-        density += RADIOGRAPH_FINDINGS[finding](x, y, int(random.choice((-1, 1))), random)
-    noise = random.standard_normal(density.shape) * random.uniform(0.005, 0.03)
-    return np.clip((density + noise) * random.uniform(2600, 3400) + 300, 0, 4095).astype(np.uint16)

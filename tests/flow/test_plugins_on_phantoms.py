@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from node import Heatmap, KeyImages, NotSuitable, Triton, testing
+from node import Finding, Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
 from node.assemble import stacks
 from node.models import phantoms
 from node.part10 import Part10
 from node.series import Series
-from tests.flow.test_plugins import answered, present, real, triton
+from tests.flow.test_plugins import answered, measured, present, real, triton
 
 __all__ = ["triton"]
 
@@ -31,6 +31,27 @@ def head_ct(array: phantoms.Image) -> list[Dataset]:
     for image in images:
         image.BodyPartExamined = "HEAD"
     return images
+
+
+def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Path) -> None:
+    chest = testing.chest_phantom(slices=150, rows=200)
+    hu, truth, nodules = phantoms.with_nodules(
+        chest, (2.0, 2.0, 2.0), np.random.default_rng(77), count=4, diameters=(10.0, 20.0)
+    )
+    series = made(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
+    results = answered(triton, "ct_lung_nodule", series, tmp_path)
+    (outlines,) = (one for one in results if isinstance(one, Segmentation))
+    widths = {label: value for (label, name), value in measured(results).items() if name == "Diameter"}
+    for number, nodule in enumerate(nodules, 1):
+        found = int(np.bincount(outlines.labels.array[truth == number]).argmax())
+        assert found
+        assert widths[outlines.segments[found - 1].label] == pytest.approx(nodule.diameter, abs=4.0)
+    assert sum(isinstance(one, Finding) for one in results) == len(outlines.segments)
+
+
+def test_a_real_chest_is_measured_and_its_objects_are_valid(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "ct_lung_nodule", real("CT/chest_cmb_crc_100", tmp_path), tmp_path)
+    assert not any(isinstance(one, NotSuitable) for one in results)
 
 
 @pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
@@ -58,6 +79,7 @@ def test_a_head_without_blood_has_findings_that_are_absent_and_no_heat_map(trito
 @pytest.mark.parametrize(
     ("plugin", "name", "words"),
     [
+        ("ct_lung_nodule", "CT/lung_2_slices", "too little for whole lungs"),
         ("ct_head_bleed", "CT/lung_2_slices", "too few"),
         ("ct_head_bleed", "CT/chest_cmb_crc_100", "too wide for a head"),
     ],
