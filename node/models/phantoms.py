@@ -172,7 +172,7 @@ def head(
 def _ventricles(x: Field, y: Field, z: Field, wide: float) -> NDArray[np.bool_]:
     """Return both lateral ventricles."""
     across = (np.abs(x) - 12) / (7 * wide)
-    return across**2 + ((y + 5) / 32) ** 2 + ((z - 8) / (14 * wide)) ** 2 < 1
+    return np.asarray(across**2 + ((y + 5) / 32) ** 2 + ((z - 8) / (14 * wide)) ** 2 < 1)
 
 
 def _bleed(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,11 @@ class ClassMaps(nn.Module):
     def __init__(self, body: nn.Module, last: nn.Linear) -> None:
         super().__init__()
         self.body, self.last = body, last
+
+    @classmethod
+    def of_densenet(cls, net: Any) -> "ClassMaps":
+        """Return the class maps of MONAI's DenseNet."""
+        return cls(nn.Sequential(net.features, nn.ReLU()), net.class_layers.out)
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the class maps of planes (example, channel, row, column)."""
@@ -55,7 +61,11 @@ class Course:
 
 
 def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> nn.Module:
-    """Build a network and train it; return it ready to answer. The same seed gives the same on the same machine."""
+    """Build a network and train it; return it ready to answer. The same seed gives the same on the same machine.
+
+    On one thread: sums are added in the same order whatever else the machine does.
+    """
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     network = build().train()

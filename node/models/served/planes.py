@@ -51,7 +51,8 @@ class Seen:
     """What a network saw.
 
     `probabilities` (plane, class), float32; `shown`, the classes that have maps, int64, likeliest first; `maps` (shown,
-    plane, row, column), float32, 0 to 1, on the planes' own pixels: the logistic of the class map, 0.5 being undecided.
+    plane, row, column), float32, on the planes' own pixels, 0 to 1: what speaks for the class, as a part of the most
+    that does in any plane.
     """
 
     probabilities: Tensor
@@ -66,16 +67,18 @@ def prepared(look: Look, planes: Tensor) -> Tensor:
         return torch.cat([((given - low) / (high - low)).clamp(0, 1) for low, high in look.windows], 1)
     edges = torch.quantile(given.flatten(1), torch.tensor([0.01, 0.99], device=given.device), dim=1)
     low, high = edges[:, :, None, None, None]
-    return ((given - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+    scaled: Tensor = (given - low) / (high - low).clamp(min=1e-6)
+    return scaled.clamp(0, 1)
 
 
 def see(look: Look, planes: Tensor, network: Callable[[Tensor], Tensor]) -> Seen:
     """Ask a network about planes (plane, row, column); ValueError where its answer is no finite class map of each."""
-    answers = [network(prepared(look, some)) for some in planes.split(look.at_once)]
+    answers = [network(prepared(look, some)) for some in torch.split(planes, look.at_once)]
     maps = torch.cat(answers)
     if maps.ndim != 4 or len(maps) != len(planes) or not bool(torch.isfinite(maps).all()):
         raise ValueError(f"the network answered {tuple(planes.shape)} with {tuple(maps.shape)}: no finite class maps")
     probabilities = maps.mean((2, 3)).sigmoid()
     shown = probabilities.amax(0).argsort(descending=True)[: look.maps]
-    fine = functional.interpolate(maps[:, shown], planes.shape[1:], mode="bilinear").sigmoid()
-    return Seen(probabilities, shown, fine.transpose(0, 1).contiguous())
+    evidence = maps[:, shown].relu().transpose(0, 1)
+    part = evidence / evidence.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
+    return Seen(probabilities, shown, functional.interpolate(part, planes.shape[1:], mode="bilinear"))

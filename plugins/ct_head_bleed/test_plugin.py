@@ -1,0 +1,85 @@
+"""What the plugin makes of the model's answers; the network is judged by triton_models/ct_head_bleed/train.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Finding, Heatmap, KeyImages, NotSuitable, testing
+from node.models import phantoms
+from node.results import Result
+
+HERE = Path(__file__).parent
+HEIGHTS = np.arange(-50, 51, 5.0)
+ROWS = 64
+
+
+def head(**values: Any) -> list[Dataset]:
+    """Return images of a head, with values of their headers."""
+    hu, _ = phantoms.head(HEIGHTS, ROWS, np.random.default_rng(1), bleeds=[])
+    images = testing.ct_series(array=hu, spacing=(5.0, 240 / ROWS, 240 / ROWS))
+    for image in images:
+        image.BodyPartExamined = "HEAD"
+        for keyword, value in values.items():
+            setattr(image, keyword, value)
+    return images
+
+
+def results(images: list[Dataset], *, bleeding: dict[int, float] | None = None) -> tuple[Result, ...]:
+    """Run the plugin; subdural blood is seen in some slices, with a probability."""
+
+    def model(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        probabilities = np.full((len(image), 6), 0.1, np.float32)
+        for index, probability in (bleeding or {}).items():
+            probabilities[index, [0, 5]] = probability
+        maps = np.linspace(0, 1, image.size, dtype=np.float32).reshape(1, *image.shape)
+        return {"probabilities": probabilities, "shown": np.array([0]), "maps": maps}
+
+    return testing.run_plugin(HERE, {"ct": images}, {"ct_head_bleed": model})
+
+
+def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
+    images = head()
+    found = results(images, bleeding={3: 0.6, 12: 0.9, 13: 0.4})
+    told = {one.name.value: one for one in found if isinstance(one, Finding)}
+    assert len(told) == 6
+    assert [name for name, one in told.items() if one.present] == ["1386000", "SUBDURAL_HAEMORRHAGE"]
+    assert told["SUBDURAL_HAEMORRHAGE"].probability == pytest.approx(0.9)
+    (heat,) = (one for one in found if isinstance(one, Heatmap))
+    assert heat.array.shape == (len(HEIGHTS), ROWS, ROWS)
+    (key,) = (one for one in found if isinstance(one, KeyImages))
+    assert [frame.sop_instance_uid for frame in key.images] == [images[3].SOPInstanceUID, images[12].SOPInstanceUID]
+
+
+def test_at_most_five_images_are_key_images() -> None:
+    found = results(head(), bleeding={index: 0.5 + index / 100 for index in range(2, 12)})
+    (key,) = (one for one in found if isinstance(one, KeyImages))
+    assert len(key.images) == 5
+
+
+def test_without_blood_there_are_findings_alone() -> None:
+    found = results(head())
+    assert {one.present for one in found if isinstance(one, Finding)} == {False}
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (head(BodyPartExamined="CHEST"), "another part of the body"),
+        (head(ContrastBolusAgent="IODINE"), "contrast medium"),
+        (head()[:6], "too few"),
+        (head(PixelSpacing=[6.0, 6.0]), "too wide"),
+        (testing.ct_series(slices=20, array=np.full((20, 32, 32), 40), spacing=(5.0, 5.0, 5.0)), "no skull"),
+    ],
+)
+def test_what_is_no_plain_head_is_not_suitable(images: list[Dataset], words: str) -> None:
+    for image in images:
+        if words == "no skull":
+            del image.BodyPartExamined
+    (result,) = results(images)
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason

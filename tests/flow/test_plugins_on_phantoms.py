@@ -1,0 +1,92 @@
+"""Plugins whose networks were trained on phantoms, on a real Triton: on phantoms they never saw, and on real images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from node import Finding, Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
+from node.assemble import stacks
+from node.models import phantoms
+from node.part10 import Part10
+from node.series import Series
+from tests.flow.test_plugins import answered, measured, present, real, triton
+
+__all__ = ["triton"]
+
+HEIGHTS = np.arange(-45, 50, 5.0)
+FIELD = 240.0
+
+
+def made(images: Sequence[Dataset], folder: Path) -> Series:
+    """Write images to `folder/images`, and return their one stack."""
+    (series,) = stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series
+    return series
+
+
+def head_ct(array: phantoms.Image) -> list[Dataset]:
+    images = testing.ct_series(array=array, spacing=(5.0, FIELD / array.shape[1], FIELD / array.shape[2]))
+    for image in images:
+        image.BodyPartExamined = "HEAD"
+    return images
+
+
+def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Path) -> None:
+    chest = testing.chest_phantom(slices=150, rows=200)
+    hu, truth, nodules = phantoms.with_nodules(
+        chest, (2.0, 2.0, 2.0), np.random.default_rng(77), count=4, diameters=(10.0, 20.0)
+    )
+    series = made(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
+    results = answered(triton, "ct_lung_nodule", series, tmp_path)
+    (outlines,) = (one for one in results if isinstance(one, Segmentation))
+    widths = {label: value for (label, name), value in measured(results).items() if name == "Diameter"}
+    for number, nodule in enumerate(nodules, 1):
+        found = int(np.bincount(outlines.labels.array[truth == number]).argmax())
+        assert found
+        assert widths[outlines.segments[found - 1].label] == pytest.approx(nodule.diameter, abs=4.0)
+    assert sum(isinstance(one, Finding) for one in results) == len(outlines.segments)
+
+
+def test_a_real_chest_is_measured_and_its_objects_are_valid(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "ct_lung_nodule", real("CT/chest_cmb_crc_100", tmp_path), tmp_path)
+    assert not any(isinstance(one, NotSuitable) for one in results)
+
+
+@pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
+def test_blood_in_a_head_is_told_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
+    hu, blood = phantoms.head(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
+    series = made(head_ct(hu), tmp_path)
+    results = answered(triton, "ct_head_bleed", series, tmp_path)
+    told = present(results)
+    assert told.pop("Intracranial hemorrhage (disorder)")
+    assert told[f"{kind.capitalize()} haemorrhage"]
+    (heat,) = (one for one in results if isinstance(one, Heatmap))
+    elsewhere = heat.array[(blood == 0) & (hu > 0)].mean()
+    assert heat.array[blood > 0].mean() > 2 * elsewhere
+    (key,) = (one for one in results if isinstance(one, KeyImages))
+    assert all(blood[series.frames.index(frame)].any() for frame in key.images)
+
+
+def test_a_head_without_blood_has_findings_that_are_absent_and_no_heat_map(triton: Triton, tmp_path: Path) -> None:
+    hu, _ = phantoms.head(HEIGHTS, 256, np.random.default_rng(22), bleeds=[])
+    results = answered(triton, "ct_head_bleed", made(head_ct(hu), tmp_path), tmp_path)
+    assert set(present(results).values()) == {False}
+    assert len(results) == len(present(results))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "name", "words"),
+    [
+        ("ct_lung_nodule", "CT/lung_2_slices", "too little for whole lungs"),
+        ("ct_head_bleed", "CT/lung_2_slices", "too few"),
+        ("ct_head_bleed", "CT/chest_cmb_crc_100", "too wide for a head"),
+    ],
+)
+def test_real_images_of_something_else_get_a_sentence(
+    plugin: str, name: str, words: str, triton: Triton, tmp_path: Path
+) -> None:
+    (result,) = answered(triton, plugin, real(name, tmp_path), tmp_path)
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason
