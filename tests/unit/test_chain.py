@@ -1,6 +1,7 @@
 """What is done to a volume around its network: every way there and back leaves things where they are."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from node.models.served.volume import (
     prepared,
     scaled,
     segment,
+    slabs,
     starts,
     to_network,
     weights,
@@ -84,6 +86,28 @@ def test_windows_of_a_network_that_looks_at_single_voxels_blend_to_what_it_gives
     x = torch.randn((1, 24, 48, 56), generator=torch.Generator().manual_seed(1))
     chain = Chain(tile=tile, overlap=0.4, blend=blend, activation="sigmoid", tiles_at_once=3, mirror=(0, 1))
     assert torch.allclose(infer(chain, x, lambda tiles: tiles * 2), (x * 2).sigmoid(), atol=1e-5)
+
+
+def test_labels_are_decided_slab_by_slab_from_what_windows_blend_to() -> None:
+    """A network that says where in its window it looked, so that each window's part counts, and its blending."""
+    shape, tile = (40, 24, 30), (16, 16, 16)
+    ramp = torch.stack([torch.arange(16.0).roll(turn)[:, None, None].expand(tile) for turn in range(0, 16, 4)])
+
+    def network(tiles: torch.Tensor) -> torch.Tensor:
+        return ramp * tiles
+
+    x = torch.rand((1, *shape), generator=torch.Generator().manual_seed(3))
+    chain = Chain(tile=tile, overlap=0.4, activation="none", tiles_at_once=3)
+    bell, blended, counted = weights(tile, "gaussian"), torch.zeros((4, *shape)), torch.zeros(shape)
+    for place in product(*(starts(n, t, 0.4) for n, t in zip(shape, tile, strict=True))):
+        there = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
+        blended[(slice(None), *there)] += ramp * x[(slice(None), *there)] * bell
+        counted[there] += bell
+    found = list(slabs(chain, x, network))
+    assert torch.allclose(torch.cat(found, 1), blended / counted, atol=1e-5)
+    assert max(slab.shape[1] for slab in found) <= tile[0], "no more planes than a window has are ever held"
+    labels = segment(chain, [(x[0], np.eye(4))], network)
+    assert torch.equal(labels, (blended / counted).argmax(0).to(torch.uint8))
 
 
 def test_the_last_window_ends_with_the_volume() -> None:

@@ -299,6 +299,11 @@ class Axis:
         """Where the network's voxels lie in the images."""
         return self.step, self.start, self.there
 
+    @property
+    def on_voxels(self) -> bool:
+        """Whether each of the network's voxels is one of the images', so that nothing is between them."""
+        return abs(self.step) == 1 and self.start == round(self.start)
+
     def cut(self, low: int, high: int) -> "Axis":
         """Return the part from one voxel of the network's to before another."""
         return replace(self, start=self.start + self.step * low, there=high - low)
@@ -464,33 +469,52 @@ def weights(tile: Sequence[int], blend: str) -> Tensor:
 
 
 def infer(chain: Chain, x: Tensor, network: Network) -> Tensor:
-    """Return the probabilities (class, …) of volumes (role, …) on the network's grid, blended from its windows.
+    """Return the probabilities (class, …) of volumes (role, …) on the network's grid: one float32 field a class."""
+    fields: Tensor | None = None
+    begins = 0
+    for slab in slabs(chain, x, network):
+        if fields is None:
+            fields = torch.empty((len(slab), *x.shape[1:]), device=x.device)
+        fields[:, begins : begins + slab.shape[1]] = slab
+        begins += slab.shape[1]
+    if fields is None:
+        raise ValueError("the volume is empty")
+    return fields
 
-    Memory is that of one float32 field for each class, and the tiles that are on their way.
+
+def slabs(chain: Chain, x: Tensor, network: Network) -> Iterator[Tensor]:
+    """Yield the probabilities (class, plane, …) of volumes (role, …) from the network's first plane to its last.
+
+    They are blended from windows, and a slab comes when every window that reaches into it is through: memory is that of
+    the tiles on their way, and of one float32 field a class over as many planes as they have.
     """
-    planes, extent = chain.planar, tuple(x.shape[1:])
+    extent = tuple(x.shape[1:])
     tile = window(chain, extent)
     whole, corner = filled(x, tile, chain.fill)
     bell = weights(tile, chain.blend).to(x.device)
-    blended: Tensor | None = None
-    counted = torch.zeros(whole.shape[1:], device=x.device)
     places = list(itertools.product(*(starts(n, t, chain.overlap) for n, t in zip(whole.shape[1:], tile, strict=True))))
+    across = tuple(slice(c, c + n) for c, n in zip(corner[1:], extent[1:], strict=True))
+    counted, blended = torch.zeros((1, 0, *whole.shape[2:]), device=x.device), torch.zeros(0)
+    begins = 0
     for first in range(0, len(places), chain.tiles_at_once):
         some = places[first : first + chain.tiles_at_once]
-        given = torch.stack([window_of(whole, place, tile, chain.context, planes=planes) for place in some])
-        for place, answer in zip(some, _mirrored(chain, given, network), strict=True):
-            if blended is None:
-                blended = torch.zeros((answer.shape[0], *whole.shape[1:]), device=x.device)
-            there = tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))
+        given = torch.stack([window_of(whole, place, tile, chain.context, planes=chain.planar) for place in some])
+        answers = _mirrored(chain, given, network)
+        if not first:
+            blended = counted.expand(answers.shape[1], -1, -1, -1)
+        lacking = some[-1][0] + tile[0] - begins - counted.shape[1]
+        counted, blended = (torch.nn.functional.pad(one, (0, 0, 0, 0, 0, lacking)) for one in (counted, blended))
+        for (plane, *place), answer in zip(some, answers, strict=True):
+            there = tuple(slice(p, p + t) for p, t in zip((plane - begins, *place), tile, strict=True))
             blended[(slice(None), *there)] += answer.reshape(-1, *tile) * bell
-            counted[there] += bell
-    if blended is None:
-        raise ValueError("the volume is empty")
-    blended /= counted
-    inside = tuple(slice(c, c + n) for c, n in zip(corner, extent, strict=True))
-    if chain.activate == "volume":
-        blended = activated(chain, blended, 0)
-    return blended[(slice(None), *inside)]
+            counted[(slice(None), *there)] += bell
+        ends = places[first + len(some)][0] if first + len(some) < len(places) else whole.shape[1]
+        inside = slice(max(corner[0] - begins, 0), min(corner[0] + extent[0], ends) - begins)
+        if inside.start < inside.stop:
+            slab = (blended[:, inside] / counted[:, inside])[(slice(None), slice(None), *across)]
+            yield activated(chain, slab, 0) if chain.activate == "volume" else slab
+        counted, blended = (one[:, ends - begins :].clone() for one in (counted, blended))
+        begins = ends
 
 
 def window(chain: Chain, extent: Sequence[int]) -> tuple[int, ...]:
@@ -622,10 +646,11 @@ def segment(chain: Chain, images: Sequence[Placed], network: Network) -> Tensor:
         The network answers in another extent than it was asked, or with something that is no finite number.
     """
     x, grid = prepared(chain, images)
-    fields = infer(chain, x, checked(network))
-    if chain.restore == "labels":
-        labels = to_images(decided(chain, fields, lambda field: field), grid, nearest=True)
+    if chain.restore == "labels" or all(axis.on_voxels for axis in grid):
+        parts = [decided(chain, slab, lambda field: field) for slab in slabs(chain, x, checked(network))]
+        labels = to_images(torch.cat(parts), grid, nearest=True)
     else:
+        fields = infer(chain, x, checked(network))
         labels = decided(chain, fields, lambda field: to_images(field, grid, nearest=False))
     for label in chain.largest:
         labels = largest(labels, label)
