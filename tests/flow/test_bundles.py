@@ -1,6 +1,7 @@
 """MONAI bundles, made and run with MONAI's own tools, and served by a real Triton: the same labels from both."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from node import Finding, Segmentation, testing
+from node.cli import app
 from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
@@ -226,6 +229,10 @@ def served(tmp_path_factory: pytest.TempPathFactory):
             folder / f"bundle{number}", f"b{number}", models=folder / "models", plugins=folder / "plugins"
         )
     with LocalServer(folder / "models", folder / "triton.log") as server:
+        (folder / "isocenter.toml").write_text(
+            f"plugins = ['plugins']\n[triton]\nurls = ['{server.address}']\ndeadline_seconds = 300\n"
+            "model_repository = 'models'\n[spool]\npath = 'spool'\n[ledger]\nurl = 'sqlite:///ledger.db'\n"
+        )
         triton = GrpcTriton([server.address], deadline_seconds=300)
         yield folder, series, triton
         triton.close()
@@ -251,6 +258,18 @@ def test_a_comparison_asks_monai_what_its_own_evaluator_answers(name: str, tmp_p
     bundle = write_bundle(tmp_path / "bundle", CHAINS[name], [str(as_nifti(volume, tmp_path / "image.nii.gz"))])
     asked = Asked(source=bundle, model=tmp_path, volumes={"image": volume})
     assert (FRAMEWORKS["monai"].answer(asked)["labels"] == of_monai(bundle)).all()
+
+
+def test_the_command_writes_how_far_a_served_bundle_is_from_monai_into_its_card(served) -> None:
+    folder, _, _ = served
+    words = ["model", "compare", "b0", "--with", "monai", "--on", str(folder / "ct")]
+    told = CliRunner().invoke(app, [*words, "--config", str(folder / "isocenter.toml")])
+    assert told.exit_code == 0, told.output
+    card = (folder / "plugins" / "b0" / "README.md").read_text()
+    assert "## Compared with monai\n" in card
+    rows = re.findall(r"^\| \d .+ \| (\d+) voxels \| \d+ voxels \| Dice ([\d.]+) \|$", card, re.MULTILINE)
+    assert len(rows) == 2
+    assert all(int(voxels) > 100 and float(dice) >= 0.999 for voxels, dice in rows)
 
 
 EYE = Made(
