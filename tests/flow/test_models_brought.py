@@ -318,7 +318,7 @@ def test_a_real_network_for_the_brain_answers_as_torch_alone_does(
     here = to_images(there, grid, nearest=True).numpy()
     counts = np.bincount(here.ravel(), minlength=len(named) + 1)
     found = [label for label in range(1, len(counts)) if counts[label] > FEW]
-    assert len(found) > (len(named) // 2 if WHOLE else 1)  # small ones lie partly outside the middle
+    assert len(found) > len(named) // 3  # the others are too small to be judged on voxels of 2 mm
     for label in found:
         assert dice(outlines.labels.array == label, here == label) >= 0.999
     judged(series_of(brain), outlines, brain[0].parent, tmp_path / "objects")
