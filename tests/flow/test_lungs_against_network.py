@@ -1,8 +1,4 @@
-"""The lungs of a real chest against a trained network, and real images that show no two whole lungs.
-
-The network is UNet-Small (MIT, github.com/knottwill/UNet-Small, commit 4e64091), a 2-D U-Net trained on the LCTSC
-challenge; only its weights are read, its few layers are written out below.
-"""
+"""The lungs of a real chest against a trained network, and real images that show no two whole lungs."""
 
 import importlib.util
 import sys
@@ -14,12 +10,12 @@ import pytest
 import torch
 from pydicom.pixels import apply_rescale
 from torch import Tensor
-from torch.nn import functional
+
+from tests.lung_unet import LungUNet, lungs_seen
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 CT = DATA / "dicom" / "CT"
-WEIGHTS = DATA / "weights" / "ct_lung_unet_small" / "UNet_wdk24.pt"
 
 _spec = importlib.util.spec_from_file_location("ct_lung_lungs", ROOT / "triton_models" / "ct_lung" / "1" / "lungs.py")
 assert _spec is not None
@@ -53,34 +49,9 @@ def chest():
     return volume(CT / "chest_cmb_crc_100")
 
 
-def block(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
-    for k in (0, 3):
-        x = functional.conv2d(x, weights[f"{name}.{k}.weight"], weights[f"{name}.{k}.bias"], padding=1)
-        norm = [weights[f"{name}.{k + 1}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        x = functional.relu(functional.batch_norm(x, *norm))
-    return x
-
-
-def network(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """Lung or not (bool) for one slice in HU; the network was trained on stored values, HU + 1024."""
-    x = (image.float() + 1024).clamp(min=0)[None, None]
-    skips = []
-    for name in ("conv1", "conv2", "conv3"):
-        skips.append(block(x, weights, name))
-        x = functional.max_pool2d(skips[-1], 2)
-    x = block(x, weights, "middle")
-    for k in (3, 2, 1):
-        up = weights[f"upsample{k}.weight"], weights[f"upsample{k}.bias"]
-        x = functional.conv_transpose2d(x, *up, stride=2, padding=1, output_padding=1)
-        x = block(torch.cat([x, skips[k - 1]], 1), weights, f"upconv{k}")
-    return functional.conv2d(x, weights["final.weight"], weights["final.bias"])[0, 0] > 0
-
-
 def test_the_lungs_are_those_the_network_sees(chest):
     image, affine = chest
-    weights = torch.load(WEIGHTS, weights_only=True, map_location="cpu")
-    with torch.inference_mode():
-        seen = torch.stack([network(plane, weights) for plane in image])
+    seen = lungs_seen(LungUNet(), image)
     pieces = lungs.components(seen)
     size = torch.bincount(pieces.flatten())
     size[0] = 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydicom import dcmread
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +26,7 @@ from node.models.served.volume import Chain, axes, infer, segment, to_images
 from node.part10 import Part10
 from node.results import Result
 from node.series import Series, Volume
+from tests.lung_unet import WEIGHTS, LungUNet, lungs_seen
 from tests.matrix import identity_of
 from tests.peers import ROOT, VALIDATOR, complaints
 
@@ -324,6 +327,34 @@ def test_a_real_network_for_the_brain_answers_as_torch_alone_does(
     judged(series_of(brain), outlines, brain[0].parent, tmp_path / "objects")
     if len(named) == 2:
         assert 200 < millilitres[0] < millilitres[1]  # less white than grey matter
+
+
+LUNGS = """
+planar = true
+clip = [-1024, 32767]
+scale = [-1024, -1023]
+activation = "sigmoid"
+tiles_at_once = 4
+"""
+
+
+def test_a_real_network_for_lungs_answers_as_torch_alone_does(house: tuple[Path, Path], tmp_path: Path) -> None:
+    chest = sorted((SHARED / "dicom" / "CT" / "chest_cmb_crc_100").glob("*.dcm"))
+    if not WEIGHTS.is_file() or not chest:
+        pytest.skip("the shared data is not on this machine")
+    models, plugins = house
+    network = LungUNet()
+    torch.jit.trace(network, torch.zeros(2, 1, 64, 64)).save(tmp_path / "lungs.pt")
+    (tmp_path / "chain.toml").write_text(LUNGS)
+    add(tmp_path / "lungs.pt", "lungs", models=models, plugins=plugins, labels=["Lung"], chain=tmp_path / "chain.toml")
+    files = sorted(chest, key=lambda one: float(dcmread(one, specific_tags=["ImagePositionPatient"])[0x200032][2]))
+    volume, outlines, _ = serve(models, plugins / "lungs", files[30:50], tmp_path / "triton.log")
+    there = lungs_seen(network, torch.from_numpy(volume.array)).numpy()
+    assert there.mean() > 0.05
+    assert dice(outlines.labels.array > 0, there) >= 0.999
+    (tmp_path / "images").mkdir()
+    images = [shutil.copy(one, tmp_path / "images") for one in files[30:50]]
+    judged(series_of([Path(one) for one in images]), outlines, tmp_path / "images", tmp_path / "objects")
 
 
 @pytest.mark.parametrize(
