@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
@@ -27,6 +28,13 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """A command that is run within a test sends the log of this process to a stream that ends with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
