@@ -89,7 +89,7 @@ def receive(folder: Path) -> Study:
             sop_class_uid=str(image.SOPClassUID),
             sop_instance_uid=str(image.SOPInstanceUID),
             transfer_syntax_uid=str(image.file_meta.TransferSyntaxUID),
-            body=content[144 + int.from_bytes(content[140:144], "little") :],
+            parts=(content[144 + int.from_bytes(content[140:144], "little") :],),
             association=association,  # type: ignore[arg-type]
             calling="BENCH",
             peer="127.0.0.1",
