@@ -90,6 +90,22 @@ def data() -> Callable[[str], Path]:
     return found
 
 
+def received(number: int, *, study: str, series: str, at: float, checksum: int = 0) -> Instance:
+    """Make an instance of a CT series that was received."""
+    return Instance(
+        sop_instance_uid=f"{study}.9.{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        study_uid=study,
+        series_uid=series,
+        modality="CT",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        calling="CT1",
+        peer="127.0.0.1",
+        received_at=at,
+        checksum=checksum,
+    )
+
+
 @pytest.fixture
 def arrival(clock: Clock) -> Callable[..., Arrival]:
     """Make a durable instance; the same number is the same instance, another checksum other bytes."""
@@ -97,18 +113,7 @@ def arrival(clock: Clock) -> Callable[..., Arrival]:
     def made(
         number: int, *, study: str = "1.2.1", series: str = "1.2.1.1", checksum: int = 7, pack: str = "a.pack"
     ) -> Arrival:
-        instance = Instance(
-            sop_instance_uid=f"{study}.9.{number}",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            study_uid=study,
-            series_uid=series,
-            modality="CT",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            calling="CT1",
-            peer="127.0.0.1",
-            received_at=clock(),
-            checksum=checksum,
-        )
+        instance = received(number, study=study, series=series, at=clock(), checksum=checksum)
         place = Place(pack=pack, offset=number * 1000, length=900)
         return Arrival(instance=instance, place=place, end=place.offset + 950)
 

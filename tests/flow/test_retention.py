@@ -18,13 +18,13 @@ from node.ledger.retention import Retention
 from node.part10 import Part10
 from node.purge import purge
 from node.receive import Arrivals
-from node.records import Arrival, Instance, Plan, ResultObject, Study, StudyState
+from node.records import Arrival, Plan, ResultObject, Study, StudyState
 from node.route import Routes, plan_due, read_routes
 from node.settings import Settings
 from node.spool import IDLE_SECONDS, Spool
 from node.story import explain
 from node.testing import ct_series, write
-from tests.conftest import Clock
+from tests.conftest import Clock, received
 
 STUDY = "1.2.1"
 DAY = 86400.0
@@ -51,18 +51,7 @@ def receive(ledger: Ledger, tmp_path: Path, clock: Clock) -> Callable[..., list[
         pack, arrivals = spool.open_pack(), []
         paths = write(ct_series(slices=3, rows=16, columns=16), tmp_path / "images")
         for number in numbers:
-            instance = Instance(
-                sop_instance_uid=f"{STUDY}.9.{number}",
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                study_uid=STUDY,
-                series_uid=f"{STUDY}.1",
-                modality="CT",
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                calling="CT1",
-                peer="127.0.0.1",
-                received_at=clock(),
-                checksum=0,
-            )
+            instance = received(number, study=STUDY, series=f"{STUDY}.1", at=clock())
             arrivals.append(pack.append(instance, sorted(paths)[number].read_bytes()))
         if closed:
             pack.close()

@@ -7,10 +7,10 @@ import pytest
 
 from node.assemble import settle
 from node.ledger import Ledger
-from node.records import Arrival, Instance, StudyState
+from node.records import Arrival, StudyState
 from node.series import Series
 from node.spool import Pack, Spool
-from tests.conftest import Clock
+from tests.conftest import Clock, received
 
 STUDY, OTHER = "1.2.1", "1.2.2"
 
@@ -29,19 +29,7 @@ def patience(arrived: Sequence[Series], *, released: bool) -> Wait:
 
 
 def append(pack: Pack, number: int, clock: Clock, *, study: str = STUDY) -> Arrival:
-    instance = Instance(
-        sop_instance_uid=f"{study}.9.{number}",
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-        study_uid=study,
-        series_uid=f"{study}.1",
-        modality="CT",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        calling="CT1",
-        peer="127.0.0.1",
-        received_at=clock(),
-        checksum=0,
-    )
-    return pack.append(instance, b"not looked at")
+    return pack.append(received(number, study=study, series=f"{study}.1", at=clock()), b"not looked at")
 
 
 Look = Callable[[], StudyState]
