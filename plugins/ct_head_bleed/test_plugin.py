@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, testing
-from node.models import phantoms
+from node.models.phantoms import head
 from node.results import Result
 
 HERE = Path(__file__).parent
@@ -17,9 +17,9 @@ HEIGHTS = np.arange(-50, 51, 5.0)
 ROWS = 64
 
 
-def head(**values: Any) -> list[Dataset]:
+def images_of(**values: Any) -> list[Dataset]:
     """Return images of a head, with values of their headers."""
-    hu, _ = phantoms.head(HEIGHTS, ROWS, np.random.default_rng(1), bleeds=[])
+    hu, _ = head.with_bleeds(HEIGHTS, ROWS, np.random.default_rng(1), bleeds=[])
     images = testing.ct_series(array=hu, spacing=(5.0, 240 / ROWS, 240 / ROWS))
     for image in images:
         image.BodyPartExamined = "HEAD"
@@ -42,7 +42,7 @@ def results(images: list[Dataset], *, bleeding: dict[int, float] | None = None) 
 
 
 def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
-    images = head()
+    images = images_of()
     found = results(images, bleeding={3: 0.6, 12: 0.9, 13: 0.4})
     told = {one.name.value: one for one in found if isinstance(one, Finding)}
     assert len(told) == 6
@@ -55,13 +55,13 @@ def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
 
 
 def test_at_most_five_images_are_key_images() -> None:
-    found = results(head(), bleeding={index: 0.5 + index / 100 for index in range(2, 12)})
+    found = results(images_of(), bleeding={index: 0.5 + index / 100 for index in range(2, 12)})
     (key,) = (one for one in found if isinstance(one, KeyImages))
     assert len(key.images) == 5
 
 
 def test_without_blood_there_are_findings_alone() -> None:
-    found = results(head())
+    found = results(images_of())
     assert {one.present for one in found if isinstance(one, Finding)} == {False}
     assert len(found) == 6
 
@@ -69,10 +69,10 @@ def test_without_blood_there_are_findings_alone() -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (head(BodyPartExamined="CHEST"), "another part of the body"),
-        (head(ContrastBolusAgent="IODINE"), "contrast medium"),
-        (head()[:6], "too few"),
-        (head(PixelSpacing=[6.0, 6.0]), "too wide"),
+        (images_of(BodyPartExamined="CHEST"), "another part of the body"),
+        (images_of(ContrastBolusAgent="IODINE"), "contrast medium"),
+        (images_of()[:6], "too few"),
+        (images_of(PixelSpacing=[6.0, 6.0]), "too wide"),
         (testing.ct_series(slices=20, array=np.full((20, 32, 32), 40), spacing=(5.0, 5.0, 5.0)), "no skull"),
     ],
 )

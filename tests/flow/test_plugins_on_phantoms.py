@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
 from node.assemble import stacks
-from node.models import phantoms
+from node.models.phantoms import Image, chest, head
 from node.part10 import Part10
 from node.series import Series
 from tests.flow.test_plugins import answered, measured, present, real, triton
@@ -26,7 +26,7 @@ def made(images: Sequence[Dataset], folder: Path) -> Series:
     return series
 
 
-def head_ct(array: phantoms.Image) -> list[Dataset]:
+def head_ct(array: Image) -> list[Dataset]:
     images = testing.ct_series(array=array, spacing=(5.0, FIELD / array.shape[1], FIELD / array.shape[2]))
     for image in images:
         image.BodyPartExamined = "HEAD"
@@ -34,9 +34,9 @@ def head_ct(array: phantoms.Image) -> list[Dataset]:
 
 
 def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Path) -> None:
-    chest = testing.chest_phantom(slices=150, rows=200)
-    hu, truth, nodules = phantoms.with_nodules(
-        chest, (2.0, 2.0, 2.0), np.random.default_rng(77), count=4, diameters=(10.0, 20.0)
+    lungs = testing.chest_phantom(slices=150, rows=200)
+    hu, truth, nodules = chest.with_nodules(
+        lungs, (2.0, 2.0, 2.0), np.random.default_rng(77), count=4, diameters=(10.0, 20.0)
     )
     series = made(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
     results = answered(triton, "ct_lung_nodule", series, tmp_path)
@@ -56,7 +56,7 @@ def test_a_real_chest_is_measured_and_its_objects_are_valid(triton: Triton, tmp_
 
 @pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
 def test_blood_in_a_head_is_told_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
-    hu, blood = phantoms.head(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
+    hu, blood = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
     series = made(head_ct(hu), tmp_path)
     results = answered(triton, "ct_head_bleed", series, tmp_path)
     told = present(results)
@@ -70,7 +70,7 @@ def test_blood_in_a_head_is_told_and_shown(kind: str, triton: Triton, tmp_path: 
 
 
 def test_a_head_without_blood_has_findings_that_are_absent_and_no_heat_map(triton: Triton, tmp_path: Path) -> None:
-    hu, _ = phantoms.head(HEIGHTS, 256, np.random.default_rng(22), bleeds=[])
+    hu, _ = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(22), bleeds=[])
     results = answered(triton, "ct_head_bleed", made(head_ct(hu), tmp_path), tmp_path)
     assert set(present(results).values()) == {False}
     assert len(results) == len(present(results))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import testing
-from node.models import phantoms, training
+from node.models import training
+from node.models.phantoms import chest, head
 from node.models.served.planes import Look, prepared, see
 from tests.peers import ROOT
 
@@ -81,27 +82,27 @@ def test_figures_are_those_counted_by_hand() -> None:
 
 def test_nodules_are_as_wide_as_they_are_said_to_be_and_lie_in_lung() -> None:
     spacing = 2.0, 2.0, 2.0
-    chest = testing.chest_phantom(slices=150, rows=200)
-    hu, labels, nodules = phantoms.with_nodules(chest, spacing, np.random.default_rng(3), count=6)
+    lungs = testing.chest_phantom(slices=150, rows=200)
+    hu, labels, nodules = chest.with_nodules(lungs, spacing, np.random.default_rng(3), count=6)
     for number, nodule in enumerate(nodules, 1):
         mask = labels == number
         assert (6 * mask.sum() * 8 / np.pi) ** (1 / 3) == pytest.approx(nodule.diameter, rel=0.12)
         assert (hu[mask] > -760).mean() > 0.9
         assert mask[nodule.centre]
-    again = phantoms.with_nodules(chest, spacing, np.random.default_rng(3), count=6)
+    again = chest.with_nodules(lungs, spacing, np.random.default_rng(3), count=6)
     assert np.array_equal(again[0], hu)
-    assert np.array_equal(hu[labels == 0] < -960, chest[labels == 0] < -960)
+    assert np.array_equal(hu[labels == 0] < -960, lungs[labels == 0] < -960)
 
 
-@pytest.mark.parametrize("kind", phantoms.BLEEDS)
+@pytest.mark.parametrize("kind", head.BLEEDS)
 def test_a_head_bleeds_where_it_is_told_to(kind: str) -> None:
     heights = np.linspace(-50, 50, 21)
-    hu, labels = phantoms.head(heights, 128, np.random.default_rng(8), bleeds=[kind])
-    blood = labels == 1 + phantoms.BLEEDS.index(kind)
+    hu, labels = head.with_bleeds(heights, 128, np.random.default_rng(8), bleeds=[kind])
+    blood = labels == 1 + head.BLEEDS.index(kind)
     assert blood.sum() > 50
     assert not (labels[~blood]).any()
     assert 45 < hu[blood].mean() < 85
-    plain, none = phantoms.head(heights, 128, np.random.default_rng(8), bleeds=[])
+    plain, none = head.with_bleeds(heights, 128, np.random.default_rng(8), bleeds=[])
     assert not none.any()
     assert 20 < np.median(plain[blood]) < 45 or kind == "intraventricular"
 

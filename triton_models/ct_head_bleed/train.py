@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import phantoms, training
+from node.models import training
+from node.models.phantoms import Labels
+from node.models.phantoms.head import BLEEDS, with_bleeds
 from node.models.served.planes import Look, prepared, see
 
 HERE = Path(__file__).parent
@@ -18,7 +20,7 @@ HIGHEST_MM = 50.0
 ROWS = 192
 LEAST_PIXELS = 25
 """Of planes as they are drawn. Fewer pixels of blood in a plane are not asked for, nor held against the network."""
-CLASSES = "any", *phantoms.BLEEDS
+CLASSES = "any", *BLEEDS
 
 
 def network() -> nn.Module:
@@ -30,10 +32,10 @@ def network() -> nn.Module:
 def bleeds(random: np.random.Generator) -> list[str]:
     """Return what bleeds in a head: nothing in two of five, else one kind or two."""
     count = random.choice((0, 0, 1, 1, 2))
-    return [str(kind) for kind in random.choice(phantoms.BLEEDS, count, replace=False)]
+    return [str(kind) for kind in random.choice(BLEEDS, count, replace=False)]
 
 
-def truth(labels: phantoms.Labels) -> NDArray[np.float32]:
+def truth(labels: Labels) -> NDArray[np.float32]:
     """Return which classes a plane shows."""
     pixels = np.bincount(labels.ravel(), minlength=len(CLASSES))[1:]
     kinds = pixels >= LEAST_PIXELS
@@ -45,7 +47,7 @@ def draw(random: np.random.Generator) -> training.Example:
     wanted, field = bleeds(random), random.uniform(210, 260)
     for _ in range(4):
         height = np.array([random.uniform(-HIGHEST_MM, HIGHEST_MM)])
-        hu, labels = phantoms.head(height, ROWS, random, bleeds=wanted, field=field)
+        hu, labels = with_bleeds(height, ROWS, random, bleeds=wanted, field=field)
         if bool(wanted) == labels.any():
             break
     return prepared(LOOK, torch.from_numpy(hu))[0].numpy(), truth(labels)
@@ -62,7 +64,7 @@ def judge(found: nn.Module, heads: int = 100) -> dict[str, training.Figure]:
     heights = np.linspace(-HIGHEST_MM, HIGHEST_MM, 21)
     rows = []
     for _ in range(heads):
-        hu, labels = phantoms.head(heights, ROWS, random, bleeds=bleeds(random), field=random.uniform(210, 260))
+        hu, labels = with_bleeds(heights, ROWS, random, bleeds=bleeds(random), field=random.uniform(210, 260))
         probabilities = see(LOOK, torch.from_numpy(hu), found).probabilities.amax(0).numpy()
         rows.append(np.stack([np.max([truth(plane) for plane in labels], axis=0), probabilities], 1))
     return {

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from node import testing
-from node.models import phantoms, training
+from node.models import training
+from node.models.phantoms import Image, Labels
+from node.models.phantoms.chest import Nodule, with_nodules, with_vessels
 from node.models.served.pieces import components
 from node.models.served.volume import Chain, scaled, segment
 
@@ -30,13 +32,13 @@ def network() -> nn.Module:
     return UNet(3, 1, 2, channels=(8, 16, 32, 48), strides=(2, 2, 2), num_res_units=1, norm="batch")
 
 
-def chest(random: np.random.Generator) -> tuple[phantoms.Image, phantoms.Labels, tuple[phantoms.Nodule, ...]]:
+def chest(random: np.random.Generator) -> tuple[Image, Labels, tuple[Nodule, ...]]:
     """Return a chest with its own vessels and nodules."""
-    hu = phantoms.with_vessels(CHEST, SPACING, random, count=int(random.integers(30)))
-    return phantoms.with_nodules(hu, SPACING, random, count=NODULES)
+    hu = with_vessels(CHEST, SPACING, random, count=int(random.integers(30)))
+    return with_nodules(hu, SPACING, random, count=NODULES)
 
 
-def noisy(hu: phantoms.Image, random: np.random.Generator) -> NDArray[np.float32]:
+def noisy(hu: Image, random: np.random.Generator) -> NDArray[np.float32]:
     """Return images with noise of some strength, breathed in more or less deeply."""
     noise = random.standard_normal(hu.shape, np.float32) * np.float32(random.uniform(0, 40))
     return hu + noise + np.float32(random.uniform(-20, 20))
