@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node.diameters import axes
 from node.models.served.pieces import components
 
 THICKEST_MM = 3.0
@@ -141,18 +142,3 @@ def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         there[1:] |= back[:-1]
         there[:-1] |= back[1:]
     return wide
-
-
-def axes(plane: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[float, float]:
-    """Return the longest diameter of an outline and the longest one across it, in mm; pixels count with their width."""
-    rows = np.flatnonzero(plane.any(1))
-    ends = (plane[rows].argmax(1), plane.shape[1] - 1 - plane[rows, ::-1].argmax(1))  # the hull's corners are of them
-    points = np.concatenate([np.column_stack((rows, end)) for end in ends]) * spacing
-    away = np.linalg.norm(points[:, None] - points[None], axis=2)
-    first, last = np.unravel_index(away.argmax(), away.shape)
-    pixel = sum(spacing) / 2
-    if first == last:
-        return pixel, pixel
-    row, column = (points[last] - points[first]) / away[first, last]
-    across = points @ (-column, row)
-    return float(away[first, last]) + pixel, float(np.ptp(across)) + pixel
