@@ -48,8 +48,8 @@ SEGMENTS = (
 """In the order of the model's labels; types as in PS3.16 CID 7194."""
 ENHANCING = 1
 WHOLE = codes.own("WHOLE_TUMOUR_VOLUME", "Volume of enhancing tumour, oedema and necrotic core")
-LEAST_ML = 0.5
-"""Less than this of all parts together is no tumour: single voxels that the network marks in any head."""
+LEAST_ML = 2.0
+"""Less than this of all parts together is no tumour: what the network marks here and there in any head."""
 LEAST_SLICES, LEAST_MM = 8, 80.0
 """Of the series that is outlined: what covers a brain."""
 LEAST_SHARED = 0.8

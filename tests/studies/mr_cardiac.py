@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.heart import Heart, cine
+from node.models.phantoms.heart import Cine, Heart, cine
 
 HEART = Heart(radius=25, wall=9, length=80, shortening=0.3, lift=0.12, systole=0.35)
 PHASES, BEAT_MS = np.arange(10) / 10, 900.0
@@ -22,11 +22,15 @@ def orientation() -> testing.Orientation:
     return tuple(float(part) for part in (*row, *column))  # type: ignore[return-value]  # six of them
 
 
+def drawn() -> Cine:
+    """Return the images with their truth."""
+    return cine(HEART, np.random.default_rng(4), phases=PHASES, heights=HEIGHTS, rows=ROWS, pixel=PIXEL_MM)
+
+
 def images() -> list[Dataset]:
     """Return one series, slice after slice in every phase."""
-    drawn = cine(HEART, np.random.default_rng(4), phases=PHASES, heights=HEIGHTS, rows=ROWS, pixel=PIXEL_MM)
     made: list[Dataset] = []
-    for phase, signal in zip(PHASES, drawn.signal, strict=True):
+    for phase, signal in zip(PHASES, drawn().signal, strict=True):
         for image in testing.mr_series(
             array=signal,
             spacing=(APART_MM, PIXEL_MM, PIXEL_MM),

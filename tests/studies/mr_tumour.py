@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from node import testing
 from node.models.phantoms import tumour
 
-SEED = 6
+SEED = 11
 
 
 @dataclass(frozen=True, kw_only=True)
