@@ -18,8 +18,8 @@ from node import (
     Volume,
     codes,
 )
-from node.diameters import longest
 from node.infer.declared import placed
+from node.measuring import longest
 
 BRAIN = codes.SCT.Brain
 SEGMENTS = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node.diameters import longest
+from node.measuring import longest
 
 measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
 
