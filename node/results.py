@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.codes import DCM, UCUM, Code
-from node.series import Frame, Series, Volume
+from node.series import Frame, Series, Volume, on_grid
 
 __all__ = [
     "Comparison",
@@ -97,11 +97,19 @@ class Segmentation:
         In the order of their numbers, labels unlike one another.
     masks
         Where segments overlap or are known by probability: one volume for each, see `of_masks`. Empty else.
+    source
+        The series it lies on, where several of those the plugin was given have the same grid: T1 and T2 of one head,
+        the phases of one heart. The first with the grid of the labels without it.
     """
 
     labels: Volume
     segments: Sequence[Segment]
     masks: Sequence[Volume] = ()
+    source: Series | None = None
+
+    def lies_on(self, series: Series) -> bool:
+        """Say whether it lies on a series: has its very grid, and names no other as its source."""
+        return self.source in (None, series) and on_grid(self.labels, series)
 
     @classmethod
     def of_masks(cls, masks: Sequence[Volume], segments: Sequence[Segment]) -> "Segmentation":
@@ -424,6 +432,8 @@ class Measurement:
         How one number was made of many: `codes.SCT.Mean`.
     percentile
         The value is this percentile, 0 to 100, of all there are (PS3.16 TID 1419): 15 for the HU below which 15 % lie.
+    after_r_wave
+        When in a heartbeat it was measured: ms after the R wave, as Trigger Time (PS3.3 C.8.3.1) is.
     site, laterality
         Where it was measured, for one that is not of a segment: `codes.SCT.Lung`, `codes.SCT.Bilateral`.
     """
@@ -434,6 +444,7 @@ class Measurement:
     of: Segment | Region | None = None
     derivation: Code | None = None
     percentile: float | None = None
+    after_r_wave: float | None = None
     site: Code | None = None
     laterality: Code | None = None
 
@@ -443,6 +454,8 @@ class Measurement:
             raise ValueError(f"{self.name.meaning} is {self.value}: a measurement is a finite number")
         if self.percentile is not None and not 0 <= self.percentile <= 100:
             raise ValueError(f"the percentile of {self.name.meaning} is {self.percentile}, outside 0 to 100")
+        if self.after_r_wave is not None and not 0 <= self.after_r_wave < math.inf:
+            raise ValueError(f"{self.name.meaning} is of {self.after_r_wave} ms after the R wave, which is no time")
         if self.laterality is not None and self.site is None:
             raise ValueError(f"{self.name.meaning} has a laterality but no site")
         if self.unit.scheme_designator != "UCUM":

@@ -18,7 +18,7 @@ from node.results import (
     Result,
     Segmentation,
 )
-from node.series import Series, corners, on_grid
+from node.series import Series, corners
 
 
 def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
@@ -51,7 +51,7 @@ def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
 
 
 def _check_segmentation(result: Segmentation, inputs: Mapping[str, Series]) -> None:
-    if not any(on_grid(result.labels, series) for series in inputs.values()):
+    if not any(result.lies_on(series) for series in inputs.values()):
         raise BrokenResult(
             f"a segmentation of {result.labels.array.shape} lies on none of the series the plugin was given; "
             "make it with volume.with_array(mask)"

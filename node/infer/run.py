@@ -36,7 +36,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     """
     fault("infer.running")
     try:
-        results = tuple(_results(load(plugin)(**inputs, triton=triton)))
+        results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)
     for result in results:

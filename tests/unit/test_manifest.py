@@ -45,6 +45,21 @@ def test_a_plugin_of_right_form_is_read(plugin: Make) -> None:
     assert found.code.read_text() == RUN
 
 
+SEVERAL = f"{MANIFEST}several = true\n"
+
+
+def test_a_role_of_several_stacks_names_them_and_hands_them_over_together(plugin: Make) -> None:
+    found = read_plugin(plugin(manifest=SEVERAL))
+    inputs = found.named(["one", "two"])
+    assert inputs == {"ct#1": "one", "ct#2": "two"}
+    assert found.arguments(inputs) == {"ct": ("one", "two")}
+
+
+def test_several_stacks_are_for_the_only_role(plugin: Make) -> None:
+    told = complaint(plugin(manifest=f"{SEVERAL}[series.mr]\nwhen.Modality = 'MR'\n", code=None))
+    assert "several is for the only role of a plugin with code" in told
+
+
 def test_its_code_is_not_run_when_it_is_read(plugin: Make) -> None:
     assert read_plugin(plugin(code=f"raise SystemExit('ran')\n{RUN}")).name == "spleen"
 

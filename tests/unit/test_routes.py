@@ -163,6 +163,16 @@ def test_a_role_without_a_series_is_told_and_nothing_runs(read: Read) -> None:
     assert planned.remarks == ("fusion does not run: no series for its role 'pt'; Modality is CT, wanted PT",)
 
 
+def test_of_several_series_that_fit_no_role_it_is_told_why_of_each_kind(read: Read) -> None:
+    given = [series("1.2.1"), series("1.2.2", SeriesNumber=4), series("1.2.3", Modality="MR", SeriesNumber=5)]
+    planned = plan(given, read(route(when="", plugins=["fusion"])), checksums(*given))
+    (remark,) = planned.remarks
+    assert remark == (
+        "fusion does not run: no series for its role 'pt'; CT series 3, 3 images, axial and 1 more: "
+        "Modality is CT, wanted PT; MR series 5, 3 images, axial: Modality is MR, wanted PT"
+    )
+
+
 def test_what_the_manifest_asks_holds_beside_the_route(read: Read) -> None:
     mr = series(Modality="MR")
     planned = plan([mr], read(route(when="")), checksums(mr))
