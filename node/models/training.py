@@ -111,6 +111,12 @@ def figure(cases: Sequence[Sequence[float]], statistic: Callable[[NDArray[np.flo
     return Figure(statistic(rows), float(low), float(high))
 
 
+def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    """Return twice the overlap of two masks over their sum; 1 where both are empty."""
+    together = int(truth.sum() + found.sum())
+    return float(2 * (truth & found).sum() / together) if together else 1.0
+
+
 def area_under_curve(rows: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve of rows (truth 0 or 1, probability), by the ranks; NaN of one class alone."""
     positive, negative = rows[rows[:, 0] == 1, 1], rows[rows[:, 0] == 0, 1]
