@@ -30,11 +30,17 @@ Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
 
 
 class Role(BaseModel):
-    """One series that the plugin asks for, with what it must be beside what the route says."""
+    """One series that the plugin asks for, with what it must be beside what the route says.
+
+    `optional`: `run` gets None where there is none. `prior_of` names another role: the series is of an earlier study of
+    the same patient, like what that role has; `run` gets None where none is found.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     when: When
+    optional: bool = False
+    prior_of: Name | None = None
 
 
 def _coded(words: object) -> object:
@@ -130,6 +136,28 @@ class Manifest(BaseModel):
         if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
             return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
         return words
+
+    @property
+    def present(self) -> dict[str, Role]:
+        """The roles whose series are of the study itself."""
+        return {name: role for name, role in self.series.items() if role.prior_of is None}
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """Each role whose series is a prior, with the role that it is the prior of."""
+        return {name: role.prior_of for name, role in self.series.items() if role.prior_of is not None}
+
+    @model_validator(mode="after")
+    def _roles_make_sense(self) -> "Manifest":
+        """A plugin needs a series of the study, priors are of one, and a model without code is given all it takes."""
+        if all(role.optional for role in self.present.values()):
+            raise ValueError("series: every role is optional or a prior; a plugin needs one series of the study itself")
+        for name, of in self.priors.items():
+            if of not in self.present:
+                raise ValueError(f"series.{name}.prior_of: {of!r} is no role whose series is of the study itself")
+        if self.model is not None and any(role.optional or role.prior_of for role in self.series.values()):
+            raise ValueError("series: a plugin without code needs a series for each role; none is optional or a prior")
+        return self
 
     @property
     def model_names(self) -> tuple[str, ...]:
