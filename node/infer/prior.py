@@ -149,9 +149,8 @@ class Wanted:
             if (reason := mismatch(conditions, series)) is not None:
                 return reason
         there, here = _kind(series), _kind(self.now)
-        return next((f"its {name} is another" for name in here if there[name] != here[name]), None) or self.elsewhere(
-            series.header
-        )
+        another = next((f"its {name} is another" for name in here if there[name] != here[name]), None)
+        return another or self.elsewhere(series.header)
 
     def elsewhere(self, header: Dataset) -> str | None:
         """Return that a series is of another part of the body, where both say of which."""
