@@ -13,11 +13,12 @@ import structlog
 
 from node import arena, flow
 from node.arena import Arenas
-from node.deliver import CommitmentScu, Outbox, echo
+from node.assemble import stacks
+from node.deliver import Archive, CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
-from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Room
+from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Priors, Room
 from node.ledger import Ledger, conninfo
 from node.news import News
 from node.opening import open_ledger, open_spool, procrastinate
@@ -180,6 +181,7 @@ class Node:
             outboxes=[self._outbox(name, one) for name, one in self.settings.destinations.items()],
             committing=[self._committing(name, one) for name, one in self._asked().items()],
             perform=self._perform,
+            priors=priors(self.settings, self.ledger, self.spool),
             profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
@@ -309,6 +311,18 @@ class Node:
         return beat
 
 
+def priors(settings: Settings, ledger: Ledger, spool: Spool) -> Priors:
+    """Build what finds priors: here, and at the destination that is to be asked."""
+    asked = settings.priors.ask
+    archive = None
+    if asked:
+        one = settings.destinations[asked]
+        here = settings.receive.address.ae_title
+        archive = Archive(name=asked, address=one.address, calling=calling_title(settings, one), here=here)
+    seconds = settings.priors.seconds
+    return Priors(ledger=ledger, part10=spool.part10, stacks=stacks, archive=archive, seconds=seconds)
+
+
 def courier(settings: Settings) -> Courier | None:
     """Build what brings job ids to this process from others; None where the engine is "local".
 
@@ -381,8 +395,8 @@ def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
             log.warning("destination.unavailable", destination=name, reason=sentence)
 
 
-def check_commitment(settings: Settings, name: str) -> str | None:
-    """Return why a destination could not bring its Storage Commitment answers on an association of its own, or None."""
+def check_caller(settings: Settings, name: str, what: str) -> str | None:
+    """Return why a destination could not bring us what it is asked for on an association of its own, or None."""
     called, caller = settings.receive.address.ae_title, settings.destinations[name].address
     peers = KnownPeers.parse(called, settings.receive.accept_from)
     try:
@@ -392,7 +406,7 @@ def check_commitment(settings: Settings, name: str) -> str | None:
     for address in sorted(found):
         if (rejection := peers.rejection(calling=caller.ae_title, called=called, address=address)) is not None:
             return (
-                f"destination {name}: its Storage Commitment answers would be rejected, since {rejection.sentence};"
+                f"destination {name}: {what} would be rejected, since {rejection.sentence};"
                 f" add {caller.ae_title}@{caller.host} to it"
             )
     return None

@@ -313,6 +313,9 @@ class DerivedSeries:
         Where the grid is not that of `source`: float64 (4, 4), (slice, row, column, 1) to mm LPS.
     synthetic
         Whether they show what was never measured, as images of another modality made by a generative network do.
+    shows
+        Another series that the plugin was given, whose values they show where `source` lies: a prior, registered. They
+        then have its dates of acquisition, and name its images.
     """
 
     array: NDArray[Any]
@@ -321,6 +324,7 @@ class DerivedSeries:
     derivation: Code
     affine: NDArray[np.float64] | None = None
     synthetic: bool = False
+    shows: Series | None = None
 
     def __post_init__(self) -> None:
         _check_label(self.description, "the description of a derived series")

@@ -13,6 +13,7 @@ from node.codes import DCM
 from node.compose.finish import SCANNER, finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.reference import by_study, images, refer_in_common
+from node.compose.reference import instance as instance_of
 from node.compose.source import copy_element
 from node.compose.text import LO, SH, concept, plain
 from node.errors import BrokenResult
@@ -41,6 +42,15 @@ DROPPED = frozenset(
     }
 )
 """What an image says of its own pixels, of the machine that made it, or seals."""
+ACQUIRED = (
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "AcquisitionDuration",
+    "AcquisitionUID",
+    "IrradiationEventUID",
+)
+"""When what is shown was acquired, and by which event (PS3.3 C.7.6.1, C.7.6.16)."""
 PALETTE = (
     "RedPalette",
     "GreenPalette",
@@ -79,16 +89,29 @@ def derived_series(result: DerivedSeries, identity: Identity, *, order: int, num
         chosen = [index for index, frame in enumerate(result.source.frames) if frame.sop_instance_uid == uid]
         frames = [result.source.frames[index] for index in chosen]
         built = _begin(result, header, identity, f"{order} {instance}")
-        built.SourceImageSequence = [_source(reference, "YES") for reference in images(frames)]
+        built.SourceImageSequence = _sources(result, frames, "YES")
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
             built.NumberOfFrames = len(frames)
-        if "SharedFunctionalGroupsSequence" in header:
-            refer_in_common(built, [header], header.StudyInstanceUID)
+        if "SharedFunctionalGroupsSequence" in header or result.shows:
+            refer_in_common(built, [header, *_shown(result)], header.StudyInstanceUID)
         if "PerFrameFunctionalGroupsSequence" in header:
             _set_frames(built, frames, result)
         made.append(_end(built, header, identity, result, order=order, instance=instance, number=number))
     return made
+
+
+def _shown(result: DerivedSeries) -> tuple[Dataset, ...]:
+    """Return who the images are whose values are shown, where those are not the source's own."""
+    return result.shows.identities if result.shows else ()
+
+
+def _sources(result: DerivedSeries, frames: Sequence[Frame], preserved: str) -> list[Dataset]:
+    """Return the images that one was made of: of the source, and those whose values it shows."""
+    return [
+        *(_source(reference, preserved) for reference in images(frames)),
+        *(_source(instance_of(one), "NO") for one in _shown(result)),
+    ]
 
 
 def _begin(result: DerivedSeries, header: Dataset, identity: Identity, name: str) -> Dataset:
@@ -143,8 +166,12 @@ def _end(
         copy_element(header, done, "InstanceNumber")
     # text goes over last and as bytes: to decode it is to risk that it is written otherwise
     palette = PALETTE if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
+    if result.shows:
+        for keyword in ACQUIRED:
+            copy_element(result.shows.header, done, keyword)
+    dropped = DROPPED | {*(ACQUIRED if result.shows else ())}
     for keyword in header.dir():
-        if keyword not in done and keyword not in DROPPED and not keyword.startswith(palette):
+        if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
             copy_element(header, done, keyword)
     return done
 
@@ -221,7 +248,7 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
         derivation = Dataset()
         derivation.DerivationDescription = built.DerivationDescription
         derivation.DerivationCodeSequence = [concept(result.derivation)]
-        derivation.SourceImageSequence = [_source(reference, "YES") for reference in images([frame])]
+        derivation.SourceImageSequence = _sources(result, [frame], "YES")
         group.DerivationImageSequence = [derivation]
     for item in _frame_types([*shared, *chosen]):
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
@@ -229,7 +256,7 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
     built.PerFrameFunctionalGroupsSequence = chosen
     for keyword in ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"):
         delattr(built, keyword)
-    built.SourceImageEvidenceSequence = by_study([header])
+    built.SourceImageEvidenceSequence = by_study([header, *_shown(result)])
 
 
 def _frame_types(groups: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -266,7 +293,7 @@ def _resampled(
             del built.SpacingBetweenSlices  # the CT Image Module has none
         built.SliceLocation = _decimals([float(np.cross(axes[:, 2], axes[:, 1]) @ position)])[0]
         nearest = source.frames[max(index - 1, 0) : index + 2]
-        built.SourceImageSequence = [_source(reference, "NO") for reference in images(nearest)]
+        built.SourceImageSequence = _sources(result, nearest, "NO")
         _set_pixels(built, plane[None], [frame], result)
         made.append(_end(built, frame.header, identity, result, order=order, instance=instance, number=number))
     return made

@@ -93,8 +93,9 @@ class Routes:
         return f"route {route.name!r} has its series: {', '.join(shown) or f'{len(matching)} of them'}"
 
     def _roles_filled(self, route: Route, matching: Sequence[Series]) -> bool:
-        roles = [role for name in route.plugins for role in self.plugins[name].manifest.series.values()]
-        return all(any(mismatch(role.when, series) is None for series in matching) for role in roles)
+        roles = [role for name in route.plugins for role in self.plugins[name].manifest.present.values()]
+        needed = [role for role in roles if not role.optional]
+        return all(any(mismatch(role.when, series) is None for series in matching) for role in needed)
 
 
 def _counted(keyword: str, series: Series) -> str | None:
