@@ -5,6 +5,7 @@ right one. A picture is (row, column, 3), red, green and blue, 0 to 255, as high
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,9 @@ Part = NDArray[np.float32]
 """How much of each pixel something covers, 0 to 1: (row, column)."""
 Line = tuple[NDArray[np.float64], float]
 """Points (n, 2) that a stroke runs through, and its width."""
+
+Place = Sequence[float] | NDArray[np.floating[Any]]
+"""Column and row."""
 
 FINER = 2
 """Strokes and spots are drawn so many times finer than the picture, and averaged: their edges are soft."""
@@ -56,7 +60,7 @@ def _covered(page: Image.Image, rows: int) -> Part:
 
 
 def lump(
-    rows: int, centre: Sequence[float], radius: float, random: np.random.Generator, *, rough: float = 0.1
+    rows: int, centre: Place, radius: float, random: np.random.Generator, *, rough: float = 0.1
 ) -> NDArray[np.float32]:
     """Return how far pixels lie outside an uneven disc, negative inside: (row, column).
 

@@ -63,7 +63,7 @@ def _hairs(random: np.random.Generator) -> list[Line]:
 def _within(centre: NDArray[np.float64], reach: float, count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Return places (n, 2) no further from a centre than `reach`."""
     away, turn = reach * np.sqrt(random.uniform(0, 1, count)), random.uniform(0, 2 * np.pi, count)
-    return centre + np.column_stack((away * np.cos(turn), away * np.sin(turn)))
+    return np.add(centre, np.column_stack((away * np.cos(turn), away * np.sin(turn))))
 
 
 def _dots(

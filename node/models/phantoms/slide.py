@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from node.models.phantoms.drawing import (
     Part,
     Picture,
+    Place,
     inside,
     lump,
     painted,
@@ -115,7 +116,7 @@ def _scattered(
     radii: tuple[float, float],
     random: np.random.Generator,
     *,
-    around: Sequence[float] | NDArray[np.float64] = (0.5, 0.5),
+    around: Place = (0.5, 0.5),
     reach: float = 0.75,
 ) -> Nuclei:
     """Return nuclei no further from a place than `reach`; all of the field without one."""
