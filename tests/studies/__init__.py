@@ -1,0 +1,1 @@
+"""A small study for each plugin that shows what it is for: `images()` of its module."""
