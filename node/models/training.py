@@ -60,6 +60,29 @@ class Course:
     rate: float = 3e-3
 
 
+LOOKED_AT = 0.1
+"""How much it weighs in `seen_where` that a class is seen where it is, beside whether it is seen."""
+
+
+def seen_where(maps: Tensor, truths: Tensor) -> Tensor:
+    """Return the binary cross-entropy of every class, and how far its map is from lying where the class is.
+
+    Both are (example, class, row, column); a truth is which part of each place is of the class. A class that is there
+    has a map whose softmax over the places should be its share of each.
+    """
+    there = truths.amax((2, 3)) > 0
+    seen = nn.functional.binary_cross_entropy_with_logits(maps.mean((2, 3)), there.float())
+    share = truths.flatten(2) / truths.sum((2, 3)).clamp(min=1e-6)[..., None]
+    astray = -(share * maps.flatten(2).log_softmax(2)).sum(2)
+    return seen + LOOKED_AT * astray.sum() / there.sum().clamp(min=1)
+
+
+def on_map(marks: NDArray[np.bool_], rows: int) -> NDArray[np.float32]:
+    """Return marks (class, row, column) on the places of a square class map of so many rows: which part of each."""
+    parts = nn.functional.adaptive_avg_pool2d(torch.from_numpy(marks.astype(np.float32)), rows)
+    return np.asarray(parts.numpy())
+
+
 def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> nn.Module:
     """Build a network and train it; return it ready to answer. The same seed gives the same on the same machine.
 
