@@ -159,7 +159,7 @@ def derived(manifest: Manifest, asked: Asked) -> Iterator[Result]:
     if said is None:
         return
     affine = asked.answer.get("affine")
-    if asked.volume is None or np.array_equal(affine, asked.volume.affine):
+    if affine is not None and (asked.volume is None or np.array_equal(affine, asked.volume.affine)):
         affine = None
     yield DerivedSeries(
         array=asked.answer["values"],

@@ -29,7 +29,7 @@ def section(rows: int, random: np.random.Generator) -> Image:
         hu[(vessel < 1) & (body < rim)] += random.uniform(-150, 250)
     softened = hu + np.roll(hu, 1, 0)
     softened += np.roll(softened, 1, 1)
-    return np.rint(softened / 4).astype(np.int16)
+    return np.asarray(np.rint(softened / 4), np.int16)
 
 
 def _ellipse(
