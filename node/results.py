@@ -316,6 +316,11 @@ class DerivedSeries:
     shows
         Another series that the plugin was given, whose values they show where `source` lies: a prior, registered. They
         then have its dates of acquisition, and name its images.
+    unit
+        What the values are, where they are another quantity than those of `source`, UCUM: `codes.UCUM.HounsfieldUnit`
+        of images made of MR. They are int16 then, and are stored as they are.
+    window
+        Lowest and highest value to show, where they have a unit.
     """
 
     array: NDArray[Any]
@@ -325,9 +330,15 @@ class DerivedSeries:
     affine: NDArray[np.float64] | None = None
     synthetic: bool = False
     shows: Series | None = None
+    unit: Code | None = None
+    window: tuple[float, float] = (-1000.0, 1000.0)
 
     def __post_init__(self) -> None:
         _check_label(self.description, "the description of a derived series")
+        if self.unit is not None and (self.unit.scheme_designator != "UCUM" or self.array.dtype != np.int16):
+            raise ValueError(f"derived series {self.description!r} has a unit: it is of UCUM, and the values are int16")
+        if not -math.inf < self.window[0] < self.window[1] < math.inf:
+            raise ValueError(f"the window of {self.description!r} runs from {self.window[0]} to {self.window[1]}")
         if self.array.ndim == 4 and (self.array.shape[3] != 3 or self.array.dtype != np.uint8):
             raise ValueError(f"images in colour are uint8 (slice, row, column, 3), not {_kind(self.array)}")
         _check_stack(self.array[..., 0] if self.array.ndim == 4 else self.array, self.description)

@@ -60,6 +60,19 @@ PALETTE = (
     "SegmentedBlue",
     "PaletteColor",
 )
+SHOWN = frozenset(
+    {
+        "ModalityLUTSequence",
+        "RealWorldValueMappingSequence",
+        "RescaleIntercept",
+        "RescaleSlope",
+        "RescaleType",
+        "VOILUTFunction",
+        "VOILUTSequence",
+        "WindowCenterWidthExplanation",
+    }
+)
+"""What an image says of what its values are and how they are shown, which is not true of another quantity."""
 RESCALED = {"CT": "HU", "PT": ""}
 """Modalities whose images have a rescale of their own, with its Rescale Type; others hold whole numbers as they are."""
 PRECISION = 1e-2
@@ -169,7 +182,7 @@ def _end(
     if result.shows:
         for keyword in ACQUIRED:
             copy_element(result.shows.header, done, keyword)
-    dropped = DROPPED | {*(ACQUIRED if result.shows else ())}
+    dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(SHOWN if result.unit else ())}
     for keyword in header.dir():
         if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
             copy_element(header, done, keyword)
@@ -179,6 +192,9 @@ def _end(
 def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
     """Store (frame, row, column) or (frame, row, column, 3) as its source does where that holds the values."""
     header = frames[0].header
+    if result.unit is not None:
+        _set_quantity(built, array, frames, result)
+        return
     if array.ndim == 4:
         _write_pixels(built, array, 8, signed=False)
         built.SamplesPerPixel, built.PhotometricInterpretation, built.PlanarConfiguration = 3, "RGB", 0
@@ -198,6 +214,25 @@ def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], re
             f"be stored as whole numbers of {bits} bits, as {header.get('Modality')} images hold them: whoever made "
             "the plugin must scale them to the values of the source"
         )
+
+
+def _set_quantity(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
+    """Store int16 as it is, and say of what quantity it is (Real World Value Mapping, PS3.3 C.7.6.16.2.11)."""
+    if frames[0].multi_frame or result.unit is None:
+        raise BrokenResult(
+            f"derived series {plain(result.description)!r} has a unit of its own: that takes single-frame images"
+        )
+    built.SamplesPerPixel, built.PhotometricInterpretation = 1, "MONOCHROME2"
+    _write_pixels(built, array, 16, signed=True)
+    mapping = Dataset()
+    mapping.LUTExplanation, mapping.LUTLabel = plain(result.description, LO), "AI"
+    mapping.MeasurementUnitsCodeSequence = [concept(result.unit)]
+    mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, 1.0
+    for keyword, value in (("First", np.iinfo(np.int16).min), ("Last", np.iinfo(np.int16).max)):
+        mapping.add_new(f"RealWorldValue{keyword}ValueMapped", "SS", int(value))
+    built.RealWorldValueMappingSequence = [mapping]
+    low, high = result.window
+    built.WindowCenter, built.WindowWidth = _decimals([(low + high) / 2, high - low])
 
 
 def _as_stored(plane: NDArray[Any], frame: Frame) -> NDArray[np.float64]:

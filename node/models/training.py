@@ -11,9 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from node.assemble import stacks
+from node.part10 import Part10
+
 Example = tuple[NDArray[np.float32], NDArray[np.generic]]
 """What the network is given, (channel, …) float32, and what it should answer."""
 RESAMPLED = 1000
+FAINT = 0.1
+"""Of what a residual network adds: untrained, it leaves an image nearly as it is."""
 WEIGHTS, FIGURES = "model.pt", "figures.json"
 
 
@@ -37,6 +42,23 @@ class ClassMaps(nn.Module):
         """Return the class maps of planes (example, channel, row, column)."""
         features = self.body(planes)
         return nn.functional.conv2d(features, self.last.weight[:, :, None, None], self.last.bias)
+
+
+class Residual(nn.Module):
+    """A network that answers with its input, its `body`'s answer added: it learns what is wrong with an image.
+
+    Without a constant anywhere in the body the answer to twice the image is twice the answer, so that one network does
+    for every scale of signal, and for noise of strengths it never saw (Mohan et al. 2020).
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images (example, channel, row, column) restored."""
+        restored: Tensor = images + FAINT * self.body(images)
+        return restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +124,14 @@ def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> n
         optimiser.step()
         rate.step()
     return network.eval()
+
+
+def planes(folders: Sequence[Path]) -> list[NDArray[Any]]:
+    """Return the images of one channel in folders of DICOM files, rescaled, (row, column); files are read in order."""
+    files = sorted(path for folder in folders for path in folder.rglob("*.dcm"))
+    series = stacks(Part10.of_file(path) for path in files).series
+    images = [one.image(index) for one in series for index in range(len(one.frames))]
+    return [image for image in images if image.ndim == 2]
 
 
 def save(network: nn.Module, given: Sequence[int], folder: Path) -> None:
