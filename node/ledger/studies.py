@@ -1,6 +1,6 @@
 """Instances and studies: rows of what was received, stable studies, and the jobs planned for them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import inf, nextafter
 from typing import Any
@@ -194,6 +194,25 @@ class Studies(Jobs):
         """Return every instance of a study with its place in the spool, less those whose bytes are lost."""
         mine = (instance.c.study_uid == study_uid, instance.c.lost.is_(False))
         query = select(instance).where(*mine).order_by(instance.c.sop_instance_uid)
+        with self._reading() as connection:
+            return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
+
+    def compressed(self, native: Collection[str]) -> list[tuple[Instance, Place]]:
+        """Return the noted instances of studies being received that are in none of these transfer syntaxes.
+
+        What came first comes first.
+        """
+        query = (
+            select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(
+                study.c.state == StudyState.RECEIVING,
+                instance.c.transfer_syntax_uid.not_in(native),
+                instance.c.note != "",
+                instance.c.lost.is_(False),
+            )
+            .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+        )
         with self._reading() as connection:
             return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
 
