@@ -5,15 +5,16 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid5
 
 import structlog
 
-from node import arena, flow
+from node import arena, decoded, flow
 from node.arena import Arenas
-from node.assemble import stacks
+from node.assemble import decode, decode_due, stacks
 from node.deliver import Archive, CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
@@ -22,6 +23,7 @@ from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Priors,
 from node.ledger import Ledger, conninfo
 from node.news import News
 from node.opening import open_ledger, open_spool, procrastinate
+from node.part10 import Part10
 from node.profiles import TRANSFER_SYNTAXES, Profile
 from node.receive import Arrivals, KnownPeers, Receivers, try_port
 from node.records import JOB_QUEUE, JOB_TASK, Address
@@ -38,6 +40,8 @@ PREPARE_SECONDS = 0.5
 DAY_SECONDS = 86400.0
 BEAT_SECONDS = 1.0
 """How often a running job is looked after."""
+DECODE_SECONDS = 120.0
+"""How long the decoding of a few images may take before it is ended."""
 END_SECONDS = 10.0
 """How long it takes to end what has not ended in `engine.stop_seconds`."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
@@ -196,6 +200,8 @@ class Node:
                 Step(name="local triton", work=servers.watch, then=("triton",)),
                 Step(name="triton", work=self._fleet.watch, then=("infer",)),
             ]
+        if "receive" in self.roles and self.settings.receive.decoders:
+            steps.append(self._decoding())
         news = News(self.ledger, [step.name for step in steps], self._wake)
         engine_steps = [*steps, Step(name="news", work=news.hear)]
         self._engine = Engine(engine_steps, courier=courier(self.settings) if "work" in self.roles else None)
@@ -208,6 +214,7 @@ class Node:
         if "receive" in self.roles:  # last of what needs the ledger: who can be called has started, and outlives it
             arrivals.recover()
             arrivals.miss()
+            decoded.drop(self.spool.decoded, decoded.sizes(self.spool.decoded))  # some may be half of what they were
             self._receivers.start()
         if "work" in self.roles:
             warm_up()
@@ -285,6 +292,17 @@ class Node:
                 beat_seconds=BEAT_SECONDS,
             )
         return performed
+
+    def _decoding(self) -> Step:
+        """Return the step that has compressed images decoded while their study arrives."""
+        wants, limit = self.routes.wants, self.settings.receive.decoded_mb * 2**20
+        work = partial(decode_due, self.ledger, self.spool, wants, self._decode, limit=limit)
+        return Step(name="decode", work=work, threads=self.settings.receive.decoders)
+
+    def _decode(self, parts: Sequence[Part10]) -> None:
+        run_in_child(
+            decode, (parts,), seconds=DECODE_SECONDS, beat=lambda: not self._engine.stopping, beat_seconds=BEAT_SECONDS
+        )
 
     def _prepare(self) -> float | None:
         """Have an arena at hand for the largest study that is being received."""

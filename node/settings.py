@@ -61,6 +61,8 @@ class Receive(Table):
     associations: int = Field(default=50, ge=1)
     idle_seconds: float = Field(default=60, gt=0)
     durability: Literal["power", "process"] = "power"
+    decoders: int = Field(default=1, ge=0)
+    decoded_mb: int = Field(default=2048, ge=0)
 
 
 class Assemble(Table):

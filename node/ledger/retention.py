@@ -14,6 +14,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union,
     update,
 )
 
@@ -39,6 +40,7 @@ from node.records import (
     FINISHED_JOBS,
     DeliveryState,
     Instance,
+    JobState,
     Place,
     Study,
     StudyState,
@@ -123,6 +125,17 @@ class Retention(Database):
                     query = select(of.c.pack, func.count()).where(of.c.pack.in_(some)).group_by(of.c.pack)
                     found.update({row[0]: row[1] for row in connection.execute(query)})
         return dict(found)
+
+    def packs_at_work(self, names: Iterable[str]) -> set[str]:
+        """Return which of these packs hold an instance of a study that is received, or whose jobs wait or run."""
+        growing = select(study.c.study_uid).where(study.c.state.in_((StudyState.RECEIVING, StudyState.STABLE)))
+        working = select(job.c.study_uid).where(job.c.state.in_((JobState.WAITING, JobState.RUNNING)))
+        found: set[str] = set()
+        with self._reading() as connection:
+            for some in _groups(names, LOOKUP):
+                mine = (instance.c.pack.in_(some), instance.c.study_uid.in_(union(growing, working)))
+                found.update(connection.execute(select(instance.c.pack).where(*mine).distinct()).scalars())
+        return found
 
     def forget(self, *, before: float) -> int:
         """Drop what is told of some studies purged before a time, and of transactions ended; return how many studies.

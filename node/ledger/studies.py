@@ -213,6 +213,25 @@ class Studies(Jobs):
         with self._reading() as connection:
             return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
 
+    def compressed(self, native: Collection[str]) -> list[tuple[Instance, Place]]:
+        """Return the noted instances of studies being received that are in none of these transfer syntaxes.
+
+        What came first comes first.
+        """
+        query = (
+            select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(
+                study.c.state == StudyState.RECEIVING,
+                instance.c.transfer_syntax_uid.not_in(native),
+                instance.c.note != "",
+                instance.c.lost.is_(False),
+            )
+            .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+        )
+        with self._reading() as connection:
+            return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
+
     def receiving_bytes(self) -> int:
         """Return how many bytes the largest of the studies has that are being received, 0 where none is."""
         size = func.sum(instance.c.length)
