@@ -167,14 +167,16 @@ class Node:
         self.ledger = open_ledger(self.settings)
         self._arenas = Arenas(self.settings.engine.volumes_mb * 2**20)
 
-    def start(self, servers: Servers) -> None:
-        """Listen, recover what a former process left, and begin to work, each where it is in our roles."""
+    def start(self, servers: Servers, *, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Listen, recover what a former process left, and begin to work, each where it is in our roles.
+
+        `stopping` tells whether to stop while models load.
+        """
         if "work" in self.roles:
             if swept := arena.sweep():
                 log.info("arenas.swept", arenas=swept)
             self._urls = servers.urls
-            self._fleet = fleet(self.settings.triton, servers, models_of(self.routes))
-            self._fleet.warm()
+            self._fleet = fleet(self.settings.triton, servers, models_of(self.routes), stopping)
         arrivals = Arrivals(self.ledger, self.spool, wake=lambda: None)
         self._receivers = self._receiver_processes(arrivals)
         river = flow.River(
@@ -217,9 +219,18 @@ class Node:
             decoded.drop(self.spool.decoded, decoded.sizes(self.spool.decoded))  # some may be half of what they were
             self._receivers.start()
         if "work" in self.roles:
-            warm_up()
+            self._warm()
         self._engine.start()
         log.info("node.started", roles=", ".join(self.roles), address=str(self.settings.receive.address))
+
+    def _warm(self) -> None:
+        """Load the models, while callers are served already: those of twenty plugins take a minute."""
+        try:
+            self._fleet.warm()
+        except NodeError:
+            self._receivers.close()
+            raise
+        warm_up()
 
     @property
     def port(self) -> int:
@@ -355,13 +366,16 @@ def courier(settings: Settings) -> Courier | None:
     return built
 
 
-def fleet(settings: TritonSettings, servers: Servers, models: Sequence[str]) -> Fleet:
+def fleet(
+    settings: TritonSettings, servers: Servers, models: Sequence[str], stopping: Callable[[], bool] = lambda: False
+) -> Fleet:
     """Build what looks after the servers of a node."""
     return Fleet(
         urls=lambda: servers.urls,
         models=models,
         room=Room(repository=settings.model_repository, limit=settings.models_mb * 2**20),
         deadline_seconds=settings.deadline_seconds,
+        stopping=stopping,
     )
 
 

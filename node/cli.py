@@ -101,7 +101,7 @@ def run(config: Path, *roles: str) -> None:
             build.check_known_destinations(settings, node.ledger)
         needed = "work" in roles and bool(build.models_of(node.routes))
         with build.Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
-            node.start(servers)
+            node.start(servers, stopping=lambda: end.told)
             end.wait(settings.engine.stop_seconds)
             node.stop()
 

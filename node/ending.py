@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import select
 import signal
 import socket
 import threading
@@ -26,10 +27,17 @@ class Ending:
 
     def __init__(self, reader: socket.socket) -> None:
         self._reader = reader
+        self._came = False
+
+    @property
+    def told(self) -> bool:
+        """Whether a signal has come."""
+        return self._came or bool(select.select([self._reader], [], [], 0)[0])
 
     def wait(self, seconds: float) -> None:
         """Return when a signal has come; the process then has `LEAVE_SECONDS` beyond `seconds` to end by itself."""
         self._reader.recv(1)
+        self._came = True
         bound = threading.Timer(seconds + LEAVE_SECONDS, _leave)
         bound.daemon = True
         bound.start()

@@ -29,12 +29,15 @@ class Fleet:
         What is loaded on a server as soon as it lives, as plugin.toml names it.
     deadline_seconds
         How long a model may take for one answer.
+    stopping
+        Whether the node stops: no more models are loaded then.
     """
 
     urls: Callable[[], Sequence[str]]
     models: Sequence[str]
     room: Room
     deadline_seconds: float
+    stopping: Callable[[], bool] = lambda: False
     _away: set[str] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
     _instances: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -122,6 +125,8 @@ class Fleet:
 
     def _warm(self, triton: GrpcTriton, url: str) -> None:
         for model in self.models:
+            if self.stopping():
+                return
             name, _ = pinned(model)
             self._make_room(url, [name])
             triton.prepare([model], self.deadline_seconds)

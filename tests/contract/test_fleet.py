@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +284,13 @@ def test_the_server_with_the_fewest_jobs_is_asked_first_and_one_that_is_away_las
     with servers.lend(["plain"]) as (first, _), servers.lend(["plain"]) as (second, _):
         assert first == second == (address, nowhere)
     assert "plain" in GrpcTriton([address]).last_used()
+
+
+def test_a_node_that_stops_loads_no_more_models(address: str, models: Models) -> None:
+    servers = replace(fleet(models, lambda: [address], wanted=["plain", "nothing"]), stopping=lambda: True)
+    servers.warm()
+    with pytest.raises(ModelRefused, match="has no model nothing"):
+        replace(servers, stopping=lambda: False).warm()
 
 
 def test_a_server_that_failed_a_job_is_asked_last_until_it_lives(address: str, models: Models) -> None:
