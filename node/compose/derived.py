@@ -102,7 +102,7 @@ def derived_series(result: DerivedSeries, identity: Identity, *, order: int, num
         chosen = [index for index, frame in enumerate(result.source.frames) if frame.sop_instance_uid == uid]
         frames = [result.source.frames[index] for index in chosen]
         built = _begin(result, header, identity, f"{order} {instance}")
-        built.SourceImageSequence = _sources(result, frames, "YES")
+        built.SourceImageSequence = [_source(reference, "YES") for reference in images(frames)]
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
             built.NumberOfFrames = len(frames)
@@ -117,14 +117,6 @@ def derived_series(result: DerivedSeries, identity: Identity, *, order: int, num
 def _shown(result: DerivedSeries) -> tuple[Dataset, ...]:
     """Return who the images are whose values are shown, where those are not the source's own."""
     return result.shows.identities if result.shows else ()
-
-
-def _sources(result: DerivedSeries, frames: Sequence[Frame], preserved: str) -> list[Dataset]:
-    """Return the images that one was made of: of the source, and those whose values it shows."""
-    return [
-        *(_source(reference, preserved) for reference in images(frames)),
-        *(_source(instance_of(one), "NO") for one in _shown(result)),
-    ]
 
 
 def _begin(result: DerivedSeries, header: Dataset, identity: Identity, name: str) -> Dataset:
@@ -182,6 +174,8 @@ def _end(
     if result.shows:
         for keyword in ACQUIRED:
             copy_element(result.shows.header, done, keyword)
+        if "PerFrameFunctionalGroupsSequence" not in done:
+            done.ReferencedImageSequence = [instance_of(one) for one in _shown(result)]
     dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(SHOWN if result.unit else ())}
     for keyword in header.dir():
         if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
@@ -283,7 +277,8 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
         derivation = Dataset()
         derivation.DerivationDescription = built.DerivationDescription
         derivation.DerivationCodeSequence = [concept(result.derivation)]
-        derivation.SourceImageSequence = _sources(result, [frame], "YES")
+        derivation.SourceImageSequence = [_source(reference, "YES") for reference in images([frame])]
+        derivation.SourceImageSequence.extend(_source(instance_of(one), "NO") for one in _shown(result))
         group.DerivationImageSequence = [derivation]
     for item in _frame_types([*shared, *chosen]):
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
@@ -328,7 +323,7 @@ def _resampled(
             del built.SpacingBetweenSlices  # the CT Image Module has none
         built.SliceLocation = _decimals([float(np.cross(axes[:, 2], axes[:, 1]) @ position)])[0]
         nearest = source.frames[max(index - 1, 0) : index + 2]
-        built.SourceImageSequence = _sources(result, nearest, "NO")
+        built.SourceImageSequence = [_source(reference, "NO") for reference in images(nearest)]
         _set_pixels(built, plane[None], [frame], result)
         made.append(_end(built, frame.header, identity, result, order=order, instance=instance, number=number))
     return made

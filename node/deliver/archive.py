@@ -23,6 +23,7 @@ from node.records import Address
 MOST_ANSWERS = 500
 """More matches than this are not read: no patient has so many earlier studies of one modality."""
 LATE = "it gave no answer in time"
+BROKEN = "it ended the association; it must let our AE title query and retrieve"
 
 
 class Subject(Protocol):
@@ -132,9 +133,11 @@ def _in_time(
         try:
             answer = next(answers, None)
         except RuntimeError as error:
-            raise DestinationUnavailable("it ended the association") from error
+            raise DestinationUnavailable(BROKEN) from error
         if answer is None:
             return
-        if "Status" not in answer[0] or time.monotonic() > until:
+        if time.monotonic() > until:
             raise DestinationUnavailable(LATE)
+        if "Status" not in answer[0]:
+            raise DestinationUnavailable(BROKEN)
         yield answer

@@ -13,6 +13,8 @@ from tests.studies import register_prior as study
 registering = method("register_prior", "registering")
 Field, Grid = registering.Field, registering.Grid
 
+LEAST_LIKENESS = 0.3
+"""What plugins/register_prior asks for."""
 MOTION = Motion(turn=0.05, shift=(10.0, -6.0, 12.0), swings=(5.0, 5.0, 6.0))
 
 
@@ -104,3 +106,8 @@ def test_what_lies_beyond_the_prior_has_the_value_for_that() -> None:
     told = found(fixed, fixed[:25].copy(), study.affine())
     assert (told["image"][32:] == -1024).all()
     assert (told["image"][5:20] > -1000).any()
+
+
+def test_noise_is_like_nothing() -> None:
+    noise = np.random.default_rng(1).integers(-1000, 1000, (24, 32, 32)).astype(np.int16)
+    assert found(hu(), noise, np.diag([12.0, 12.0, 10.0, 1.0])[[2, 1, 0, 3]])["likeness"][2] < LEAST_LIKENESS
