@@ -313,6 +313,14 @@ class DerivedSeries:
         Where the grid is not that of `source`: float64 (4, 4), (slice, row, column, 1) to mm LPS.
     synthetic
         Whether they show what was never measured, as images of another modality made by a generative network do.
+    shows
+        Another series that the plugin was given, whose values they show where `source` lies: a prior, registered. They
+        then have its dates of acquisition, and name its images.
+    unit
+        What the values are, where they are another quantity than those of `source`, UCUM: `codes.UCUM.HounsfieldUnit`
+        of images made of MR. They are int16 then, and are stored as they are.
+    window
+        Lowest and highest value to show, where they have a unit.
     """
 
     array: NDArray[Any]
@@ -321,9 +329,16 @@ class DerivedSeries:
     derivation: Code
     affine: NDArray[np.float64] | None = None
     synthetic: bool = False
+    shows: Series | None = None
+    unit: Code | None = None
+    window: tuple[float, float] = (-1000.0, 1000.0)
 
     def __post_init__(self) -> None:
         _check_label(self.description, "the description of a derived series")
+        if self.unit is not None and (self.unit.scheme_designator != "UCUM" or self.array.dtype != np.int16):
+            raise ValueError(f"derived series {self.description!r} has a unit: it is of UCUM, and the values are int16")
+        if not -math.inf < self.window[0] < self.window[1] < math.inf:
+            raise ValueError(f"the window of {self.description!r} runs from {self.window[0]} to {self.window[1]}")
         if self.array.ndim == 4 and (self.array.shape[3] != 3 or self.array.dtype != np.uint8):
             raise ValueError(f"images in colour are uint8 (slice, row, column, 3), not {_kind(self.array)}")
         _check_stack(self.array[..., 0] if self.array.ndim == 4 else self.array, self.description)
@@ -572,7 +587,8 @@ def _check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> 
         raise ValueError(f"{label!r} has the axes slice, row and column, not {_kind(array)}")
     if types and array.dtype.name not in types:
         raise ValueError(f"{label!r} is of {array.dtype}, not of {', '.join(types)}")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+    # the ends tell of every number, and no array of the same size is made: that of a slide may be one number a tile
+    if array.dtype.kind not in "iuf" or not np.isfinite([array.min(), array.max()]).all():
         raise ValueError(f"{label!r} holds something that is not a finite number")
 
 

@@ -123,7 +123,7 @@ def key_slices(shown: Overlays, count: int, asked_for: Sequence[int] = ()) -> li
     spread = _evenly(outlined, KEY_SLICES)
     hidden = [int(area.argmax()) for area in areas if area.any() and area[spread].max() < area.max() / 2]
     regions = [outlined.index for outlined in shown.regions]
-    highest = [int(heatmap.array.reshape(count, -1).max(axis=1).argmax()) for heatmap in shown.heatmaps]
+    highest = [int(heatmap.array.max(axis=(1, 2)).argmax()) for heatmap in shown.heatmaps]
     chosen = list(dict.fromkeys([*asked_for, *regions, *highest, *hidden]))[:KEY_SLICES]
     for place in chosen:
         if spread:

@@ -35,13 +35,16 @@ class Role(BaseModel):
     """One series that the plugin asks for, with what it must be beside what the route says.
 
     With `several`, `run` gets all stacks of one series that fit, a tuple of them in the order of the series, such as
-    the phases of a heart; else one stack.
+    the phases of a heart; else one stack. `optional`: `run` gets None where there is none. `prior_of` names another
+    role: the series is of an earlier study of the same patient, like what that role has; None where none is found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     when: When
     several: bool = False
+    optional: bool = False
+    prior_of: Name | None = None
 
 
 def _coded(words: object) -> object:
@@ -145,6 +148,28 @@ class Manifest(BaseModel):
         return self
 
     @property
+    def present(self) -> dict[str, Role]:
+        """The roles whose series are of the study itself."""
+        return {name: role for name, role in self.series.items() if role.prior_of is None}
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """Each role whose series is a prior, with the role that it is the prior of."""
+        return {name: role.prior_of for name, role in self.series.items() if role.prior_of is not None}
+
+    @model_validator(mode="after")
+    def _roles_make_sense(self) -> "Manifest":
+        """A plugin needs a series of the study, priors are of one, and a model without code is given all it takes."""
+        if all(role.optional for role in self.present.values()):
+            raise ValueError("series: every role is optional or a prior; a plugin needs one series of the study itself")
+        for name, of in self.priors.items():
+            if of not in self.present:
+                raise ValueError(f"series.{name}.prior_of: {of!r} is no role whose series is of the study itself")
+        if self.model is not None and any(role.optional or role.prior_of for role in self.series.values()):
+            raise ValueError("series: a plugin without code needs a series for each role; none is optional or a prior")
+        return self
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The models without the versions they are pinned to."""
         return tuple(model.partition(":")[0] for model in self.models)
@@ -174,16 +199,18 @@ class Plugin:
 
     def named(self, stacks: Sequence[Stack]) -> dict[str, Stack]:
         """Return what one run of a plugin with one role is given, by name: ROLE, or ROLE#1, ROLE#2 … where several."""
-        ((role, asked),) = self.manifest.series.items()
+        ((role, asked),) = self.manifest.present.items()
         if asked.several:
             return {f"{role}#{number}": stack for number, stack in enumerate(stacks, 1)}
         (stack,) = stacks
         return {role: stack}
 
-    def arguments(self, inputs: Mapping[str, Stack]) -> dict[str, Stack | tuple[Stack, ...]]:
-        """Return what `run` is called with for its roles, of what `named` gave."""
+    def arguments(self, inputs: Mapping[str, Stack]) -> dict[str, Stack | tuple[Stack, ...] | None]:
+        """Return what `run` is called with for its roles, of what `named` gave; None for a role that has nothing."""
         several = [role for role, asked in self.manifest.series.items() if asked.several]
-        return {**inputs} if not several else {role: tuple(inputs.values()) for role in several}
+        if several:
+            return {role: tuple(inputs.values()) for role in several}
+        return {**dict.fromkeys(self.roles), **inputs}
 
 
 def read_plugin(folder: Path) -> Plugin:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from node.errors import BrokenResult, UnsuitableSeries
 from node.results import (
+    Comparison,
     DerivedSeries,
     Finding,
     Heatmap,
@@ -46,6 +47,8 @@ def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
                 _check_key_images(result, inputs)
             case Measurement() | Finding():
                 _check_subject(result, results)
+            case Comparison():
+                _check_subject(result.measurement, results)
             case NotSuitable():
                 pass
 
@@ -87,6 +90,9 @@ def _check_stack(result: Heatmap | DerivedSeries, inputs: Mapping[str, Series]) 
     source = result.source
     if not any(source is series for series in inputs.values()):
         raise BrokenResult(f"a {kind} is of a series the plugin was not given")
+    shown = result.shows if isinstance(result, DerivedSeries) else None
+    if shown is not None and not any(shown is series for series in inputs.values()):
+        raise BrokenResult("a derived series shows a series that the plugin was not given")
     affine = result.affine if isinstance(result, DerivedSeries) else None
     if affine is not None:
         _check_resampled(affine, result.array.shape[:3], source)

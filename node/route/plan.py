@@ -126,14 +126,14 @@ def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, S
     """Return role → stack for every run, and a sentence for what could not be filled."""
     if not offered:
         return [], []
+    roles = plugin.manifest.present
     fitting = {
-        role: [series for series in offered if mismatch(asked.when, series) is None]
-        for role, asked in plugin.manifest.series.items()
+        role: [series for series in offered if mismatch(asked.when, series) is None] for role, asked in roles.items()
     }
     missing = [
         f"{plugin.name} does not run: no series for its role {role!r}; {_why_none(asked.when, offered)}"
-        for role, asked in plugin.manifest.series.items()
-        if not fitting[role]
+        for role, asked in roles.items()
+        if not fitting[role] and not asked.optional
     ]
     if missing:
         return [], missing
@@ -165,11 +165,17 @@ def _why_none(when: When, offered: Sequence[Series]) -> str:
 
 
 def _distinct(plugin: Plugin, fitting: Mapping[str, Sequence[Series]]) -> tuple[list[dict[str, Series]], list[str]]:
-    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first."""
+    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first.
+
+    Optional roles choose last, and go without where nothing is left.
+    """
     chosen: dict[str, Series] = {}
-    for role in sorted(fitting, key=lambda role: len(fitting[role])):
+    optional = {role: plugin.manifest.series[role].optional for role in fitting}
+    for role in sorted(fitting, key=lambda role: (optional[role], len(fitting[role]))):
         taken = {series.key for series in chosen.values()}
         left = [series for series in fitting[role] if series.key not in taken]
+        if not left and optional[role]:
+            continue
         if not left:
             return [], [f"{plugin.name} does not run: the series that fits its role {role!r} is another role's"]
         chosen[role] = max(left, key=lambda series: len(series.frames))

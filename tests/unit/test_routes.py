@@ -180,6 +180,13 @@ def test_what_the_manifest_asks_holds_beside_the_route(read: Read) -> None:
     assert planned.remarks == ("spleen does not run: no series for its role 'ct'; Modality is MR, wanted CT",)
 
 
+def test_a_stack_is_wanted_by_a_route_whose_plugin_has_a_role_for_it(read: Read) -> None:
+    ct, mr = series(), series(Modality="MR")
+    assert [read(route(when="")).wants(one) for one in (ct, mr)] == [True, False]
+    assert not read(route(when='when.Modality = "MR"')).wants(ct)
+    assert not read("").wants(ct)
+
+
 def test_two_routes_to_one_plugin_make_one_job_for_both_destinations(read: Read) -> None:
     routes = read(
         route("a", to=["PACS"], more="priority = 1")
