@@ -40,7 +40,7 @@ def test_a_tumour_is_outlined_on_t1_after_contrast_medium_and_measured(triton: T
         dice = 2 * int((here & there).sum()) / int(here.sum() + there.sum())
         assert dice > least
     whole = measured(results)["", "Volume of enhancing tumour, oedema and necrotic core"]
-    assert whole == pytest.approx((truth > 0).sum() * 3.0 * 3.2 * 3.2 / 1000, rel=0.15)
+    assert whole == pytest.approx((truth > 0).sum() * 3.0 * 3.2 * 3.2 / 1000, rel=0.25)
 
 
 def test_a_head_without_a_tumour_has_none(triton: Triton, tmp_path: Path) -> None:
