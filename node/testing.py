@@ -41,6 +41,7 @@ from node.infer.fake import FakeTriton
 from node.infer.run import run
 from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.results import Result
+from node.series import Series
 
 __all__ = [
     "AXIAL",
@@ -797,7 +798,7 @@ def run_plugin(
     Parameters
     ----------
     images
-        Role → the data sets of one stack, pixel data included.
+        Role → the data sets of one stack, or of several where the role takes them, pixel data included.
     models
         Name of a model → a function from its inputs, by name, to its outputs.
 
@@ -807,11 +808,13 @@ def run_plugin(
         What the plugin gave back does not fit the images.
     """
     with tempfile.TemporaryDirectory() as folder:
-        inputs = {}
+        found = read_plugin(plugin.resolve())
+        inputs: dict[str, Series] = {}
         for role, datasets in images.items():
             files = write(datasets, Path(folder) / role)
-            (inputs[role],) = stacks(Part10.of_file(file) for file in files).series
-        return run(read_plugin(plugin.resolve()), inputs, FakeTriton(models))
+            series = stacks(Part10.of_file(file) for file in files).series
+            inputs |= found.named(series) if len(images) == 1 else dict(zip([role], series, strict=True))
+        return run(found, inputs, FakeTriton(models))
 
 
 def chest_ct(*, slices: int = 100, rows: int = 512, **wanted: Any) -> list[Dataset]:

@@ -16,7 +16,7 @@ from node.compose.seg import colors
 from node.compose.shading import grey, heat, warmed, window
 from node.errors import UnsuitableSeries
 from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
-from node.series import Frame, Series, on_grid
+from node.series import Frame, Series
 
 CONTOUR = 2
 """Width of an outline in pixels."""
@@ -129,7 +129,7 @@ def _by_frame(series: Series, results: Sequence[Result]) -> Overlays:
         layers=[
             layer
             for result in results
-            if isinstance(result, Segmentation) and on_grid(result.labels, series)
+            if isinstance(result, Segmentation) and result.lies_on(series)
             for layer in layers(result)
         ],
         regions=[

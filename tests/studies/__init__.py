@@ -1,1 +1,1 @@
-"""One synthetic study for each plugin, which shows its task: for flow tests, and for a run of every modality."""
+"""One small synthetic study for each plugin: `images()` of the module that has its name."""

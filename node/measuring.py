@@ -1,0 +1,131 @@
+"""Lumps in a volume, such as nodules and lesions, as radiologists measure them: axes, diameter, volume, mean value."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from node.codes import DCM, SCT, UCUM
+from node.models.served.pieces import components
+from node.results import Measurement, Segment
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lump:
+    """One connected piece of a mask: the box around it, its voxels there, on which slice it is largest, its axes there.
+
+    Axes are in mm; `slice` counts from that of the box.
+    """
+
+    box: Box
+    mask: NDArray[np.bool_]
+    slice: int
+    long: float
+    short: float
+
+    @property
+    def diameter(self) -> float:
+        """Mean of the long and the short axis (Lung-RADS 2022, Fleischner Society 2017), mm."""
+        return (self.long + self.short) / 2
+
+    @property
+    def rim(self) -> NDArray[np.bool_]:
+        """The voxels around it in its box that touch it by a face."""
+        wide = self.mask.copy()
+        for axis in range(3):
+            there, back = np.moveaxis(wide, axis, 0), np.moveaxis(self.mask, axis, 0)
+            there[1:] |= back[:-1]
+            there[:-1] |= back[1:]
+        return wide & ~self.mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diameters:
+    """On which slice a thing is longest, and its axes there in mm."""
+
+    slice: int
+    long: float
+    short: float
+
+
+def lumps(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Lump]:
+    """Part a mask, (slice, row, column), into pieces that touch by faces, and measure them; `spacing` is in mm."""
+    numbers = components(torch.from_numpy(mask)).numpy()
+    for number, box in enumerate(boxes(numbers), 1):
+        own = numbers[box] == number
+        areas = own.sum((1, 2))
+        largest = np.flatnonzero(areas == areas.max())
+        widest = int(largest[len(largest) // 2])
+        long, short = axes(own[widest], spacing[1:])
+        yield Lump(box=box, mask=own, slice=box[0].start + widest, long=long, short=short)
+
+
+def sizes(lump: Lump, of: Segment, hu: NDArray[Any], voxel_ml: float) -> Iterator[Measurement]:
+    """Measure a lump in a CT, (slice, row, column): both axes, mean diameter, volume, mean attenuation."""
+    own = hu[lump.box][lump.mask]
+    yield Measurement(name=SCT.LongAxis, value=round(lump.long, 1), unit=UCUM.Millimeter, of=of)
+    yield Measurement(name=SCT.ShortAxis, value=round(lump.short, 1), unit=UCUM.Millimeter, of=of)
+    yield Measurement(
+        name=SCT.Diameter, value=round(lump.diameter, 1), unit=UCUM.Millimeter, derivation=SCT.Mean, of=of
+    )
+    yield Measurement(name=SCT.Volume, value=round(len(own) * voxel_ml * 1000), unit=UCUM.CubicMillimeter, of=of)
+    density = DCM.AttenuationCoefficient
+    yield Measurement(
+        name=density, value=round(float(own.mean())), unit=UCUM.HounsfieldUnit, derivation=SCT.Mean, of=of
+    )
+
+
+def boxes(numbers: NDArray[np.int64]) -> list[Box]:
+    """Return the box around each numbered piece, one voxel wider on every side where the images go on."""
+    places = np.nonzero(numbers)
+    of = numbers[places] - 1
+    low = np.full((int(numbers.max(initial=0)), 3), np.iinfo(np.int64).max)
+    high = np.zeros_like(low)
+    for axis, where in enumerate(places):
+        np.minimum.at(low[:, axis], of, where)
+        np.maximum.at(high[:, axis], of, where)
+    low, high = np.maximum(low - 1, 0), np.minimum(high + 2, numbers.shape)
+    return [tuple(map(slice, first, last)) for first, last in zip(low.tolist(), high.tolist(), strict=True)]  # type: ignore[misc]  # three of them
+
+
+def longest(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> Diameters | None:
+    """Return the longest axis that a mask (slice, row, column) has in any slice, and the one across it there.
+
+    `spacing` is mm from row to row and from column to column. None where nothing is outlined.
+    """
+    found: Diameters | None = None
+    extents = [float(np.hypot(*(np.array(reach(plane)) * spacing))) for plane in mask]
+    for index in np.argsort(extents)[::-1]:
+        if extents[index] == 0 or (found is not None and extents[index] <= found.long):
+            break
+        long, short = axes(mask[index], spacing)
+        if found is None or long > found.long:
+            found = Diameters(slice=int(index), long=long, short=short)
+    return found
+
+
+def reach(plane: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many rows and columns an outline spans."""
+    ends = [np.flatnonzero(plane.any(axis)) for axis in (1, 0)]
+    rows, columns = (int(end[-1] - end[0]) + 1 if len(end) else 0 for end in ends)
+    return rows, columns
+
+
+def axes(plane: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[float, float]:
+    """Return the longest diameter of an outline and the longest one across it, in mm; pixels count with their width."""
+    rows = np.flatnonzero(plane.any(1))
+    ends = (plane[rows].argmax(1), plane.shape[1] - 1 - plane[rows, ::-1].argmax(1))  # the hull's corners are of them
+    points = np.concatenate([np.column_stack((rows, end)) for end in ends]) * spacing
+    away = np.linalg.norm(points[:, None] - points[None], axis=2)
+    first, last = np.unravel_index(away.argmax(), away.shape)
+    pixel = sum(spacing) / 2
+    if first == last:
+        return pixel, pixel
+    row, column = (points[last] - points[first]) / away[first, last]
+    across = points @ (-column, row)
+    return float(away[first, last]) + pixel, float(np.ptp(across)) + pixel

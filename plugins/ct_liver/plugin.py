@@ -1,0 +1,143 @@
+"""The liver in a CT: outlined by a network, then measured: volume, attenuation and that of the spleen, each lesion."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import (
+    Code,
+    Finding,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    Volume,
+    codes,
+)
+from node.measuring import Lump, lumps, sizes
+
+LIVER, LESION, SPLEEN = 1, 2, 3
+"""Labels of the model."""
+TRUNKS = {
+    "ABDOMEN", "ABDOMENPELVIS", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "LIVER", "NECKCHESTABDOMEN",
+    "NECKCHESTABDPELV", "WHOLEBODY",
+}  # fmt: skip
+"""Body Part Examined that may show a liver (PS3.16 Annex L)."""
+THICKEST_MM = 5.0
+LEAST_SLICES, LEAST_MM = 10, 50.0
+NARROWEST_MM = 210.0
+"""No trunk of an adult is narrower; heads, necks and limbs are."""
+BODY_HU = -300
+LEAST_LIVER_ML, LEAST_SPLEEN_ML = 100.0, 20.0
+LEAST_LESION_MM = 5.0
+"""Mean diameter from which a lesion is told of."""
+MOST = 20
+"""More lesions than this are not listed one by one: the largest are."""
+INSIDE = 0.5
+"""Part of a lesion's surroundings that is liver; what has less lies beside it."""
+CONTRAST_HU = 80.0
+"""No spleen attenuates as much without contrast medium; nor does a liver with fat in it."""
+STEATOTIC_HU = 40.0
+"""At most so much without contrast medium is moderate to severe steatosis (Boyce et al. 2010)."""
+STEATOSIS = Code("197321007", "SCT", "Steatosis of liver")
+BELOW_SPLEEN = codes.own("liver-spleen-HU", "Attenuation of the liver less that of the spleen")
+CUT = codes.own("liver-cut", "Liver reaches beyond the images")
+HU, ML = codes.UCUM.HounsfieldUnit, codes.UCUM.CubicCentimeter
+
+
+def run(ct: Series, triton: Triton) -> Iterator[Result]:
+    """Ask for liver, lesions and spleen; measure what is there."""
+    volume = ct.volume()
+    if reason := unsuitable(ct, volume):
+        yield NotSuitable(reason)
+        return
+    if not np.issubdtype(volume.array.dtype, np.integer):
+        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    answer = triton.infer("ct_liver", image=volume, image_affine=volume.affine)["labels"]
+    if np.isin(answer, (LIVER, LESION)).sum() * volume.voxel_ml < LEAST_LIVER_ML:
+        yield NotSuitable("no liver is seen")
+        return
+    focal = sorted(lesions(answer, volume.spacing), key=lambda one: -one.diameter)[:MOST]
+    segments, labels = outlined(answer, focal, volume.voxel_ml)
+    yield Segmentation(labels=volume.with_array(labels), segments=segments)
+    yield from organs(volume, labels, segments[: len(segments) - len(focal)], ct)
+    for lesion, of in zip(focal, segments[len(segments) - len(focal) :], strict=True):
+        yield from sizes(lesion, of, volume.array, volume.voxel_ml)
+    if focal:
+        slices = sorted({lesion.slice for lesion in focal})
+        yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each lesion is largest")
+
+
+def unsuitable(ct: Series, volume: Volume) -> str:
+    """Return why the images are no CT of an abdomen that can be measured, empty where they are."""
+    part = str(ct.header.get("BodyPartExamined") or "").upper()
+    if part and part not in TRUNKS:
+        return f"they are of another part of the body: Body Part Examined is {part}"
+    apart, _, across = volume.spacing
+    if apart > THICKEST_MM:
+        return f"its slices are {apart:.1f} mm apart, more than {THICKEST_MM:.0f} mm"
+    height = apart * len(volume.array)
+    if len(volume.array) < LEAST_SLICES or height < LEAST_MM:
+        return f"{len(volume.array)} slices over {height:.0f} mm are too few for a liver"
+    width = np.count_nonzero((volume.array[len(volume.array) // 2] > BODY_HU).any(0)) * across
+    if width < NARROWEST_MM:
+        return f"the body is {width:.0f} mm wide, too narrow for an abdomen"
+    return ""
+
+
+def lesions(answer: NDArray[np.uint8], spacing: tuple[float, float, float]) -> Iterator[Lump]:
+    """Part what the network marked, (slice, row, column), into lesions; leave out the small and what is in no liver."""
+    for lump in lumps(answer == LESION, spacing):
+        around = answer[lump.box][lump.rim]
+        if lump.diameter >= LEAST_LESION_MM and (around == LIVER).mean() >= INSIDE:
+            yield lump
+
+
+def outlined(answer: NDArray[np.uint8], focal: list[Lump], voxel_ml: float) -> tuple[list[Segment], NDArray[np.uint8]]:
+    """Return the liver without its lesions, the spleen if it is seen, each lesion; and their labels."""
+    organ = codes.SCT.Organ
+    segments = [Segment(label="Liver without lesions", type=codes.SCT.Liver, category=organ, color=(221, 130, 101))]
+    labels = np.isin(answer, (LIVER, LESION)).astype(np.uint8)
+    if (spleen := answer == SPLEEN).sum() * voxel_ml >= LEAST_SPLEEN_ML:
+        segments.append(Segment(label="Spleen", type=codes.SCT.Spleen, category=organ, color=(157, 108, 162)))
+        labels[spleen] = len(segments)
+    for number, lesion in enumerate(focal, 1):
+        segments.append(
+            Segment(
+                label=f"Lesion {number}",
+                type=codes.SCT.Lesion,
+                category=codes.SCT.MorphologicallyAbnormalStructure,
+                region=codes.SCT.Liver,
+            )
+        )
+        labels[lesion.box][lesion.mask] = len(segments)
+    return segments, labels
+
+
+def organs(volume: Volume, labels: NDArray[np.uint8], segments: list[Segment], ct: Series) -> Iterator[Result]:
+    """Measure liver and spleen; tell whether the liver is cut off, and without contrast medium whether it is fatty."""
+    cut = bool((labels[[0, -1]] == 1).any())
+    yield Finding(name=CUT, present=cut)
+    means = []
+    for number, of in enumerate(segments, 1):
+        hu = volume.array[labels == number]
+        if not (cut and number == 1):
+            yield Measurement(name=codes.SCT.Volume, value=round(len(hu) * volume.voxel_ml, 1), unit=ML, of=of)
+        means.append(float(hu.mean()))
+        for derivation, value in ((codes.SCT.Mean, means[-1]), (codes.SCT.StandardDeviation, float(hu.std()))):
+            yield Measurement(
+                name=codes.DCM.AttenuationCoefficient, value=round(value, 1), unit=HU, derivation=derivation, of=of
+            )
+    if not cut and labels.max() > len(segments):
+        whole = ((labels == 1) | (labels > len(segments))).sum() * volume.voxel_ml
+        yield Measurement(name=codes.SCT.Volume, value=round(whole, 1), unit=ML, site=codes.SCT.Liver)
+    if ct.header.get("ContrastBolusAgent") or max(means) > CONTRAST_HU:
+        return
+    if len(means) > 1:
+        yield Measurement(name=BELOW_SPLEEN, value=round(means[0] - means[1], 1), unit=HU, site=codes.SCT.Liver)
+    yield Finding(name=STEATOSIS, present=means[0] <= STEATOTIC_HU)
