@@ -200,7 +200,30 @@ class Stored:
         """
         if self.syntax == DeflatedExplicitVRLittleEndian:
             return 0
-        return _missing(self.place, self.value_at, self.value_length)
+        begins, lengths = self.fragments
+        end = begins[-1] + ITEM.size + lengths[-1] if begins else self.value_at
+        if self.value_length != UNDEFINED_LENGTH:
+            end = self.value_at + self.value_length
+        return max(0, end - self.place.length)
+
+    @cached_property
+    def fragments(self) -> tuple[list[int], list[int]]:
+        """Where each item of encapsulated pixel data begins, from the preamble, and how many bytes it says it has.
+
+        The first is the Basic Offset Table (PS3.5 A.4). They are looked for once: the tiles of a slide are many.
+        """
+        return _fragments(self.place, self.value_at) if self.value_length == UNDEFINED_LENGTH else ([], [])
+
+    @cached_property
+    def offsets(self) -> tuple[list[int], list[int]] | None:
+        """Where each frame begins and its length, as the Extended Offset Table has them (PS3.3 C.7.6.3.1.8).
+
+        None where a frame may be of several fragments.
+        """
+        begins, lengths = (part[1:] for part in self.fragments)
+        if len(begins) != int(self.values.get("NumberOfFrames") or 1):
+            return None
+        return [begin - begins[0] for begin in begins], lengths
 
 
 @lru_cache(maxsize=256)
@@ -254,19 +277,20 @@ def _pixel_element(syntax: UID, element: bytes) -> tuple[str, str, int, int]:
     return PIXEL_KEYWORDS.get((group, number), ""), vr.strip(b"\0").decode("ascii", "replace"), head, length
 
 
-def _missing(place: Part10, value_at: int, length: int) -> int:
-    """Return how many bytes a value lacks; one of undefined length is a sequence of fragments (PS3.5 A.4)."""
-    end = value_at + length
-    if length == UNDEFINED_LENGTH:
-        with place.path.open("rb", buffering=0) as file:
-            end = value_at
-            while end + ITEM.size <= place.length:
-                group, number, size = ITEM.unpack(os.pread(file.fileno(), ITEM.size, place.offset + end))
-                end += ITEM.size
-                if (group, number) != (0xFFFE, 0xE000):
-                    break
-                end += size
-    return max(0, end - place.length)
+def _fragments(place: Part10, value_at: int) -> tuple[list[int], list[int]]:
+    """Return where the items of a value of undefined length begin, and their lengths (PS3.5 A.4)."""
+    begins: list[int] = []
+    lengths: list[int] = []
+    with place.path.open("rb", buffering=0) as file:
+        at = value_at
+        while at + ITEM.size <= place.length:
+            group, number, size = ITEM.unpack(os.pread(file.fileno(), ITEM.size, place.offset + at))
+            if (group, number) != (0xFFFE, 0xE000):
+                break
+            begins.append(at)
+            lengths.append(size)
+            at += ITEM.size + size
+    return begins, lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -407,6 +431,8 @@ def _decoded(stored: Stored, number: int) -> NDArray[Any]:
     options = {"planar_configuration": 0, **_options(stored)}
     if stored.vr:
         options["pixel_vr"] = stored.vr
+    if stored.offsets is not None and not deflated:
+        options["extended_offsets"] = stored.offsets
     with _value(stored) as stream:
         values, _ = get_decoder(ExplicitVRLittleEndian if deflated else stored.syntax).as_array(
             stream, index=number - 1, **options

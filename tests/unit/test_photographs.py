@@ -1,11 +1,14 @@
 """Phantoms of photographs and slides, colour in the models for planes, and heat maps on slides."""
 
+import os
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless
 from torch import Tensor
 from torch.nn import functional
 
@@ -98,6 +101,24 @@ def test_a_heat_map_of_a_slide_is_shown_on_the_whole_of_it(tmp_path: Path) -> No
     hot = np.abs(shown[: picture.shape[0] * factor : factor, ::factor].astype(int) - 200).max(2) > 0
     assert np.argwhere(hot).min(0).tolist() == [64, 128]
     assert np.argwhere(hot).max(0).tolist() == [127, 191]
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_the_tiles_of_a_compressed_slide_are_looked_for_once(
+    table: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = testing.slide(tiles=(6, 7), rows=16, columns=16)
+    tiles = np.frombuffer(image.PixelData, np.uint8).reshape(42, 16, 16, 3)
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.PixelData = encapsulate(list(generate_frames(image.PixelData, number_of_frames=42)), has_bot=table)
+    series = series_in(tmp_path / "slide", [image])
+    looked: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr("node.assemble.pixels.os.pread", lambda *asked: looked.append(1) or pread(*asked))
+    for wanted in ([41, 0, 20], range(42)):
+        seen = list(series.read([series.frames[index] for index in wanted]))
+        assert np.array_equal(seen, tiles[list(wanted)])
+    assert len(looked) <= 42 + 2
 
 
 def test_a_heat_map_of_one_number_a_tile_takes_no_more_memory_than_that(tmp_path: Path) -> None:
