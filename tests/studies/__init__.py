@@ -1,0 +1,1 @@
+"""A synthetic study for each plugin, which shows its task."""
