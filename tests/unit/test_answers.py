@@ -93,6 +93,22 @@ def test_an_image_that_is_not_restored_has_the_grid_of_the_network(orientation: 
     assert values[inside] == pytest.approx((finer @ (1.0, 2.0, 3.0, 0.0))[inside], abs=1e-3)
 
 
+def test_what_is_filled_up_to_a_multiple_may_be_the_outermost_voxels_again() -> None:
+    ramp = torch.arange(5.0).expand(2, 4, 5)
+    given: list[Tensor] = []
+
+    def network(tiles: Tensor) -> Tensor:
+        given.append(tiles)
+        return tiles
+
+    chain = Chain(answer="image", activation="none", planar=True, multiple=4, fill="edge")
+    made = answer(chain, [(ramp, np.eye(4))], network)
+    assert given[0][0, 0, 0].tolist() == [0, 0, 1, 2, 3, 4, 4, 4]
+    assert torch.equal(made["values"], ramp)
+    with pytest.raises(ValueError, match="fill is a value"):
+        Chain(fill="air")
+
+
 @pytest.mark.parametrize(
     ("chain", "network"),
     [

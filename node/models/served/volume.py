@@ -23,6 +23,7 @@ from .pieces import largest
 ORDERS = {"native": (0, 1, 2), "reversed": (2, 1, 0), "transposed": (0, 2, 1)}
 """Orientations without a direction in the patient: which axis of the images each of the network's is."""
 PLACE, CROP, RESIZE = "place", "crop", "resize"
+EDGE = "edge"
 BY = {"linear": "trilinear", "area": "area", "nearest": "nearest"}
 """How a volume is resized: torch's words for it."""
 TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -89,7 +90,8 @@ class Chain:
     planar
         Whether the network is a 2-D one also without a tile.
     fill
-        What a volume smaller than the window is filled up with, evenly on both sides; its lowest value without it.
+        What a volume smaller than the window is filled up with, evenly on both sides: a value, or "edge", its outermost
+        voxels again; its lowest value without it.
     least
         What each extent is filled up to, where the whole volume goes through at once.
     context
@@ -142,7 +144,7 @@ class Chain:
     tiles_at_once: int = 1
     context: int = 0
     planar: bool = False
-    fill: float | None = None
+    fill: float | str | None = None
     least: tuple[int, ...] = ()
     mirror: tuple[int, ...] = ()
     activation: str = "softmax"
@@ -191,6 +193,7 @@ class Chain:
         for name, words in CHOICES.items():
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
         yield len(self.values) not in (0, 2), "values are what 0 and 1 are"
+        yield isinstance(self.fill, str) and self.fill != EDGE, f'fill is a value or "{EDGE}"'
         yield self.restore == "nothing" and self.answer != "image", "only an image keeps the network's grid"
         yield self.answer == "findings" and bool(self.tile), "findings are of the whole, not of a tile: give a size"
         yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
@@ -546,13 +549,15 @@ def window(chain: Chain, extent: Sequence[int]) -> tuple[int, ...]:
     return tuple(-(-length // chain.multiple) * chain.multiple if length > 1 else 1 for length in tile)
 
 
-def filled(x: Tensor, tile: Sequence[int], fill: float | None) -> tuple[Tensor, tuple[int, ...]]:
+def filled(x: Tensor, tile: Sequence[int], fill: float | str | None) -> tuple[Tensor, tuple[int, ...]]:
     """Fill volumes (role, …) smaller than a window up to it, evenly on both sides; return them and where they begin."""
     lacking = [max(t - n, 0) for n, t in zip(x.shape[1:], tile, strict=True)]
     before = tuple(lack // 2 for lack in lacking)
     both = [
         side for lack, first in zip(reversed(lacking), reversed(before), strict=True) for side in (first, lack - first)
     ]
+    if isinstance(fill, str):
+        return torch.nn.functional.pad(x, both, mode="replicate"), before
     values = [float(one.min()) if fill is None else fill for one in x]
     filled = [torch.nn.functional.pad(one, both, value=value) for one, value in zip(x, values, strict=True)]
     return torch.stack(filled), before

@@ -1,0 +1,42 @@
+"""CT images with less noise and fewer streaks, as a series of their own beside the images they were made of."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
+
+WIDEST_MM = 1.2
+"""Pixels are not wider: the network knows none that are."""
+HIGHEST_HU = 3071
+"""What a scanner of 12 bits tells at most; above it is metal, which the network does not know and which stays."""
+
+
+def run(ct: Series, triton: Triton) -> Iterator[Result]:
+    """Look whether the values are HU of sections; have each image restored."""
+    volume = ct.volume()
+    if reason := unsuitable(ct, volume):
+        yield NotSuitable(reason)
+        return
+    given = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    values = triton.infer("ct_denoise", image=given, image_affine=volume.affine)["values"]
+    restored = np.rint(values).clip(given.array.min(), HIGHEST_HU).astype(np.int16)
+    metal = given.array > HIGHEST_HU
+    restored[metal] = given.array[metal]
+    yield DerivedSeries(array=restored, source=ct, description="Denoised", derivation=codes.DCM.Smoothing)
+
+
+def unsuitable(ct: Series, volume: Volume) -> str:
+    """Return why the images are no sections in HU of usual pixels, empty where they are."""
+    kind = [str(word).upper() for word in ct.header.get("ImageType") or ()]
+    if "LOCALIZER" in kind:
+        return "they are a projection, and no sections"
+    if ct.header.get("SyntheticData") == "YES":
+        return "they were never measured: the header says that they are synthetic"
+    quantity = str(ct.header.get("RescaleType") or "HU")
+    if quantity != "HU":
+        return f"their values are no HU: Rescale Type is {quantity}"
+    width = max(volume.spacing[1:])
+    if width > WIDEST_MM:
+        return f"their pixels are {width:.1f} mm wide, more than {WIDEST_MM} mm"
+    return ""

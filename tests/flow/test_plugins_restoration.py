@@ -1,0 +1,139 @@
+"""Plugins that make images of images, on a real Triton: of phantoms whose truth is known, and of real images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node import DerivedSeries, NotSuitable, Triton, codes
+from node.assemble import stacks
+from node.part10 import Part10
+from node.series import Series
+from tests.flow.test_plugins import answered, real, triton
+from tests.flow.test_plugins_on_phantoms import made
+from tests.studies import ct_denoise, mr_superres, mr_to_ct
+
+__all__ = ["triton"]
+
+
+def derived(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[DerivedSeries, list[Dataset]]:
+    """Run a plugin, and return the one series it makes and its images as they were written."""
+    (result,) = answered(triton, name, series, folder, *skip)
+    assert isinstance(result, DerivedSeries)
+    written = [dcmread(path) for path in sorted((folder / "made").iterdir(), key=lambda path: int(path.stem))]
+    return result, [image for image in written if "PixelData" in image]
+
+
+def off(one: NDArray[np.number], other: NDArray[np.number]) -> float:
+    """Return the root of the mean squared difference."""
+    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+
+
+def rough(array: NDArray[np.number], where: NDArray[np.bool_]) -> float:
+    """Return how far neighbours in a row differ on average."""
+    return float(np.abs(np.diff(array.astype(np.float64)))[where[..., 1:] & where[..., :-1]].mean())
+
+
+def first_of(name: str, count: int, folder: Path) -> Series:
+    """Return the first slices of a real series."""
+    series = real(name, folder)
+    chosen = {frame.sop_instance_uid for frame in series.frames[:count]}
+    for file in (folder / "images").iterdir():
+        if dcmread(file, stop_before_pixels=True).SOPInstanceUID not in chosen:
+            file.unlink()
+    (part,) = stacks(Part10.of_file(file) for file in (folder / "images").iterdir()).series
+    return part
+
+
+def geometry(images: Sequence[Dataset]) -> NDArray[np.float64]:
+    return np.array([[*map(float, image.ImagePositionPatient), *map(float, image.PixelSpacing)] for image in images])
+
+
+def test_noise_and_streaks_of_a_phantom_become_less(triton: Triton, tmp_path: Path) -> None:
+    series = made(ct_denoise.images(), tmp_path)
+    result, images = derived(triton, "ct_denoise", series, tmp_path)
+    assert off(result.array, ct_denoise.truth()) < 0.8 * off(series.volume().array, ct_denoise.truth())
+    stored = np.stack([image.pixel_array * image.RescaleSlope + image.RescaleIntercept for image in images])
+    assert np.array_equal(stored, result.array)
+
+
+def test_a_real_chest_keeps_its_hu_and_its_geometry(triton: Triton, tmp_path: Path) -> None:
+    series = real("CT/chest_cmb_crc_100", tmp_path, every=12)
+    result, images = derived(triton, "ct_denoise", series, tmp_path)
+    before = series.volume().array
+    soft, lung = (before > 0) & (before < 100), (before > -950) & (before < -800)
+    for tissue in (soft, lung):
+        assert abs(float(result.array[tissue].mean()) - float(before[tissue].mean())) < 5
+    assert rough(result.array, soft) < 0.9 * rough(before, soft)
+    assert np.allclose(geometry(images)[:, :3], [frame.position for frame in series.frames])
+    uids = {image.SeriesInstanceUID for image in images}
+    assert len(uids) == 1
+    assert uids.isdisjoint({series.series_uid})
+    for image, frame in zip(images, series.frames, strict=True):
+        assert image.SOPClassUID == frame.sop_class_uid
+        assert image.ImageType[0] == "DERIVED"
+        assert [one.ReferencedSOPInstanceUID for one in image.SourceImageSequence] == [frame.sop_instance_uid]
+        assert image.DerivationDescription.startswith("Denoised by CT: less noise and fewer streaks")
+
+
+def test_a_tilted_real_head_is_declined(triton: Triton, tmp_path: Path) -> None:
+    images = real("CT/head_missing_and_odd_geometry/gantrytilting/001", tmp_path)
+    (result,) = answered(triton, "ct_denoise", images, tmp_path, "dcentvfy")
+    assert isinstance(result, NotSuitable)
+    assert "tilted" in result.reason
+
+
+def test_thick_slices_of_a_phantom_become_thin_ones_nearer_to_the_truth(triton: Triton, tmp_path: Path) -> None:
+    series = made(mr_superres.images(), tmp_path)
+    result, images = derived(triton, "mr_superres", series, tmp_path)
+    thick, count = series.volume().array, len(result.array)
+    assert count == mr_superres.THICK * (mr_superres.SLICES - 1) + 1
+    places = np.arange(count) / mr_superres.THICK
+    low = np.minimum(places.astype(int), len(thick) - 2)
+    part = (places - low)[:, None, None]
+    linear = thick[low] * (1 - part) + thick[low + 1] * part
+    assert off(result.array, mr_superres.fine()) < 0.95 * off(linear, mr_superres.fine())
+    assert np.diff(geometry(images)[:, 2]) == pytest.approx(1.0, abs=1e-3)
+    assert {(float(image.SliceThickness), float(image.SpacingBetweenSlices)) for image in images} == {(1.0, 1.0)}
+
+
+def test_a_real_head_in_thick_slices_becomes_one_in_thin_ones(triton: Triton, tmp_path: Path) -> None:
+    series = first_of("MR/T1_sag_brain_35", 9, tmp_path)
+    result, images = derived(triton, "mr_superres", series, tmp_path)
+    assert len(images) == round(8 * 4.8) + 1
+    assert np.linalg.norm(np.diff(geometry(images)[:, :3], axis=0), axis=1) == pytest.approx(1.0, abs=1e-3)
+    middle = result.array[::24][:2]  # every fifth source slice lies 24 mm from the last
+    assert off(middle, series.volume().array[::5][:2]) < 0.1 * series.volume().array.max()
+
+
+def test_a_real_head_in_thin_slices_needs_none_between(triton: Triton, tmp_path: Path) -> None:
+    images = real("MR/T1_3d_enhanced_xa30", tmp_path)
+    (result,) = answered(triton, "mr_superres", images, tmp_path)
+    assert isinstance(result, NotSuitable)
+
+
+def test_ct_of_a_phantom_is_estimated_from_its_mr(triton: Triton, tmp_path: Path) -> None:
+    series = made(mr_to_ct.images(), tmp_path)
+    result, images = derived(triton, "mr_to_ct", series, tmp_path)
+    _, ct = mr_to_ct.pair()
+    assert np.abs(result.array - ct)[ct > -300].mean() < 160
+    assert np.array_equal(np.stack([image.pixel_array for image in images]), result.array)
+
+
+def test_no_image_estimated_of_a_real_head_can_be_taken_for_a_ct(triton: Triton, tmp_path: Path) -> None:
+    series = first_of("MR/T1_sag_brain_35", 16, tmp_path)
+    result, images = derived(triton, "mr_to_ct", series, tmp_path)
+    assert result.array.min() < -800
+    for image in images:
+        assert image.Modality == "MR"
+        assert list(image.ImageType)[:2] == ["DERIVED", "SECONDARY"]
+        assert image.SyntheticData == "YES"
+        assert "synthetic" in image.SeriesDescription
+        assert image.DerivationCodeSequence[0].CodeMeaning == "CT values estimated from MR by a network"
+        (mapping,) = image.RealWorldValueMappingSequence
+        assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == codes.UCUM.HounsfieldUnit.value
+        assert (image.WindowCenter, image.WindowWidth) == (40, 400)
