@@ -38,7 +38,8 @@ class MeshNet(nn.Sequential):
             size = np.prod(kernel["shape"])
             weight, raw = raw[:size].reshape(kernel["shape"]).transpose(4, 3, 0, 1, 2), raw[size:]
             layer = nn.Conv3d(weight.shape[1], weight.shape[0], weight.shape[2], padding="same", dilation=dilation)
-            layer.weight.data = torch.from_numpy(weight.copy())
-            layer.bias.data, raw = torch.from_numpy(raw[: bias["shape"][0]].copy()), raw[bias["shape"][0] :]
+            layer.weight = nn.Parameter(torch.from_numpy(weight.copy()))
+            layer.bias = nn.Parameter(torch.from_numpy(raw[: bias["shape"][0]].copy()))
+            raw = raw[bias["shape"][0] :]
             layers += [layer, activation()]
         super().__init__(*layers[:-1])

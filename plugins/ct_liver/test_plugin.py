@@ -157,6 +157,6 @@ def test_what_is_no_abdomen_is_not_suitable(
 ) -> None:
     hu, marked = abdomen()
     images = testing.ct_series(spacing=spacing, array=hu[:kept])
-    (result,) = answered(images, marked[:kept] * 0, **header)
+    (result,) = answered(images, np.zeros_like(marked[:kept]), **header)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

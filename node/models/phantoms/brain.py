@@ -88,7 +88,8 @@ def with_structures(
     Index order (slice, row, column), feet to head, front to back, right to left; `places` are where slices, rows and
     columns lie, in mm from the middle of the brain.
     """
-    z, y, x = _posed(places, random)
+    voxels = _posed(places, random)
+    z, y, x = voxels
     side = np.abs(x)
     volumes = _volumes(state, random)
     depth = np.maximum(_depth((z, y, x), SKULL_MM), _depth((z + 40, y - 40, x), (30, 36, 54)))
@@ -110,7 +111,7 @@ def with_structures(
             + ((side - part.centre[2]) / (part.radii[2] * size)) ** 2
         ) < 1
         signal[there], labels[there] = part.signal, LABEL[part.name]
-    return _received(signal, (z, y, x), random), labels
+    return _received(signal, voxels, random), labels
 
 
 def _posed(places: tuple[Field, Field, Field], random: np.random.Generator) -> NDArray[np.float32]:
@@ -158,4 +159,4 @@ def _received(signal: NDArray[np.float32], zyx: NDArray[np.float32], random: np.
     strength = np.float32(random.uniform(0.02, 0.05))
     noise = random.standard_normal((2, *signal.shape), np.float32) * strength
     magnitude = np.hypot(signal ** random.uniform(0.85, 1.15) * near + noise[0], noise[1])
-    return np.clip(np.rint(magnitude * random.uniform(500, 1400)), 0, 4095).astype(np.int16)
+    return np.asarray(np.clip(np.rint(magnitude * random.uniform(500, 1400)), 0, 4095), np.int16)
