@@ -5,22 +5,25 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid5
 
 import structlog
 
-from node import arena, flow
+from node import arena, decoded, flow
 from node.arena import Arenas
-from node.deliver import CommitmentScu, Outbox, echo
+from node.assemble import decode, decode_due, stacks
+from node.deliver import Archive, CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
-from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Room
+from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Priors, Room
 from node.ledger import Ledger, conninfo
 from node.news import News
 from node.opening import open_ledger, open_spool, procrastinate
+from node.part10 import Part10
 from node.profiles import TRANSFER_SYNTAXES, Profile
 from node.receive import Arrivals, KnownPeers, Receivers, try_port
 from node.records import JOB_QUEUE, JOB_TASK, Address
@@ -37,6 +40,8 @@ PREPARE_SECONDS = 0.5
 DAY_SECONDS = 86400.0
 BEAT_SECONDS = 1.0
 """How often a running job is looked after."""
+DECODE_SECONDS = 120.0
+"""How long the decoding of a few images may take before it is ended."""
 END_SECONDS = 10.0
 """How long it takes to end what has not ended in `engine.stop_seconds`."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
@@ -180,6 +185,7 @@ class Node:
             outboxes=[self._outbox(name, one) for name, one in self.settings.destinations.items()],
             committing=[self._committing(name, one) for name, one in self._asked().items()],
             perform=self._perform,
+            priors=priors(self.settings, self.ledger, self.spool),
             profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
             slots=self.settings.engine.slots,
@@ -194,6 +200,8 @@ class Node:
                 Step(name="local triton", work=servers.watch, then=("triton",)),
                 Step(name="triton", work=self._fleet.watch, then=("infer",)),
             ]
+        if "receive" in self.roles and self.settings.receive.decoders:
+            steps.append(self._decoding())
         news = News(self.ledger, [step.name for step in steps], self._wake)
         engine_steps = [*steps, Step(name="news", work=news.hear)]
         self._engine = Engine(engine_steps, courier=courier(self.settings) if "work" in self.roles else None)
@@ -206,6 +214,7 @@ class Node:
         if "receive" in self.roles:  # last of what needs the ledger: who can be called has started, and outlives it
             arrivals.recover()
             arrivals.miss()
+            decoded.drop(self.spool.decoded, decoded.sizes(self.spool.decoded))  # some may be half of what they were
             self._receivers.start()
         if "work" in self.roles:
             warm_up()
@@ -284,6 +293,17 @@ class Node:
             )
         return performed
 
+    def _decoding(self) -> Step:
+        """Return the step that has compressed images decoded while their study arrives."""
+        wants, limit = self.routes.wants, self.settings.receive.decoded_mb * 2**20
+        work = partial(decode_due, self.ledger, self.spool, wants, self._decode, limit=limit)
+        return Step(name="decode", work=work, threads=self.settings.receive.decoders)
+
+    def _decode(self, parts: Sequence[Part10]) -> None:
+        run_in_child(
+            decode, (parts,), seconds=DECODE_SECONDS, beat=lambda: not self._engine.stopping, beat_seconds=BEAT_SECONDS
+        )
+
     def _prepare(self) -> float | None:
         """Have an arena at hand for the largest study that is being received."""
         received = self.ledger.receiving_bytes()
@@ -307,6 +327,18 @@ class Node:
             return renew()
 
         return beat
+
+
+def priors(settings: Settings, ledger: Ledger, spool: Spool) -> Priors:
+    """Build what finds priors: here, and at the destination that is to be asked."""
+    asked = settings.priors.ask
+    archive = None
+    if asked:
+        one = settings.destinations[asked]
+        here = settings.receive.address.ae_title
+        archive = Archive(name=asked, address=one.address, calling=calling_title(settings, one), here=here)
+    seconds = settings.priors.seconds
+    return Priors(ledger=ledger, part10=spool.part10, stacks=stacks, archive=archive, seconds=seconds)
 
 
 def courier(settings: Settings) -> Courier | None:
@@ -381,8 +413,8 @@ def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
             log.warning("destination.unavailable", destination=name, reason=sentence)
 
 
-def check_commitment(settings: Settings, name: str) -> str | None:
-    """Return why a destination could not bring its Storage Commitment answers on an association of its own, or None."""
+def check_caller(settings: Settings, name: str, what: str) -> str | None:
+    """Return why a destination could not bring us what it is asked for on an association of its own, or None."""
     called, caller = settings.receive.address.ae_title, settings.destinations[name].address
     peers = KnownPeers.parse(called, settings.receive.accept_from)
     try:
@@ -392,7 +424,7 @@ def check_commitment(settings: Settings, name: str) -> str | None:
     for address in sorted(found):
         if (rejection := peers.rejection(calling=caller.ae_title, called=called, address=address)) is not None:
             return (
-                f"destination {name}: its Storage Commitment answers would be rejected, since {rejection.sentence};"
+                f"destination {name}: {what} would be rejected, since {rejection.sentence};"
                 f" add {caller.ae_title}@{caller.host} to it"
             )
     return None

@@ -130,5 +130,10 @@ def _destinations(settings: Settings) -> Iterator[Report]:
     for name, destination in settings.destinations.items():
         sentence = app.check_destination(settings, name)
         yield Report(good=sentence is None, sentence=sentence or f"destination {name}: {destination.address} answers")
-        if destination.commitment and (sentence := app.check_commitment(settings, name)) is not None:
-            yield Report(good=False, sentence=sentence)
+        brings = {
+            "its Storage Commitment answers": destination.commitment,
+            "the priors it sends": settings.priors.ask == name,
+        }
+        for what in (what for what, asked in brings.items() if asked):
+            if (sentence := app.check_caller(settings, name, what)) is not None:
+                yield Report(good=False, sentence=sentence)

@@ -15,7 +15,7 @@ from node.assemble import settle, stacks
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
 from node.engine import Step, beside
-from node.infer import PREPARE_SECONDS, Order, Performed, Stopwatch, Triton, attempt, run, worth_telling
+from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
 from node.purge import purge
@@ -39,6 +39,7 @@ class River:
     committing: Sequence[CommitmentScu]
     profiles: Mapping[str, Profile]
     perform: Callable[[Order, Callable[[], bool]], Performed]
+    priors: Priors
     device_uid: str
     slots: int
     attempts: int
@@ -70,12 +71,11 @@ class River:
 
     def _infer(self) -> float | None:
         look = partial(attempt, self.ledger, self.routes.plugins, self.perform, self.spool.part10)
-        return look(attempts=self.attempts, device_uid=self.device_uid)
+        return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait, name = outbox.deliver(), outbox.destination
-        instead = fall_back(self.ledger, self.spool, name, self.profiles[name], stacks)
-        return 0.0 if instead else wait
+        return 0.0 if fall_back(self.ledger, self.spool, name, self.profiles[name], stacks) else wait
 
     def _purge(self) -> float | None:
         keep, tell = self.keep_seconds, self.tell_seconds

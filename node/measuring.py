@@ -44,6 +44,15 @@ class Lump:
         return wide & ~self.mask
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diameters:
+    """On which slice a thing is longest, and its axes there in mm."""
+
+    slice: int
+    long: float
+    short: float
+
+
 def lumps(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Lump]:
     """Part a mask, (slice, row, column), into pieces that touch by faces, and measure them; `spacing` is in mm."""
     numbers = components(torch.from_numpy(mask)).numpy()
@@ -82,6 +91,29 @@ def boxes(numbers: NDArray[np.int64]) -> list[Box]:
         np.maximum.at(high[:, axis], of, where)
     low, high = np.maximum(low - 1, 0), np.minimum(high + 2, numbers.shape)
     return [tuple(map(slice, first, last)) for first, last in zip(low.tolist(), high.tolist(), strict=True)]  # type: ignore[misc]  # three of them
+
+
+def longest(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> Diameters | None:
+    """Return the longest axis that a mask (slice, row, column) has in any slice, and the one across it there.
+
+    `spacing` is mm from row to row and from column to column. None where nothing is outlined.
+    """
+    found: Diameters | None = None
+    extents = [float(np.hypot(*(np.array(reach(plane)) * spacing))) for plane in mask]
+    for index in np.argsort(extents)[::-1]:
+        if extents[index] == 0 or (found is not None and extents[index] <= found.long):
+            break
+        long, short = axes(mask[index], spacing)
+        if found is None or long > found.long:
+            found = Diameters(slice=int(index), long=long, short=short)
+    return found
+
+
+def reach(plane: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many rows and columns an outline spans."""
+    ends = [np.flatnonzero(plane.any(axis)) for axis in (1, 0)]
+    rows, columns = (int(end[-1] - end[0]) + 1 if len(end) else 0 for end in ends)
+    return rows, columns
 
 
 def axes(plane: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[float, float]:

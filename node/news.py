@@ -19,7 +19,7 @@ HEARD = {
     "study.stable": ("route",),
     "job.planned": ("infer",),
     "job.postponed": ("infer",),
-    "job.done": ("deliver",),
+    "job.done": ("deliver", "decode"),
     "object.postponed": ("deliver",),
     "object.uncommitted": ("deliver",),
     "object.delivered": ("commit",),

@@ -30,13 +30,15 @@ IMPLEMENTATION_VERSION_NAME = "ISOCENTER_0_1"
 class Part10:
     """Where the bytes of one instance lie: `length` bytes at `offset` of the file at `path`.
 
-    `note` is what was noted of it when it was received (`node.note`), empty where nothing was.
+    `note` is what was noted of it when it was received (`node.note`), empty where nothing was; `decoded` the folder in
+    which its stored values may lie (`node.decoded`), where it is in a pack.
     """
 
     path: Path
     offset: int = 0
     length: int
     note: str = ""
+    decoded: Path | None = None
 
     @classmethod
     def of_file(cls, path: Path) -> "Part10":

@@ -6,16 +6,17 @@
     SeriesDescription = { matches = "(?i)lung" }    a regular expression, found anywhere
     ImageType = { contains = "ORIGINAL" }       one of the values of a multi-valued attribute
     ReconstructionDiameter = { present = true } there at all
+    ContrastBolusAgent = { present = false }    absent or empty
     orientation = "axial"                       of the images: axial, coronal, sagittal, or oblique
     instances = { at_least = 30 }               how many images the stack has
 
-A missing or empty tag never matches, whatever is asked of it.
+A missing or empty tag never matches, whatever else is asked of it.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -46,7 +47,7 @@ class Condition(BaseModel):
     at_most: float | None = None
     matches: str | None = None
     contains: str | None = None
-    present: Literal[True] | None = None
+    present: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -59,6 +60,8 @@ class Condition(BaseModel):
     def _means_something(self) -> "Condition":
         if not self.model_fields_set:
             raise ValueError("asks for nothing; give a value, a list, at_least, at_most, matches, contains or present")
+        if self.present is False and len(self.model_fields_set) > 1:
+            raise ValueError("present = false asks for no value, and something else for one")
         if self.matches is not None:
             try:
                 re.compile(self.matches)
@@ -107,7 +110,7 @@ TESTS: Mapping[str, Test] = {
     "at_most": Test("at most {}", lambda value, wanted: _number(value) <= wanted),
     "matches": Test("a match of {}", lambda value, wanted: re.search(wanted, _shown(value)) is not None),
     "contains": Test("{} among its values", lambda value, wanted: wanted in map(str, _values(value))),
-    "present": Test("any value", lambda _value, _wanted: True),
+    "present": Test("none", lambda value, wanted: wanted or _absent(value)),
 }
 
 
@@ -142,7 +145,7 @@ def mismatch(when: Mapping[str, Condition], series: Series) -> str | None:
         derived = DERIVED.get(keyword)
         value = derived(series) if derived else found(series.header, keyword)
         wanted = condition.failing(value)
-        if _absent(value):
+        if _absent(value) and condition.present is not False:
             return f"{keyword} is absent, wanted {wanted or 'any value'}"
         if wanted is not None:
             return f"{keyword} is {'another' if keyword in NAMES else _shown(value)}, wanted {wanted}"

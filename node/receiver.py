@@ -47,7 +47,7 @@ class ReceiverProcess:
             wake=lambda: self._engine.wake(REPORT, *asked),
         )
         steps = [
-            Step(name=RECEIVE, work=self._arrivals.record, then=("assemble",)),
+            Step(name=RECEIVE, work=self._arrivals.record, then=("assemble", "decode")),
             Step(name=REPORT, work=promises.report),
         ]
         self._engine = Engine(steps, elsewhere=tell)

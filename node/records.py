@@ -15,6 +15,8 @@ class StudyState(StrEnum):
     ROUTED = "routed"
     PARKED = "parked"
     PURGED = "purged"
+    PRIOR = "prior"
+    """It was fetched to be compared with, and is not analysed itself."""
 
 
 class JobState(StrEnum):
@@ -130,6 +132,8 @@ class Instance:
     """How far it goes before others, by its Requested Procedure Priority; packs of older nodes do not tell."""
     note: str = ""
     """What a volume needs of its header (`node.note`); empty where it is no ordinary image, or nothing was noted."""
+    originator: str = ""
+    """AE title that asked for it by C-MOVE, if the sender says so (Move Originator, PS3.7 section 9.1.1.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

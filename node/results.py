@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.codes import DCM, UCUM, Code
-from node.series import Frame, Series, Volume
+from node.series import Frame, Series, Volume, on_grid
 
 __all__ = [
     "Comparison",
@@ -97,11 +97,19 @@ class Segmentation:
         In the order of their numbers, labels unlike one another.
     masks
         Where segments overlap or are known by probability: one volume for each, see `of_masks`. Empty else.
+    source
+        The series it lies on, where several of those the plugin was given have the same grid: T1 and T2 of one head,
+        the phases of one heart. The first with the grid of the labels without it.
     """
 
     labels: Volume
     segments: Sequence[Segment]
     masks: Sequence[Volume] = ()
+    source: Series | None = None
+
+    def lies_on(self, series: Series) -> bool:
+        """Say whether it lies on a series: has its very grid, and names no other as its source."""
+        return self.source in (None, series) and on_grid(self.labels, series)
 
     @classmethod
     def of_masks(cls, masks: Sequence[Volume], segments: Sequence[Segment]) -> "Segmentation":
@@ -305,6 +313,14 @@ class DerivedSeries:
         Where the grid is not that of `source`: float64 (4, 4), (slice, row, column, 1) to mm LPS.
     synthetic
         Whether they show what was never measured, as images of another modality made by a generative network do.
+    shows
+        Another series that the plugin was given, whose values they show where `source` lies: a prior, registered. They
+        then have its dates of acquisition, and name its images.
+    unit
+        What the values are, where they are another quantity than those of `source`, UCUM: `codes.UCUM.HounsfieldUnit`
+        of images made of MR. They are int16 then, and are stored as they are.
+    window
+        Lowest and highest value to show, where they have a unit.
     """
 
     array: NDArray[Any]
@@ -313,9 +329,16 @@ class DerivedSeries:
     derivation: Code
     affine: NDArray[np.float64] | None = None
     synthetic: bool = False
+    shows: Series | None = None
+    unit: Code | None = None
+    window: tuple[float, float] = (-1000.0, 1000.0)
 
     def __post_init__(self) -> None:
         _check_label(self.description, "the description of a derived series")
+        if self.unit is not None and (self.unit.scheme_designator != "UCUM" or self.array.dtype != np.int16):
+            raise ValueError(f"derived series {self.description!r} has a unit: it is of UCUM, and the values are int16")
+        if not -math.inf < self.window[0] < self.window[1] < math.inf:
+            raise ValueError(f"the window of {self.description!r} runs from {self.window[0]} to {self.window[1]}")
         if self.array.ndim == 4 and (self.array.shape[3] != 3 or self.array.dtype != np.uint8):
             raise ValueError(f"images in colour are uint8 (slice, row, column, 3), not {_kind(self.array)}")
         _check_stack(self.array[..., 0] if self.array.ndim == 4 else self.array, self.description)
@@ -424,6 +447,8 @@ class Measurement:
         How one number was made of many: `codes.SCT.Mean`.
     percentile
         The value is this percentile, 0 to 100, of all there are (PS3.16 TID 1419): 15 for the HU below which 15 % lie.
+    after_r_wave
+        When in a heartbeat it was measured: ms after the R wave, as Trigger Time (PS3.3 C.8.3.1) is.
     site, laterality
         Where it was measured, for one that is not of a segment: `codes.SCT.Lung`, `codes.SCT.Bilateral`.
     """
@@ -434,6 +459,7 @@ class Measurement:
     of: Segment | Region | None = None
     derivation: Code | None = None
     percentile: float | None = None
+    after_r_wave: float | None = None
     site: Code | None = None
     laterality: Code | None = None
 
@@ -443,6 +469,8 @@ class Measurement:
             raise ValueError(f"{self.name.meaning} is {self.value}: a measurement is a finite number")
         if self.percentile is not None and not 0 <= self.percentile <= 100:
             raise ValueError(f"the percentile of {self.name.meaning} is {self.percentile}, outside 0 to 100")
+        if self.after_r_wave is not None and not 0 <= self.after_r_wave < math.inf:
+            raise ValueError(f"{self.name.meaning} is of {self.after_r_wave} ms after the R wave, which is no time")
         if self.laterality is not None and self.site is None:
             raise ValueError(f"{self.name.meaning} has a laterality but no site")
         if self.unit.scheme_designator != "UCUM":
@@ -559,7 +587,8 @@ def _check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> 
         raise ValueError(f"{label!r} has the axes slice, row and column, not {_kind(array)}")
     if types and array.dtype.name not in types:
         raise ValueError(f"{label!r} is of {array.dtype}, not of {', '.join(types)}")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+    # the ends tell of every number, and no array of the same size is made: that of a slide may be one number a tile
+    if array.dtype.kind not in "iuf" or not np.isfinite([array.min(), array.max()]).all():
         raise ValueError(f"{label!r} holds something that is not a finite number")
 
 

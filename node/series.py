@@ -285,6 +285,17 @@ class Series:
             return stored
         return np.asarray(_rescaled((frame,), lambda frames, into=None: [stored], None)[0])  # noqa: ARG005
 
+    def brightness(self, index: int = 0) -> NDArray[np.float32]:
+        """One frame as it is meant to be seen, before any window: float32 (row, column), the higher the whiter.
+
+        MONOCHROME1 is turned over (PS3.3 C.7.6.3.1.2); colour is the mean of red, green and blue.
+        """
+        seen = self.image(index)
+        if seen.ndim == 3:
+            seen = seen.mean(axis=2)
+        white_is_low = self.frames[index].header.get("PhotometricInterpretation") == "MONOCHROME1"
+        return np.asarray(seen, np.float32) * (-1 if white_is_low else 1)
+
 
 def _grid(series: Series) -> NDArray[np.float64]:
     return series.affine() if series.placed else np.eye(4)

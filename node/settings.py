@@ -18,6 +18,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationError,
+    model_validator,
 )
 
 from node.errors import ConfigError
@@ -60,6 +61,8 @@ class Receive(Table):
     associations: int = Field(default=50, ge=1)
     idle_seconds: float = Field(default=60, gt=0)
     durability: Literal["power", "process"] = "power"
+    decoders: int = Field(default=1, ge=0)
+    decoded_mb: int = Field(default=2048, ge=0)
 
 
 class Assemble(Table):
@@ -160,6 +163,13 @@ class Destination(Table):
         )
 
 
+class PriorsSettings(Table):
+    """Which destination is asked for earlier studies that are not here, if any, and how long a job waits for one."""
+
+    ask: str = ""
+    seconds: float = Field(default=30, gt=0, le=600)
+
+
 class Settings(Table):
     """All of config/isocenter.toml."""
 
@@ -171,7 +181,15 @@ class Settings(Table):
     ledger: LedgerSettings = LedgerSettings()
     engine: EngineSettings = EngineSettings()
     triton: TritonSettings = TritonSettings()
+    priors: PriorsSettings = PriorsSettings()
     destinations: dict[str, Destination] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _asks_a_destination(self) -> "Settings":
+        if self.priors.ask and self.priors.ask not in self.destinations:
+            there = ", ".join(sorted(self.destinations)) or "none"
+            raise ValueError(f"priors.ask names the destination {self.priors.ask!r}; there are: {there}")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> "Settings":

@@ -1,4 +1,4 @@
-"""The files: packs of received instances, and composed objects.
+"""The files: packs of received instances, and composed objects; beside them decoded values (`node.decoded`).
 
 A pack is an append-only file, one per association. Each record in it is a head of 32 bytes, a complete Part 10 file,
 and an envelope: the instance's row as JSON. So the packs can tell the ledger's rows again.
@@ -196,10 +196,11 @@ class Spool:
         self.free_mark = free_mark
         self.packs = path / "packs"
         self.objects = path / "objects"
+        self.decoded = path / "decoded"
         self._count = itertools.count(1)
         self._barren: dict[str, tuple[int, int]] = {}  # mark and size of packs with nothing whole beyond their mark
         try:
-            for folder in (self.packs, self.objects):
+            for folder in (self.packs, self.objects, self.decoded):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
@@ -210,9 +211,14 @@ class Spool:
 
     def check_space(self) -> None:
         """Raise SpoolFull while less than the mark is free."""
-        free = shutil.disk_usage(self.packs).free
-        if free < self.free_mark:
-            raise SpoolFull(f"{free // 2**20} MiB are free under the spool, the mark is {self.free_mark // 2**20} MiB")
+        if (room := self.room) < 0:
+            free, mark = (room + self.free_mark) // 2**20, self.free_mark // 2**20
+            raise SpoolFull(f"{free} MiB are free under the spool, the mark is {mark} MiB")
+
+    @property
+    def room(self) -> int:
+        """How many bytes are free beyond the mark; negative below it."""
+        return shutil.disk_usage(self.packs).free - self.free_mark
 
     def open_pack(self) -> Pack:
         """Begin a new pack; SpoolFull where none can be made."""
@@ -238,11 +244,12 @@ class Spool:
 
     def part10(self, place: Place, note: str = "") -> Part10:
         """Return the Part 10 file that lies at a place, with what was noted of it."""
-        return Part10(path=self._path(place.pack), offset=place.offset, length=place.length, note=note)
+        path, decoded = self._paths(place.pack)
+        return Part10(path=path, offset=place.offset, length=place.length, note=note, decoded=decoded)
 
     @lru_cache(maxsize=256)  # noqa: B019 - a spool lives as long as its process
-    def _path(self, pack: str) -> Path:
-        return self.packs / pack
+    def _paths(self, pack: str) -> tuple[Path, Path]:
+        return self.packs / pack, self.decoded / pack
 
     def sync_packs(self, packs: Iterable[str]) -> None:
         """Make all that was written to these packs durable; SpoolFull where that fails. One gone is no fault."""

@@ -30,6 +30,8 @@ from pydicom.uid import (
     OphthalmicPhotography8BitImageStorage,
     PositronEmissionTomographyImageStorage,
     UltrasoundMultiFrameImageStorage,
+    VLEndoscopicImageStorage,
+    VLPhotographicImageStorage,
     VLWholeSlideMicroscopyImageStorage,
 )
 
@@ -39,6 +41,7 @@ from node.infer.fake import FakeTriton
 from node.infer.run import run
 from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.results import Result
+from node.series import Series
 
 __all__ = [
     "AXIAL",
@@ -57,6 +60,7 @@ __all__ = [
     "mammogram",
     "mr_series",
     "pet_series",
+    "photograph",
     "radiograph",
     "repeated",
     "run_plugin",
@@ -456,7 +460,7 @@ def ultrasound(
     *, frames: int = 3, rows: int = 48, columns: int = 64, seed: str = "phantom", series: str = "us"
 ) -> Dataset:
     """Return one multi-frame ultrasound image in colour (PS3.3 A.7), without any place in the patient."""
-    image = _in_color(seed, series, UltrasoundMultiFrameImageStorage, "US", frames, rows, columns)
+    image = _in_color(seed, series, UltrasoundMultiFrameImageStorage, "US", _colors(frames, rows, columns))
     return _assign(
         image,
         ImageType=["ORIGINAL", "PRIMARY", "ABDOMINAL", "0001"],
@@ -470,9 +474,20 @@ def ultrasound(
     )
 
 
-def fundus_photograph(*, rows: int = 48, columns: int = 64, seed: str = "phantom", series: str = "op") -> Dataset:
-    """Return one colour photograph of the back of a left eye (PS3.3 A.41), without any place in the patient."""
-    image = _in_color(seed, series, OphthalmicPhotography8BitImageStorage, "OP", 1, rows, columns)
+def fundus_photograph(
+    *,
+    rows: int = 48,
+    columns: int = 64,
+    array: NDArray[np.uint8] | None = None,
+    seed: str = "phantom",
+    series: str = "op",
+) -> Dataset:
+    """Return one colour photograph of the back of a left eye (PS3.3 A.41), without any place in the patient.
+
+    `array` is (row, column, 3), red, green and blue.
+    """
+    values = _colors(1, rows, columns) if array is None else array[None]
+    image = _in_color(seed, series, OphthalmicPhotography8BitImageStorage, "OP", values)
     return _assign(
         image,
         ImageType=["ORIGINAL", "PRIMARY", "", "COLOR"],
@@ -506,10 +521,61 @@ def fundus_photograph(*, rows: int = 48, columns: int = 64, seed: str = "phantom
     )
 
 
-def slide(*, tiles: tuple[int, int] = (2, 2), rows: int = 24, columns: int = 32, seed: str = "phantom") -> Dataset:
-    """Return one whole-slide image in colour (PS3.3 A.32.8), tiled, all tiles of the same size (TILED_FULL)."""
+def photograph(
+    *,
+    rows: int = 48,
+    columns: int = 64,
+    array: NDArray[np.uint8] | None = None,
+    modality: str = "XC",
+    seed: str = "phantom",
+    series: str = "photograph",
+) -> Dataset:
+    """Return one colour photograph of skin (PS3.3 A.32.4), or one through an endoscope (A.32.1) of modality ES.
+
+    `array` is (row, column, 3), red, green and blue.
+    """
+    sop_class = VLEndoscopicImageStorage if modality == "ES" else VLPhotographicImageStorage
+    values = _colors(1, rows, columns) if array is None else array[None]
+    image = _in_color(seed, series, sop_class, modality, values)
+    return _assign(
+        image,
+        ImageType=["ORIGINAL", "PRIMARY"],
+        SeriesDescription="Phantom skin",
+        BodyPartExamined="SKIN",
+        AcquisitionContextSequence=[],
+        AnatomicRegionSequence=[_code("39937001", "SCT", "Skin")],
+        BurnedInAnnotation="NO",
+    )
+
+
+def slide(
+    *,
+    tiles: tuple[int, int] = (2, 2),
+    rows: int = 24,
+    columns: int = 32,
+    spacing: float = 0.01,
+    array: NDArray[np.uint8] | None = None,
+    seed: str = "phantom",
+) -> Dataset:
+    """Return one whole-slide image in colour (PS3.3 A.32.8), tiled, all tiles of the same size (TILED_FULL).
+
+    Parameters
+    ----------
+    tiles
+        How many down and across.
+    rows, columns
+        Of one tile.
+    spacing
+        mm from pixel to pixel.
+    array
+        The whole slide, (row, column, 3), red, green and blue.
+    """
     frames = tiles[0] * tiles[1]
-    image = _in_color(seed, "sm", VLWholeSlideMicroscopyImageStorage, "SM", frames, rows, columns)
+    values = _colors(frames, rows, columns)
+    if array is not None:
+        apart = array.reshape(tiles[0], rows, tiles[1], columns, 3)
+        values = np.ascontiguousarray(apart.swapaxes(1, 2)).reshape(frames, rows, columns, 3)
+    image = _in_color(seed, "sm", VLWholeSlideMicroscopyImageStorage, "SM", values)
     del image.BodyPartExamined, image.PatientOrientation
     dimension = uid(seed, "sm", "dimensions")
     kind = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
@@ -532,8 +598,8 @@ def slide(*, tiles: tuple[int, int] = (2, 2), rows: int = 24, columns: int = 32,
         TotalPixelMatrixFocalPlanes=1,
         TotalPixelMatrixOriginSequence=[_item(XOffsetInSlideCoordinateSystem=10, YOffsetInSlideCoordinateSystem=20)],
         ImageOrientationSlide=[0, -1, 0, -1, 0, 0],
-        ImagedVolumeWidth=tiles[1] * columns * 0.01,
-        ImagedVolumeHeight=tiles[0] * rows * 0.01,
+        ImagedVolumeWidth=tiles[1] * columns * spacing,
+        ImagedVolumeHeight=tiles[0] * rows * spacing,
         ImagedVolumeDepth=1.0,
         BurnedInAnnotation="NO",
         SpecimenLabelInImage="NO",
@@ -562,7 +628,7 @@ def slide(*, tiles: tuple[int, int] = (2, 2), rows: int = 24, columns: int = 32,
         ],
         SharedFunctionalGroupsSequence=[
             _item(
-                PixelMeasuresSequence=[_item(PixelSpacing=[0.01, 0.01], SliceThickness=0.001)],
+                PixelMeasuresSequence=[_item(PixelSpacing=[spacing, spacing], SliceThickness=0.001)],
                 WholeSlideMicroscopyImageFrameTypeSequence=[_item(FrameType=kind)],
                 OpticalPathIdentificationSequence=[_item(OpticalPathIdentifier="1")],
             )
@@ -570,21 +636,26 @@ def slide(*, tiles: tuple[int, int] = (2, 2), rows: int = 24, columns: int = 32,
     )
 
 
-def _in_color(seed: str, series: str, sop_class: UID, modality: str, frames: int, rows: int, columns: int) -> Dataset:
-    """Return an image of so many frames in red, green and blue."""
+def _colors(frames: int, rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return `_pattern` in red, green and blue: (frame, row, column, 3)."""
+    colors: NDArray[np.uint8] = (_pattern(frames, rows, columns)[..., None] // (3, 5, 7) % 256).astype(np.uint8)
+    return colors
+
+
+def _in_color(seed: str, series: str, sop_class: UID, modality: str, values: NDArray[np.uint8]) -> Dataset:
+    """Return an image in red, green and blue, (frame, row, column, 3)."""
     image = _patient_and_study(
         seed=seed, study_uid=None, patient_name="PHANTOM^CHEST", patient_id="PHANTOM", character_set="ISO_IR 192"
     )
     _series_of(image, seed=seed, series=series, series_uid=None, modality=modality, description="Phantom in colour")
     _instance_of(image, sop_class, number=1, seed=f"{seed}/{series}")
-    values = (_pattern(frames, rows, columns)[..., None] // (3, 5, 7) % 256).astype(np.uint8)
     _assign(
         image,
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",
         PlanarConfiguration=0,
-        Rows=rows,
-        Columns=columns,
+        Rows=values.shape[1],
+        Columns=values.shape[2],
         BitsAllocated=8,
         BitsStored=8,
         HighBit=7,
@@ -727,7 +798,7 @@ def run_plugin(
     Parameters
     ----------
     images
-        Role → the data sets of one stack, pixel data included.
+        Role → the data sets of one stack, or of several where the role takes them, pixel data included.
     models
         Name of a model → a function from its inputs, by name, to its outputs.
 
@@ -737,11 +808,13 @@ def run_plugin(
         What the plugin gave back does not fit the images.
     """
     with tempfile.TemporaryDirectory() as folder:
-        inputs = {}
+        found = read_plugin(plugin.resolve())
+        inputs: dict[str, Series] = {}
         for role, datasets in images.items():
             files = write(datasets, Path(folder) / role)
-            (inputs[role],) = stacks(Part10.of_file(file) for file in files).series
-        return run(read_plugin(plugin.resolve()), inputs, FakeTriton(models))
+            series = stacks(Part10.of_file(file) for file in files).series
+            inputs |= found.named(series) if len(images) == 1 else dict(zip([role], series, strict=True))
+        return run(found, inputs, FakeTriton(models))
 
 
 def chest_ct(*, slices: int = 100, rows: int = 512, **wanted: Any) -> list[Dataset]:

@@ -37,15 +37,9 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
     """
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
-    job = Job(
-        id=0, study_uid=fitting.study_uid, revision=1, plugin=chosen.name, version=chosen.manifest.version, route="try",
-        inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
-        ordinal=0, worker="", reason="",
-    )  # fmt: skip
-    for role, key in (pair for one in job.inputs for pair in one.items()):
+    order = order_of(chosen, fitting, app.device_uid(settings.receive.address))
+    for role, key in (pair for one in order.job.inputs for pair in one.items()):
         yield from _looked_at(role, fitting.series[key])
-    device_uid = app.device_uid(settings.receive.address)
-    order = Order(job=job, plugin=chosen, parts=fitting.parts, predecessors=(), device_uid=device_uid)
     yield from _perform(settings, order, Spool(out.resolve()))
 
 
@@ -88,6 +82,16 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
         series={series.key: series for series in assembled.series},
         inputs=planned.plans[0].inputs,
     )
+
+
+def order_of(plugin: Plugin, fitting: Fitting, device_uid: str) -> Order:
+    """Return the order of a job that no ledger knows: one plugin on what fits its roles."""
+    job = Job(
+        id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
+        inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
+        ordinal=0, worker="", reason="",
+    )  # fmt: skip
+    return Order(job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=device_uid)
 
 
 def _looked_at(role: str, series: Series) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """From instances to studies that are stable, and series that a plugin can read."""
 
+from node.assemble.decode import decode, decode_due
 from node.assemble.settle import settle
 from node.assemble.stacks import Assembled, stacks
 
-__all__ = ["Assembled", "settle", "stacks"]
+__all__ = ["Assembled", "decode", "decode_due", "settle", "stacks"]

@@ -25,6 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from node.decoded import fill
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.note import KEYWORDS, Note, note_of_file, read_note
 from node.part10 import Part10, parse, understood
@@ -56,6 +57,9 @@ OPTIONS = {
     "samples_per_pixel": "SamplesPerPixel",
 }
 """What pydicom's decoders call the attributes of the Image Pixel Module."""
+GREY = ("MONOCHROME1", "MONOCHROME2")
+EARLY_BITS = (8, 16, 32)
+"""Bits Allocated of images whose values may be decoded when they arrive."""
 UNDECODABLE = (
     AttributeError,
     EOFError,
@@ -299,9 +303,12 @@ class PixelReader:
 
 def _values(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> NDArray[Any]:
     try:
+        plain = _plain(stored)
+        if not plain and (kept := _kept(stored, into)) is not None:
+            return kept
         if missing := stored.missing:
             raise EOFError(f"{missing} bytes of its pixel data are missing")
-        values = _copied(stored, number, fd, into) if _plain(stored) else _decoded(stored, number)
+        values = _copied(stored, number, fd, into) if plain else _decoded(stored, number)
         return _coloured(values, stored)
     except UNDECODABLE as error:
         fault = " ".join(str(error).split())
@@ -322,12 +329,8 @@ def _plain(stored: Stored) -> bool:
 def _copied(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> NDArray[Any]:
     """Return one frame of uncompressed values, (row, column)."""
     said = stored.values
-    bits = int(said.get("BitsAllocated") or 0)
-    kind = np.dtype(f"{NATIVE[stored.syntax]}{'i' if said.get('PixelRepresentation') else 'u'}{bits // 8}")
-    if into is not None and into.itemsize == kind.itemsize and kind.isnative:
-        values = into.view(kind)
-    else:
-        values = np.empty((int(said.get("Rows") or 0), int(said.get("Columns") or 0)), kind)
+    values = _unfilled(stored, into)
+    kind, bits = values.dtype, 8 * values.itemsize
     begin = stored.value_at + (number - 1) * values.nbytes
     if number * values.nbytes > stored.value_length:
         raise EOFError(f"its pixel data have {stored.value_length} bytes, too few for {number} frames")
@@ -343,6 +346,58 @@ def _copied(stored: Stored, number: int, fd: int, into: NDArray[Any] | None) -> 
         else:
             values <<= above
             values >>= bits - used
+    return values
+
+
+def _unfilled(stored: Stored, into: NDArray[Any] | None) -> NDArray[Any]:
+    """Return an array for the values of a frame, in the type that its file has: `into`, where they have that size."""
+    said = stored.values
+    sign, bits = "i" if said.get("PixelRepresentation") else "u", int(said.get("BitsAllocated") or 0)
+    kind = np.dtype(f"{NATIVE.get(stored.syntax, '=')}{sign}{bits // 8}")
+    if into is not None and into.itemsize == kind.itemsize and kind.isnative:
+        return into.view(kind)
+    return np.empty((int(said.get("Rows") or 0), int(said.get("Columns") or 0)), kind)
+
+
+def early_bytes(said: Mapping[str, Any] | Dataset) -> int:
+    """Return how many bytes the values of a noted image take, if it is grey and they are whole bytes; else 0.
+
+    Only such images are decoded when they arrive.
+    """
+    rows, columns, bits = (said.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    grey = said.get("SamplesPerPixel", 1) == 1 and said.get("PhotometricInterpretation") in GREY
+    if isinstance(said, Dataset) or not grey or not isinstance(rows, int) or not isinstance(columns, int):
+        return 0
+    return rows * columns * int(bits) // 8 if bits in EARLY_BITS else 0
+
+
+def _kept(stored: Stored, into: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return the values of an image as they were decoded when it arrived, None where they were not."""
+    if stored.place.decoded is None or not early_bytes(stored.values):
+        return None
+    values = _unfilled(stored, into)
+    return values if fill(stored.place, values) else None
+
+
+def decoded_early(place: Part10) -> NDArray[Any]:
+    """Return the stored values of an image that has `early_bytes`, (row, column), for readers to find them.
+
+    Raises
+    ------
+    UnsuitableSeries
+        It cannot be decoded, or its values are not in the type, size or Bits Stored that its header says, which readers
+        count on.
+    NotUnderstood, BytesLost, SpoolAway
+        It cannot be read.
+    """
+    stored = Stored.at(place)
+    frame, expected = Frame(image=stored), _unfilled(stored, None)
+    (values,) = PixelReader({frame.sop_instance_uid: stored})([frame])
+    beyond = 2 ** int(stored.values.get("BitsStored") or 0)
+    lowest, highest = (-beyond // 2, beyond // 2 - 1) if values.dtype.kind == "i" else (0, beyond - 1)
+    fits = (values.shape, values.dtype) == (expected.shape, expected.dtype)
+    if not fits or values.min() < lowest or values.max() > highest:
+        raise UnsuitableSeries(f"values of instance {frame.sop_instance_uid} are not as its header says")
     return values
 
 

@@ -304,7 +304,7 @@ def _within(uid: str, made: Sequence[Dataset]) -> tuple[tuple[Dataset, int], ...
 def _segmentations(case: Case) -> Iterator[tuple[int, Segmentation, Series]]:
     segmentations = [result for result in case.results if isinstance(result, Segmentation)]
     for order, result in enumerate(segmentations):
-        yield order, result, series_of(result.labels, case.inputs, case.identity.study_uid)
+        yield order, result, series_of(result, case.inputs, case.identity.study_uid)
 
 
 def compose_pm(case: Case, made: Sequence[Dataset]) -> list[Dataset]:

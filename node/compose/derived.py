@@ -13,6 +13,7 @@ from node.codes import DCM
 from node.compose.finish import SCANNER, finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.reference import by_study, images, refer_in_common
+from node.compose.reference import instance as instance_of
 from node.compose.source import copy_element
 from node.compose.text import LO, SH, concept, plain
 from node.errors import BrokenResult
@@ -41,6 +42,15 @@ DROPPED = frozenset(
     }
 )
 """What an image says of its own pixels, of the machine that made it, or seals."""
+ACQUIRED = (
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "AcquisitionDuration",
+    "AcquisitionUID",
+    "IrradiationEventUID",
+)
+"""When what is shown was acquired, and by which event (PS3.3 C.7.6.1, C.7.6.16)."""
 PALETTE = (
     "RedPalette",
     "GreenPalette",
@@ -50,6 +60,19 @@ PALETTE = (
     "SegmentedBlue",
     "PaletteColor",
 )
+SHOWN = frozenset(
+    {
+        "ModalityLUTSequence",
+        "RealWorldValueMappingSequence",
+        "RescaleIntercept",
+        "RescaleSlope",
+        "RescaleType",
+        "VOILUTFunction",
+        "VOILUTSequence",
+        "WindowCenterWidthExplanation",
+    }
+)
+"""What an image says of what its values are and how they are shown, which is not true of another quantity."""
 RESCALED = {"CT": "HU", "PT": ""}
 """Modalities whose images have a rescale of their own, with its Rescale Type; others hold whole numbers as they are."""
 PRECISION = 1e-2
@@ -79,16 +102,29 @@ def derived_series(result: DerivedSeries, identity: Identity, *, order: int, num
         chosen = [index for index, frame in enumerate(result.source.frames) if frame.sop_instance_uid == uid]
         frames = [result.source.frames[index] for index in chosen]
         built = _begin(result, header, identity, f"{order} {instance}")
-        built.SourceImageSequence = [_source(reference, "YES") for reference in images(frames)]
+        built.SourceImageSequence = _sources(result, frames, "YES")
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
             built.NumberOfFrames = len(frames)
-        if "SharedFunctionalGroupsSequence" in header:
-            refer_in_common(built, [header], header.StudyInstanceUID)
+        if "SharedFunctionalGroupsSequence" in header or result.shows:
+            refer_in_common(built, [header, *_shown(result)], header.StudyInstanceUID)
         if "PerFrameFunctionalGroupsSequence" in header:
             _set_frames(built, frames, result)
         made.append(_end(built, header, identity, result, order=order, instance=instance, number=number))
     return made
+
+
+def _shown(result: DerivedSeries) -> tuple[Dataset, ...]:
+    """Return who the images are whose values are shown, where those are not the source's own."""
+    return result.shows.identities if result.shows else ()
+
+
+def _sources(result: DerivedSeries, frames: Sequence[Frame], preserved: str) -> list[Dataset]:
+    """Return the images that one was made of: of the source, and those whose values it shows."""
+    return [
+        *(_source(reference, preserved) for reference in images(frames)),
+        *(_source(instance_of(one), "NO") for one in _shown(result)),
+    ]
 
 
 def _begin(result: DerivedSeries, header: Dataset, identity: Identity, name: str) -> Dataset:
@@ -143,8 +179,12 @@ def _end(
         copy_element(header, done, "InstanceNumber")
     # text goes over last and as bytes: to decode it is to risk that it is written otherwise
     palette = PALETTE if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
+    if result.shows:
+        for keyword in ACQUIRED:
+            copy_element(result.shows.header, done, keyword)
+    dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(SHOWN if result.unit else ())}
     for keyword in header.dir():
-        if keyword not in done and keyword not in DROPPED and not keyword.startswith(palette):
+        if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
             copy_element(header, done, keyword)
     return done
 
@@ -152,6 +192,9 @@ def _end(
 def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
     """Store (frame, row, column) or (frame, row, column, 3) as its source does where that holds the values."""
     header = frames[0].header
+    if result.unit is not None:
+        _set_quantity(built, array, frames, result)
+        return
     if array.ndim == 4:
         _write_pixels(built, array, 8, signed=False)
         built.SamplesPerPixel, built.PhotometricInterpretation, built.PlanarConfiguration = 3, "RGB", 0
@@ -171,6 +214,25 @@ def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], re
             f"be stored as whole numbers of {bits} bits, as {header.get('Modality')} images hold them: whoever made "
             "the plugin must scale them to the values of the source"
         )
+
+
+def _set_quantity(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
+    """Store int16 as it is, and say of what quantity it is (Real World Value Mapping, PS3.3 C.7.6.16.2.11)."""
+    if frames[0].multi_frame or result.unit is None:
+        raise BrokenResult(
+            f"derived series {plain(result.description)!r} has a unit of its own: that takes single-frame images"
+        )
+    built.SamplesPerPixel, built.PhotometricInterpretation = 1, "MONOCHROME2"
+    _write_pixels(built, array, 16, signed=True)
+    mapping = Dataset()
+    mapping.LUTExplanation, mapping.LUTLabel = plain(result.description, LO), "AI"
+    mapping.MeasurementUnitsCodeSequence = [concept(result.unit)]
+    mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, 1.0
+    for keyword, value in (("First", np.iinfo(np.int16).min), ("Last", np.iinfo(np.int16).max)):
+        mapping.add_new(f"RealWorldValue{keyword}ValueMapped", "SS", int(value))
+    built.RealWorldValueMappingSequence = [mapping]
+    low, high = result.window
+    built.WindowCenter, built.WindowWidth = _decimals([(low + high) / 2, high - low])
 
 
 def _as_stored(plane: NDArray[Any], frame: Frame) -> NDArray[np.float64]:
@@ -221,7 +283,7 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
         derivation = Dataset()
         derivation.DerivationDescription = built.DerivationDescription
         derivation.DerivationCodeSequence = [concept(result.derivation)]
-        derivation.SourceImageSequence = [_source(reference, "YES") for reference in images([frame])]
+        derivation.SourceImageSequence = _sources(result, [frame], "YES")
         group.DerivationImageSequence = [derivation]
     for item in _frame_types([*shared, *chosen]):
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
@@ -229,7 +291,7 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
     built.PerFrameFunctionalGroupsSequence = chosen
     for keyword in ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"):
         delattr(built, keyword)
-    built.SourceImageEvidenceSequence = by_study([header])
+    built.SourceImageEvidenceSequence = by_study([header, *_shown(result)])
 
 
 def _frame_types(groups: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -266,7 +328,7 @@ def _resampled(
             del built.SpacingBetweenSlices  # the CT Image Module has none
         built.SliceLocation = _decimals([float(np.cross(axes[:, 2], axes[:, 1]) @ position)])[0]
         nearest = source.frames[max(index - 1, 0) : index + 2]
-        built.SourceImageSequence = [_source(reference, "NO") for reference in images(nearest)]
+        built.SourceImageSequence = _sources(result, nearest, "NO")
         _set_pixels(built, plane[None], [frame], result)
         made.append(_end(built, frame.header, identity, result, order=order, instance=instance, number=number))
     return made

@@ -87,7 +87,7 @@ def things(inputs: Mapping[str, Series], results: Sequence[Result], identity: Id
     segmentations = regions = 0
     for result in results:
         if isinstance(result, Segmentation):
-            found += _segments(result, series_of(result.labels, inputs, identity.study_uid), identity, segmentations)
+            found += _segments(result, series_of(result, inputs, identity.study_uid), identity, segmentations)
             segmentations += 1
         if isinstance(result, Region):
             if series := _series_of_region(result, inputs, identity.study_uid):

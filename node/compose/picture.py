@@ -123,7 +123,7 @@ def key_slices(shown: Overlays, count: int, asked_for: Sequence[int] = ()) -> li
     spread = _evenly(outlined, KEY_SLICES)
     hidden = [int(area.argmax()) for area in areas if area.any() and area[spread].max() < area.max() / 2]
     regions = [outlined.index for outlined in shown.regions]
-    highest = [int(heatmap.array.reshape(count, -1).max(axis=1).argmax()) for heatmap in shown.heatmaps]
+    highest = [int(heatmap.array.max(axis=(1, 2)).argmax()) for heatmap in shown.heatmaps]
     chosen = list(dict.fromkeys([*asked_for, *regions, *highest, *hidden]))[:KEY_SLICES]
     for place in chosen:
         if spread:
@@ -225,7 +225,7 @@ def _change(result: Comparison) -> str:
 
 def _said(result: Measurement | Finding) -> Row:
     if isinstance(result, Measurement):
-        name = f"{_derived(result)}{result.name.meaning}{_where(result)}"
+        name = f"{_derived(result)}{result.name.meaning}{_where(result)}{_when(result)}"
         return Row(name=name, value=f"{_number(result.value)} {_unit(result)}".rstrip())
     presence = "present" if result.present else "absent"
     return Row(name=result.name.meaning, value=presence, note=_score(result.probability, calibrated=result.calibrated))
@@ -247,6 +247,10 @@ def _where(result: Measurement) -> str:
     if result.site is None:
         return ""
     return f" ({', '.join(code.meaning for code in (result.site, result.laterality) if code)})"
+
+
+def _when(result: Measurement) -> str:
+    return "" if result.after_r_wave is None else f", {result.after_r_wave:.0f} ms after the R wave"
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from node.compose.pm import stored_range
 from node.compose.shading import colored, grey, heat, in_color, warmed, window
 from node.compose.source import body_part, copy_element
 from node.compose.text import plain
+from node.compose.tiles import overlays, stored_image
 from node.results import Heatmap
 from node.series import Frame
 
@@ -31,11 +32,15 @@ def summary(page: bytes, header: Dataset, identity: Identity, *, number: int) ->
 
 
 def overlay(result: Heatmap, identity: Identity, *, order: int, number: int) -> Dataset:
-    """Return the image on which a map has its highest value, coloured with it, and what the colours mean."""
+    """Return the image on which a map has its highest value, coloured with it, and what the colours mean.
+
+    The tiles of a slide are put together, as `patchwork` does.
+    """
+    (result,) = overlays(result.source, [result]).heatmaps
     planes = result.array if result.slope > 0 else -result.array.astype(np.float64)
-    index = int(planes.reshape(len(planes), -1).max(axis=1).argmax())
+    index = int(planes.max(axis=(1, 2)).argmax())
     frame = result.source.frames[index]
-    stored = result.source.image(index)
+    stored = stored_image(result.source, index)
     shown = in_color(grey(stored, frame, window(stored, result.source, frame, set()), result.source.modality))
     marked = _with_legend(warmed(shown, heat(result, index)), result, index)
     name = f"overlay {order}"
@@ -53,7 +58,7 @@ def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int) -> NDAr
     page.paste(Image.fromarray(scale.round().astype(np.uint8)), (0, height))
     low, high = (value * result.slope + result.intercept for value in stored_range(result))
     unit = "" if result.unit.value == "1" else f" {plain(result.unit.value)}"
-    image = f", image {index + 1} of {len(result.source.frames)}" if len(result.source.frames) > 1 else ""
+    image = f", image {index + 1} of {len(result.array)}" if len(result.array) > 1 else ""
     draw = ImageDraw.Draw(page)
     for line, words in enumerate(
         (

@@ -17,7 +17,8 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
 from node.errors import BrokenResult
-from node.series import Frame, Series, Volume, on_grid
+from node.results import Segmentation
+from node.series import Frame, Series
 
 PATIENT_AND_STUDY = {
     "C.7.1.1 Patient": (
@@ -133,8 +134,8 @@ TYPE_2 = (
 _TEXT = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
 
 
-def series_of(labels: Volume, inputs: Mapping[str, Series], study_uid: str) -> Series:
-    """Return the input whose grid the labels lie on: same shape, affine and frame of reference.
+def series_of(result: Segmentation, inputs: Mapping[str, Series], study_uid: str) -> Series:
+    """Return the input that a segmentation lies on: same shape, affine and frame of reference, and its source.
 
     Raises
     ------
@@ -142,9 +143,9 @@ def series_of(labels: Volume, inputs: Mapping[str, Series], study_uid: str) -> S
         No input of the study has that grid.
     """
     for series in inputs.values():
-        if series.study_uid == study_uid and on_grid(labels, series):
+        if series.study_uid == study_uid and result.lies_on(series):
             return series
-    shape = " × ".join(str(length) for length in labels.array.shape)
+    shape = " × ".join(str(length) for length in result.labels.array.shape)
     raise BrokenResult(
         f"the plugin returned labels of {shape} on a grid that is none of its input images of study {study_uid}: "
         "whoever made the plugin must return them on the grid of one of them"

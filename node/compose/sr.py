@@ -66,6 +66,8 @@ CHANGE = own("CHANGE", "Change since the prior")
 DOUBLING_TIME = own("DOUBLING_TIME", "Doubling time")
 """What a comparison tells beside the measurement; no public table has codes for it."""
 
+AFTER_R_WAVE = own("AFTER_R_WAVE", "Time after the R wave")
+
 MOST_POINTS = 4000
 """Of one outline; a spatial coordinate holds 8,191 (PS3.5 section 7.1.2: its length has two bytes)."""
 
@@ -462,18 +464,26 @@ def _measurement(result: Measurement) -> sr.Measurement:
         derivation=concept(result.derivation) if result.derivation else None,
         finding_sites=[_site(result.site, result.laterality)] if result.site else None,
     )
-    if result.percentile is not None:
-        (item,) = measurement
-        item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), _percentile(result.percentile)])
+    (item,) = measurement
+    parameters = [
+        _parameter(name, value, unit)
+        for name, value, unit in (
+            (DCM.PercentileRankingOfMeasurement, result.percentile, UCUM.Percent),
+            (AFTER_R_WAVE, result.after_r_wave, UCUM.Millisecond),
+        )
+        if value is not None
+    ]
+    if parameters:
+        item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *parameters])
     return measurement
 
 
-def _percentile(rank: float) -> sr.NumContentItem:
-    """Return which percentile of what was measured a value is: the parameter it was derived with (TID 1419 row 13)."""
+def _parameter(name: Code, value: float, unit: Code) -> sr.NumContentItem:
+    """Return what a value was derived with: which percentile it is, when in a heartbeat it was (TID 1419 row 13)."""
     return sr.NumContentItem(
-        name=concept(DCM.PercentileRankingOfMeasurement),
-        value=rank,
-        unit=concept(UCUM.Percent),
+        name=concept(name),
+        value=value,
+        unit=concept(unit),
         relationship_type=Relationship.INFERRED_FROM,
     )
 

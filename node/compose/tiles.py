@@ -16,7 +16,7 @@ from node.compose.seg import colors
 from node.compose.shading import grey, heat, warmed, window
 from node.errors import UnsuitableSeries
 from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
-from node.series import Frame, Series, on_grid
+from node.series import Frame, Series
 
 CONTOUR = 2
 """Width of an outline in pixels."""
@@ -129,7 +129,7 @@ def _by_frame(series: Series, results: Sequence[Result]) -> Overlays:
         layers=[
             layer
             for result in results
-            if isinstance(result, Segmentation) and on_grid(result.labels, series)
+            if isinstance(result, Segmentation) and result.lies_on(series)
             for layer in layers(result)
         ],
         regions=[
@@ -169,7 +169,7 @@ def tile(series: Series, index: int, shown: Overlays, size: int) -> Image.Image:
 
 def _tile(series: Series, index: int, shown: Overlays, size: int) -> Image.Image:
     frame = series.frames[index]
-    stored = _stored(series, index)
+    stored = stored_image(series, index)
     rows, columns = stored.shape[:2]
     row_mm, column_mm = _proportions(frame)
     scale = size / max(rows * row_mm, columns * column_mm)
@@ -203,7 +203,7 @@ def _caption(draw: ImageDraw.ImageDraw, series: Series, index: int, size: tuple[
     write(draw, (wide // 2, 26), top, 22, INK, side="middle", edge=PANEL)
 
 
-def _stored(series: Series, index: int) -> NDArray[Any]:
+def stored_image(series: Series, index: int) -> NDArray[Any]:
     """Return one image, or the whole slide that its tiles make."""
     whole = patchwork(series)
     return whole.together([series.image(at) for at in range(len(series.frames))]) if whole else series.image(index)

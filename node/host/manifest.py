@@ -2,9 +2,10 @@
 
 import ast
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
@@ -13,6 +14,7 @@ from node.errors import ConfigError
 from node.predicates import When
 from node.toml import read_toml
 
+Stack = TypeVar("Stack")
 TRITON = "triton"
 ANSWERS = "segment", "finding", "region", "derived"
 """Tables of which a plugin without code has one kind."""
@@ -30,11 +32,19 @@ Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
 
 
 class Role(BaseModel):
-    """One series that the plugin asks for, with what it must be beside what the route says."""
+    """One series that the plugin asks for, with what it must be beside what the route says.
+
+    With `several`, `run` gets all stacks of one series that fit, a tuple of them in the order of the series, such as
+    the phases of a heart; else one stack. `optional`: `run` gets None where there is none. `prior_of` names another
+    role: the series is of an earlier study of the same patient, like what that role has; None where none is found.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     when: When
+    several: bool = False
+    optional: bool = False
+    prior_of: Name | None = None
 
 
 def _coded(words: object) -> object:
@@ -131,6 +141,34 @@ class Manifest(BaseModel):
             return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
         return words
 
+    @model_validator(mode="after")
+    def _several_alone(self) -> Self:
+        if any(role.several for role in self.series.values()) and (len(self.series) > 1 or self.model is not None):
+            raise ValueError("several is for the only role of a plugin with code")
+        return self
+
+    @property
+    def present(self) -> dict[str, Role]:
+        """The roles whose series are of the study itself."""
+        return {name: role for name, role in self.series.items() if role.prior_of is None}
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """Each role whose series is a prior, with the role that it is the prior of."""
+        return {name: role.prior_of for name, role in self.series.items() if role.prior_of is not None}
+
+    @model_validator(mode="after")
+    def _roles_make_sense(self) -> "Manifest":
+        """A plugin needs a series of the study, priors are of one, and a model without code is given all it takes."""
+        if all(role.optional for role in self.present.values()):
+            raise ValueError("series: every role is optional or a prior; a plugin needs one series of the study itself")
+        for name, of in self.priors.items():
+            if of not in self.present:
+                raise ValueError(f"series.{name}.prior_of: {of!r} is no role whose series is of the study itself")
+        if self.model is not None and any(role.optional or role.prior_of for role in self.series.values()):
+            raise ValueError("series: a plugin without code needs a series for each role; none is optional or a prior")
+        return self
+
     @property
     def model_names(self) -> tuple[str, ...]:
         """The models without the versions they are pinned to."""
@@ -158,6 +196,21 @@ class Plugin:
     def code(self) -> Path:
         """The file that holds `run`."""
         return self.folder / "plugin.py"
+
+    def named(self, stacks: Sequence[Stack]) -> dict[str, Stack]:
+        """Return what one run of a plugin with one role is given, by name: ROLE, or ROLE#1, ROLE#2 … where several."""
+        ((role, asked),) = self.manifest.present.items()
+        if asked.several:
+            return {f"{role}#{number}": stack for number, stack in enumerate(stacks, 1)}
+        (stack,) = stacks
+        return {role: stack}
+
+    def arguments(self, inputs: Mapping[str, Stack]) -> dict[str, Stack | tuple[Stack, ...] | None]:
+        """Return what `run` is called with for its roles, of what `named` gave; None for a role that has nothing."""
+        several = [role for role, asked in self.manifest.series.items() if asked.several]
+        if several:
+            return {role: tuple(inputs.values()) for role in several}
+        return {**dict.fromkeys(self.roles), **inputs}
 
 
 def read_plugin(folder: Path) -> Plugin:

@@ -2,6 +2,7 @@
 
 from node.infer.fleet import Fleet
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, worth_telling
+from node.infer.prior import Priors
 from node.infer.room import Room
 from node.infer.run import run
 from node.infer.server import LocalServer
@@ -14,6 +15,7 @@ __all__ = [
     "LocalServer",
     "Order",
     "Performed",
+    "Priors",
     "Room",
     "Stopwatch",
     "Triton",

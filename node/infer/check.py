@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from node.errors import BrokenResult, UnsuitableSeries
 from node.results import (
+    Comparison,
     DerivedSeries,
     Finding,
     Heatmap,
@@ -18,7 +19,7 @@ from node.results import (
     Result,
     Segmentation,
 )
-from node.series import Series, corners, on_grid
+from node.series import Series, corners
 
 
 def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
@@ -46,12 +47,14 @@ def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
                 _check_key_images(result, inputs)
             case Measurement() | Finding():
                 _check_subject(result, results)
+            case Comparison():
+                _check_subject(result.measurement, results)
             case NotSuitable():
                 pass
 
 
 def _check_segmentation(result: Segmentation, inputs: Mapping[str, Series]) -> None:
-    if not any(on_grid(result.labels, series) for series in inputs.values()):
+    if not any(result.lies_on(series) for series in inputs.values()):
         raise BrokenResult(
             f"a segmentation of {result.labels.array.shape} lies on none of the series the plugin was given; "
             "make it with volume.with_array(mask)"
@@ -87,6 +90,9 @@ def _check_stack(result: Heatmap | DerivedSeries, inputs: Mapping[str, Series]) 
     source = result.source
     if not any(source is series for series in inputs.values()):
         raise BrokenResult(f"a {kind} is of a series the plugin was not given")
+    shown = result.shows if isinstance(result, DerivedSeries) else None
+    if shown is not None and not any(shown is series for series in inputs.values()):
+        raise BrokenResult("a derived series shows a series that the plugin was not given")
     affine = result.affine if isinstance(result, DerivedSeries) else None
     if affine is not None:
         _check_resampled(affine, result.array.shape[:3], source)

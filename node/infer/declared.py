@@ -44,7 +44,7 @@ def declared(manifest: Manifest, model: str) -> Callable[..., Iterator[Result]]:
         volumes = {role: one.volume() for role, one in series.items() if one.frames[0].position is not None}
         given = placed(volumes) if len(volumes) == len(series) else flat(series)
         answer = triton.infer(model, **given)
-        role = _role(answer, volumes) if volumes else next(iter(series))
+        role = next(iter(series)) if manifest.derived or not volumes else _role(answer, volumes)
         yield from results(manifest, Asked(series=series[role], volume=volumes.get(role), answer=answer))
 
     return run
@@ -154,16 +154,21 @@ def regions(manifest: Manifest, asked: Asked) -> Iterator[Result]:
 
 
 def derived(manifest: Manifest, asked: Asked) -> Iterator[Result]:
-    """Give the images of `values`."""
+    """Give the images of `values`, of the first role's and on their grid, or on another where `affine` says so."""
     said = manifest.derived
-    if said is not None:
-        yield DerivedSeries(
-            array=asked.answer["values"],
-            source=asked.series,
-            description=said.description,
-            derivation=said.derivation,
-            synthetic=said.synthetic,
-        )
+    if said is None:
+        return
+    affine = asked.answer.get("affine")
+    if affine is not None and (asked.volume is None or np.array_equal(affine, asked.volume.affine)):
+        affine = None
+    yield DerivedSeries(
+        array=asked.answer["values"],
+        source=asked.series,
+        description=said.description,
+        derivation=said.derivation,
+        affine=affine,
+        synthetic=said.synthetic,
+    )
 
 
 GIVEN: Mapping[str, Callable[[Manifest, Asked], Iterator[Result]]] = {

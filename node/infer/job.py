@@ -27,9 +27,13 @@ DEATH_SECONDS = 5.0
 """A job whose process died rests this long, times the attempts so far."""
 
 
+Renew = Callable[[], bool]
+"""Renews a job's lease when it is time to, and answers whether the job is still ours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """All that a child process needs to know to do one job."""
+    """All that a child process needs to know to do one job; `parts` are the instances of its inputs, with priors."""
 
     job: Job
     plugin: Plugin
@@ -79,15 +83,17 @@ class Stopwatch:
 def attempt(
     ledger: Ledger,
     plugins: Mapping[str, Plugin],
-    perform: Callable[[Order, Callable[[], bool]], Performed],
+    perform: Callable[[Order, Renew], Performed],
     part10: Callable[[Place, str], Part10],
     *,
     attempts: int,
     device_uid: str,
+    priors: Callable[[Order, Renew], tuple[Order, tuple[str, ...]]] = lambda order, _: (order, ()),
 ) -> float | None:
     """Do one job if one is due; return when to look again.
 
-    `perform` is given the order and a function that renews the lease, and answers whether the job is still ours.
+    `perform` is given the order and a function that renews the lease, and answers whether the job is still ours; so is
+    `priors`, which adds to an order the series of earlier studies, and returns what there is to tell of them.
     """
     job = ledger.claim(lease_seconds=LEASE_SECONDS)
     if job is None:
@@ -98,13 +104,14 @@ def attempt(
         ledger.park(job, f"its process or the node died {attempts} times while it ran")
         return 0.0
     try:
-        order = _order(job, ledger, plugins, part10, device_uid)
-        performed = perform(order, _renewal(ledger, job))
+        renew = _renewal(ledger, job)
+        order, told = priors(_order(job, ledger, plugins, part10, device_uid), renew)
+        performed = perform(order, renew)
         fault("infer.performed")
         ledger.finish(
             job,
             performed.objects,
-            remarks=performed.remarks,
+            remarks=(*told, *performed.remarks),
             timing=performed.timing,
             recipients=performed.recipients,
         )
@@ -125,8 +132,8 @@ def attempt(
     return 0.0
 
 
-def _renewal(ledger: Ledger, job: Job) -> Callable[[], bool]:
-    """Return what renews a job's lease when it is time to, and answers whether the job is still ours."""
+def _renewal(ledger: Ledger, job: Job) -> Renew:
+    """Return what renews a job's lease."""
     renewed = ledger.clock()
 
     def renew() -> bool:

@@ -21,6 +21,8 @@ RESULTS = get_args(Result)
 def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:
     """Call the plugin's `run` and return its results, checked against the geometry of what it was given.
 
+    A role that `inputs` has no series for is None.
+
     A series that no volume can be made of is a result too: `NotSuitable`, with the reason.
 
     Raises
@@ -36,7 +38,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     """
     fault("infer.running")
     try:
-        results = tuple(_results(load(plugin)(**inputs, triton=triton)))
+        results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)
     for result in results:

@@ -3,12 +3,13 @@
 from node.ledger.commitments import Commitments
 from node.ledger.deliveries import Deliveries
 from node.ledger.fallbacks import Fallbacks
+from node.ledger.priors import Priors
 from node.ledger.retention import Retention
 from node.ledger.told import Told
 from node.ledger.versions import Versions
 
 
-class Ledger(Versions, Deliveries, Fallbacks, Commitments, Retention, Told):
+class Ledger(Versions, Deliveries, Fallbacks, Commitments, Priors, Retention, Told):
     """The ledger on SQLite (WAL, synchronous FULL) or PostgreSQL; opened, it has this program's schema.
 
     Parameters

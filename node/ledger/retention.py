@@ -14,6 +14,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union,
     update,
 )
 
@@ -26,6 +27,7 @@ from node.ledger.schema import (
     decision,
     delivery,
     event,
+    fetch,
     instance,
     job,
     pack,
@@ -38,6 +40,7 @@ from node.records import (
     FINISHED_JOBS,
     DeliveryState,
     Instance,
+    JobState,
     Place,
     Study,
     StudyState,
@@ -49,6 +52,8 @@ TOGETHER = 20
 """Studies purged in one transaction: other writers wait for it."""
 TELLING = (event, decision, refusal)
 """What tells the story of a study, and nothing else asks for."""
+DONE_WITH = (StudyState.ROUTED, StudyState.PRIOR)
+"""States of a study from which it is purged, once nothing is left to do for it."""
 NAMED = 3
 """So many lost instances are named in a sentence."""
 
@@ -59,7 +64,8 @@ class Retention(Database):
     def purge(self, *, before: float) -> list[str]:
         """Let go of some studies that were finished before a time, and return them; their files may go afterwards.
 
-        Finished is a study that is routed, with every job in FINISHED_JOBS and every delivery in FINISHED_DELIVERIES.
+        Finished is a study that is routed or a prior, with every job in FINISHED_JOBS and every delivery in
+        FINISHED_DELIVERIES.
         Its instances' rows go; the rows that tell its story stay, and its objects' rows say that they are purged.
         """
         now = self.clock()
@@ -75,13 +81,14 @@ class Retention(Database):
     def _purge_one(self, connection: Connection, seen: Any, now: float) -> bool:
         which = and_(
             study.c.study_uid == seen.study_uid,
-            study.c.state == StudyState.ROUTED,
+            study.c.state.in_(DONE_WITH),
             study.c.revision == seen.revision,
         )
         values = {"state": StudyState.PURGED, "purged_at": now, "expected": _present(connection, seen.study_uid)}
         if not connection.execute(update(study).where(which).values(values)).rowcount:
             return False
         gone = connection.execute(delete(instance).where(instance.c.study_uid == seen.study_uid)).rowcount
+        connection.execute(delete(fetch).where(fetch.c.study_uid == seen.study_uid))
         made = select(job.c.id).where(job.c.study_uid == seen.study_uid)
         objects = connection.execute(
             update(result_object)
@@ -118,6 +125,17 @@ class Retention(Database):
                     query = select(of.c.pack, func.count()).where(of.c.pack.in_(some)).group_by(of.c.pack)
                     found.update({row[0]: row[1] for row in connection.execute(query)})
         return dict(found)
+
+    def packs_at_work(self, names: Iterable[str]) -> set[str]:
+        """Return which of these packs hold an instance of a study that is received, or whose jobs wait or run."""
+        growing = select(study.c.study_uid).where(study.c.state.in_((StudyState.RECEIVING, StudyState.STABLE)))
+        working = select(job.c.study_uid).where(job.c.state.in_((JobState.WAITING, JobState.RUNNING)))
+        found: set[str] = set()
+        with self._reading() as connection:
+            for some in _groups(names, LOOKUP):
+                mine = (instance.c.pack.in_(some), instance.c.study_uid.in_(union(growing, working)))
+                found.update(connection.execute(select(instance.c.pack).where(*mine).distinct()).scalars())
+        return found
 
     def forget(self, *, before: float) -> int:
         """Drop what is told of some studies purged before a time, and of transactions ended; return how many studies.
@@ -222,4 +240,4 @@ def _finished(before: float) -> Any:
             delivery.c.delivered_at >= before,
         ),
     )
-    return and_(study.c.state == StudyState.ROUTED, study.c.changed_at < before, ~busy_job, ~busy_delivery)
+    return and_(study.c.state.in_(DONE_WITH), study.c.changed_at < before, ~busy_job, ~busy_delivery)

@@ -45,6 +45,7 @@ instance = Table(
     Column("urgency", Integer, nullable=False, server_default="0", comment="by its Requested Procedure Priority"),
     Column("lost", Boolean, nullable=False, server_default="0", comment="its bytes are gone from the spool"),
     Column("note", Text, nullable=False, server_default="", comment="geometry and pixels, so that no header is parsed"),
+    Column("originator", String(16), nullable=False, server_default="", comment="AE title that asked for it by C-MOVE"),
     Index("instance_of_study", "study_uid", "series_uid"),
     Index("instance_in_pack", "pack"),
 )
@@ -197,6 +198,17 @@ commitment_request = Table(
     Column("reason", Text, nullable=False, comment="why it could not be reported so far"),
     Index("commitment_request_due", "reported_at", "due_at"),
     comment="every transaction a sender began with this node as SCP of Storage Commitment",
+)
+
+fetch = Table(
+    "fetch",
+    tables,
+    Column("series_uid", UID, primary_key=True),
+    Column("study_uid", UID, nullable=False, index=True),
+    Column("calling", String(16), nullable=False, comment="AE title that asked for it by C-MOVE"),
+    Column("asked_at", Float, nullable=False),
+    Column("came_at", Float, comment="when all of it was here; null: perhaps a part of it is"),
+    comment="every series this node asked for, to be compared with",
 )
 
 event = Table(

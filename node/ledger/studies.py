@@ -1,6 +1,6 @@
 """Instances and studies: rows of what was received, stable studies, and the jobs planned for them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import inf, nextafter
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy.engine import RowMapping
 from node.errors import LedgerRefused
 from node.ledger.database import LOOKUP, hold, insert_or
 from node.ledger.jobs import Jobs
+from node.ledger.priors import asked_for, keep_priors
 from node.ledger.rows import instance_row, refusal_row, to_instance, to_place, to_study
 from node.ledger.schema import (
     decision,
@@ -43,6 +44,8 @@ from node.records import (
     StudyState,
 )
 
+FETCHED = "fetched to be compared with, and not analysed itself unless it is sent, or requeued"
+
 
 class Studies(Jobs):
     """What happens to studies, from the first instance to the plan."""
@@ -56,8 +59,8 @@ class Studies(Jobs):
         """Give every arrival and refusal its row, move the packs' marks, and return the studies that changed.
 
         A repeated instance changes nothing; one with other bytes replaces the older; an object of the node's own that
-        comes back is kept without making its study new. One that can never have a row is set aside, as a refusal that
-        says where it lies, and holds up no other.
+        comes back is kept without making its study new, as is one that the node asked for, to compare with. One that
+        can never have a row is set aside, as a refusal that says where it lies, and holds up no other.
         """
         try:
             return self._record(arrivals, refusals)
@@ -86,17 +89,22 @@ class Studies(Jobs):
         with self._writing() as connection:
             own = _own_objects(connection, [row["sop_instance_uid"] for row in rows])
             purged = _own_objects(connection, own, purged=True)
-            begun = self._begin_studies(connection, [row for row in rows if row["sop_instance_uid"] not in own])
+            asked = asked_for(connection, rows)
+            begun = self._begin_studies(connection, [row for row in rows if row["sop_instance_uid"] not in own], asked)
             hold(connection, {row["study_uid"] for row in rows})
+            priors = _priors(connection, {row["study_uid"] for row in rows})
             known = _known_instances(connection, [row["sop_instance_uid"] for row in rows])
             fresh: dict[str, Mapping[str, Any]] = {}
             changed: dict[str, float] = {}
+            came: dict[str, float] = {}
             for values in rows:
                 uid, study_uid = values["sop_instance_uid"], values["study_uid"]
                 before = known.get(uid)
                 known[uid] = values
                 if before is not None and _same_bytes(before, values) and not before["lost"]:
                     self._tell(connection, study_uid, "instance.repeated", uid)
+                    if study_uid in priors and uid not in asked:
+                        changed[study_uid] = max(changed.get(study_uid, 0.0), values["received_at"])
                     continue
                 if uid in purged:
                     self._tell(connection, study_uid, "instance.own", f"{uid} is a purged result; it is not kept again")
@@ -111,24 +119,33 @@ class Studies(Jobs):
                 if uid in own:
                     self._tell(connection, study_uid, "instance.own", f"{uid} is a result of this node and came back")
                     continue
-                changed[study_uid] = max(changed.get(study_uid, 0.0), values["received_at"])
+                moved = came if uid in asked else changed
+                moved[study_uid] = max(moved.get(study_uid, 0.0), values["received_at"])
             if fresh:
                 connection.execute(insert(instance), [fresh[uid] for uid in sorted(fresh)])
             _move_marks(connection, arrivals)
+            keep_priors(connection, came)
             for study_uid, at in changed.items():
                 self._touch(connection, study_uid, at, begun=study_uid in begun)
             self._refuse(connection, refusals)
             return list(changed)
 
-    def _begin_studies(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Make the rows of studies that are new, before anything is read: of two that begin one, the second waits."""
+    def _begin_studies(
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[str]
+    ) -> set[str]:
+        """Make the rows of studies that are new, before anything is read: of two that begin one, the second waits.
+
+        One that comes only because the node asked for it is a prior.
+        """
         begun = set()
+        sent = {row["study_uid"] for row in rows if row["sop_instance_uid"] not in asked}
         for uid, at in sorted({row["study_uid"]: row["received_at"] for row in rows}.items()):
-            new = {"study_uid": uid, "state": StudyState.RECEIVING, "revision": 1, "changed_at": at, "because": ""}
+            state, because = (StudyState.RECEIVING, "") if uid in sent else (StudyState.PRIOR, FETCHED)
+            new = {"study_uid": uid, "state": state, "revision": 1, "changed_at": at, "because": because}
             made = insert_or(connection, study).values(new).on_conflict_do_nothing().returning(study.c.study_uid)
             if connection.execute(made).first() is not None:
                 begun.add(uid)
-                self._tell(connection, uid, "study.begun", "")
+                self._tell(connection, uid, "study.begun", because)
         return begun
 
     def _refuse(self, connection: Connection, refusals: Iterable[Refusal]) -> None:
@@ -149,9 +166,8 @@ class Studies(Jobs):
         values: dict[str, Any] = {"changed_at": at}
         if row.state != StudyState.RECEIVING:
             values |= {"state": StudyState.RECEIVING, "revision": row.revision + 1, "because": ""}
-            self._tell(
-                connection, study_uid, "study.revised", f"revision {row.revision + 1}: it grew after it was stable"
-            )
+            why = "it was a prior, and was sent" if row.state == StudyState.PRIOR else "it grew after it was stable"
+            self._tell(connection, study_uid, "study.revised", f"revision {row.revision + 1}: {why}")
             self._supersede(connection, and_(job.c.study_uid == study_uid), f"revision {row.revision + 1} came")
         connection.execute(update(study).where(study.c.study_uid == study_uid).values(values))
 
@@ -194,6 +210,25 @@ class Studies(Jobs):
         """Return every instance of a study with its place in the spool, less those whose bytes are lost."""
         mine = (instance.c.study_uid == study_uid, instance.c.lost.is_(False))
         query = select(instance).where(*mine).order_by(instance.c.sop_instance_uid)
+        with self._reading() as connection:
+            return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
+
+    def compressed(self, native: Collection[str]) -> list[tuple[Instance, Place]]:
+        """Return the noted instances of studies being received that are in none of these transfer syntaxes.
+
+        What came first comes first.
+        """
+        query = (
+            select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(
+                study.c.state == StudyState.RECEIVING,
+                instance.c.transfer_syntax_uid.not_in(native),
+                instance.c.note != "",
+                instance.c.lost.is_(False),
+            )
+            .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+        )
         with self._reading() as connection:
             return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
 
@@ -310,6 +345,12 @@ class Studies(Jobs):
             connection, seen.study_uid, "job.planned", f"{wanted.plugin} {wanted.version} for route {wanted.route!r}"
         )
         return True
+
+
+def _priors(connection: Connection, study_uids: Iterable[str]) -> set[str]:
+    which = and_(study.c.study_uid.in_(sorted(study_uids)), study.c.state == StudyState.PRIOR)
+    query = select(study.c.study_uid).where(which)
+    return set(connection.execute(query).scalars())
 
 
 def _known_instances(connection: Connection, uids: Sequence[str]) -> dict[str, Mapping[Any, Any]]:

@@ -168,8 +168,8 @@ class Told(Database):
         """Put parked studies, jobs and deliveries back; return how many of each.
 
         Of all studies or of one. `job_id` names one job alone; `object_uid` and `destination` choose deliveries alone.
-        A study that is named is analysed as it is, though some of its instances were purged; bytes that were lost are
-        looked for again.
+        A study that is named is analysed as it is, though some of its instances were purged, or it was fetched as a
+        prior; bytes that were lost are looked for again.
         """
         now = self.clock()
         deliveries_alone = object_uid is not None or destination is not None
@@ -193,9 +193,10 @@ class Told(Database):
                 [study_uid] if study_uid else {row[0] for query in _PARKED for row in connection.execute(query)},
             )
             as_it_is: dict[str, Any] = {"expected": 0} if study_uid else {}
+            put_back = (StudyState.PARKED, StudyState.PRIOR) if study_uid else (StudyState.PARKED,)
             studies = connection.execute(
                 update(study)
-                .where(mine(study, "studies"), study.c.state == StudyState.PARKED)
+                .where(mine(study, "studies"), study.c.state.in_(put_back))
                 .values(state=StudyState.STABLE, **as_it_is)
                 .returning(study.c.study_uid)
             ).all()

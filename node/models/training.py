@@ -11,9 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from node.assemble import stacks
+from node.part10 import Part10
+
 Example = tuple[NDArray[np.float32], NDArray[np.generic]]
 """What the network is given, (channel, …) float32, and what it should answer."""
 RESAMPLED = 1000
+FAINT = 0.1
+"""Of what a residual network adds: untrained, it leaves an image nearly as it is."""
 WEIGHTS, FIGURES = "model.pt", "figures.json"
 
 
@@ -39,6 +44,23 @@ class ClassMaps(nn.Module):
         return nn.functional.conv2d(features, self.last.weight[:, :, None, None], self.last.bias)
 
 
+class Residual(nn.Module):
+    """A network that answers with its input, its `body`'s answer added: it learns what is wrong with an image.
+
+    Without a constant anywhere in the body the answer to twice the image is twice the answer, so that one network does
+    for every scale of signal, and for noise of strengths it never saw (Mohan et al. 2020).
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images (example, channel, row, column) restored."""
+        restored: Tensor = images + FAINT * self.body(images)
+        return restored
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """How a network is trained.
@@ -60,6 +82,29 @@ class Course:
     rate: float = 3e-3
 
 
+LOOKED_AT = 0.1
+"""How much it weighs in `seen_where` that a class is seen where it is, beside whether it is seen."""
+
+
+def seen_where(maps: Tensor, truths: Tensor) -> Tensor:
+    """Return the binary cross-entropy of every class, and how far its map is from lying where the class is.
+
+    Both are (example, class, row, column); a truth is which part of each place is of the class. A class that is there
+    has a map whose softmax over the places should be its share of each.
+    """
+    there = truths.amax((2, 3)) > 0
+    seen = nn.functional.binary_cross_entropy_with_logits(maps.mean((2, 3)), there.float())
+    share = truths.flatten(2) / truths.sum((2, 3)).clamp(min=1e-6)[..., None]
+    astray = -(share * maps.flatten(2).log_softmax(2)).sum(2)
+    return seen + LOOKED_AT * astray.sum() / there.sum().clamp(min=1)
+
+
+def on_map(marks: NDArray[np.bool_], rows: int) -> NDArray[np.float32]:
+    """Return marks (class, row, column) on the places of a square class map of so many rows: which part of each."""
+    parts = nn.functional.adaptive_avg_pool2d(torch.from_numpy(marks.astype(np.float32)), rows)
+    return np.asarray(parts.numpy())
+
+
 def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> nn.Module:
     """Build a network and train it; return it ready to answer. The same seed gives the same on the same machine.
 
@@ -79,6 +124,14 @@ def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> n
         optimiser.step()
         rate.step()
     return network.eval()
+
+
+def planes(folders: Sequence[Path]) -> list[NDArray[Any]]:
+    """Return the images of one channel in folders of DICOM files, rescaled, (row, column); files are read in order."""
+    files = sorted(path for folder in folders for path in folder.rglob("*.dcm"))
+    series = stacks(Part10.of_file(path) for path in files).series
+    images = [one.image(index) for one in series for index in range(len(one.frames))]
+    return [image for image in images if image.ndim == 2]
 
 
 def save(network: nn.Module, given: Sequence[int], folder: Path) -> None:

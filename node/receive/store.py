@@ -61,7 +61,8 @@ class Told:
 class Received:
     """One C-STORE request: the data set as it came, in `parts`, and who sent it.
 
-    Of a data set that was too large to be held, `parts` is what follows the draft.
+    Of a data set that was too large to be held, `parts` is what follows the draft. `originator` is who asked for it by
+    C-MOVE, where the sender tells.
     """
 
     sop_class_uid: str
@@ -72,6 +73,7 @@ class Received:
     calling: str
     peer: str
     draft: "Draft | None" = None
+    originator: str = ""
 
     @classmethod
     def of(cls, event: evt.Event) -> "Received":
@@ -87,6 +89,7 @@ class Received:
             association=event.assoc,
             calling=event.assoc.requestor.ae_title,
             peer=str(event.assoc.requestor.address),
+            originator=str(request.MoveOriginatorApplicationEntityTitle or "").strip(),
         )
 
     @cached_property
@@ -302,6 +305,7 @@ class StoreScp:
             checksum=0,
             urgency=urgency(header),
             note=told.note,
+            originator=received.originator,
         )
         if draft is not None and draft.held is not None:
             arrival = draft.held.pack.append(instance)

@@ -1,6 +1,7 @@
 """From the stacks of a stable study to jobs, with a sentence for every stack and route."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +13,7 @@ from node.faults import fault
 from node.host import Plugin
 from node.ledger import Ledger
 from node.part10 import Part10
-from node.predicates import mismatch, orientation
+from node.predicates import When, mismatch, orientation
 from node.records import Decision, Plan, StudyState
 from node.route.rules import Route, Routes
 from node.series import Series
@@ -80,9 +81,10 @@ class Planned:
 def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int]) -> Planned:
     """Choose the jobs of a study.
 
-    A plugin of one role runs on every stack that is routed to it, one with several roles once, on the largest stack
-    that fits each. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later revision knows
-    whether a plugin has already seen these very images.
+    A plugin of one role runs on every stack that is routed to it, or on all stacks of each series together where the
+    role takes several; one with several roles once, on the largest stack that fits each. `checksums` tells the bytes of
+    each instance, by SOP Instance UID: by them a later revision knows whether a plugin has already seen these very
+    images.
     """
     decisions = [_decide(route, series) for series in stacks for route in routes.routes]
     matched = {(one.route, one.series_key) for one in decisions if one.matched}
@@ -124,29 +126,56 @@ def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, S
     """Return role → stack for every run, and a sentence for what could not be filled."""
     if not offered:
         return [], []
+    roles = plugin.manifest.present
     fitting = {
-        role: [series for series in offered if mismatch(asked.when, series) is None]
-        for role, asked in plugin.manifest.series.items()
+        role: [series for series in offered if mismatch(asked.when, series) is None] for role, asked in roles.items()
     }
     missing = [
-        f"{plugin.name} does not run: no series for its role {role!r}; {mismatch(asked.when, offered[0])}"
-        for role, asked in plugin.manifest.series.items()
-        if not fitting[role]
+        f"{plugin.name} does not run: no series for its role {role!r}; {_why_none(asked.when, offered)}"
+        for role, asked in roles.items()
+        if not fitting[role] and not asked.optional
     ]
     if missing:
         return [], missing
     if len(fitting) == 1:
-        ((role, several),) = fitting.items()
-        return [{role: series} for series in several], []
+        (found,) = fitting.values()
+        return [plugin.named(together) for together in _runs(plugin, found)], []
     return _distinct(plugin, fitting)
 
 
+def _runs(plugin: Plugin, found: Sequence[Series]) -> list[list[Series]]:
+    """Return which stacks a plugin with one role gets together: each alone, or all of a series."""
+    if not any(asked.several for asked in plugin.manifest.series.values()):
+        return [[series] for series in found]
+    by_series: dict[str, list[Series]] = defaultdict(list)
+    for series in found:
+        by_series[series.series_uid].append(series)
+    return list(by_series.values())
+
+
+def _why_none(when: When, offered: Sequence[Series]) -> str:
+    """Return why none of several stacks meets the conditions: once where it is the same for all, else for each."""
+    reasons: dict[str | None, list[Series]] = defaultdict(list)
+    for series in offered:
+        reasons[mismatch(when, series)].append(series)
+    if len(reasons) == 1:
+        return str(next(iter(reasons)))
+    more = {reason: f" and {len(some) - 1} more" if len(some) > 1 else "" for reason, some in reasons.items()}
+    return "; ".join(f"{describe(some[0])}{more[reason]}: {reason}" for reason, some in reasons.items())
+
+
 def _distinct(plugin: Plugin, fitting: Mapping[str, Sequence[Series]]) -> tuple[list[dict[str, Series]], list[str]]:
-    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first."""
+    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first.
+
+    Optional roles choose last, and go without where nothing is left.
+    """
     chosen: dict[str, Series] = {}
-    for role in sorted(fitting, key=lambda role: len(fitting[role])):
+    optional = {role: plugin.manifest.series[role].optional for role in fitting}
+    for role in sorted(fitting, key=lambda role: (optional[role], len(fitting[role]))):
         taken = {series.key for series in chosen.values()}
         left = [series for series in fitting[role] if series.key not in taken]
+        if not left and optional[role]:
+            continue
         if not left:
             return [], [f"{plugin.name} does not run: the series that fits its role {role!r} is another role's"]
         chosen[role] = max(left, key=lambda series: len(series.frames))

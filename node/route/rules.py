@@ -67,6 +67,16 @@ class Routes:
     plugins: Mapping[str, Plugin]
     quiet_seconds: float
 
+    def wants(self, series: Series) -> bool:
+        """Say whether a route sends a stack to a plugin that has a role for it."""
+        return any(
+            mismatch(role.when, series) is None
+            for route in self.routes
+            if route.mismatch(series) is None
+            for name in route.plugins
+            for role in self.plugins[name].manifest.series.values()
+        )
+
     def patience(self, arrived: Sequence[Series], *, released: bool) -> Patience:
         """Say how long to wait for more of a study of which `arrived` is there: shorter where evidence allows.
 
@@ -93,8 +103,9 @@ class Routes:
         return f"route {route.name!r} has its series: {', '.join(shown) or f'{len(matching)} of them'}"
 
     def _roles_filled(self, route: Route, matching: Sequence[Series]) -> bool:
-        roles = [role for name in route.plugins for role in self.plugins[name].manifest.series.values()]
-        return all(any(mismatch(role.when, series) is None for series in matching) for role in roles)
+        roles = [role for name in route.plugins for role in self.plugins[name].manifest.present.values()]
+        needed = [role for role in roles if not role.optional]
+        return all(any(mismatch(role.when, series) is None for series in matching) for role in needed)
 
 
 def _counted(keyword: str, series: Series) -> str | None:

@@ -1,5 +1,6 @@
 """What the plugin measures of outlines it is given; the network is judged by triton_models/ct_lung_nodule/train.py."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
+from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
 from node.results import Result
 
 HERE = Path(__file__).parent
@@ -34,20 +35,39 @@ def chest() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     return hu, (long | outer | glass).astype(np.uint8)
 
 
-def results(marked: NDArray[np.uint8], hu: NDArray[np.int16], *, reason: str = "") -> tuple[Result, ...]:
-    """Run the plugin; the lungs are right and left of the middle column."""
+Seen = tuple[NDArray[np.int16], NDArray[np.uint8]]
+"""A chest in HU, and what a faultless network marks in it."""
+
+
+def results(
+    marked: NDArray[np.uint8],
+    hu: NDArray[np.int16],
+    *,
+    reason: str = "",
+    prior: Seen | None = None,
+    date: str = "20231004",
+) -> tuple[Result, ...]:
+    """Run the plugin; the lungs are right and left of the middle column. A prior lies elsewhere, of 90 days before."""
     lungs = np.ones(SHAPE, np.uint8)
     lungs[..., SHAPE[2] // 2 :] = 2
     lungs[:, :4] = 0
+    chests = [(hu, marked), *([prior] if prior else [])]
+
+    def of(image: NDArray[np.int16]) -> NDArray[np.uint8]:
+        return next(labels for seen, labels in chests if np.array_equal(seen, image))
 
     def lung(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        return {"labels": lungs * (marked == 0), "reason": np.array([reason]), "statistics": np.zeros((3, 4))}
+        return {"labels": lungs * (of(image) == 0), "reason": np.array([reason]), "statistics": np.zeros((3, 4))}
 
     def nodule(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        return {"labels": marked}
+        return {"labels": of(image)}
 
-    images = testing.ct_series(spacing=SPACING, array=hu)
-    return testing.run_plugin(HERE, {"ct": images}, {"ct_lung": lung, "ct_lung_nodule": nodule})
+    images = {"ct": testing.ct_series(spacing=SPACING, array=hu)}
+    if prior:
+        images["prior"] = testing.ct_series(spacing=SPACING, array=prior[0], seed="before", origin=(30.0, -90.0, 400.0))
+        for one in images["prior"]:
+            one.AcquisitionDate = date
+    return testing.run_plugin(HERE, images, {"ct_lung": lung, "ct_lung_nodule": nodule})
 
 
 def values(found: tuple[Result, ...], name: codes.Code) -> dict[str, float]:
@@ -115,3 +135,63 @@ def test_thick_slices_are_not_suitable() -> None:
     (result,) = testing.run_plugin(HERE, {"ct": testing.ct_series(spacing=(5.0, 0.8, 0.8))}, {})
     assert isinstance(result, NotSuitable)
     assert "5.0 mm" in result.reason
+
+
+# Compared with the prior.
+
+
+def ball(radius: float, centre: tuple[int, int, int] = SOLID) -> Seen:
+    hu, marked = np.full(SHAPE, LUNG_HU, np.int16), distance(centre) <= radius
+    hu[marked] = 30
+    return hu, marked.astype(np.uint8)
+
+
+def test_growth_and_doubling_time_are_as_calculated_by_hand() -> None:
+    (hu, marked), prior = ball(5.0), ball(4.0)
+    found = results(marked, hu, prior=prior)
+    (grown,) = (one for one in found if isinstance(one, Comparison))
+    now, before = (round(float(one.sum()) * 0.64) for one in (marked, prior[1]))
+    assert (grown.measurement.value, grown.prior, grown.days) == (now, before, 90)
+    assert grown.percent == pytest.approx(100 * (now - before) / before)
+    assert grown.doubling_days == pytest.approx(90 * math.log(2) / math.log(now / before))
+    assert grown.doubling_days == pytest.approx(90 * math.log(2) / math.log((5 / 4) ** 3), rel=0.1)
+    assert not [one for one in found if isinstance(one, Measurement) and one.name == codes.SCT.Volume]
+    assert grown.measurement.of
+    assert grown.measurement.of.tracking_uid
+
+
+def test_a_nodule_that_shrank_has_no_doubling_time() -> None:
+    hu, marked = ball(4.0)
+    (shrunk,) = (one for one in results(marked, hu, prior=ball(5.0)) if isinstance(one, Comparison))
+    assert shrunk.change < 0
+    assert shrunk.doubling_days is None
+
+
+def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new() -> None:
+    hu, marked = chest()
+    one, other = ball(4.0, SOLID), ball(4.5, GROUND_GLASS)
+    prior = np.maximum(one[0], other[0]), np.maximum(one[1], other[1])
+    found = results(marked, hu, prior=prior)
+    (outlines, *_) = found
+    assert isinstance(outlines, Segmentation)
+    label = {
+        at: outlines.segments[int(outlines.labels.array[at]) - 1].label for at in (SOLID, PART_SOLID, GROUND_GLASS)
+    }
+    compared = {
+        one.measurement.of.label: one.prior for one in found if isinstance(one, Comparison) and one.measurement.of
+    }
+    assert compared == {
+        label[SOLID]: round(float(one[1].sum()) * 0.64),
+        label[GROUND_GLASS]: round(float(other[1].sum()) * 0.64),
+    }
+    new = [one.of.label for one in found if isinstance(one, Finding) and one.of and "counterpart" in one.name.meaning]
+    assert new == [label[PART_SOLID]]
+
+
+@pytest.mark.parametrize("date", ["20240102", ""])
+def test_without_a_day_between_there_is_no_comparison_and_that_is_told(date: str) -> None:
+    hu, marked = ball(5.0)
+    found = results(marked, hu, prior=ball(4.0), date=date)
+    assert not [one for one in found if isinstance(one, Comparison)]
+    told = [one.name.meaning for one in found if isinstance(one, Finding) and one.of is None]
+    assert told == ["There is a prior that cannot be compared"]

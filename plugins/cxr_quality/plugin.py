@@ -37,21 +37,12 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
     if part and not any(word in part for word in CHEST_WORDS):
         yield NotSuitable(f"the header says that the images show {part}, not a chest")
         return
-    answers = [triton.infer("cxr_quality", image=_shown(xray, index)) for index in range(len(xray.frames))]
+    answers = [triton.infer("cxr_quality", image=xray.brightness(index)) for index in range(len(xray.frames))]
     if not part and not any(_frontal(answer) for answer in answers):
         yield NotSuitable("no chest is recognised in the images, and the header names no part of the body")
         return
     for number, (frame, answer) in enumerate(zip(xray.frames, answers, strict=True), 1):
         yield from _looked_at(frame, answer, f" {number}" if len(answers) > 1 else "")
-
-
-def _shown(xray: Series, index: int) -> NDArray[np.float32]:
-    """Return (row, column) brightness: what is stored, turned over where the lowest value is shown white."""
-    stored = xray.image(index)
-    if stored.ndim == 3:
-        stored = stored.mean(axis=2)
-    white_is_low = xray.frames[index].header.get("PhotometricInterpretation") == "MONOCHROME1"
-    return np.asarray(stored, np.float32) * (-1 if white_is_low else 1)
 
 
 def _frontal(answer: Mapping[str, NDArray[Any]]) -> bool:

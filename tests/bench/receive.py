@@ -30,12 +30,12 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from node import testing
+from node.receive.scp import listen
+from node.records import Address
 from tests.peers import ISOCENTER, ROOT, SYSTEM_PATH, free_port, listens, missing, orthanc, wait_until
 
 MEDIA = {"disk": Path(tempfile.gettempdir()), "tmpfs": Path("/dev/shm")}  # noqa: S108
 IDLE = 50
-DCMTK = {**os.environ, "TCP_NODELAY": "1"}
-"""Without it dcmtk waits 40 ms at each instance for an acknowledgement that the peer delays."""
 PEER = "storescp"
 
 
@@ -111,7 +111,7 @@ def emptied(folder: Path) -> None:
 def started(command: Sequence[str], port: int, folder: Path) -> Iterator[Scp]:
     """Run a program that stores into a folder."""
     emptied(folder)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=DCMTK)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: listens(port), what=command[0])
         yield Scp(port, [process.pid], lambda: emptied(folder))
@@ -155,13 +155,14 @@ def orthanc_scp(folder: Path) -> Iterator[Scp]:
 def isocenter(folder: Path, durability: str, processes: int = 1) -> Iterator[Scp]:
     """Run the node's receiver, with a new spool and ledger for each run."""
     emptied(folder)
-    port = free_port()
-    command = [sys.executable, "-m", "tests.bench.receiver", str(port), durability]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                         stderr=subprocess.DEVNULL)
-        for _ in range(processes)
-    ]  # fmt: skip
+    with listen(Address("ISOCENTER", "127.0.0.1", 0)) as listening:
+        port, descriptor = listening.getsockname()[1], listening.fileno()
+        command = [sys.executable, "-m", "tests.bench.receiver", str(descriptor), durability]
+        children = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                             stderr=subprocess.DEVNULL, pass_fds=(descriptor,))
+            for _ in range(processes)
+        ]  # fmt: skip
     used: list[Path] = []
 
     def ready() -> None:
@@ -216,7 +217,6 @@ def sent(port: int, files: Sequence[Path], associations: int) -> float:
             [*command, *map(str, files[number::associations])],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=DCMTK,
         )
         for number in range(min(associations, len(files)))
     ]
@@ -315,6 +315,7 @@ def idle(rounds: int, loads: Sequence[Load]) -> None:
 
 def main() -> None:
     """Print all tables, or those that are asked for."""
+    os.environ["TCP_NODELAY"] = "1"  # else dcmtk, in Orthanc too, waits 40 ms for what the peer acknowledges late
     if reason := missing("storescu", "storescp", "Orthanc"):
         sys.exit(reason)
     words = sys.argv[2:]

@@ -1,7 +1,7 @@
 """The node's receiver alone, with its ledger, in a process of its own: what the bench sends to.
 
-Each line on its input names a folder: a new spool and ledger are begun there, on the same port. At the end of the
-input it tells as JSON what the ledger took.
+Each line on its input names a folder: a new spool and ledger are begun there, on the socket whose descriptor
+it is given. At the end of the input it tells as JSON what the ledger took.
 """
 
 import json
@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-from pynetdicom.transport import AssociationServer
 
 from node.engine import Engine, Step
 from node.ledger import Ledger
@@ -50,17 +48,18 @@ class Timed(Ledger):
 class Node:
     """All that stands behind the port."""
 
-    def __init__(self, folder: Path, port: int, *, synced: bool) -> None:
+    def __init__(self, folder: Path, listening: socket.socket, *, synced: bool) -> None:
         self.ledger = Timed(f"sqlite:///{folder / 'ledger.db'}")
         spool = Spool(folder / "spool", synced=synced)
         self.arrivals = Arrivals(self.ledger, spool, wake=lambda: self.engine.wake("receive"))
         self.engine = Engine([Step(name="receive", work=self.arrivals.record)])
         self.receiver = Receiver(
-            address=Address("ISOCENTER", "127.0.0.1", port),
+            address=Address("ISOCENTER", *listening.getsockname()),
             peers=KnownPeers.parse("ISOCENTER", ()),
             store=StoreScp(spool, self.arrivals),
             associations=ASSOCIATIONS,
             idle_seconds=IDLE_SECONDS,
+            listening=listening.dup(),
         )
         self.ledger.record([WARMING])  # a node that has run for long has its statements compiled
         self.engine.start()
@@ -73,25 +72,14 @@ class Node:
         self.ledger.close()
 
 
-def share_port() -> None:
-    """Let several of these listen on one port."""
-    bind = AssociationServer.server_bind
-
-    def shared(server: AssociationServer) -> None:
-        if server.socket is not None:
-            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bind(server)
-
-    AssociationServer.server_bind = shared  # type: ignore[method-assign]
-
-
-def main(port: int, durability: str) -> None:
-    share_port()
+def main(descriptor: int, durability: str) -> None:
+    listening = socket.socket(fileno=descriptor)
+    listening.settimeout(0)  # of several processes that are woken for a caller, one gets it
     node: Node | None = None
     for line in sys.stdin:
         if node is not None:
             node.stop()
-        node = Node(Path(line.strip()), port, synced=durability == "power")
+        node = Node(Path(line.strip()), listening, synced=durability == "power")
         print("ready", flush=True)
     if node is not None:
         node.stop()

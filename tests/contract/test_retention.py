@@ -198,6 +198,25 @@ def test_packs_are_counted_by_the_rows_that_point_into_them(
     assert ledger.marks().keys() == {"a.pack"}
 
 
+def test_a_pack_is_at_work_while_a_study_in_it_is_received_or_a_job_of_it_waits_or_runs(
+    ledger: Ledger, arrival: Arrive, wanted: Want
+) -> None:
+    ledger.record([arrival(1), arrival(2, study="1.2.2", pack="b.pack")])
+    packs = ["a.pack", "b.pack", "c.pack"]
+    assert ledger.packs_at_work(packs) == {"a.pack", "b.pack"}
+    for uid in (STUDY, "1.2.2"):
+        assert ledger.settle(study(ledger, uid), "")
+    assert ledger.packs_at_work(packs) == {"a.pack", "b.pack"}
+    ledger.plan(study(ledger, "1.2.2"), [], [])
+    ledger.plan(study(ledger), [], [wanted()])
+    assert ledger.packs_at_work(packs) == {"a.pack"}
+    job = ledger.claim(lease_seconds=60)
+    assert job is not None
+    assert ledger.packs_at_work(packs) == {"a.pack"}
+    ledger.finish(job, [])
+    assert ledger.packs_at_work(packs) == set()
+
+
 # Loss.
 
 

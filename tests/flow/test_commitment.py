@@ -19,7 +19,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from pynetdicom.transport import AssociationServer
 
 from node import testing
-from node.app import check_commitment
+from node.app import check_caller
 from node.commitment import INVALID_ARGUMENT, NO_SUCH_ACTION, NO_SUCH_EVENT, NO_SUCH_INSTANCE, WELL_KNOWN
 from node.deliver import CommitmentScu, Outbox
 from node.deliver.commitment import FIRST_PATIENCE, LONGEST_PATIENCE, patience
@@ -524,7 +524,7 @@ def test_a_destination_whose_answers_would_be_rejected_is_told_by_check(
             "destinations": {"PACS": {"address": "ARCHIVE1@127.0.0.1:104", "commitment": True}},
         }
     )
-    said = check_commitment(settings, "PACS")
+    said = check_caller(settings, "PACS", "its Storage Commitment answers")
     assert said == (
         sentence and f"destination PACS: its Storage Commitment answers would be rejected, since {sentence}"
     )

@@ -1,6 +1,6 @@
 """The plugins that come with isocenter on real images, on a real Triton, their objects judged by every validator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -52,9 +52,16 @@ def real(name: str, folder: Path, every: int = 1) -> Series:
 
 def answered(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[Result, ...]:
     """Run a plugin with one role as the node does; have its objects judged beside the images in `folder/images`."""
+    return answered_with(triton, name, dict.fromkeys(plugins()[name].roles, series), folder, *skip)
+
+
+def answered_with(
+    triton: Triton, name: str, inputs: Mapping[str, Series], folder: Path, *skip: str
+) -> tuple[Result, ...]:
+    """Run a plugin on named series as the node does; have its objects judged beside the images in `folder/images`."""
     plugin = plugins()[name]
     triton.prepare(plugin.manifest.models, 120)
-    inputs = dict.fromkeys(plugin.roles, series)
+    (series, *_) = inputs.values()
     results = run(plugin, inputs, triton)
     identity = Identity(
         study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,

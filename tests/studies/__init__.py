@@ -1,1 +1,1 @@
-"""A made study for each plugin, small enough to be analysed in seconds, on which it finds what it looks for."""
+"""One small synthetic study for each plugin: `images()` of the module that has its name."""

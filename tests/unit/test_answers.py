@@ -78,6 +78,21 @@ def test_an_image_lies_on_the_grid_of_the_images_in_their_values() -> None:
     assert torch.allclose(made["values"], image(), atol=1e-5)
 
 
+@pytest.mark.parametrize("orientation", ["reversed", "RAS"])
+def test_an_image_that_is_not_restored_has_the_grid_of_the_network(orientation: str) -> None:
+    """Of a field that is linear in the patient, every voxel of the finer grid has the value of its place."""
+    z, y, x = torch.meshgrid(*(torch.arange(float(n)) for n in (7, 9, 5)), indexing="ij")
+    chain = Chain(answer="image", orientation=orientation, spacing=(0, 0, 1.5), activation="none", restore="nothing")
+    affine = OBLIQUE @ np.diag([3.0, 3.0, 3.0, 1.0])
+    places = np.stack([z, y, x, torch.ones_like(z)], -1) @ affine.T
+    made = answer(chain, [(torch.from_numpy(places @ (1.0, 2.0, 3.0, 0.0)), affine)], lambda given: given)
+    values, own = made["values"].numpy(), made["affine"]
+    assert np.linalg.norm(own[:3, 0]) == pytest.approx(1.5)
+    finer = np.stack([*np.indices(values.shape), np.ones(values.shape)], -1) @ own.T
+    inside = (slice(0, -1),) * 3  # half a step beyond the last plane there is nothing to interpolate
+    assert values[inside] == pytest.approx((finer @ (1.0, 2.0, 3.0, 0.0))[inside], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("chain", "network"),
     [

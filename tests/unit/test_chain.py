@@ -47,7 +47,7 @@ def dice(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("align", ALIGN)
-@pytest.mark.parametrize("restore", RESTORE)
+@pytest.mark.parametrize("restore", RESTORE[:2])
 @pytest.mark.parametrize("spacing", [(), (1.0, 1.1, 1.2)])
 @pytest.mark.parametrize("orientation", ["native", "RAS", "LPS", "ASR", "PIR"])
 def test_what_the_network_saw_lies_where_it_was(

@@ -336,6 +336,13 @@ def test_two_segmentations_of_two_series_are_two_objects_in_series_of_their_own(
     assert objects[0].SegmentSequence[0].TrackingUID != objects[1].SegmentSequence[0].TrackingUID
 
 
+def test_of_two_series_on_one_grid_a_segmentation_lies_on_the_one_it_names(tmp_path: Path) -> None:
+    before, after = (_series(tmp_path / name, ct_series(series=name)) for name in ("before", "after"))
+    named = replace(_segmentation(after, _labels(after)), source=after)
+    seg, *_ = compose({"before": before, "after": after}, [named], _identity(after))
+    assert [one.SeriesInstanceUID for one in seg.ReferencedSeriesSequence] == [after.series_uid]
+
+
 def test_a_report_names_the_reports_it_replaces(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     (earlier,) = compose({"ct": series}, [], _identity(series))

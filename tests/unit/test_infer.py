@@ -68,6 +68,17 @@ def test_labels_on_the_grid_of_any_role_pass(loaded: Callable[..., Series]) -> N
     check([outlined(other)], {"ct": one, "mr": other})
 
 
+def test_labels_lie_on_the_series_that_they_name_and_no_other(loaded: Callable[..., Series]) -> None:
+    one, other, third = loaded(), loaded(series="2"), loaded(series="3", orientation=CORONAL)
+    named = replace(outlined(one), source=other)
+    check([named], {"t1": one, "t2": other})
+    assert [named.lies_on(series) for series in (one, other)] == [False, True]
+    with pytest.raises(BrokenResult):
+        check([named], {"t1": one})
+    with pytest.raises(BrokenResult):
+        check([replace(named, source=third)], {"t1": one, "t2": third})
+
+
 @pytest.mark.parametrize(
     "broken",
     [

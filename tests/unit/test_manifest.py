@@ -45,6 +45,21 @@ def test_a_plugin_of_right_form_is_read(plugin: Make) -> None:
     assert found.code.read_text() == RUN
 
 
+SEVERAL = f"{MANIFEST}several = true\n"
+
+
+def test_a_role_of_several_stacks_names_them_and_hands_them_over_together(plugin: Make) -> None:
+    found = read_plugin(plugin(manifest=SEVERAL))
+    inputs = found.named(["one", "two"])
+    assert inputs == {"ct#1": "one", "ct#2": "two"}
+    assert found.arguments(inputs) == {"ct": ("one", "two")}
+
+
+def test_several_stacks_are_for_the_only_role(plugin: Make) -> None:
+    told = complaint(plugin(manifest=f"{SEVERAL}[series.mr]\nwhen.Modality = 'MR'\n", code=None))
+    assert "several is for the only role of a plugin with code" in told
+
+
 def test_its_code_is_not_run_when_it_is_read(plugin: Make) -> None:
     assert read_plugin(plugin(code=f"raise SystemExit('ran')\n{RUN}")).name == "spleen"
 
@@ -244,7 +259,12 @@ def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind:
     [
         ("finding", {"probabilities": [0.5, 0.5], "present": [True, False]}, "gave 2 findings"),
         ("region", {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [1]}, "a box of class 1"),
-        ("derived", {"values": [[[1.0]]], "affine": np.diag([9.0, 9, 9, 1])}, "none of the images it was given"),
+        (
+            "region",
+            {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [0], "affine": np.diag([9.0, 9, 9, 1])},
+            "none of the images it was given",
+        ),
+        ("derived", {"values": [[[1.0]]], "affine": np.diag([9.0, 9, 9, 1])}, "reaches beyond the images"),
     ],
 )
 def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
@@ -254,6 +274,19 @@ def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
     both: dict[str, Any] = {"spleen": lambda **_: arrays, "spleen_net": lambda **_: arrays}
     with pytest.raises(BrokenResult, match=told):
         testing.run_plugin(plugin(manifest=PLAIN + TABLES[kind][0], code=None), {"ct": testing.ct_series()}, both)
+
+
+def test_images_that_a_model_made_may_lie_on_a_grid_of_their_own(plugin: Make) -> None:
+    def finer(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        affine = given["ct_affine"] @ np.diag([0.5, 1.0, 1.0, 1.0])
+        return {"values": np.ones((15, 32, 32), np.float32), "affine": affine}
+
+    both: dict[str, Any] = {"spleen": finer, "spleen_net": finer}
+    table, _ = TABLES["derived"]
+    (made,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
+    assert isinstance(made, DerivedSeries)
+    assert made.affine is not None
+    assert np.linalg.norm(made.affine[:3, 0]) == pytest.approx(1.25)
 
 
 def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: Make) -> None:

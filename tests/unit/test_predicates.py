@@ -107,6 +107,16 @@ def test_a_missing_or_empty_tag_never_matches(condition: Any, value: dict[str, A
     assert reason.startswith("StudyDescription is absent, wanted ")
 
 
+@pytest.mark.parametrize("value", [{}, {"ContrastBolusAgent": ""}, {"ContrastBolusAgent": None}])
+def test_a_missing_or_empty_tag_can_be_asked_for(value: dict[str, Any]) -> None:
+    assert why({"ContrastBolusAgent": {"present": False}}, stack(**value)) is None
+
+
+def test_a_tag_that_should_not_be_there_is_told_with_its_value() -> None:
+    reason = why({"ContrastBolusAgent": {"present": False}}, stack(ContrastBolusAgent="IOMERON"))
+    assert reason == "ContrastBolusAgent is IOMERON, wanted none"
+
+
 def test_images_without_orientation_match_none() -> None:
     assert why({"orientation": "axial"}, stack(orientation=None)) == "orientation is absent, wanted axial"
 
@@ -146,7 +156,7 @@ def test_a_multi_frame_header_is_asked_in_its_shared_functional_groups_too() -> 
         ({"SliceThickness": {"atmost": 3}}, "atmost"),
         ({"SliceThickness": {}}, "asks for nothing"),
         ({"SeriesDescription": {"matches": "(lung"}}, "is no regular expression"),
-        ({"Modality": {"present": False}}, "True"),
+        ({"Modality": {"present": False, "equal": "CT"}}, "present = false asks for no value"),
         ({"SliceThickness": {"at_most": "thin"}}, "number"),
         ({"Modality": []}, "at least 1 item"),
     ],

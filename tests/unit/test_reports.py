@@ -67,6 +67,20 @@ def test_a_report_without_anything_on_an_image_is_alone(tmp_path: Path) -> None:
     assert not is_planar(report)
 
 
+def test_a_measurement_of_one_phase_of_a_heartbeat_says_when_it_was(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    told = [
+        Measurement(name=SCT.Volume, value=value, unit=UCUM.CubicCentimeter, after_r_wave=time)
+        for value, time in ((120.0, 0.0), (60.0, 320.5))
+    ]
+    (report,) = _composed(series, told)
+    numbers = [item for item in _items(report) if item.ValueType == "NUM" and _name(item) == "Volume"]
+    times = [next(one for one in item.ContentSequence if one.ValueType == "NUM") for item in numbers]
+    assert {one.RelationshipType for one in times} == {"INFERRED FROM"}
+    values = [(one.MeasuredValueSequence[0].NumericValue, _name(one)) for one in times]
+    assert values == [(0.0, "Time after the R wave"), (320.5, "Time after the R wave")]
+
+
 @pytest.mark.parametrize(
     ("kind", "points", "graphic", "expected"),
     [

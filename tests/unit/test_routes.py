@@ -163,11 +163,28 @@ def test_a_role_without_a_series_is_told_and_nothing_runs(read: Read) -> None:
     assert planned.remarks == ("fusion does not run: no series for its role 'pt'; Modality is CT, wanted PT",)
 
 
+def test_of_several_series_that_fit_no_role_it_is_told_why_of_each_kind(read: Read) -> None:
+    given = [series("1.2.1"), series("1.2.2", SeriesNumber=4), series("1.2.3", Modality="MR", SeriesNumber=5)]
+    planned = plan(given, read(route(when="", plugins=["fusion"])), checksums(*given))
+    (remark,) = planned.remarks
+    assert remark == (
+        "fusion does not run: no series for its role 'pt'; CT series 3, 3 images, axial and 1 more: "
+        "Modality is CT, wanted PT; MR series 5, 3 images, axial: Modality is MR, wanted PT"
+    )
+
+
 def test_what_the_manifest_asks_holds_beside_the_route(read: Read) -> None:
     mr = series(Modality="MR")
     planned = plan([mr], read(route(when="")), checksums(mr))
     assert planned.plans == ()
     assert planned.remarks == ("spleen does not run: no series for its role 'ct'; Modality is MR, wanted CT",)
+
+
+def test_a_stack_is_wanted_by_a_route_whose_plugin_has_a_role_for_it(read: Read) -> None:
+    ct, mr = series(), series(Modality="MR")
+    assert [read(route(when="")).wants(one) for one in (ct, mr)] == [True, False]
+    assert not read(route(when='when.Modality = "MR"')).wants(ct)
+    assert not read("").wants(ct)
 
 
 def test_two_routes_to_one_plugin_make_one_job_for_both_destinations(read: Read) -> None:

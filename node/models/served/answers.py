@@ -17,6 +17,7 @@ from .volume import (
     activated,
     checked,
     filled,
+    in_order,
     infer,
     prepared,
     segment,
@@ -136,12 +137,16 @@ def _shared(several: Tensor, one: Tensor) -> Tensor:
 
 
 def image(chain: Chain, images: Sequence[Placed], network: Network) -> Answer:
-    """Return `values` (float32), the network's first channel on the grid of the images."""
+    """Return `values` (float32), the network's first channel, on the grid of the images or, unrestored, its own."""
     x, grid = prepared(chain, images)
-    field = to_images(infer(chain, x, checked(network))[0], grid, nearest=False)
+    field, affine = infer(chain, x, checked(network))[0], images[0][1]
+    if chain.restore == "nothing":
+        field, affine = in_order(field, grid, affine)
+    else:
+        field = to_images(field, grid, nearest=False)
     if chain.values:
         field = field * (chain.values[1] - chain.values[0]) + chain.values[0]
-    return {"values": field.contiguous(), "affine": images[0][1]}
+    return {"values": field.contiguous(), "affine": affine}
 
 
 ANSWERS: Mapping[str, Callable[[Chain, Sequence[Placed], Any], Answer]] = {

@@ -25,8 +25,10 @@ class Look:
     size
         Rows and columns of the network's input.
     windows
-        Lowest and highest value of each channel, which become 0 and 1. Without any there is one channel, which runs
-        from the 1st to the 99th percentile of each plane.
+        Lowest and highest value of each channel, which become 0 and 1; in colour each is of red, green and blue.
+        Without any, values run from the 1st to the 99th percentile of each plane.
+    exclusive
+        Whether the classes exclude one another, so that their probabilities add up to 1.
     maps
         Of how many classes maps are given: those that are likeliest in any plane.
     at_once
@@ -35,6 +37,7 @@ class Look:
 
     size: tuple[int, int]
     windows: tuple[tuple[float, float], ...] = ()
+    exclusive: bool = False
     maps: int = 1
     at_once: int = 8
 
@@ -61,8 +64,12 @@ class Seen:
 
 
 def prepared(look: Look, planes: Tensor) -> Tensor:
-    """Return planes (plane, row, column) as the network gets them: (plane, channel, row, column), 0 to 1."""
-    given = functional.interpolate(planes.float()[:, None], look.size, mode="area")
+    """Return planes, (plane, row, column) or in colour (plane, row, column, sample), as the network gets them.
+
+    That is (plane, channel, row, column), 0 to 1.
+    """
+    samples = planes[:, None] if planes.ndim == 3 else planes.movedim(3, 1)
+    given = functional.interpolate(samples.float(), look.size, mode="area")
     if look.windows:
         return torch.cat([((given - low) / (high - low)).clamp(0, 1) for low, high in look.windows], 1)
     edges = torch.quantile(given.flatten(1), torch.tensor([0.01, 0.99], device=given.device), dim=1)
@@ -72,13 +79,14 @@ def prepared(look: Look, planes: Tensor) -> Tensor:
 
 
 def see(look: Look, planes: Tensor, network: Callable[[Tensor], Tensor]) -> Seen:
-    """Ask a network about planes (plane, row, column); ValueError where its answer is no finite class map of each."""
+    """Ask a network about planes as `prepared` takes them; ValueError where its answer is no finite map of each."""
     answers = [network(prepared(look, some)) for some in torch.split(planes, look.at_once)]
     maps = torch.cat(answers)
     if maps.ndim != 4 or len(maps) != len(planes) or not bool(torch.isfinite(maps).all()):
         raise ValueError(f"the network answered {tuple(planes.shape)} with {tuple(maps.shape)}: no finite class maps")
-    probabilities = maps.mean((2, 3)).sigmoid()
+    logits = maps.mean((2, 3))
+    probabilities = logits.softmax(1) if look.exclusive else logits.sigmoid()
     shown = probabilities.amax(0).argsort(descending=True)[: look.maps]
     evidence = maps[:, shown].relu().transpose(0, 1)
     part = evidence / evidence.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
-    return Seen(probabilities, shown, functional.interpolate(part, planes.shape[1:], mode="bilinear"))
+    return Seen(probabilities, shown, functional.interpolate(part, planes.shape[1:3], mode="bilinear"))

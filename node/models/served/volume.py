@@ -27,7 +27,7 @@ BY = {"linear": "trilinear", "area": "area", "nearest": "nearest"}
 """How a volume is resized: torch's words for it."""
 TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 ALIGN = "first voxel", "extent", "centre"
-RESTORE = "probabilities", "labels"
+RESTORE = "probabilities", "labels", "nothing"
 ANSWER = "labels", "findings", "boxes", "image"
 CORNERS = "axes", "xy"
 BLEND = "gaussian", "constant"
@@ -64,7 +64,7 @@ class Chain:
         the order of the images: slice, row, column; "reversed" has column, row, slice, as MONAI reads files, and
         "transposed" slice, column, row.
     spacing
-        mm along each axis of the network's input; empty leaves the images' own.
+        mm along each axis of the network's input; empty leaves the images' own, and so does 0 along one axis.
     size
         Voxels along each axis of the network's input, cut or filled around the centre; empty where any will do.
     align
@@ -102,7 +102,8 @@ class Chain:
     activate
         Whether the answer to each "tile" is activated before blending, or the blended "volume" (as MONAI does).
     restore
-        Whether "probabilities" go back to the images' grid and are decided there, or "labels" decided before.
+        Whether "probabilities" go back to the images' grid and are decided there, or "labels" decided before; or
+        "nothing" does: an image keeps the network's grid.
     largest
         Labels of which only the largest connected piece stays.
     multiple
@@ -178,7 +179,7 @@ class Chain:
         axes = sorted(TOWARDS[letter][0] for letter in letters if letter in TOWARDS)
         known = letters in ORDERS or axes == [0, 1, 2]
         yield not known, f'orientation is {", ".join(ORDERS)} or like "RAS", not {letters!r}'
-        yield len(self.spacing) not in (0, 3) or min(self.spacing, default=1) <= 0, "spacing is three lengths in mm"
+        yield len(self.spacing) not in (0, 3) or min(self.spacing, default=1) < 0, "spacing is three lengths in mm"
         yield len(self.size) not in (0, 3) or min(self.size, default=1) < 1, "size is three numbers of voxels"
         yield len(self.tile) not in (0, 2, 3) or min(self.tile, default=1) < 1, "tile is two or three numbers of voxels"
         yield not 0 <= self.overlap < 1, "overlap is at least 0 and below 1"
@@ -190,6 +191,7 @@ class Chain:
         for name, words in CHOICES.items():
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
         yield len(self.values) not in (0, 2), "values are what 0 and 1 are"
+        yield self.restore == "nothing" and self.answer != "image", "only an image keeps the network's grid"
         yield self.answer == "findings" and bool(self.tile), "findings are of the whole, not of a tile: give a size"
         yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
         yield not self.each.keys() <= set(self.roles), f"each is for the roles {', '.join(self.roles)}"
@@ -225,6 +227,7 @@ class Chain:
         return replace(
             self, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
             activation="none", largest=(), context=0, mirror=(), each={}, colour=False, answer="labels",
+            restore=self.restore if self.restore in RESTORE[:2] else RESTORE[0],
             steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
         )  # fmt: skip
 
@@ -328,7 +331,7 @@ def axes(chain: Chain, shape: Sequence[int], affine: NDArray[np.float64]) -> tup
     made = []
     for axis, (source, backwards) in enumerate(zip(order, turned, strict=True)):
         here, length = shape[source], float(lengths[source])
-        ratio = chain.spacing[axis] / length if chain.spacing else 1.0
+        ratio = (chain.spacing[axis] if chain.spacing else 0) / length or 1.0
         there, step, start = _placed(chain, axis, here, ratio)
         if backwards:
             step, start = -step, here - 1 - start
@@ -378,10 +381,29 @@ def to_images(field: Tensor, grid: Sequence[Axis], *, nearest: bool) -> Tensor:
     """Return a field on the network's grid on that of the images, (slice, row, column); outside it is 0."""
     for number, axis in enumerate(grid):
         field = _along(field, number, *axis.restored(), outside=0.0, nearest=nearest)
+    return field.permute(*_back(grid))
+
+
+def in_order(field: Tensor, grid: Sequence[Axis], affine: NDArray[np.float64]) -> Placed:
+    """Return a field on the network's grid, its axes in the order and direction of the images', and its own affine.
+
+    `affine` is that of the images.
+    """
+    own = affine.copy()
+    for axis in grid:
+        first = min(axis.start, axis.start + axis.step * (axis.there - 1))
+        own[:3, 3] += affine[:3, axis.source] * first
+        own[:3, axis.source] *= abs(axis.step)
+    turned = field.flip([number for number, axis in enumerate(grid) if axis.step < 0])
+    return turned.permute(*_back(grid)), own
+
+
+def _back(grid: Sequence[Axis]) -> list[int]:
+    """Return which axis of the network each of the images' is."""
     back = [0, 0, 0]
     for number, axis in enumerate(grid):
         back[axis.source] = number
-    return field.permute(*back)
+    return back
 
 
 def from_elsewhere(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from served.grey import otsu, reduced
 from served.pieces import components
 from torch import Tensor
 from torch.nn import functional
@@ -91,15 +92,6 @@ def ranked(image: Tensor, side: int) -> Tensor:
     ranks = torch.empty_like(small).flatten()
     ranks[order] = torch.linspace(0, 1, order.numel(), device=image.device)
     return ranks.view(small.shape)
-
-
-def reduced(image: Tensor, side: int) -> Tensor:
-    """The image averaged to so many pixels along its longer side, or as it is where it has no more."""
-    scale = side / max(image.shape)
-    if scale >= 1:
-        return image
-    size = [max(1, round(n * scale)) for n in image.shape]
-    return functional.interpolate(image[None, None], size=size, mode="area")[0, 0]
 
 
 def find_chest(image: Tensor) -> Chest:
@@ -197,17 +189,6 @@ def beside_each_other(pieces: Tensor) -> tuple[int, int] | None:
     first, second = (int(k) for k in two.indices)
     where = [float((pieces == k).nonzero()[:, 1].double().mean()) for k in (first, second)]
     return (first, second) if where[0] < where[1] else (second, first)
-
-
-def otsu(values: Tensor, bins: int = 128) -> float:
-    """The threshold that leaves the least variance within two classes (Otsu, IEEE TSMC 1979;9:62)."""
-    low, high = float(values.min()), float(values.max())
-    count = torch.histc(values, bins, low, high).double()
-    centre = low + (torch.arange(bins, device=values.device).double() + 0.5) * (high - low) / bins
-    below, sums = count.cumsum(0), (count * centre).cumsum(0)
-    above = below[-1] - below
-    between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * above).clamp(min=1)
-    return low + (int(between.argmax()) + 1) * (high - low) / bins
 
 
 def asymmetry(lungs: Tensor) -> float:

@@ -1,0 +1,96 @@
+"""Twenty findings in a chest radiograph: which, how probable each, and where it was seen."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import Code, Finding, Heatmap, NotSuitable, Result, Series, Triton, codes
+
+FINDINGS = (
+    Code("46621007", "SCT", "Atelectasis"),
+    codes.SCT.PathologicCalcification,
+    Code("8186001", "SCT", "Cardiomegaly"),
+    Code("95436008", "SCT", "Lung consolidation"),
+    codes.SCT.PleuralEffusion,
+    Code("87433001", "SCT", "Pulmonary emphysema"),
+    codes.own("ENLARGED_CARDIOMEDIASTINUM", "Enlarged cardiomediastinum"),
+    Code("51615001", "SCT", "Pulmonary fibrosis"),
+    Code("125605004", "SCT", "Fracture of bone"),
+    Code("84089009", "SCT", "Hiatal hernia"),
+    codes.DCM.Infiltrate,
+    codes.own("LUNG_LESION", "Lung lesion"),
+    codes.own("LUNG_OPACITY", "Lung opacity"),
+    codes.SCT.Mass,
+    codes.SCT.Nodule,
+    codes.SCT.PulmonaryEdema,
+    codes.own("PLEURAL_THICKENING", "Pleural thickening"),
+    Code("233604007", "SCT", "Pneumonia"),
+    codes.SCT.Pneumothorax,
+    codes.own("SUPPORT_DEVICES", "Support devices"),
+)
+"""In the order of the model's classes."""
+PRESENT = 0.5
+CHEST_WORDS = ("CHEST", "THORAX", "LUNG")
+LIKE_A_CHEST = 0.5
+"""Correlation with two lungs, by the model cxr_quality; its card tells what chests and other images have."""
+LEAST_PIXELS = 128
+"""Along either side of an image, as the network is given it."""
+
+
+def run(xray: Series, triton: Triton) -> Iterator[Result]:
+    """Turn frontal views upright and ask the network; a finding is as probable as in its likeliest view."""
+    if reason := unsuitable(xray):
+        yield NotSuitable(reason)
+        return
+    views: dict[int, NDArray[np.float32]] = {}
+    for index in range(len(xray.frames)):
+        image = upright(xray, index, xray.brightness(index))
+        correlation = float(triton.infer("cxr_quality", image=image)["chest"][0])
+        if abs(correlation) >= LIKE_A_CHEST:
+            views[index] = image if correlation > 0 else -image
+    if not views:
+        yield NotSuitable("no image is a frontal view of a chest")
+        return
+    answer = triton.infer("cxr_findings", image=np.stack(list(views.values())))
+    probabilities = answer["probabilities"].max(0).tolist()
+    for name, probability in zip(FINDINGS, probabilities, strict=True):
+        yield Finding(name=name, present=probability >= PRESENT, probability=probability)
+    for number, seen in zip(answer["shown"].tolist(), answer["maps"], strict=True):
+        if probabilities[number] >= PRESENT:
+            yield shown(xray, FINDINGS[number].meaning, dict(zip(views, seen, strict=True)))
+
+
+def unsuitable(xray: Series) -> str:
+    """Return why the images are no radiographs of the chest by their headers, empty where they are."""
+    part = str(xray.header.get("BodyPartExamined") or "").upper()
+    if part and not any(word in part for word in CHEST_WORDS):
+        return f"the header says that the images show {part}, not a chest"
+    rows, columns = int(xray.header.Rows), int(xray.header.Columns)
+    if min(rows, columns) < LEAST_PIXELS:
+        return f"the images have {rows} rows and {columns} columns: fewer than {LEAST_PIXELS} show too little"
+    return ""
+
+
+def upright(xray: Series, index: int, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a plane (row, column) head up, the patient's right on the left, and back again where it is so already.
+
+    By Patient Orientation (PS3.3 C.7.6.1.1.1), which says where rows and columns lead; without it, it is left as it is.
+    """
+    along_row, down = [*(xray.frames[index].header.get("PatientOrientation") or ()), "", ""][:2]
+    turned = plane[:: -1 if down.startswith("H") else 1, :: -1 if along_row.startswith("R") else 1]
+    return np.ascontiguousarray(turned)
+
+
+def shown(xray: Series, name: str, maps: dict[int, NDArray[np.float32]]) -> Heatmap:
+    """Return where a finding was seen, on all images of the series: nowhere on those that are no frontal views."""
+    planes = np.zeros((len(xray.frames), *next(iter(maps.values())).shape), np.float32)
+    for index, seen in maps.items():
+        planes[index] = upright(xray, index, seen)
+    return Heatmap(
+        array=planes,
+        source=xray,
+        name=codes.DCM.ClassActivation,
+        label=f"Where it was seen: {name}",
+        window=(0.0, 1.0),
+    )

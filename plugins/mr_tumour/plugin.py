@@ -1,0 +1,114 @@
+"""A tumour of the brain in four contrasts of MR: its parts outlined by a network, then measured."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import (
+    Finding,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    Volume,
+    codes,
+)
+from node.infer.declared import placed
+from node.measuring import longest
+
+BRAIN = codes.SCT.Brain
+SEGMENTS = (
+    Segment(
+        label="Enhancing tumour",
+        type=codes.Code("C113842", "NCIt", "Enhancing Lesion"),
+        category=codes.SCT.MorphologicallyAbnormalStructure,
+        region=BRAIN,
+        color=(230, 70, 60),
+    ),
+    Segment(
+        label="Oedema",
+        type=codes.SCT.Edema,
+        category=codes.SCT.MorphologicallyAbnormalStructure,
+        region=BRAIN,
+        color=(90, 190, 90),
+    ),
+    Segment(
+        label="Necrotic core",
+        type=codes.SCT.Necrosis,
+        category=codes.SCT.MorphologicallyAbnormalStructure,
+        region=BRAIN,
+        color=(80, 130, 220),
+    ),
+)
+"""In the order of the model's labels; types as in PS3.16 CID 7194."""
+ENHANCING = 1
+WHOLE = codes.own("WHOLE_TUMOUR_VOLUME", "Volume of enhancing tumour, oedema and necrotic core")
+LEAST_ML = 2.0
+"""Less than this of all parts together is no tumour: what the network marks here and there in any head."""
+LEAST_SLICES, LEAST_MM = 8, 80.0
+"""Of the series that is outlined: what covers a brain."""
+LEAST_SHARED = 0.8
+"""Part of the field of view of each other series' that must show what T1 after contrast medium does."""
+HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
+"""Body Part Examined of a head (PS3.16 Annex L)."""
+MM, ML = codes.UCUM.Millimeter, codes.UCUM.CubicCentimeter
+
+
+def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> Iterator[Result]:
+    """Look whether the four show the same brain; ask the network; measure what it outlines."""
+    volumes = {"t1c": t1c.volume(), "t1": t1.volume(), "t2": t2.volume(), "flair": flair.volume()}
+    volume = volumes["t1c"]
+    inputs = placed(volumes)
+    if reason := unsuitable(t1c, volumes):
+        yield NotSuitable(reason)
+        return
+    labels = triton.infer("mr_tumour", **inputs)["labels"]
+    voxels = np.bincount(labels.ravel(), minlength=len(SEGMENTS) + 1)[1:]
+    whole = float(voxels.sum()) * volume.voxel_ml
+    yield Finding(name=codes.SCT.Neoplasm, present=whole >= LEAST_ML)
+    if whole < LEAST_ML:
+        return
+    yield Segmentation(labels=volume.with_array(labels), segments=SEGMENTS, source=t1c)
+    for segment, count in zip(SEGMENTS, voxels.tolist(), strict=True):
+        yield Measurement(name=codes.SCT.Volume, value=round(count * volume.voxel_ml, 2), unit=ML, of=segment)
+    yield Measurement(name=WHOLE, value=round(whole, 2), unit=ML, site=BRAIN)
+    yield from diameters(labels == ENHANCING, volume.spacing)
+    slices = (labels > 0).sum((1, 2))
+    yield KeyImages(images=[t1c.frames[int(slices.argmax())]], description="Where the tumour is largest")
+
+
+def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Measurement]:
+    """Measure the longest diameter in one image and the longest one across it (RANO, Wen et al. 2010)."""
+    found = longest(enhancing, spacing[1:])
+    if found is not None:
+        of = SEGMENTS[ENHANCING - 1]
+        yield Measurement(name=codes.SCT.LongAxis, value=round(found.long, 1), unit=MM, of=of)
+        yield Measurement(name=codes.SCT.ShortAxis, value=round(found.short, 1), unit=MM, of=of)
+
+
+def unsuitable(t1c: Series, volumes: Mapping[str, Volume]) -> str:
+    """Return why the images are not those of one brain, empty where they are."""
+    part = str(t1c.header.get("BodyPartExamined") or "").upper()
+    if part and part not in HEADS:
+        return f"they are of another part of the body: Body Part Examined is {part}"
+    volume = volumes["t1c"]
+    height = volume.spacing[0] * len(volume.array)
+    if len(volume.array) < LEAST_SLICES or height < LEAST_MM:
+        return f"{len(volume.array)} slices over {height:.0f} mm are too few for a brain"
+    for role, other in volumes.items():
+        if (part_seen := shared(volume, other)) < LEAST_SHARED:
+            return f"{role} shows {part_seen:.0%} of what T1 after contrast medium does: too little"
+    return ""
+
+
+def shared(volume: Volume, other: Volume) -> float:
+    """Return which part of the places that one volume shows lies in another."""
+    places = np.indices((9, 9, 9)).reshape(3, -1).T / 8 * (np.array(volume.array.shape) - 1)
+    there = np.linalg.inv(other.affine) @ volume.affine @ np.c_[places, np.ones(len(places))].T
+    inside = (there[:3].T >= -0.5) & (np.array(other.array.shape) - 0.5 >= there[:3].T)
+    return float(inside.all(1).mean())

@@ -1,0 +1,122 @@
+"""Diabetic retinopathy in a colour photograph of the retina: grade, where signs of it were seen, and the vessels."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import (
+    Code,
+    Finding,
+    Heatmap,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    codes,
+)
+
+ANY = Code("4855003", "SCT", "Diabetic retinopathy")
+REFERABLE = codes.own("REFERABLE_RETINOPATHY", "Referable diabetic retinopathy: moderate or worse")
+GRADES = (
+    Code("312903003", "SCT", "Mild nonproliferative diabetic retinopathy"),
+    Code("312904009", "SCT", "Moderate nonproliferative diabetic retinopathy"),
+    Code("312905005", "SCT", "Severe nonproliferative diabetic retinopathy"),
+    Code("59276001", "SCT", "Proliferative diabetic retinopathy"),
+)
+"""Grades 1 to 4 of the International Clinical Diabetic Retinopathy scale (Wilkinson et al. 2003)."""
+PRESENT = 0.5
+VESSELS = Segment(label="Retinal vessels", type=codes.SCT.BloodVessel, category=codes.SCT.BodyStructure)
+DENSITY = codes.own("RETINAL_VESSEL_DENSITY", "Part of the photographed field that is vessel")
+SCT = codes.SCT
+BACK_OF_THE_EYE = (SCT.Retina, SCT.OpticNerveHead, SCT.FoveaCentralis, SCT.ChoroidOfEye, SCT.Eye, SCT.BothEyes)
+"""Anatomic regions that a photograph of the retina may have in its header (PS3.16 CID 4209)."""
+DARK = 20
+"""Of 255: what is darker in every colour lies outside the lit field."""
+LEAST_PIXELS = 200
+"""Rows and columns of the lit field; microaneurysms are not seen on fewer."""
+LEAST_LIT = 0.5
+"""Part of the box around the field that is lit; a round field fills 0.79 of it."""
+REDDER = 1.2
+"""By how much red is brighter than green on average in the light that a retina sends back."""
+
+
+def run(photo: Series, triton: Triton) -> Iterator[Result]:
+    """Look whether it is a colour photograph of a retina; ask both networks about the lit field of it."""
+    picture = photo.image()
+    field = lit(picture)
+    if reason := unsuitable(photo, picture, field):
+        yield NotSuitable(reason)
+        return
+    shown = np.ascontiguousarray(picture[field])[None]
+    answer = triton.infer("op_retina", image=shown)
+    levels = np.minimum.accumulate(answer["probabilities"][0])
+    yield from graded(levels)
+    if levels[0] >= PRESENT:
+        yield Heatmap(
+            array=restored(answer["maps"][0, 0], field, picture),
+            source=photo,
+            name=codes.DCM.ClassActivation,
+            label="Where signs of retinopathy were seen",
+            window=(0.0, 1.0),
+        )
+    vessels = restored(triton.infer("op_retina_vessels", image=shown)["labels"][0], field, picture)
+    yield Segmentation(labels=photo.on_pixels(vessels), segments=[VESSELS])
+    percent = 100 * float(vessels.sum()) / float(np.count_nonzero(bright(picture)))
+    yield Measurement(name=DENSITY, value=round(percent, 1), unit=codes.UCUM.Percent, of=VESSELS)
+
+
+def graded(levels: NDArray[np.float32]) -> Iterator[Finding]:
+    """Tell the grade of the probabilities that it is at least 1, 2, 3 and 4; the highest that is likely is the one."""
+    grade = int((levels >= PRESENT).sum())
+    yield Finding(name=ANY, present=grade >= 1, probability=float(levels[0]))
+    yield Finding(name=REFERABLE, present=grade >= 2, probability=float(levels[1]))
+    for number, (name, above) in enumerate(zip(GRADES, [*levels[1:], 0], strict=True), 1):
+        yield Finding(name=name, present=grade == number, probability=float(levels[number - 1] - above))
+
+
+def bright(picture: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels are lit, (row, column)."""
+    return (picture if picture.ndim == 2 else picture.max(2)) > DARK
+
+
+def lit(picture: NDArray[Any]) -> tuple[slice, slice]:
+    """Return rows and columns of the box around the lit field."""
+    pixels = bright(picture)
+    rows, columns = (np.flatnonzero(pixels.mean(axis) > 0.02) for axis in (1, 0))
+    if not len(rows) or not len(columns):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def restored(part: NDArray[Any], field: tuple[slice, slice], picture: NDArray[Any]) -> NDArray[Any]:
+    """Return what lies on the field on the whole photograph, (photograph, row, column), 0 outside."""
+    whole = np.zeros((1, *picture.shape[:2]), part.dtype)
+    whole[0][field] = part
+    return whole
+
+
+def unsuitable(photo: Series, picture: NDArray[Any], field: tuple[slice, slice]) -> str:
+    """Return why this is no colour photograph of a retina, empty where it is one."""
+    return next((sentence for wrong, sentence in faults(photo, picture, field) if wrong), "")
+
+
+def faults(photo: Series, picture: NDArray[Any], field: tuple[slice, slice]) -> Iterator[tuple[bool, str]]:
+    """Tell what may be wrong with a photograph, and whether it is; what comes later may need what came before."""
+    for region in photo.header.get("AnatomicRegionSequence") or ():
+        told = Code(*(str(region.get(word) or "") for word in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
+        yield told not in BACK_OF_THE_EYE, f"the header says that it shows another part of the body: {told.meaning}"
+    count = len(photo.frames)
+    yield count > 1, f"it has {count} frames, and is a sequence or an angiogram, not one photograph"
+    yield picture.ndim == 2, "the photograph is not in colour"
+    seen = picture[field]
+    high, wide = seen.shape[:2]
+    yield min(high, wide) < LEAST_PIXELS, f"its lit field has {high} × {wide} pixels, too few to see microaneurysms"
+    pixels = bright(seen)
+    red, green, blue = seen[pixels].mean(0)
+    retina = pixels.mean() >= LEAST_LIT and red >= REDDER * green and red >= blue
+    yield not retina, "no red, evenly lit field is seen, as a retina has"

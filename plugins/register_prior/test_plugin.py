@@ -1,0 +1,106 @@
+"""What the plugin makes of the model's answers; the method itself is tested in tests/unit/test_registering.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import DerivedSeries, Measurement, NotSuitable, Registration, testing
+from node.results import Result
+
+HERE = Path(__file__).parent
+
+
+def answer(likeness: tuple[float, float, float] = (0.1, 0.5, 0.7)) -> Any:
+    def register(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        assert given["fixed"].dtype == given["moving"].dtype == given["outside"].dtype == np.int16
+        matrix = np.eye(4)
+        matrix[:3, 3] = 3, -2, 5
+        return {
+            "matrix": matrix,
+            "vectors": np.zeros((3, 4, 4, 3), np.float32),
+            "vectors_affine": np.diag([20.0, 8.0, 8.0, 1.0])[[2, 1, 0, 3]],
+            "image": given["fixed"] // 2,
+            "likeness": np.array(likeness),
+            "least_jacobian": np.array([0.5]),
+        }
+
+    return register
+
+
+def study(seed: str, make: Any = testing.ct_series, **wanted: Any) -> list[Dataset]:
+    images: list[Dataset] = make(slices=20, rows=16, columns=16, seed=seed, **wanted)
+    return images
+
+
+def results(model: Any, now: list[Dataset], before: list[Dataset] | None) -> tuple[Result, ...]:
+    images = {"image": now} | ({"prior": before} if before else {})
+    return testing.run_plugin(HERE, images, {"register_prior": model})
+
+
+def test_it_gives_the_motion_the_deformation_and_the_prior_in_place() -> None:
+    rigid, deformed, series, *measured = results(answer(), study("now"), study("before"))
+    assert isinstance(rigid, Registration)
+    assert isinstance(deformed, Registration)
+    assert isinstance(series, DerivedSeries)
+    assert rigid.deformation is None
+    assert deformed.deformation is not None
+    assert rigid.matrix[:3, 3].tolist() == deformed.matrix[:3, 3].tolist() == [3, -2, 5]
+    assert series.source is rigid.fixed
+    assert series.shows is rigid.moving
+    assert "PRIOR" in series.description
+    assert [one.value for one in measured if isinstance(one, Measurement)] == [0.5, 0.7]
+
+
+def test_values_that_are_no_whole_numbers_come_back_as_they_were() -> None:
+    images = study("now", testing.mr_series), study("before", testing.mr_series)
+    for one in (*images[0], *images[1]):
+        one.RescaleSlope, one.RescaleIntercept = 0.25, 0
+    _, _, series, *_ = results(answer(), *images)
+    assert isinstance(series, DerivedSeries)
+    half = np.stack([one.pixel_array for one in images[0]]) * 0.25 / 2
+    assert np.abs(series.array - half).max() <= half.max() / 1000
+
+
+def test_without_a_prior_there_is_nothing_to_register() -> None:
+    assert results(answer(), study("now"), None) == (
+        NotSuitable("no earlier series of the patient that is like it was found"),
+    )
+
+
+def test_too_few_slices_are_not_suitable() -> None:
+    few = testing.ct_series(slices=4, rows=16, columns=16, seed="before")
+    (result,) = results(answer(), study("now"), few)
+    assert result == NotSuitable("the prior's images are 4 slices over 10 mm, too few to be registered")
+
+
+def test_what_does_not_show_the_same_is_not_suitable() -> None:
+    (result,) = results(answer((0.1, 0.15, 0.2)), study("now"), study("before"))
+    assert isinstance(result, NotSuitable)
+    assert "0.20" in result.reason
+
+
+def test_images_without_a_frame_of_reference_are_not_suitable() -> None:
+    now = study("now")
+    for one in now:
+        del one.FrameOfReferenceUID
+    (result,) = results(answer(), now, study("before"))
+    assert isinstance(result, NotSuitable)
+    assert "Frame of Reference" in result.reason
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_what_the_prior_does_not_show_is_air_or_nothing(modality: str) -> None:
+    sent: list[int] = []
+
+    def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        sent.append(int(given["outside"][0]))
+        told: dict[str, NDArray[Any]] = answer()(**given)
+        return told
+
+    make = testing.ct_series if modality == "CT" else testing.mr_series
+    results(model, study("now", make), study("before", make))
+    assert sent == [-1024 if modality == "CT" else 0]

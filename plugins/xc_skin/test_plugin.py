@@ -1,0 +1,78 @@
+"""What the plugin makes of the models' answers; the networks are judged by triton_models/xc_skin/train.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Finding, Heatmap, NotSuitable, Segmentation, testing
+from node.models.phantoms.skin import LESIONS, lesion
+from node.results import Result
+
+HERE = Path(__file__).parent
+PHOTO, OUTLINE = lesion(128, np.random.default_rng(4), kind="mel")
+
+
+def results(image: Dataset, *, outline: NDArray[np.uint8] = OUTLINE) -> tuple[Result, ...]:
+    """Run the plugin with a network that sees melanoma, and one that gives this outline."""
+
+    def naming(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        told = np.full((1, len(LESIONS)), 0.05, np.float32)
+        told[0, LESIONS.index("mel")] = 0.7
+        return {"probabilities": told, "shown": np.array([4]), "maps": np.ones((1, *image.shape[:3]), np.float32)}
+
+    def outlining(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        return {"labels": outline[None]}
+
+    return testing.run_plugin(HERE, {"photo": [image]}, {"xc_skin": naming, "xc_skin_lesion": outlining})
+
+
+@pytest.mark.parametrize("modality", ["XC", "ES"])
+def test_a_lesion_is_outlined_and_has_seven_probabilities(modality: str) -> None:
+    found = results(testing.photograph(array=PHOTO, modality=modality))
+    (outlines,) = (one for one in found if isinstance(one, Segmentation))
+    assert np.array_equal(outlines.labels.array[0], OUTLINE)
+    told = [one for one in found if isinstance(one, Finding)]
+    assert [one.name.meaning for one in told if one.present] == ["Malignant melanoma of skin"]
+    assert sum(one.probability or 0 for one in told) == pytest.approx(1.0)
+    assert {one.of for one in told} == set(outlines.segments)
+    (heat,) = (one for one in found if isinstance(one, Heatmap))
+    assert heat.array.shape == (1, *PHOTO.shape[:2])
+
+
+def test_where_no_lesion_is_seen_there_is_no_answer() -> None:
+    assert results(testing.photograph(array=PHOTO), outline=np.zeros_like(OUTLINE)) == (
+        NotSuitable("no lesion is seen in it"),
+    )
+
+
+def of_the_bowel() -> Dataset:
+    image = testing.photograph(array=PHOTO, modality="ES")
+    image.BodyPartExamined = "COLON"
+    (region,) = image.AnatomicRegionSequence
+    region.CodeValue, region.CodeMeaning = "71854001", "Colon"
+    return image
+
+
+def as_photograph(image: Dataset) -> Dataset:
+    image.Modality = "XC"
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (of_the_bowel(), "of an endoscope"),
+        (as_photograph(testing.ultrasound(frames=3)), "3 frames"),
+        (as_photograph(testing.radiograph()), "not in colour"),
+        (testing.photograph(array=PHOTO[::2, ::2].copy()), "64 × 64 pixels"),
+        (testing.photograph(array=PHOTO[..., ::-1].copy()), "colour of skin"),
+    ],
+)
+def test_what_is_no_photograph_of_skin_is_not_suitable(image: Dataset, words: str) -> None:
+    (result,) = results(image)
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason

@@ -1,0 +1,15 @@
+"""A radiograph of a chest with a mass and fluid beside the lung."""
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from node import testing
+from node.models.phantoms.radiograph import radiograph
+
+SEEN = "mass", "effusion"
+
+
+def images() -> list[Dataset]:
+    """Return one image."""
+    array, _ = radiograph(256, np.random.default_rng(5), SEEN)
+    return [testing.digital_radiograph(array=array, seed="cxr_findings")]

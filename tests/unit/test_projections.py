@@ -1,0 +1,61 @@
+"""Phantoms of radiographs, what networks are asked of their class maps, and brightness."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from node import testing
+from node.assemble import stacks
+from node.models import training
+from node.models.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
+from node.part10 import Part10
+from tests.served import method
+
+FRONTAL = 0.5
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_radiograph_has_the_finding_it_is_told_to_and_what_that_implies(name: str) -> None:
+    image, marks = radiograph(128, np.random.default_rng(2), [name])
+    there = {finding for finding, mark in zip(FINDINGS, marks, strict=True) if mark.any()}
+    assert there == {name} | {finding for finding, kinds in IMPLIED.items() if name in kinds}
+    assert image.min() >= 0
+    assert image.max() <= 4095
+    again, _ = radiograph(128, np.random.default_rng(2), [name])
+    assert np.array_equal(image, again)
+
+
+@pytest.mark.parametrize("findings", [(), ("effusion", "mass"), ("support devices",)])
+def test_a_radiograph_looks_like_a_chest_from_the_front(findings: tuple[str, ...]) -> None:
+    image, _ = radiograph(256, np.random.default_rng(4), findings)
+    seen = method("cxr_quality", "radiograph").assess(torch.from_numpy(image.astype(np.float32)))
+    assert seen["chest"][0] > FRONTAL
+
+
+def test_a_map_that_lies_where_its_class_is_costs_less_than_one_that_does_not() -> None:
+    truths = torch.zeros(1, 2, 4, 4)
+    truths[0, 0, 1, 1] = 0.5
+    right, wrong = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
+    right[0, 0, 1, 1], wrong[0, 0, 2, 3] = 16.0, 16.0
+    right[0, 1] = wrong[0, 1] = -1.0
+    assert training.seen_where(right, truths) < training.seen_where(wrong, truths)
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(torch.tensor([1.0, -1.0]), torch.tensor([1.0, 0.0]))
+    assert float(training.seen_where(right, truths)) == pytest.approx(float(plain), abs=1e-3)
+
+
+def test_marks_on_a_map_are_the_part_of_each_place() -> None:
+    marks = np.zeros((1, 8, 8), bool)
+    marks[0, :2, :3] = True
+    assert training.on_map(marks, 4)[0].tolist() == [[1, 0.5, 0, 0], [0] * 4, [0] * 4, [0] * 4]
+
+
+def test_brightness_is_white_where_the_header_means_white(tmp_path: Path) -> None:
+    images = [testing.radiograph(photometric="MONOCHROME1"), testing.ultrasound(seed="colour")]
+    for number, image in enumerate(images):
+        (series,) = stacks(Part10.of_file(file) for file in testing.write([image], tmp_path / str(number))).series
+        seen = series.brightness()
+        assert seen.dtype == np.float32
+        stored = image.pixel_array.astype(np.float32)
+        assert np.allclose(seen, stored[0].mean(2) if stored.ndim == 4 else -stored)

@@ -1,0 +1,64 @@
+"""Train the network of sm_breast on phantoms anew: python triton_models/sm_breast/train.py"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.networks.nets.densenet import DenseNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from node.models import training
+from node.models.phantoms.slide import CLASSES, field
+from node.models.served.planes import Look, prepared, see
+
+HERE = Path(__file__).parent
+LOOK = Look.read(HERE / "1" / "look.json")
+MALIGNANT = CLASSES.index("in situ")
+"""Classes from this one on are carcinoma."""
+JUDGED = 256
+"""Rows of the fields that the network is judged on."""
+
+
+def network() -> nn.Module:
+    """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
+    net = DenseNet(2, 3, len(CLASSES), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
+    return training.ClassMaps.of_densenet(net)
+
+
+def draw(random: np.random.Generator) -> training.Example:
+    """Return a field, at times upside down, and its class."""
+    kind = int(random.integers(len(CLASSES)))
+    tissue = field(LOOK.size[0], random, kind=CLASSES[kind])
+    seen = prepared(LOOK, torch.from_numpy(tissue[None]))[0]
+    return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), np.array(kind)
+
+
+def loss(maps: Tensor, truths: Tensor) -> Tensor:
+    """Return the cross-entropy of the classes."""
+    return functional.cross_entropy(maps.mean((2, 3)), truths)
+
+
+def judge(found: nn.Module, each: int = 50) -> dict[str, training.Figure]:
+    """Return how often the class is right, and how well carcinoma is told, on fields that it never saw."""
+    random = np.random.default_rng(1000)
+    kinds = np.repeat(np.arange(len(CLASSES)), each)
+    fields = (field(JUDGED, random, kind=CLASSES[kind]) for kind in kinds)
+    told = np.stack([see(LOOK, torch.from_numpy(one[None]), found).probabilities[0].numpy() for one in fields])
+    carcinoma = np.stack([kinds >= MALIGNANT, told[:, MALIGNANT:].sum(1)], 1)
+    return {
+        "class right": training.figure((told.argmax(1) == kinds)[:, None].tolist()),
+        "AUC carcinoma": training.figure(carcinoma.tolist(), training.area_under_curve),
+    }
+
+
+def main(steps: int = 400) -> None:
+    """Train, save the network where Triton loads it, and write how good it is."""
+    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=16))
+    training.save(trained, (1, 3, *LOOK.size), HERE.with_name("sm_breast_net") / "1")
+    with torch.inference_mode():
+        training.write_figures(judge(trained), HERE)
+
+
+if __name__ == "__main__":
+    main()
