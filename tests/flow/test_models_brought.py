@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from node.errors import ConfigError
 from node.host import read_plugin
 from node.infer import GrpcTriton, LocalServer, run
 from node.models import add, kinds
+from node.models.meshnet import MeshNet
 from node.models.served.volume import Chain, axes, infer, segment, to_images
 from node.part10 import Part10
 from node.results import Result
@@ -210,32 +211,6 @@ def at(volume: Volume, places: np.ndarray) -> Tensor:
     sampled = functional.grid_sample(lifted[None, None], unit, align_corners=True, padding_mode="border")[0, 0]
     outside = torch.from_numpy(((voxels < -0.5 - 1e-6) | (voxels > last + 0.5 + 1e-6)).any(-1))
     return sampled.masked_fill(outside, float(lifted.min()))
-
-
-class MeshNet(nn.Sequential):
-    """Convolutions of 3 × 3 × 3 with growing and shrinking dilation (Fedorov et al., arXiv:1612.00940)."""
-
-    def __init__(self, folder: Path) -> None:
-        words = json.loads((folder / "model.json").read_text())
-        raw = np.fromfile(folder / words["weightsManifest"][0]["paths"][0], "<f4")
-        told = [one["config"] for one in words["modelTopology"]["model_config"]["config"]["layers"]]
-        dilations = [one["dilation_rate"][0] for one in told if "dilation_rate" in one]
-        activation = nn.ELU if any(one.get("activation") == "elu" for one in told) else nn.ReLU
-        layers: list[nn.Module] = []
-        for (kernel, bias), dilation in zip(batched(words["weightsManifest"][0]["weights"]), dilations, strict=True):
-            size = np.prod(kernel["shape"])
-            weight, raw = raw[:size].reshape(kernel["shape"]).transpose(4, 3, 0, 1, 2), raw[size:]
-            layer = nn.Conv3d(weight.shape[1], weight.shape[0], weight.shape[2], padding="same", dilation=dilation)
-            layer.weight.data = torch.from_numpy(weight.copy())
-            layer.bias.data, raw = torch.from_numpy(raw[: bias["shape"][0]].copy()), raw[bias["shape"][0] :]
-            layers += [layer, activation()]
-        super().__init__(*layers[:-1])
-
-
-def batched(weights: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Kernel and bias of each convolution, in the order they lie in the file."""
-    assert len(weights) % 2 == 0
-    yield from zip(weights[::2], weights[1::2], strict=True)
 
 
 TO = {"L": (1.0, 0, 0), "P": (0, 1.0, 0), "A": (0, -1.0, 0), "S": (0, 0, 1.0), "I": (0, 0, -1.0)}

@@ -1,5 +1,7 @@
 """Train the network of ct_lung_nodule on phantoms anew: python triton_models/ct_lung_nodule/train.py"""
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from monai.losses.dice import DiceCELoss
 from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 
 from node import testing
 from node.models import training
@@ -25,6 +28,15 @@ NODULES = 6
 LEAST_VOXELS = 4
 """Of a ball of 4 mm."""
 CHEST = testing.chest_phantom(slices=150, rows=200)
+CHESTS, NODULES_OF_EACH = 16, 12
+"""That patches are taken from."""
+AROUND_NODULES = 0.4
+"""Part of the patches that have a nodule in any case; the others have a vessel, or the wall of a lung."""
+SOFT_HU, LUNG_HU, LUNG_SPREAD = -650, -830, 130
+NEAR = 4
+"""Voxels from lung within which what is soft may be taken for a nodule."""
+EVERY = 20
+"""Of the places of such voxels, one in so many is kept."""
 
 
 def network() -> nn.Module:
@@ -32,10 +44,10 @@ def network() -> nn.Module:
     return UNet(3, 1, 2, channels=(8, 16, 32, 48), strides=(2, 2, 2), num_res_units=1, norm="batch")
 
 
-def chest(random: np.random.Generator) -> tuple[Image, Labels, tuple[Nodule, ...]]:
+def chest(random: np.random.Generator, nodules: int = NODULES) -> tuple[Image, Labels, tuple[Nodule, ...]]:
     """Return a chest with its own vessels and nodules."""
     hu = with_vessels(CHEST, SPACING, random, count=int(random.integers(30)))
-    return with_nodules(hu, SPACING, random, count=NODULES)
+    return with_nodules(hu, SPACING, random, count=nodules)
 
 
 def noisy(hu: Image, random: np.random.Generator) -> NDArray[np.float32]:
@@ -44,17 +56,40 @@ def noisy(hu: Image, random: np.random.Generator) -> NDArray[np.float32]:
     return hu + noise + np.float32(random.uniform(-20, 20))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chest:
+    """A chest to take patches from: where its nodules are, and where what might be taken for one."""
+
+    hu: Image
+    labels: Labels
+    nodules: tuple[Nodule, ...]
+    others: NDArray[np.int64]
+
+
+@cache
+def chests() -> tuple[Chest, ...]:
+    """Draw the chests that patches are taken from: once, since to draw one takes longer than to look at a patch."""
+    random = np.random.default_rng(2)
+    lung = torch.from_numpy(np.abs(CHEST - LUNG_HU) < LUNG_SPREAD).float()
+    near = functional.max_pool3d(lung[None], 2 * NEAR + 1, 1, NEAR)[0].numpy() > 0
+    made = []
+    for _ in range(CHESTS):
+        hu, labels, nodules = chest(random, NODULES_OF_EACH)
+        others = np.argwhere((hu > SOFT_HU) & (labels == 0) & near)[::EVERY]
+        made.append(Chest(hu=hu, labels=labels, nodules=nodules, others=others))
+    return tuple(made)
+
+
 def draw(random: np.random.Generator) -> training.Example:
-    """Return a patch of a chest: around a nodule three times of four, else anywhere."""
-    hu, labels, nodules = chest(random)
-    last = np.subtract(hu.shape, PATCH)
-    corner = random.integers(last)
-    if random.random() < 0.75:
-        corner = np.clip(nodules[0].centre - random.integers(8, PATCH - 8, 3), 0, last)
+    """Return a patch of a chest: around a nodule, or around a vessel or the wall of a lung."""
+    one = chests()[random.integers(CHESTS)]
+    among = [nodule.centre for nodule in one.nodules] if random.random() < AROUND_NODULES else one.others
+    centre = among[random.integers(len(among))]
+    corner = np.clip(centre - random.integers(8, PATCH - 8, 3), 0, np.subtract(one.hu.shape, PATCH))
     box = tuple(slice(start, start + PATCH) for start in corner)
     turn = tuple(axis for axis in range(3) if random.random() < 0.5)
-    image = scaled(CHAIN, torch.from_numpy(np.flip(noisy(hu[box], random), turn).copy()))
-    return image.numpy()[None], np.flip(labels[box] > 0, turn).astype(np.int64)[None]
+    image = scaled(CHAIN, torch.from_numpy(np.flip(noisy(one.hu[box], random), turn).copy()))
+    return image.numpy()[None], np.flip(one.labels[box] > 0, turn).astype(np.int64)[None]
 
 
 def judge(found: nn.Module, cases: int = 8) -> dict[str, training.Figure]:
@@ -66,7 +101,7 @@ def judge(found: nn.Module, cases: int = 8) -> dict[str, training.Figure]:
         image = torch.from_numpy(noisy(hu, random))
         pieces = large(components(segment(CHAIN, [(image, AFFINE)], found) > 0).numpy())
         truths = [labels == number for number in range(1, NODULES + 1)]
-        outlines += [[dice(truth, np.isin(pieces, np.setdiff1d(pieces[truth], 0)))] for truth in truths]
+        outlines += [[training.dice(truth, np.isin(pieces, np.setdiff1d(pieces[truth], 0)))] for truth in truths]
         beside.append([len(np.setdiff1d(pieces, pieces[labels > 0]))])
     hits = [[float(one > 0)] for (one,) in outlines]
     return {
@@ -82,17 +117,12 @@ def large(pieces: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(sizes[pieces] < LEAST_VOXELS, 0, pieces)
 
 
-def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
-    """Return twice the overlap over the sum."""
-    return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
-
-
 def loss() -> nn.Module:
     """Return Dice and cross-entropy, each once."""
     return DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
 
 
-def main(steps: int = 900) -> None:
+def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     trained = training.train(network, training.Course(draw=draw, loss=loss(), steps=steps, batch=4))
     training.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_lung_nodule_net") / "1")

@@ -1,0 +1,122 @@
+"""What the plugin makes of outlines it is given; the networks are judged by triton_models/mr_brain/train.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Finding, Measurement, NotSuitable, Segmentation, testing
+from node.models.phantoms.brain import STRUCTURES
+from node.results import Result
+
+HERE = Path(__file__).parent
+SHAPE, SPACING = (44, 48, 48), (2.8, 3.0, 3.0)
+VOXEL_ML = 2.8 * 3.0 * 3.0 / 1000
+
+
+def outlines(parts: int = len(STRUCTURES)) -> NDArray[np.uint8]:
+    """Return labels of which part n has 2000 + 10 n voxels."""
+    labels = np.zeros(SHAPE, np.uint8)
+    counts = [2000 + 10 * number for number in range(1, parts + 1)]
+    labels.ravel()[: sum(counts)] = np.repeat(np.arange(1, parts + 1), counts)
+    return labels
+
+
+def images(kept: int = SHAPE[0], spacing: tuple[float, float, float] = SPACING, **header: Any) -> list[Dataset]:
+    made = testing.mr_series(array=np.full((kept, *SHAPE[1:]), 700), spacing=spacing)
+    for image in made:
+        for keyword, value in ({"BodyPartExamined": "BRAIN"} | header).items():
+            setattr(image, keyword, value)
+    return made
+
+
+def results(
+    given: list[Dataset], labels: NDArray[np.uint8], like: tuple[float, float] = (0.9, 0.2)
+) -> tuple[tuple[Result, ...], list[NDArray[np.float32]]]:
+    """Run the plugin; return its results, and the volumes that the second network was given, which answers `like`."""
+    asked = []
+
+    def brain(image: NDArray[np.float32], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        return {"labels": labels}
+
+    def state(input: NDArray[np.float32]) -> dict[str, NDArray[Any]]:  # noqa: A002 (the model calls it so)
+        asked.append(input)
+        return {"output": np.array([like], np.float32)}
+
+    return testing.run_plugin(HERE, {"mr": given}, {"mr_brain": brain, "mr_brain_state": state}), asked
+
+
+def test_every_part_is_outlined_and_has_the_volume_of_its_voxels() -> None:
+    labels = outlines()
+    found, (asked,) = results(images(), labels)
+    (outlined, *_) = found
+    assert isinstance(outlined, Segmentation)
+    assert tuple(one.label for one in outlined.segments) == STRUCTURES
+    assert np.array_equal(outlined.labels.array, labels)
+    told = {one.of.label: one.value for one in found if isinstance(one, Measurement) and one.of}
+    expected = {name: (2000 + 10 * number) * VOXEL_ML for number, name in enumerate(STRUCTURES, 1)}
+    assert told == pytest.approx(expected, abs=0.006)
+    assert asked[0].tolist() == pytest.approx(list(expected.values()), rel=1e-5)
+    (brain,) = (one.value for one in found if isinstance(one, Measurement) and not one.of)
+    fluid = sum(value for name, value in expected.items() if "entricle" in name)
+    assert brain == pytest.approx(sum(expected.values()) - fluid, abs=0.006)
+
+
+def test_what_the_volumes_are_like_is_told_with_its_probability() -> None:
+    found, _ = results(images(), outlines())
+    told = {one.name.meaning: one for one in found if isinstance(one, Finding)}
+    assert [one.present for one in told.values()] == [True, False]
+    assert told["Volumes as in dementia"].probability == pytest.approx(0.9)
+    assert told["Volumes as in Parkinson's disease"].probability == pytest.approx(0.2)
+
+
+def test_a_network_that_has_nothing_to_say_of_volumes_leaves_no_findings() -> None:
+    found, asked = results(images(), outlines(), (np.nan, np.nan))
+    assert asked
+    assert not [one for one in found if isinstance(one, Finding)]
+
+
+@pytest.mark.parametrize("seen", [14, 15])
+def test_where_three_parts_are_not_seen_nothing_is_told_of_conditions(seen: int) -> None:
+    found, asked = results(images(), outlines(seen))
+    assert bool(asked) == (seen == 15)
+    assert len([one for one in found if isinstance(one, Finding)]) == (2 if seen == 15 else 0)
+    assert len([one for one in found if isinstance(one, Measurement)]) == seen + 1
+
+
+def test_echo_and_repetition_time_of_a_multi_frame_image_are_found() -> None:
+    image = testing.enhanced_mr(slices=44, rows=48, columns=48, spacing=SPACING)
+    image.BodyPartExamined = "BRAIN"
+    echo = Dataset()
+    echo.EffectiveEchoTime = 90.0
+    image.PerFrameFunctionalGroupsSequence[0].MREchoSequence = [echo]
+    (result,), _ = results([image], outlines())
+    assert result == NotSuitable("an echo time of 90 ms makes no T1 contrast")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (images(BodyPartExamined="KNEE"), "another part of the body"),
+        (images(ContrastBolusAgent="GADOLINIUM"), "contrast medium"),
+        (images(ImageType=["DERIVED", "SECONDARY", "MIP"]), "projections"),
+        (images(EchoTime=95), "echo time of 95 ms"),
+        (images(ScanningSequence="SE", RepetitionTime=3000), "repetition time of 3000 ms"),
+        (images(spacing=(4.8, 1.0, 1.0)), "4.8 mm are too coarse"),
+        (images(kept=30), "too few"),
+        (images(), "no whole brain"),
+    ],
+)
+def test_what_is_no_t1_of_a_head_is_not_suitable(given: list[Dataset], words: str) -> None:
+    (result,), asked = results(given, np.zeros(SHAPE, np.uint8))
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason
+    assert not asked
+
+
+def test_an_inversion_recovery_may_have_a_long_repetition_time() -> None:
+    found, _ = results(images(ScanningSequence=["SE", "IR"], RepetitionTime=2000), outlines())
+    assert isinstance(found[0], Segmentation)

@@ -1,0 +1,49 @@
+"""Put MeshNet's weights of real brains in place: python triton_models/mr_brain/meshnet.py FOLDER"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from node.models import training
+from node.models.meshnet import MeshNet
+from node.models.phantoms.brain import STRUCTURES
+from node.models.served.volume import Chain
+
+HERE = Path(__file__).parent
+CLASSES = 1 + len(STRUCTURES)
+CHAIN = Chain(
+    orientation="LIA",
+    spacing=(1.0, 1.0, 1.0),
+    size=(256, 256, 256),
+    align="centre",
+    clip_percentiles=(2.0, 98.0),
+    restore="labels",
+)
+"""As FreeSurfer conforms heads, which MeshNet was trained on."""
+
+
+class Unknown(nn.Module):
+    """Says nothing of volumes: those of phantoms tell nothing of patients."""
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Return not a number for each of the two conditions."""
+        return volumes[:, :2] * torch.nan
+
+
+def bring(folder: Path, models: Path = HERE.parent) -> None:
+    """Write the network and what is done around it into a model repository; `folder` is brainchop's model18cls.
+
+    The network that looks at volumes is replaced by one that says nothing.
+    """
+    network = MeshNet(folder).eval()
+    if network[-1].out_channels != CLASSES:
+        sys.exit(f"{folder} has {network[-1].out_channels} classes, and the plugin {CLASSES}: bring model18cls")
+    training.save(network, (1, 1, 32, 32, 32), models / "mr_brain_net" / "1")
+    CHAIN.write(models / "mr_brain" / "1" / "chain.json")
+    training.save(Unknown(), (1, len(STRUCTURES)), models / "mr_brain_state" / "1")
+
+
+if __name__ == "__main__":
+    bring(Path(sys.argv[1]))
