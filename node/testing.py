@@ -457,10 +457,20 @@ def enhanced_mr(*, series: str = "enhanced mr", **wanted: Any) -> Dataset:
 
 
 def ultrasound(
-    *, frames: int = 3, rows: int = 48, columns: int = 64, seed: str = "phantom", series: str = "us"
+    *,
+    frames: int = 3,
+    rows: int = 48,
+    columns: int = 64,
+    array: NDArray[np.uint8] | None = None,
+    seed: str = "phantom",
+    series: str = "us",
 ) -> Dataset:
-    """Return one multi-frame ultrasound image in colour (PS3.3 A.7), without any place in the patient."""
-    image = _in_color(seed, series, UltrasoundMultiFrameImageStorage, "US", _colors(frames, rows, columns))
+    """Return one multi-frame ultrasound image in colour (PS3.3 A.7), without any place in the patient.
+
+    `array` is (frame, row, column), grey, 0 to 255.
+    """
+    values = _colors(frames, rows, columns) if array is None else np.repeat(array[..., None], 3, axis=3)
+    image = _in_color(seed, series, UltrasoundMultiFrameImageStorage, "US", values)
     return _assign(
         image,
         ImageType=["ORIGINAL", "PRIMARY", "ABDOMINAL", "0001"],

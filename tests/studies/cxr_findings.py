@@ -1,4 +1,4 @@
-"""A radiograph of a chest with a mass and fluid beside the lung."""
+"""A radiograph of a chest with a hiatal hernia and fibrosis of the lungs."""
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from node import testing
 from node.models.phantoms.radiograph import radiograph
 
-SEEN = "mass", "effusion"
+SEEN = "hernia", "fibrosis"
 
 
 def images() -> list[Dataset]:

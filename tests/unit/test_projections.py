@@ -1,4 +1,4 @@
-"""Phantoms of radiographs, what networks are asked of their class maps, and brightness."""
+"""Phantoms of radiographs and ultrasound, what networks are asked of their class maps, and brightness."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from node import testing
 from node.assemble import stacks
 from node.models import training
+from node.models.phantoms import sonogram
 from node.models.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
 from node.part10 import Part10
 from tests.served import method
@@ -32,6 +33,17 @@ def test_a_radiograph_looks_like_a_chest_from_the_front(findings: tuple[str, ...
     image, _ = radiograph(256, np.random.default_rng(4), findings)
     seen = method("cxr_quality", "radiograph").assess(torch.from_numpy(image.astype(np.float32)))
     assert seen["chest"][0] > FRONTAL
+
+
+@pytest.mark.parametrize("kind", [sonogram.BENIGN, sonogram.MALIGNANT])
+def test_a_sweep_comes_upon_a_dark_lesion_and_leaves_it(kind: str) -> None:
+    images, marks = sonogram.cine(12, 128, 160, np.random.default_rng(3), kind)
+    sizes = marks.sum((1, 2))
+    assert sizes[0] == sizes[-1] == 0
+    best = int(sizes.argmax())
+    assert images[best][marks[best]].mean() < 0.7 * images[best].mean()
+    high, wide = (np.ptp(np.flatnonzero(marks[best].any(axis))) / marks.shape[2 - axis] for axis in (1, 0))
+    assert (high > 0.9 * wide) == (kind == sonogram.MALIGNANT)
 
 
 def test_a_map_that_lies_where_its_class_is_costs_less_than_one_that_does_not() -> None:

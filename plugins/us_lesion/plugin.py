@@ -1,0 +1,129 @@
+"""A lesion of breast or thyroid in an ultrasound: on which frame it is seen best, where there, and how it looks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Triton, codes
+from node.models.served.pieces import components
+
+LESION, MALIGNANT = 0, 1
+"""Classes of the model."""
+HEIGHT = codes.own("HEIGHT", "Extent away from the transducer")
+PRESENT = 0.5
+WITHIN = 0.9
+"""Part of the highest value of the map on a frame, from which on a pixel is of the lesion: chosen on phantoms."""
+PARTS = {"BREAST", "THYROID", "NECK"}
+"""Body Part Examined (PS3.16 Annex L)."""
+USES = {"BREAST", "SMALL PARTS", "THYROID"}
+"""Third value of Image Type (PS3.3 C.8.5.6.1.1)."""
+TWO_DIMENSIONAL, TISSUE, COLOUR_FLOW, CENTIMETRES = 1, 1, 2, 3
+"""Region Spatial Format, Region Data Type (twice) and Physical Units (PS3.3 C.8.5.5.1)."""
+LEAST_PIXELS = 96
+"""Along either side of what was scanned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """Where the frames show tissue, and the mm between its columns and rows, None where nobody tells."""
+
+    rows: slice
+    columns: slice
+    spacing: tuple[float, float] | None = None
+
+
+def run(us: Series, triton: Triton) -> Iterator[Result]:
+    """Ask the network about what was scanned, and tell what it sees on the frame where a lesion is likeliest."""
+    scanned = scanned_of(us.header)
+    if reason := unsuitable(us.header, scanned):
+        yield NotSuitable(reason)
+        return
+    planes = np.stack([us.brightness(index)[scanned.rows, scanned.columns] for index in range(len(us.frames))])
+    answer = triton.infer("us_lesion", image=planes)
+    probabilities = answer["probabilities"]
+    best = int(probabilities[:, LESION].argmax())
+    likely, malignant = (float(one) for one in probabilities[best])
+    yield Finding(name=codes.SCT.Lesion, present=likely >= PRESENT, probability=likely)
+    if likely < PRESENT:
+        return
+    seen = answer["maps"][answer["shown"].tolist().index(LESION), best]
+    box = np.add(box_of(seen), (scanned.columns.start, scanned.rows.start))
+    lesion = Region(
+        kind="box", points=box, label="Lesion", type=codes.SCT.Lesion, image=us.frames[best], probability=likely
+    )
+    yield lesion
+    yield Finding(name=codes.SCT.Malignant, present=malignant >= PRESENT, probability=malignant, of=lesion)
+    yield Finding(name=codes.SCT.Benign, present=malignant < PRESENT, probability=1 - malignant, of=lesion)
+    if scanned.spacing is not None:
+        width, height = ((box[1] - box[0]) * scanned.spacing).tolist()
+        yield Measurement(name=codes.SCT.Width, value=round(width, 1), unit=codes.UCUM.Millimeter, of=lesion)
+        yield Measurement(name=HEIGHT, value=round(height, 1), unit=codes.UCUM.Millimeter, of=lesion)
+    yield KeyImages(images=[us.frames[best]], description="Where a lesion is likeliest")
+
+
+def regions_of(header: Dataset) -> list[Dataset]:
+    """Return what the header says of parts of the image (Sequence of Ultrasound Regions, PS3.3 C.8.5.5)."""
+    return list(header.get("SequenceOfUltrasoundRegions") or ())
+
+
+def scanned_of(header: Dataset) -> Scanned:
+    """Return where tissue is seen in two dimensions: the largest region of it that lies on the image, else all of it.
+
+    Outside it stand names, scales and curves. A region that leaves the image, as after the image was made smaller
+    without it, tells neither where tissue is nor how large.
+    """
+    rows, columns = int(header.Rows), int(header.Columns)
+    found = []
+    for one in regions_of(header):
+        left, top, right, bottom = (
+            int(one.get(f"RegionLocation{edge}") or 0) for edge in ("MinX0", "MinY0", "MaxX1", "MaxY1")
+        )
+        of_tissue = one.get("RegionSpatialFormat") == TWO_DIMENSIONAL and one.get("RegionDataType") == TISSUE
+        if of_tissue and left < right <= columns and top < bottom <= rows:
+            found.append(Scanned(rows=slice(top, bottom), columns=slice(left, right), spacing=spacing_of(one)))
+    whole = Scanned(rows=slice(0, rows), columns=slice(0, columns))
+    return max(
+        found, key=lambda one: (one.rows.stop - one.rows.start) * (one.columns.stop - one.columns.start), default=whole
+    )
+
+
+def spacing_of(region: Dataset) -> tuple[float, float] | None:
+    """Return mm from column to column and from row to row of a region, where both are told in cm."""
+    told: list[Any] = [
+        region.get(f"PhysicalDelta{axis}") if region.get(f"PhysicalUnits{axis}Direction") == CENTIMETRES else None
+        for axis in "XY"
+    ]
+    return None if None in told else (abs(float(told[0])) * 10, abs(float(told[1])) * 10)
+
+
+def unsuitable(header: Dataset, scanned: Scanned) -> str:
+    """Return why the images are no greyscale ultrasound of breast or thyroid, empty where they are or may be."""
+    part = str(header.get("BodyPartExamined") or "").upper()
+    if part and part not in PARTS:
+        return f"the header says that the images show {part}, not breast or thyroid"
+    use = [*(header.get("ImageType") or ()), "", "", ""][2]
+    if use and use not in USES:
+        return f"they were made for another use: the third value of Image Type is {use}"
+    kinds = {(one.get("RegionSpatialFormat"), one.get("RegionDataType")) for one in regions_of(header)}
+    if any(kind == COLOUR_FLOW for _, kind in kinds):
+        return "colours of flow lie over the tissue"
+    if kinds and (TWO_DIMENSIONAL, TISSUE) not in kinds:
+        return "they show no tissue in two dimensions, but curves such as M-mode or Doppler"
+    height, width = scanned.rows.stop - scanned.rows.start, scanned.columns.stop - scanned.columns.start
+    if min(height, width) < LEAST_PIXELS:
+        return f"what was scanned has {height} rows and {width} columns: fewer than {LEAST_PIXELS} show too little"
+    return ""
+
+
+def box_of(seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the corners of the box around where a map (row, column) is highest: (2, 2), column and row, in pixels."""
+    peak = np.unravel_index(int(seen.argmax()), seen.shape)
+    numbers = components(torch.from_numpy(seen >= WITHIN * seen.max())[None]).numpy()[0]
+    mask = numbers == numbers[peak]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)

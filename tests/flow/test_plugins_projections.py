@@ -1,0 +1,92 @@
+"""Plugins for radiographs and ultrasound on a real Triton: on a study made for each, and on real images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node import Finding, Heatmap, KeyImages, NotSuitable, Region, Result, Triton
+from node.models.phantoms.radiograph import FINDINGS, radiograph
+from node.models.phantoms.sonogram import MALIGNANT, cine
+from tests.flow.test_plugins import answered, measured, present, real, triton
+from tests.flow.test_plugins_on_phantoms import made
+from tests.studies import cxr_findings, us_lesion
+
+__all__ = ["triton"]
+
+
+def regions(results: tuple[Result, ...]) -> dict[str, Region]:
+    return {one.label: one for one in results if isinstance(one, Region)}
+
+
+def overlap(region: Region, mask: np.ndarray) -> float:
+    """Return which part of a mask (row, column) lies in the box around a region."""
+    (left, top), (right, bottom) = region.points.min(0).astype(int), region.points.max(0).astype(int)
+    return float(mask[top:bottom, left:right].sum() / mask.sum())
+
+
+def test_findings_of_a_chest_are_told_and_shown(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "cxr_findings", made(cxr_findings.images(), tmp_path), tmp_path)
+    told = present(results)
+    assert len(told) == len(FINDINGS)
+    assert told["Hiatal hernia"]
+    assert told["Pulmonary fibrosis"]
+    assert not told["Pneumothorax"]
+    _, marks = radiograph(256, np.random.default_rng(5), cxr_findings.SEEN)
+    maps = {one.label: one.array[0] for one in results if isinstance(one, Heatmap)}
+    for name, label in (("hernia", "Hiatal hernia"), ("fibrosis", "Pulmonary fibrosis")):
+        array, mark = maps[f"Where it was seen: {label}"], marks[FINDINGS.index(name)]
+        assert array[mark].mean() > 2 * array[~mark].mean()
+
+
+def test_a_real_chest_has_the_same_findings_where_it_is_stored_inverted(triton: Triton, tmp_path: Path) -> None:
+    probabilities = []
+    for name in ("1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", "Fake_MONOHR1.dcm"):
+        folder = tmp_path / name
+        folder.mkdir()
+        results = answered(triton, "cxr_findings", real(f"CR/chest_rsna/{name}", folder), folder)
+        probabilities.append([one.probability for one in results if isinstance(one, Finding)])
+    assert len(probabilities[0]) == len(FINDINGS)
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [("CR/ankle_RG3/RG3_J2KR.dcm", "EXTREMITY, not a chest"), ("DX/dog", "no image is a frontal view")],
+)
+def test_what_is_no_frontal_chest_is_not_suitable(image: str, words: str, triton: Triton, tmp_path: Path) -> None:
+    (result,) = answered(
+        triton, "cxr_findings", real(image, tmp_path), tmp_path, "dcentvfy"
+    )  # the dog's names a missing one
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason
+
+
+def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, tmp_path: Path) -> None:
+    series = made(us_lesion.images(), tmp_path)
+    results = answered(triton, "us_lesion", series, tmp_path)
+    assert present(results) == {"Lesion": True, "Malignant": True, "Benign": False}
+    _, marks = cine(us_lesion.FRAMES, us_lesion.HIGH, us_lesion.WIDE, np.random.default_rng(8), MALIGNANT)
+    lesion = regions(results)["Lesion"]
+    (key,) = (one for one in results if isinstance(one, KeyImages))
+    assert key.images == (lesion.image,)
+    mark = np.zeros((us_lesion.ROWS, us_lesion.COLUMNS), bool)
+    down, across = (
+        slice(us_lesion.TOP, us_lesion.TOP + us_lesion.HIGH),
+        slice(us_lesion.LEFT, us_lesion.LEFT + us_lesion.WIDE),
+    )
+    mark[down, across] = marks[lesion.image.number - 1]  # type: ignore[union-attr]  # it has one
+    assert overlap(lesion, mark) > 0.7
+    wide = np.ptp(np.flatnonzero(mark.any(0))) * us_lesion.CM * 10
+    assert measured(results)["Lesion", "Width"] == pytest.approx(wide, rel=0.5)
+
+
+def test_a_real_cine_of_a_heart_is_not_suitable(triton: Triton, tmp_path: Path) -> None:
+    (result,) = answered(triton, "us_lesion", real("US/cine_ybr/examples_ybr_color.dcm", tmp_path), tmp_path)
+    assert isinstance(result, NotSuitable)
+    assert "Image Type is EPICARDIAL" in result.reason
+
+
+def test_real_frames_in_palette_colour_run_through(triton: Triton, tmp_path: Path) -> None:
+    results = answered(triton, "us_lesion", real("US/palette_2frame/OBXXXX1A_2frame.dcm", tmp_path), tmp_path)
+    assert results

@@ -1,0 +1,1 @@
+../../../node/models/backend/plane_model.py
