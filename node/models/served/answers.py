@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .volume import (
+    NOTHING,
     Axis,
     Chain,
     Network,
@@ -140,7 +141,7 @@ def image(chain: Chain, images: Sequence[Placed], network: Network) -> Answer:
     """Return `values` (float32), the network's first channel, on the grid of the images or, unrestored, its own."""
     x, grid = prepared(chain, images)
     field, affine = infer(chain, x, checked(network))[0], images[0][1]
-    if chain.restore == "nothing":
+    if chain.restore == NOTHING:
         field, affine = in_order(field, grid, affine)
     else:
         field = to_images(field, grid, nearest=False)

@@ -28,14 +28,15 @@ BY = {"linear": "trilinear", "area": "area", "nearest": "nearest"}
 """How a volume is resized: torch's words for it."""
 TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 ALIGN = "first voxel", "extent", "centre"
-RESTORE = "probabilities", "labels", "nothing"
+RESTORE, NOTHING = ("probabilities", "labels"), "nothing"
 ANSWER = "labels", "findings", "boxes", "image"
 CORNERS = "axes", "xy"
 BLEND = "gaussian", "constant"
 ACTIVATIONS = "softmax", "sigmoid", "none"
 ACTIVATE = "tile", "volume"
 CHOICES = {
-    "align": ALIGN, "blend": BLEND, "activation": ACTIVATIONS, "activate": ACTIVATE, "restore": RESTORE,
+    "align": ALIGN, "blend": BLEND, "activation": ACTIVATIONS, "activate": ACTIVATE,
+    "restore": (*RESTORE, NOTHING),
     "answer": ANSWER, "corners": CORNERS,
 }  # fmt: skip
 SIGMA = 0.125
@@ -194,7 +195,7 @@ class Chain:
             yield getattr(self, name) not in words, f"{name} is one of {', '.join(words)}"
         yield len(self.values) not in (0, 2), "values are what 0 and 1 are"
         yield isinstance(self.fill, str) and self.fill != EDGE, f'fill is a value or "{EDGE}"'
-        yield self.restore == "nothing" and self.answer != "image", "only an image keeps the network's grid"
+        yield self.restore == NOTHING and self.answer != "image", "only an image keeps the network's grid"
         yield self.answer == "findings" and bool(self.tile), "findings are of the whole, not of a tile: give a size"
         yield not self.roles or len(set(self.roles)) < len(self.roles), "roles are names, no two of them alike"
         yield not self.each.keys() <= set(self.roles), f"each is for the roles {', '.join(self.roles)}"
@@ -230,7 +231,7 @@ class Chain:
         return replace(
             self, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
             activation="none", largest=(), context=0, mirror=(), each={}, colour=False, answer="labels",
-            restore=self.restore if self.restore in RESTORE[:2] else RESTORE[0],
+            restore=self.restore if self.restore in RESTORE else RESTORE[0],
             steps=(*spatial, {"scale": (0.0, 1000.0)}) if spatial else (),
         )  # fmt: skip
 
