@@ -32,7 +32,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "mr_brain": {"mr_brain": "SEG SR"},
     "mr_cardiac": {"mr_cardiac": "SEG SR KO"},
     "mr_superres": {"mr_superres": "MR"},
-    "mr_to_ct": {"mr_to_ct": "CT"},
+    "mr_to_ct": {"mr_to_ct": "MR"},
     "mr_tumour": {"mr_tumour": "SEG SR KO"},
     "op_retina": {"op_retina": "SEG SR OT"},
     "pt_lesion": {"pt_lesion": "SEG SR"},

@@ -53,7 +53,7 @@ def judge(found: nn.Module, hearts: int = 16) -> dict[str, training.Figure]:
         heart, images = drawn(random, PHASES, 10)
         stacked = torch.from_numpy(images.signal.reshape(-1, ROWS, ROWS))
         answer = segment(CHAIN, [(stacked, AFFINE)], found).numpy().reshape(images.labels.shape)
-        dices.append([dice(images.labels == part, answer == part) for part in (CAVITY, MYOCARDIUM)])
+        dices.append([training.dice(images.labels == part, answer == part) for part in (CAVITY, MYOCARDIUM)])
         fraction, outlined = (ejected((one == CAVITY).sum((1, 2, 3)).tolist()) for one in (answer, images.labels))
         true = ejected([heart.millilitres(float(phase)) for phase in PHASES])
         off.append([100 * abs(fraction - true), 100 * abs(fraction - outlined)])
@@ -68,11 +68,6 @@ def judge(found: nn.Module, hearts: int = 16) -> dict[str, training.Figure]:
 def ejected(volumes: list[float]) -> float:
     """Return which part of the largest volume the smallest lacks."""
     return 1 - min(volumes) / max(*volumes, 1e-6)
-
-
-def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
-    """Return twice the overlap over the sum."""
-    return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
 
 
 def main(steps: int = 700) -> None:

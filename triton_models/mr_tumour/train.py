@@ -78,16 +78,11 @@ def judge(found: nn.Module, heads: int = 20) -> dict[str, training.Figure]:
         images, labels = head(random, diseased=diseased)
         answer = segment(CHAIN, images, found).numpy()
         if diseased:
-            rows.append([dice(labels == part, answer == part) for part in range(1, 1 + len(PARTS))])
+            rows.append([training.dice(labels == part, answer == part) for part in range(1, 1 + len(PARTS))])
         else:
             beside.append([(answer > 0).sum() * SPACING**3 / 1000])
     told = {f"Dice {name}": training.figure([[row[at]] for row in rows]) for at, name in enumerate(PARTS)}
     return {**told, "ml in a head without tumour": training.figure(beside)}
-
-
-def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
-    """Return twice the overlap over the sum; 1 where neither has a voxel."""
-    return float(2 * (truth & found).sum() / max(truth.sum() + found.sum(), 1)) if truth.any() or found.any() else 1.0
 
 
 def main(steps: int = 650) -> None:
