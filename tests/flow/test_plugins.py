@@ -50,6 +50,15 @@ def real(name: str, folder: Path, every: int = 1) -> Series:
     return series
 
 
+def identity(plugin: Plugin, series: Series) -> Identity:
+    """Return what objects tell of the job that made them of a series."""
+    return Identity(
+        study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,
+        title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
+        at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC), first_series_number=3001, device_uid="2.25.42",
+    )  # fmt: skip
+
+
 def answered(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[Result, ...]:
     """Run a plugin with one role as the node does; have its objects judged beside the images in `folder/images`."""
     return answered_with(triton, name, dict.fromkeys(plugins()[name].roles, series), folder, *skip)
@@ -63,13 +72,8 @@ def answered_with(
     triton.prepare(plugin.manifest.models, 120)
     (series, *_) = inputs.values()
     results = run(plugin, inputs, triton)
-    identity = Identity(
-        study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,
-        title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
-        at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC), first_series_number=3001, device_uid="2.25.42",
-    )  # fmt: skip
     (folder / "made").mkdir()
-    for number, made in enumerate(compose(inputs, results, identity)):
+    for number, made in enumerate(compose(inputs, results, identity(plugin, series))):
         write(made, folder / "made" / f"{number}.dcm")
     if not VALIDATOR.is_file():
         pytest.skip("shared/tools/validate_dicom.py is not beside the repository")

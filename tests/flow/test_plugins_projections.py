@@ -1,16 +1,20 @@
-"""Plugins for radiographs and ultrasound on a real Triton: on a study made for each, and on real images."""
+"""Plugins for radiographs, mammograms and ultrasound on a real Triton: on a study made for each, and on real images."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import MammographyCADSRStorage
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, Region, Result, Triton
+from node.compose import compose, write
+from node.models.phantoms.breast import CALCIFICATION, MASS, mammogram
 from node.models.phantoms.radiograph import FINDINGS, radiograph
 from node.models.phantoms.sonogram import MALIGNANT, cine
-from tests.flow.test_plugins import answered, measured, present, real, triton
+from tests.flow.test_plugins import answered, identity, measured, plugins, present, real, triton
 from tests.flow.test_plugins_on_phantoms import made
-from tests.studies import cxr_findings, us_lesion
+from tests.peers import complaints
+from tests.studies import cxr_findings, mg_lesion, us_lesion
 
 __all__ = ["triton"]
 
@@ -60,6 +64,34 @@ def test_what_is_no_frontal_chest_is_not_suitable(image: str, words: str, triton
     )  # the dog's names a missing one
     assert isinstance(result, NotSuitable)
     assert words in result.reason
+
+
+def test_lesions_of_a_breast_are_outlined_and_its_density_is_measured(triton: Triton, tmp_path: Path) -> None:
+    series = made(mg_lesion.images(), tmp_path)
+    results = answered(triton, "mg_lesion", series, tmp_path)
+    random = np.random.default_rng(mg_lesion.SEED)
+    _, labels, tissue = mammogram(mg_lesion.ROWS, mg_lesion.COLUMNS, random, (MASS, CALCIFICATION), density=0.3)
+    found = regions(results)
+    assert overlap(found["Mass 1"], labels == 1) > 0.7
+    assert overlap(found["Calcifications 1"], labels == 2) > 0.7
+    values = measured(results)
+    known = float((tissue == 2).sum() / (tissue > 0).sum())
+    assert values["Breast", "Percent Fibroglandular Tissue"] == pytest.approx(100 * known, abs=5)
+    (report,) = compose({"mg": series}, results, identity(plugins()["mg_lesion"], series), kinds=["MGCAD"])
+    assert report.SOPClassUID == MammographyCADSRStorage
+    told = {item.value for item in report.iterall() if item.keyword == "TextValue"}
+    assert {label for label in found if label in told} == found.keys() - {"Breast"}
+    write(report, tmp_path / "cad.dcm")
+    assert not complaints(tmp_path / "images", tmp_path / "cad.dcm")
+
+
+def test_a_real_mammogram_of_a_biopsy_is_not_suitable(triton: Triton, tmp_path: Path) -> None:
+    images = real("MG/crop_overlay", tmp_path)
+    (result,) = answered(
+        triton, "mg_lesion", images, tmp_path, "dcentvfy", "dciodvfy"
+    )  # its request is coded by a scheme of its own
+    assert isinstance(result, NotSuitable)
+    assert "Image Type is STEREO" in result.reason
 
 
 def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, tmp_path: Path) -> None:

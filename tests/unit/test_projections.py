@@ -1,4 +1,4 @@
-"""Phantoms of radiographs and ultrasound, what networks are asked of their class maps, and brightness."""
+"""Phantoms of radiographs, mammograms and ultrasound, what networks are asked of their class maps, and brightness."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from node import testing
 from node.assemble import stacks
 from node.models import training
-from node.models.phantoms import sonogram
+from node.models.phantoms import breast, sonogram
 from node.models.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
 from node.part10 import Part10
 from tests.served import method
@@ -33,6 +33,14 @@ def test_a_radiograph_looks_like_a_chest_from_the_front(findings: tuple[str, ...
     image, _ = radiograph(256, np.random.default_rng(4), findings)
     seen = method("cxr_quality", "radiograph").assess(torch.from_numpy(image.astype(np.float32)))
     assert seen["chest"][0] > FRONTAL
+
+
+def test_lesions_of_a_mammogram_are_brighter_than_what_lies_around() -> None:
+    image, labels, tissue = breast.mammogram(300, 240, np.random.default_rng(3), breast.LESIONS, density=0.2)
+    fat = image[(tissue == 1) & (labels == 0)].mean()
+    assert image[labels == 1].mean() > 1.3 * fat
+    assert image[labels == 2].max() > 2 * fat
+    assert not labels[tissue == 0].any()
 
 
 @pytest.mark.parametrize("kind", [sonogram.BENIGN, sonogram.MALIGNANT])

@@ -1,0 +1,165 @@
+"""Mammograms: how dense the breast is, and where a network sees masses and clusters of calcifications."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Code, Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
+from node.compose.contours import contours
+from node.models.served.pieces import components
+from node.results import RegionKind
+
+LESIONS = (("Mass", codes.SCT.Mass), ("Calcifications", codes.SCT.CalcificationCluster))
+"""In the order of the model's labels: what each is called, and its code."""
+COMPOSITION = (
+    (25.0, codes.SCT.AlmostEntirelyFat),
+    (50.0, codes.SCT.ScatteredFibroglandularDensities),
+    (75.0, codes.SCT.HeterogeneouslyDense),
+    (100.1, codes.SCT.ExtremelyDense),
+)
+"""Breast composition (PS3.16 CID 6000), each below a percent density: quarters, as in BI-RADS, 4th edition, 2003."""
+SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right}
+CRANIO_CAUDAL = {"CC", "399162004", "R-10242"}
+"""View Position, or the code of the view (PS3.16 CID 4014) in SNOMED CT or in the older SNOMED-RT."""
+BIOPSY = "STEREO", "PREFIRE", "POSTFIRE"
+"""How the third value of Image Type begins where a needle is guided (PS3.3 C.8.11.7.1.4)."""
+LEAST_BREAST = 0.05
+"""Part of an image that is breast, at the least."""
+LEAST_PIXELS = 256
+"""Along either side of an image, as the network is given it."""
+SMALLEST = 2e-4
+"""Part of the image that a lesion takes, at the least: a mass of 4 mm in 240 mm."""
+MOST = 10
+"""More lesions of a kind than this are not listed one by one: the largest are."""
+MM = codes.UCUM.Millimeter
+
+
+def run(mg: Series, triton: Triton) -> Iterator[Result]:
+    """Outline the breast and measure its density; ask the network for lesions, and keep those within the breast."""
+    if reason := unsuitable(mg):
+        yield NotSuitable(reason)
+        return
+    (frame,), image = mg.frames, mg.brightness()
+    tissue = triton.infer("mg_density", image=image)["tissue"]
+    if (tissue > 0).mean() < LEAST_BREAST:
+        yield NotSuitable("no breast is seen in the image")
+        return
+    spacing = spacing_of(frame.header)
+    breast = region(frame, "box", box_of(tissue > 0), "Breast", codes.SCT.Breast)
+    yield breast
+    if cranio_caudal(frame.header):
+        yield from density(tissue, breast, spacing)
+    labels = triton.infer("mg_lesion", image=image[None])["labels"][0]
+    for label, (name, kind) in enumerate(LESIONS, 1):
+        outlines = list(outlined((labels == label) & (tissue > 0)))
+        yield Finding(name=kind, present=bool(outlines))
+        for count, outline in enumerate(outlines, 1):
+            lesion = region(frame, "contour", outline, f"{name} {count}", kind)
+            yield lesion
+            yield from sizes(outline, lesion, spacing)
+
+
+def unsuitable(mg: Series) -> str:
+    """Return why the image is no mammogram to look at by its header, empty where it is one."""
+    return next((reason for wrong, reason in _reasons(mg) if wrong), "")
+
+
+def _reasons(mg: Series) -> Iterator[tuple[bool, str]]:
+    header = mg.header
+    part, use = str(header.get("BodyPartExamined") or "").upper(), [*(header.get("ImageType") or ()), "", "", ""][2]
+    rows, columns = int(header.Rows), int(header.Columns)
+    yield bool(part) and "BREAST" not in part, f"the header says that the image shows {part}, not a breast"
+    yield (
+        header.get("PresentationIntentType") == "FOR PROCESSING",
+        "it is for processing: send the one for presentation, whose grey values are those that are read",
+    )
+    yield (
+        use.startswith(BIOPSY),
+        f"it is one for a biopsy, which shows a part of the breast: the third value of Image Type is {use}",
+    )
+    yield (
+        len(mg.frames) > 1,
+        "there are several frames, as in tomosynthesis: only mammograms of one frame are looked at",
+    )
+    yield header.get("BreastImplantPresent") == "YES", "there is an implant, which is taken for dense tissue"
+    yield (
+        min(rows, columns) < LEAST_PIXELS,
+        f"the image has {rows} rows and {columns} columns: fewer than {LEAST_PIXELS} show too little",
+    )
+
+
+def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, float] | None) -> Iterator[Result]:
+    """Measure area percent density, and tell the composition; areas in cm² where pixels have a size."""
+    percent = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
+    yield Measurement(
+        name=codes.DCM.PercentFibroglandularTissue, value=round(percent, 1), unit=codes.UCUM.Percent, of=breast
+    )
+    yield Finding(name=next(name for most, name in COMPOSITION if percent < most), present=True, of=breast)
+    if spacing is not None:
+        area = float((tissue > 0).sum()) * spacing[0] * spacing[1] / 100
+        yield Measurement(name=codes.SCT.Area, value=round(area, 1), unit=codes.UCUM.SquareCentimeter, of=breast)
+
+
+def outlined(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
+    """Yield the outlines of the pieces of a mask (row, column), the largest first, without the small: (n, 2)."""
+    numbers = components(torch.from_numpy(mask)[None]).numpy()[0]
+    areas = np.bincount(numbers.ravel())
+    areas[0] = 0
+    for number in np.argsort(-areas, kind="stable")[:MOST]:
+        if areas[number] >= SMALLEST * mask.size:
+            piece = numbers == number
+            (left, top), (right, bottom) = box_of(piece).astype(int)
+            (outline, *_), _ = contours(piece[top:bottom, left:right])
+            yield np.add(outline, (left, top))
+
+
+def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the corners of the box around a mask: (2, 2), column and row, from the outer edge of the first pixel."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)
+
+
+def sizes(outline: NDArray[np.float64], of: Region, spacing: tuple[float, float] | None) -> Iterator[Measurement]:
+    """Measure an outline along columns and rows, where pixels have a size."""
+    if spacing is None:
+        return
+    for name, pixels, length in zip(
+        (codes.SCT.Width, codes.SCT.Length), np.ptp(outline, 0), spacing[::-1], strict=True
+    ):
+        yield Measurement(name=name, value=round(float(pixels) * length, 1), unit=MM, of=of)
+
+
+def region(frame: Frame, kind: RegionKind, points: NDArray[np.float64], label: str, of: Code) -> Region:
+    """Return a region of a type on an image, in the breast of its side."""
+    return Region(
+        kind=kind,
+        points=points,
+        label=label,
+        type=of,
+        image=frame,
+        site=codes.SCT.Breast,
+        laterality=SIDES.get(str(frame.header.get("ImageLaterality") or "")),
+    )
+
+
+def spacing_of(header: Dataset) -> tuple[float, float] | None:
+    """Return the distance of rows and of columns in mm in the breast, where the header tells it.
+
+    Imager Pixel Spacing is at the detector, and larger by the magnification (PS3.3 C.8.11.3.1.4, C.8.7.1).
+    """
+    given: Any = header.get("ImagerPixelSpacing")
+    if not given:
+        return None
+    magnified = float(header.get("EstimatedRadiographicMagnificationFactor") or 1)
+    return float(given[0]) / magnified, float(given[1]) / magnified
+
+
+def cranio_caudal(header: Dataset) -> bool:
+    """Say whether the view is from above: in others the pectoral muscle is as bright as dense tissue."""
+    told = {str(header.get("ViewPosition") or "").upper()}
+    told |= {str(item.get("CodeValue") or "") for item in header.get("ViewCodeSequence") or ()}
+    return bool(told & CRANIO_CAUDAL)

@@ -1,0 +1,122 @@
+"""What the plugin makes of the models' answers; density is tested in tests/unit/test_density.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from node import Finding, Measurement, NotSuitable, Region, testing
+from node.results import Result
+
+HERE = Path(__file__).parent
+ROWS, COLUMNS = 320, 260
+
+
+def results(image: Dataset, *, breast: bool = True, dense: float = 0.3) -> tuple[Result, ...]:
+    """Run the plugin on a breast of 200 × 150 pixels, with two masses in it and one outside, and a cluster."""
+
+    def tissue(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        answer = np.zeros(image.shape, np.uint8)
+        if breast:
+            answer[60:260, :150] = 1
+            answer[60 : 60 + round(200 * dense), :150] = 2
+        return {"tissue": answer}
+
+    def marked(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        answer = np.zeros(image.shape, np.uint8)
+        answer[0, 100:110, 20:30] = 1
+        answer[0, 150:170, 50:80] = 1
+        answer[0, 20:40, 200:220] = 1
+        answer[0, 200:212, 100:112] = 2
+        answer[0, 240:242, 10:12] = 2
+        return {"labels": answer}
+
+    return testing.run_plugin(HERE, {"mg": [image]}, {"mg_density": tissue, "mg_lesion": marked})
+
+
+def mammogram(*, rows: int = ROWS, **values: Any) -> Dataset:
+    image = testing.mammogram(rows=rows, columns=COLUMNS)
+    image.ViewPosition = "CC"
+    image.ImagerPixelSpacing = [0.5, 0.5]
+    for keyword, value in values.items():
+        setattr(image, keyword, value)
+    return image
+
+
+def measured(found: tuple[Result, ...]) -> dict[tuple[str, str], float]:
+    values = [one for one in found if isinstance(one, Measurement)]
+    return {(one.of.label if one.of else "", one.name.meaning): one.value for one in values}
+
+
+def present(found: tuple[Result, ...]) -> list[str]:
+    return [one.name.meaning for one in found if isinstance(one, Finding) and one.present]
+
+
+def test_lesions_within_the_breast_are_outlined_and_measured_the_largest_first() -> None:
+    found = results(mammogram())
+    regions = {one.label: one.points for one in found if isinstance(one, Region)}
+    assert {label: [points.min(0).tolist(), points.max(0).tolist()] for label, points in regions.items()} == {
+        "Breast": [[0, 60], [150, 260]],
+        "Mass 1": [[50, 150], [80, 170]],
+        "Mass 2": [[20, 100], [30, 110]],
+        "Calcifications 1": [[100, 200], [112, 212]],
+    }
+    values = measured(found)
+    assert (values["Mass 1", "Width"], values["Mass 1", "Length"]) == (15.0, 10.0)
+    assert values["Breast", "Area"] == pytest.approx(200 * 150 * 0.25 / 100)
+    assert values["Breast", "Percent Fibroglandular Tissue"] == pytest.approx(30)
+
+
+def test_a_magnified_view_is_measured_in_the_breast() -> None:
+    values = measured(results(mammogram(EstimatedRadiographicMagnificationFactor=2)))
+    assert values["Mass 1", "Width"] == 7.5
+
+
+def test_without_a_size_of_pixels_there_is_density_and_nothing_in_mm() -> None:
+    image = mammogram()
+    del image.ImagerPixelSpacing
+    assert [name for _, name in measured(results(image))] == ["Percent Fibroglandular Tissue"]
+
+
+@pytest.mark.parametrize(
+    ("dense", "composition"),
+    [
+        (0.1, "Almost entirely fat"),
+        (0.3, "Scattered fibroglandular densities"),
+        (0.6, "Heterogeneously dense"),
+        (1.0, "Extremely dense"),
+    ],
+)
+def test_the_composition_follows_from_percent_density(dense: float, composition: str) -> None:
+    assert present(results(mammogram(), dense=dense))[0] == composition
+
+
+def test_density_is_measured_from_above_alone() -> None:
+    found = results(mammogram(ViewPosition="MLO"))
+    assert not any("Fibroglandular" in name for _, name in measured(found))
+    assert present(found) == ["Mass", "Calcification Cluster"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"BodyPartExamined": "CHEST"}, "shows CHEST, not a breast"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for processing"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}, "one for a biopsy"),
+        ({"BreastImplantPresent": "YES"}, "an implant"),
+        ({"rows": 100}, "show too little"),
+        ({"NumberOfFrames": 2, "PixelData": bytes(2 * 2 * ROWS * COLUMNS)}, "several frames"),
+    ],
+)
+def test_what_is_no_mammogram_to_look_at_is_not_suitable(values: dict[str, Any], words: str) -> None:
+    (result,) = results(mammogram(**values))
+    assert isinstance(result, NotSuitable)
+    assert words in result.reason
+
+
+def test_where_no_breast_is_seen_nothing_else_is() -> None:
+    (result,) = results(mammogram(), breast=False)
+    assert result == NotSuitable("no breast is seen in the image")

@@ -1,0 +1,8 @@
+"""The Triton side of `density`; config.pbtxt beside this folder names what goes in and out."""
+
+from density import tissue_of
+from served.answering import Answering
+
+
+class TritonPythonModel(Answering):
+    method = staticmethod(tissue_of)

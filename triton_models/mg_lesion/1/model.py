@@ -1,0 +1,1 @@
+../../../node/models/backend/volume_model.py

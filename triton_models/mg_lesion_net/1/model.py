@@ -1,0 +1,1 @@
+../../../node/models/backend/net_model.py
