@@ -29,6 +29,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "ct_liver": {"ct_liver": "SEG SR"},
     "ct_lung_nodule": {"ct_lung": "SEG SR", "ct_body": "SEG SR", "ct_lung_nodule": "SEG SR KO"},
     "cxr_findings": {"cxr_findings": "SR OT", "cxr_quality": "SR"},
+    "mg_lesion": {"mg_lesion": "SR"},
     "mr_brain": {"mr_brain": "SEG SR"},
     "mr_cardiac": {"mr_cardiac": "SEG SR KO"},
     "mr_superres": {"mr_superres": "MR"},
@@ -38,6 +39,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "pt_lesion": {"pt_lesion": "SEG SR"},
     "register_prior": {"register_prior": "REG CT SR"},
     "sm_breast": {"sm_breast": "SR KO OT"},
+    "us_lesion": {"us_lesion": "SR KO"},
     "xc_skin": {"xc_skin": "SEG SR OT"},
 }
 """Modalities of the objects, by the study (a module of tests/studies) and the plugin that makes them."""
