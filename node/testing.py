@@ -475,7 +475,7 @@ def ultrasound(
         image,
         ImageType=["ORIGINAL", "PRIMARY", "ABDOMINAL", "0001"],
         SeriesDescription="Phantom ultrasound",
-        NumberOfFrames=frames,
+        NumberOfFrames=len(values),
         FrameIncrementPointer=0x00181063,
         FrameTime=40,
         CineRate=25,
