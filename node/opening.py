@@ -32,10 +32,14 @@ def procrastinate(settings: Settings) -> Any:
         ) from error
 
 
-def open_spool(settings: Settings) -> Spool:
-    """Open the spool folder; ConfigError where it cannot be used."""
+def open_spool(settings: Settings, *, made: bool = False) -> Spool:
+    """Open the spool folder; ConfigError where it cannot be used.
+
+    Who knows that it was `made` makes none anew: it may be away, and a new one would hide what is in it.
+    """
     return Spool(
         settings.spool.path,
         free_mark=settings.spool.free_mark_mb * 2**20,
         synced=settings.receive.durability == "power",
+        made=made,
     )

@@ -35,7 +35,7 @@ class ReceiverProcess:
     def __init__(self, settings: Settings, listening: socket.socket, tell: Callable[[str], object]) -> None:
         address = settings.receive.address
         asked = [commit_step(name) for name, one in settings.destinations.items() if one.commitment]
-        ledger, spool = open_ledger(settings), open_spool(settings)
+        ledger, spool = open_ledger(settings), open_spool(settings, made=True)
         self._settings, self._ledger = settings, ledger
         self._arrivals = Arrivals(ledger, spool, wake=lambda: self._engine.wake(RECEIVE))
         promises = CommitmentScp(

@@ -183,14 +183,14 @@ class Spool:
     Parameters
     ----------
     path
-        Made where it does not exist; ConfigError where it cannot be.
+        Made where it does not exist, unless it was `made` before; ConfigError where it cannot be, or is not there.
     free_mark
         Bytes that must stay free under `path`; below, nothing is taken.
     synced
         Whether each instance is on the disk before its sender is told, or later, by `sync`.
     """
 
-    def __init__(self, path: Path, *, free_mark: int = 0, synced: bool = True) -> None:
+    def __init__(self, path: Path, *, free_mark: int = 0, synced: bool = True, made: bool = False) -> None:
         self.synced = synced
         self.path = path
         self.free_mark = free_mark
@@ -200,7 +200,7 @@ class Spool:
         self._count = itertools.count(1)
         self._barren: dict[str, tuple[int, int]] = {}  # mark and size of packs with nothing whole beyond their mark
         try:
-            for folder in (self.packs, self.objects, self.decoded):
+            for folder in () if made else (self.packs, self.objects, self.decoded):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(

@@ -108,6 +108,7 @@ def test_a_spool_that_goes_away_before_a_study_is_read_is_waited_for(house: New,
     node = house(quiet=3.0)
     files, packs = study(tmp_path, "away"), node.folder / "spool" / "packs"
     node.start()
+    wait_until(lambda: "node.started" in node.log, what="the node's start")
     assert not node.send(files)
     packs.rename(packs.with_name("elsewhere"))
     wait_until(lambda: "is not there; bring it back" in node.log, what="a study that cannot be read just now")

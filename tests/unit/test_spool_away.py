@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from node.errors import BytesLost, Refused, SpoolAway, Transient
+from node.errors import BytesLost, ConfigError, Refused, SpoolAway, Transient
 from node.part10 import Part10
+from node.spool import Spool
 
 
 def test_a_file_that_is_gone_is_lost_and_a_folder_that_is_gone_is_away(tmp_path: Path) -> None:
@@ -20,3 +21,12 @@ def test_a_file_that_is_gone_is_lost_and_a_folder_that_is_gone_is_away(tmp_path:
 def test_the_sender_acts_for_the_one_and_the_clock_for_the_other() -> None:
     assert issubclass(BytesLost, Refused)
     assert issubclass(SpoolAway, Transient)
+
+
+def test_who_knows_that_the_spool_was_made_makes_none_where_it_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    with pytest.raises(ConfigError, match="not writable"):
+        Spool(path, made=True)
+    assert not path.exists()
+    Spool(path)
+    assert Spool(path, made=True).open_pack().path.exists()

@@ -48,7 +48,8 @@ class Grid:
     @property
     def spacing(self) -> Tensor:
         """From slice to slice, row to row, column to column, in mm."""
-        return self.affine[:3, :3].norm(dim=0)
+        lengths: Tensor = self.affine[:3, :3].norm(dim=0)
+        return lengths
 
     @property
     def extent(self) -> Tensor:
@@ -67,7 +68,8 @@ class Grid:
         inverse = torch.linalg.inv(self.affine).float()
         indices = points @ inverse[:3, :3].T + inverse[:3, 3]
         last = torch.tensor([max(length - 1, 1) for length in self.shape], device=points.device)
-        return (2 * indices / last - 1).flip(-1)
+        within: Tensor = (2 * indices / last - 1).flip(-1)
+        return within
 
     def with_voxels(self, count: float) -> "Grid":
         """Return a grid over the same place with about so many voxels, as far apart along every axis."""
@@ -219,7 +221,8 @@ def jacobian(field: Field) -> Tensor:
         ],
         -1,
     ).permute(1, 2, 3, 0, 4)
-    return torch.linalg.det(torch.eye(3, device=axes.device) + along @ axes.T)
+    determinants: Tensor = torch.linalg.det(torch.eye(3, device=axes.device) + along @ axes.T)
+    return determinants
 
 
 def resampled(moving: Tensor, there: Grid, here: Grid, rigid: Tensor, field: Field, outside: float) -> Tensor:
@@ -260,7 +263,8 @@ def _rotation(turn: Tensor) -> Tensor:
     x, y, z = turn
     zero = torch.zeros_like(x)
     rows = [torch.stack(row) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return torch.linalg.matrix_exp(torch.stack(rows))
+    rotation: Tensor = torch.linalg.matrix_exp(torch.stack(rows))
+    return rotation
 
 
 def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
