@@ -1,25 +1,47 @@
 """The Triton server of a node that is being measured: what it says of the time that it has computed itself."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from tests.bench.memory import tree
+from tests.peers import wait_until
 
 PORT = "--grpc-port="
 
 
-def address_of(node: int) -> str:
-    """Return host:port of the server that a node has started, by its command line."""
+def address_of(node: int, models: Iterable[str] = ()) -> str:
+    """Return host:port of the server that a node has started, as soon as it has loaded the models."""
+    wait_until(lambda: ready(started(node), models), seconds=600, what="that the node's server is ready")
+    return started(node)
+
+
+def started(node: int) -> str:
+    """Return host:port of the server that a node has started, by its command line; nothing before there is one."""
     for process in tree(node):
         with suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
             port = next((word.removeprefix(PORT) for word in words if word.startswith(PORT)), "")
             if port:
                 return f"127.0.0.1:{port}"
-    raise LookupError("the node has started no Triton server")
+    return ""
+
+
+def ready(address: str, models: Iterable[str]) -> bool:
+    """Return whether a server answers and has loaded the models."""
+    if not address:
+        return False
+    client = InferenceServerClient(address)
+    try:
+        return client.is_server_live() and all(map(client.is_model_ready, models))
+    except InferenceServerException:
+        return False
+    finally:
+        client.close()
 
 
 @dataclass(frozen=True)

@@ -126,8 +126,9 @@ def mixed(folder: Path) -> None:
     for slots in SLOTS:
         works = list(load(folder / f"sent{slots}", seed=str(slots)))
         with Pacs().listening() as pacs, serving(folder, pacs, f"node{slots}", slots=slots) as node:
-            address = address_of(node.process.pid)
-            for one in {work.model: work for work in works}.values():
+            asked = {work.model: work for work in works if work.model}
+            address = address_of(node.process.pid, asked)
+            for one in asked.values():
                 ask(address, one)
             alone = per_minute(len(works), partial(ask_all, address, works, slots))
             whole = per_minute(len(works), partial(send_all, node, works))
