@@ -327,8 +327,13 @@ class Spool:
         return not self.is_open(pack) and self.size(pack) <= mark
 
     def open_packs(self, *, since: str) -> set[str]:
-        """Return the packs that somebody writes, of those that were begun when `since` was, or later."""
-        return {path.name for path in self._all_packs() if path.name >= since and self.is_open(path.name)}
+        """Return the packs that somebody writes, of those that were begun when `since` was, or later.
+
+        Asked for each study that settles, beside the packs of all that are kept: names alone are read.
+        """
+        with os.scandir(self.packs) as found:
+            later = [one.name for one in found if one.name >= since and one.name.endswith(".pack")]
+        return {name for name in later if self.is_open(name)}
 
     def unwritten(
         self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0

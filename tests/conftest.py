@@ -1,5 +1,6 @@
 """What tests of several tiers need: a clock that stands still, a spool, a ledger, rows to put into it, real data."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
 from tests.postgres import Postgres, lacking, postgres
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.infer.server`; read when PyTorch is first imported
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -132,10 +132,11 @@ def reports(
     try:
         general = _general(results, outlines, identity)
         planar = _planar(inputs, results, outlines, identity)
-        trees = [("sr", "SR", _content(inputs, general, identity))]
+        library = _library(inputs)
+        trees = [("sr", "SR", _content(inputs, library, general, identity))]
         if planar:
             planar[0][0].ContentSequence.append(_comment(RESEARCH_USE))
-            trees.append(("sr planar", "SR planar", _content(inputs, planar, identity)))
+            trees.append(("sr planar", "SR planar", _content(inputs, library, planar, identity)))
     except (TypeError, ValueError) as error:
         raise BrokenResult(f"plugin {identity.plugin} returned a result that DICOM cannot hold: {error}") from error
     made: list[Dataset] = []
@@ -257,7 +258,9 @@ def _border(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return largest[:: -(-len(largest) // MOST_POINTS)]
 
 
-def _content(inputs: Mapping[str, Series], groups: Sequence[_Group], identity: Identity) -> Dataset:
+def _content(
+    inputs: Mapping[str, Series], library: sr.ContainerContentItem, groups: Sequence[_Group], identity: Identity
+) -> Dataset:
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer(identity)),
         procedure_reported=[concept(code) for code in _procedures(inputs)],
@@ -267,7 +270,7 @@ def _content(inputs: Mapping[str, Series], groups: Sequence[_Group], identity: I
     )
     content: Dataset = report[0]
     items = list(content.ContentSequence)
-    content.ContentSequence = [*items[:-1], _library(inputs), items[-1]]
+    content.ContentSequence = [*items[:-1], library, items[-1]]
     return content
 
 
@@ -555,13 +558,14 @@ def _library_group(series: Series) -> sr.ContainerContentItem:
     if series.frame_of_reference_uid:
         name = concept(DCM.FrameOfReferenceUID)
         group.ContentSequence.append(sr.UIDRefContentItem(name, series.frame_of_reference_uid, context))
-    group.ContentSequence.extend(_library_entry(header) for header in series.identities)
+    source = concept(SCT.Source)
+    group.ContentSequence.extend(_library_entry(header, source) for header in series.identities)
     return group
 
 
-def _library_entry(header: Dataset) -> sr.ImageContentItem:
+def _library_entry(header: Dataset, name: sr.CodedConcept) -> sr.ImageContentItem:
     return sr.ImageContentItem(
-        name=concept(SCT.Source),
+        name=name,
         referenced_sop_class_uid=header.SOPClassUID,
         referenced_sop_instance_uid=header.SOPInstanceUID,
         relationship_type=Relationship.CONTAINS,

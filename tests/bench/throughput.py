@@ -1,7 +1,7 @@
 """Studies per minute, against Triton alone; and whether the thousandth study costs what the first did.
 
 A mixed load – the real chest CT of ../shared (else the synthetic one), small CT, radiographs, each study under UIDs of
-its own – is sent by dcmtk's storescu to a node with 1, 2 and 4 slots, whose results a stand-in PACS takes. The peer is
+its own – is sent by dcmtk's storescu to a node with 1, 2 and 4 slots, whose results dcmtk's storescp takes. The peer is
 a bare client with as many threads, that sends the same volumes from memory to the same server and does nothing with the
 answers. Then THROUGHPUT_STUDIES (5000) studies of one small radiograph each, whose plugin asks no model: the time that
 the last tenth took, by what the first tenth took. `throughput mixed` or `throughput flat` runs one of the two.
@@ -30,13 +30,14 @@ from node.ledger.schema import delivery, event
 from node.part10 import Part10
 from node.records import DeliveryState
 from tests.bench.memory import resident, tree
+from tests.bench.receive import Scp, storescp
 from tests.bench.river import CHEST, chest, renamed
 from tests.bench.served import address_of
-from tests.crash.around import Modality, Pacs
+from tests.crash.around import Modality
 from tests.peers import ROOT, Served, missing, serve, storescu, wait_until
 
 STUDIES = int(os.environ.get("THROUGHPUT_STUDIES", "5000"))
-EACH = int(os.environ.get("THROUGHPUT_EACH", "6"))
+EACH = int(os.environ.get("THROUGHPUT_EACH", "10"))
 """Studies of each kind in the mixed load."""
 SLOTS = (1, 2, 4)
 AHEAD, TOGETHER = 60, 20
@@ -90,7 +91,7 @@ class Work:
 
 def main() -> None:
     """Print both tables, or the one that is named."""
-    if reason := missing("storescu"):
+    if reason := missing("storescu", "storescp"):
         sys.exit(reason)
     asked = sys.argv[2:] or ["mixed", "flat"]
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name:
@@ -104,11 +105,16 @@ def main() -> None:
             flat(folder)
 
 
-def serving(folder: Path, pacs: Pacs, name: str, *, slots: int) -> AbstractContextManager[Served]:
+def pacs(folder: Path) -> AbstractContextManager[Scp]:
+    """Return a storescp that keeps nothing: what it costs is not what is measured here."""
+    return storescp(folder / "pacs", "--ignore")
+
+
+def serving(folder: Path, to: Scp, name: str, *, slots: int) -> AbstractContextManager[Served]:
     """Return a node with so many slots."""
     return serve(
         folder / name,
-        pacs=f"PACS@{pacs.host}:{pacs.port}",
+        pacs=f"PACS@127.0.0.1:{to.port}",
         quiet=QUIET_SECONDS,
         routes=ROUTES,
         environment={
@@ -125,7 +131,7 @@ def mixed(folder: Path) -> None:
     print(f"{'slots':>5}{'Triton alone':>14}{'isocenter':>11}{'ratio':>7}", flush=True)
     for slots in SLOTS:
         works = list(load(folder / f"sent{slots}", seed=str(slots)))
-        with Pacs().listening() as pacs, serving(folder, pacs, f"node{slots}", slots=slots) as node:
+        with pacs(folder) as to, serving(folder, to, f"node{slots}", slots=slots) as node:
             asked = {work.model: work for work in works if work.model}
             address = address_of(node.process.pid, asked)
             for one in asked.values():
@@ -194,7 +200,7 @@ def finished(ledger: Ledger) -> int:
 def flat(folder: Path) -> None:
     """Print what the studies of the last tenth took, by what those of the first did, and the node's memory then."""
     tenth = STUDIES // 10
-    with Pacs().listening() as pacs, serving(folder, pacs, "flat", slots=2) as node:
+    with pacs(folder) as to, serving(folder, to, "flat", slots=2) as node:
         ledger, memory = node.ledger(), []
         for sent in range(0, STUDIES, TOGETHER):
             wait_until(lambda: sent - delivered(ledger) < AHEAD, seconds=300, what="the results")  # noqa: B023

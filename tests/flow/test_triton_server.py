@@ -231,6 +231,16 @@ def test_a_missing_wheel_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pyte
         LocalServer(tmp_path, tmp_path / "log").start()
 
 
+@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_its_threads_wait_asleep_unless_the_administrator_says_otherwise(
+    said: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_WAIT_POLICY", said)
+    assert Wheel.find().environment()["OMP_WAIT_POLICY"] == expected
+
+
 def test_a_python_that_the_wheel_has_no_stub_for_is_told_which_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
