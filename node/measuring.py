@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from node.codes import DCM, SCT, UCUM
 from node.models.served.pieces import components
-from node.results import Measurement, Segment
+from node.results import HALF, Measurement, Segment
+from node.series import Volume
 
 Box = tuple[slice, slice, slice]
 
@@ -78,6 +79,35 @@ def sizes(lump: Lump, of: Segment, hu: NDArray[Any], voxel_ml: float) -> Iterato
     yield Measurement(
         name=density, value=round(float(own.mean())), unit=UCUM.HounsfieldUnit, derivation=SCT.Mean, of=of
     )
+
+
+def within(mask: Volume, of: Volume) -> NDArray[Any]:
+    """Return the values of a volume at its voxels whose centres lie in a mask on another grid; both in one space.
+
+    None where the mask is empty or reaches beyond the images.
+    """
+    places = np.nonzero(mask.array)
+    if not len(places[0]):
+        return of.array[:0].ravel()
+    low, high = np.array([(place.min(), place.max()) for place in places]).T
+    there = np.linalg.inv(of.affine) @ mask.affine
+    ends = np.array([[*np.where(corner, high, low), 1] for corner in np.ndindex(2, 2, 2)]) @ there.T
+    if (ends[:, :3] < -HALF).any() or (ends[:, :3] > np.array(of.array.shape) - HALF).any():
+        return of.array[:0].ravel()
+    margin = np.abs(there[:3, :3]).sum(1) * HALF
+    first = np.maximum(np.floor(ends[:, :3].min(0) - margin), 0).astype(int)
+    last = np.minimum(np.ceil(ends[:, :3].max(0) + margin) + 1, of.array.shape).astype(int)
+    slices, rows, columns = map(np.arange, first, last)
+    back = np.linalg.inv(there)
+    plane = rows[:, None, None] * back[:3, 1] + columns[:, None] * back[:3, 2] + back[:3, 3]
+    found = []
+    for index in slices:
+        at = np.rint(plane + index * back[:3, 0]).astype(int)
+        known = ((at >= 0) & (at < mask.array.shape)).all(2)
+        inside = np.zeros(known.shape, np.bool_)
+        inside[known] = mask.array[tuple(at[known].T)] > 0
+        found.append(of.array[index, first[1] : last[1], first[2] : last[2]][inside])
+    return np.concatenate(found)
 
 
 def boxes(numbers: NDArray[np.int64]) -> list[Box]:

@@ -820,10 +820,11 @@ def run_plugin(
     with tempfile.TemporaryDirectory() as folder:
         found = read_plugin(plugin.resolve())
         inputs: dict[str, Series] = {}
+        alone = len(images) == len(found.manifest.present) == 1
         for role, datasets in images.items():
             files = write(datasets, Path(folder) / role)
             series = stacks(Part10.of_file(file) for file in files).series
-            inputs |= found.named(series) if len(images) == 1 else dict(zip([role], series, strict=True))
+            inputs |= found.named(series) if alone else dict(zip([role], series, strict=True))
         return run(found, inputs, FakeTriton(models))
 
 

@@ -81,10 +81,10 @@ class Planned:
 def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int]) -> Planned:
     """Choose the jobs of a study.
 
-    A plugin of one role runs on every stack that is routed to it, or on all stacks of each series together where the
-    role takes several; one with several roles once, on the largest stack that fits each. `checksums` tells the bytes of
-    each instance, by SOP Instance UID: by them a later revision knows whether a plugin has already seen these very
-    images.
+    A plugin that needs one role runs on every stack that is routed to it, or on all stacks of each series together
+    where the role takes several; one that needs several roles once, on the largest stack that fits each. Optional roles
+    go without where nothing is left. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later
+    revision knows whether a plugin has already seen these very images.
     """
     decisions = [_decide(route, series) for series in stacks for route in routes.routes]
     matched = {(one.route, one.series_key) for one in decisions if one.matched}
@@ -127,20 +127,27 @@ def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, S
     if not offered:
         return [], []
     roles = plugin.manifest.present
+    needed = [role for role, asked in roles.items() if not asked.optional]
     fitting = {
         role: [series for series in offered if mismatch(asked.when, series) is None] for role, asked in roles.items()
     }
+    extra = {series.key for role, found in fitting.items() if role not in needed for series in found}
+    if extra.issuperset(series.key for series in offered) and not any(fitting[role] for role in needed):
+        return [], []  # such as the CT of a study without a PET: nothing was called for
     missing = [
-        f"{plugin.name} does not run: no series for its role {role!r}; {_why_none(asked.when, offered)}"
-        for role, asked in roles.items()
-        if not fitting[role] and not asked.optional
+        f"{plugin.name} does not run: no series for its role {role!r}; {_why_none(roles[role].when, offered)}"
+        for role in needed
+        if not fitting[role]
     ]
     if missing:
         return [], missing
     if len(fitting) == 1:
         (found,) = fitting.values()
         return [plugin.named(together) for together in _runs(plugin, found)], []
-    return _distinct(plugin, fitting)
+    if len(needed) == 1:
+        (role,) = needed
+        return [_with_optional({role: series}, fitting) for series in fitting[role]], []
+    return _distinct(plugin, needed, fitting)
 
 
 def _runs(plugin: Plugin, found: Sequence[Series]) -> list[list[Series]]:
@@ -164,22 +171,29 @@ def _why_none(when: When, offered: Sequence[Series]) -> str:
     return "; ".join(f"{describe(some[0])}{more[reason]}: {reason}" for reason, some in reasons.items())
 
 
-def _distinct(plugin: Plugin, fitting: Mapping[str, Sequence[Series]]) -> tuple[list[dict[str, Series]], list[str]]:
-    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first.
-
-    Optional roles choose last, and go without where nothing is left.
-    """
+def _distinct(
+    plugin: Plugin, needed: Sequence[str], fitting: Mapping[str, Sequence[Series]]
+) -> tuple[list[dict[str, Series]], list[str]]:
+    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first."""
     chosen: dict[str, Series] = {}
-    optional = {role: plugin.manifest.series[role].optional for role in fitting}
-    for role in sorted(fitting, key=lambda role: (optional[role], len(fitting[role]))):
+    for role in sorted(needed, key=lambda role: len(fitting[role])):
         taken = {series.key for series in chosen.values()}
         left = [series for series in fitting[role] if series.key not in taken]
-        if not left and optional[role]:
-            continue
         if not left:
             return [], [f"{plugin.name} does not run: the series that fits its role {role!r} is another role's"]
         chosen[role] = max(left, key=lambda series: len(series.frames))
-    return [chosen], []
+    return [_with_optional(chosen, fitting)], []
+
+
+def _with_optional(chosen: Mapping[str, Series], fitting: Mapping[str, Sequence[Series]]) -> dict[str, Series]:
+    """Give each role that has none yet the largest stack that is left, rather one in the same frame of reference."""
+    given = dict(chosen)
+    places = {series.frame_of_reference_uid for series in chosen.values()} - {""}
+    for role in sorted((role for role in fitting if role not in chosen), key=lambda role: len(fitting[role])):
+        taken = {series.key for series in given.values()}
+        if left := [series for series in fitting[role] if series.key not in taken]:
+            given[role] = max(left, key=lambda one: (one.frame_of_reference_uid in places, len(one.frames)))
+    return given
 
 
 def _plan(

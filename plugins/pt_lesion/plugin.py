@@ -1,4 +1,7 @@
-"""Raised uptake in a PET: outlined, with SUV by weight, lean mass and surface, peak, volume and glycolysis."""
+"""Raised uptake in a PET: outlined, with SUV by weight, lean mass and surface, peak, volume and glycolysis.
+
+Beside a CT of the same frame of reference also with the attenuation there: bone, soft tissue, lung or fat.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +14,21 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
-from node import Code, Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node import (
+    Code,
+    Finding,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    UnsuitableSeries,
+    Volume,
+    codes,
+)
+from node.measuring import within
 
 RAISED = codes.own("pt-raised-uptake", "Raised uptake")
 ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
@@ -47,7 +64,7 @@ class Patient:
         return 71.84 * self.weight**0.425 * self.height**0.725 if self.height else None
 
 
-def run(pt: Series, triton: Triton) -> Iterator[Result]:
+def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
     """Turn the images into SUV and ask the model for raised uptake; where that cannot be done, say why."""
     if len(pt.frames) < FEWEST_SLICES:
         yield NotSuitable(f"{len(pt.frames)} slices have no volume; {FEWEST_SLICES} or more are asked for")
@@ -68,8 +85,17 @@ def run(pt: Series, triton: Triton) -> Iterator[Result]:
         masks = [volume.with_array(answer["labels"] == n) for n in range(1, count + 1)]
         masks.append(volume.with_array(answer["above"] > 0))
         yield Segmentation.of_masks(masks, [*uptakes, whole])
-        for segment, row in zip(uptakes, answer["statistics"], strict=True):
+        dense = density(ct, pt)
+        for segment, row, mask in zip(uptakes, answer["statistics"], masks[:-1], strict=True):
             yield from _measured(segment, row, patient)
+            if dense is not None and len(hu := within(mask, dense)):
+                yield Measurement(
+                    name=codes.DCM.AttenuationCoefficient,
+                    value=round(float(hu.mean())),
+                    unit=codes.UCUM.HounsfieldUnit,
+                    derivation=codes.SCT.Mean,
+                    of=segment,
+                )
         yield from _metabolism(*answer["total"][:2], of=whole)
     threshold, liver, _ = answer["threshold"]
     yield _suv(codes.DCM.ThresholdValue, threshold)
@@ -78,6 +104,16 @@ def run(pt: Series, triton: Triton) -> Iterator[Result]:
         yield Measurement(
             name=name, value=round(liver, DIGITS), unit=unit, derivation=codes.SCT.Mean, site=codes.SCT.Liver
         )
+
+
+def density(ct: Series | None, pt: Series) -> Volume | None:
+    """Return the CT in HU; None where there is none, or it has no volume or another frame of reference."""
+    if ct is None or not pt.frame_of_reference_uid or ct.frame_of_reference_uid != pt.frame_of_reference_uid:
+        return None
+    try:
+        return ct.volume()
+    except UnsuitableSeries:
+        return None
 
 
 def _segment(label: str) -> Segment:

@@ -1,5 +1,6 @@
 """SUV calculated by hand, and what the plugin makes of answers; the model is tested in tests/unit/test_uptake.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Measurement, NotSuitable, Segmentation, testing
+from node import Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 KG, METRES = 80.0, 2.0
@@ -128,3 +129,28 @@ def test_nothing_found_is_a_finding() -> None:
     results = testing.run_plugin(HERE, {"pt": images()}, {"pt_lesion": nothing})
     assert [one.present for one in results if isinstance(one, Finding)] == [False]
     assert [one.value for one in results if isinstance(one, Measurement)] == [4]
+
+
+MODELS = {"pt_lesion": answer}
+
+
+def attenuations(results: Sequence[Result]) -> list[float]:
+    unit = codes.UCUM.HounsfieldUnit
+    return [one.value for one in results if isinstance(one, Measurement) and one.unit == unit]
+
+
+def test_a_ct_in_the_same_place_tells_the_attenuation_of_each_uptake() -> None:
+    hu = np.full((6, 16, 16), -80, np.int16)
+    hu[2:4, 4:8] = 300  # the rows of the uptake, in voxels half as large
+    ct = testing.ct_series(array=hu, spacing=(1.25, 0.4, 0.4), origin=(-120.2, -110.2, -50.625))
+    assert attenuations(testing.run_plugin(HERE, {"pt": images(), "ct": ct}, MODELS)) == [300]
+
+
+@pytest.mark.parametrize("frame_of_reference_uid", ["1.2.3", ""])
+def test_a_ct_that_lies_elsewhere_or_has_no_volume_is_passed_over(frame_of_reference_uid: str) -> None:
+    ct = testing.ct_series(slices=6, rows=16, columns=16, spacing=(1.25, 0.4, 0.4), origin=(-120.2, -110.2, -50.625))
+    for image in ct if frame_of_reference_uid else ():
+        image.FrameOfReferenceUID = frame_of_reference_uid
+    whole = testing.run_plugin(HERE, {"pt": images(), "ct": ct if frame_of_reference_uid else ct[:2] + ct[3:]}, MODELS)
+    assert any(isinstance(one, Segmentation) for one in whole)
+    assert not attenuations(whole)

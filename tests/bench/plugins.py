@@ -1,7 +1,7 @@
 """Each plugin that comes with isocenter on one study: from images on disk to objects, its models loaded.
 
-The study is a real one of ../shared where `REAL` names it, else the synthetic one of `tests.studies`; a plugin that has
-neither is left out. `python -m tests.bench plugins ct_lung` measures that one alone.
+The study is a real one of ../shared where `REAL` names it, else the synthetic one of `tests.studies`, with its prior if
+it has one; a plugin that has neither is left out. `python -m tests.bench plugins ct_lung` measures that one alone.
 """
 
 import os
@@ -9,15 +9,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from shutil import copy
 from statistics import median
 
 from node import testing
+from node.assemble import stacks
 from node.flow import perform
 from node.host import Plugin, find_plugins
-from node.infer import GrpcTriton, LocalServer
+from node.infer import GrpcTriton, LocalServer, Order
+from node.part10 import Part10
 from node.spool import Spool
 from node.try_plugin import Fitting, order_of, what_fits
 from tests import studies
@@ -27,11 +30,18 @@ from tests.peers import ROOT
 TIMES = 3
 PREPARE_SECONDS = 300
 DEVICE_UID = "2.25.42"
+CHEST, HEAD = "CT/chest_cmb_crc_100", "MR/T1_sag_brain_35"
+RADIOGRAPH = "CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
 REAL = {
-    "ct_lung": "CT/chest_cmb_crc_100",
-    "ct_body": "CT/chest_cmb_crc_100",
-    "ct_lung_nodule": "CT/chest_cmb_crc_100",
-    "cxr_quality": "CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm",
+    "ct_body": CHEST,
+    "ct_denoise": CHEST,
+    "ct_lung": CHEST,
+    "ct_lung_nodule": CHEST,
+    "cxr_findings": RADIOGRAPH,
+    "cxr_quality": RADIOGRAPH,
+    "mr_brain": "MR/T1_3d_enhanced_xa30",
+    "mr_superres": HEAD,
+    "mr_to_ct": HEAD,
 }
 PARTS = "load", "infer", "compose"
 
@@ -50,7 +60,8 @@ def main() -> None:
             triton = GrpcTriton([server.address], deadline_seconds=600)
             for plugin in (plugins[name] for name in asked):
                 if images := study(plugin.name, folder / plugin.name):
-                    print(row(plugin, images, triton, Spool(folder / "spool")), flush=True)
+                    order = ordered(plugin, images[0].parent, earlier(plugin.name, folder / "earlier"))
+                    print(row(order, len(images), triton, Spool(folder / "spool")), flush=True)
             triton.close()
 
 
@@ -65,18 +76,40 @@ def study(name: str, folder: Path) -> list[Path]:
     return []
 
 
-def row(plugin: Plugin, images: list[Path], triton: GrpcTriton, spool: Spool) -> str:
+def earlier(name: str, folder: Path) -> list[Path]:
+    """Write the prior of a plugin's synthetic study, if it has one."""
+    if (Path(studies.__path__[0]) / f"{name}.py").is_file() and name not in REAL:
+        module = import_module(f"tests.studies.{name}")
+        if hasattr(module, "prior"):
+            return testing.write(module.prior(), folder)
+    return []
+
+
+def ordered(plugin: Plugin, folder: Path, prior: list[Path]) -> Order:
+    """Return the order of a job on what is in a folder, and a prior."""
+    order = order_of(plugin, fitting(plugin, folder), DEVICE_UID)
+    if not prior:
+        return order
+    parts = tuple(Part10.of_file(path) for path in prior)
+    (role,) = (role for role, asked in plugin.manifest.series.items() if asked.prior_of)
+    key = stacks(parts).series[0].key
+    job = replace(order.job, inputs=tuple({**one, role: key} for one in order.job.inputs))
+    return replace(order, job=job, parts=order.parts + parts)
+
+
+def row(order: Order, count: int, triton: GrpcTriton, spool: Spool) -> str:
     """Return a plugin's row of the table."""
-    triton.prepare(plugin.manifest.models, PREPARE_SECONDS)
-    runs = [once(plugin, images[0].parent, triton, spool) for _ in range(TIMES + 1)][1:]
+    triton.prepare(order.plugin.manifest.models, PREPARE_SECONDS)
+    runs = [once(order, triton, spool) for _ in range(TIMES + 1)][1:]
     seconds = [median(run[part] for run in runs) for part in (*PARTS, "study")]
-    return f"| {plugin.name} | {len(images)} | {' | '.join(f'{one:.2f}' for one in seconds[:-1])} | {seconds[-1]:.1f} |"
+    parts = " | ".join(f"{one:.2f}" for one in seconds[:-1])
+    return f"| {order.plugin.name} | {count} | {parts} | {seconds[-1]:.1f} |"
 
 
-def once(plugin: Plugin, folder: Path, triton: GrpcTriton, spool: Spool) -> Mapping[str, float]:
-    """Do the plugin's job as the node does, from files to objects; return the seconds of its parts, and of all."""
+def once(order: Order, triton: GrpcTriton, spool: Spool) -> Mapping[str, float]:
+    """Do a job as the node does, from files to objects; return the seconds of its parts, and of all."""
     began = time.perf_counter()
-    performed = perform(order_of(plugin, fitting(plugin, folder), DEVICE_UID), spool, triton, {})
+    performed = perform(order, spool, triton, {})
     assert performed.objects
     return {**performed.timing, "study": time.perf_counter() - began}
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node.measuring import longest
+from node.measuring import longest, within
+from node.series import Volume
 
 measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
 
@@ -37,3 +38,37 @@ def test_the_long_axis_is_the_largest_feret_diameter_of_all_slices(seed: int) ->
 
 def test_of_nothing_there_is_no_axis() -> None:
     assert longest(np.zeros(SHAPE, np.bool_), (1.0, 1.0)) is None
+
+
+def placed(array: NDArray[np.generic], spacing: float, turn: float, origin: tuple[float, float, float]) -> Volume:
+    affine = np.eye(4)
+    affine[:3, :3] = spacing * np.array([[0, np.sin(turn), np.cos(turn)], [0, np.cos(turn), -np.sin(turn)], [1, 0, 0]])
+    affine[:3, 3] = origin
+    return Volume(array=array, affine=affine, frame_of_reference_uid="1.2")
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3])
+def test_what_lies_within_a_mask_of_another_grid_is_what_simpleitk_finds(turn: float) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    random = np.random.default_rng(3)
+    hu = placed(random.integers(-100, 100, (60, 100, 100)).astype(np.int16), 1.0, 0.0, (5.0, 4.0, 3.0))
+    mask = placed(blobs(1)[:, 10:30, 10:30].astype(np.uint8), 2.9, turn, (12.0, 20.0, 10.0))
+    images = []
+    for one in (mask, hu):
+        image = sitk.GetImageFromArray(one.array)
+        steps = np.linalg.norm(one.affine[:3, :3], axis=0)
+        image.SetSpacing(steps[::-1].tolist())
+        image.SetOrigin(one.affine[:3, 3].tolist())
+        image.SetDirection((one.affine[:3, :3] / steps)[:, ::-1].ravel().tolist())
+        images.append(image)
+    inside = sitk.GetArrayFromImage(sitk.Resample(images[0], images[1], sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
+    assert inside.sum() > 1000
+    assert np.array_equal(np.sort(within(mask, hu)), np.sort(hu.array[inside]))
+
+
+def test_a_mask_that_reaches_beyond_the_images_or_is_empty_holds_nothing() -> None:
+    hu = placed(np.zeros((10, 10, 10), np.int16), 1.0, 0.0, (0.0, 0.0, 0.0))
+    ones = np.ones((4, 4, 4), np.uint8)
+    assert len(within(placed(ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu)) == 64
+    assert not len(within(placed(ones, 1.0, 0.0, (8.0, 3.0, 3.0)), hu))
+    assert not len(within(placed(0 * ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu))

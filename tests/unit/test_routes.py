@@ -45,8 +45,12 @@ def checksums(*several: Series, changed: str = "") -> dict[str, int]:
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Mapping[str, Plugin]:
-    """One plugin of one role, one of two."""
-    roles = {"spleen": {"ct": 'Modality = "CT"'}, "fusion": {"ct": 'Modality = "CT"', "pt": 'Modality = "PT"'}}
+    """One plugin of one role, one of two, one of one and an optional one."""
+    roles = {
+        "spleen": {"ct": 'Modality = "CT"'},
+        "fusion": {"ct": 'Modality = "CT"', "pt": 'Modality = "PT"'},
+        "uptake": {"pt": 'Modality = "PT"', "ct": 'Modality = "CT"\noptional = true'},
+    }
     for name, asked in roles.items():
         folder = tmp_path / "plugins" / name
         folder.mkdir(parents=True)
@@ -155,6 +159,27 @@ def test_a_plugin_of_several_roles_runs_once_on_the_largest_stacks(read: Read) -
     ]
     (made,) = plan(given, routes, checksums(*given)).plans
     assert made.inputs == ({"ct": "1.2.2", "pt": "1.2.4"},)
+
+
+def test_an_optional_role_has_the_largest_stack_of_the_same_place_at_every_run(read: Read) -> None:
+    routes = read(route("pet", when='when.Modality = ["CT", "PT"]', plugins=["uptake"]))
+    given = [
+        series("1.2.1", images=9, FrameOfReferenceUID="1.9"),
+        series("1.2.2", images=2, FrameOfReferenceUID="1.8"),
+        series("1.2.3", images=3, FrameOfReferenceUID="1.8"),
+        series("1.2.4", Modality="PT", FrameOfReferenceUID="1.8"),
+        series("1.2.5", Modality="PT", FrameOfReferenceUID="1.8"),
+    ]
+    (made,) = plan(given, routes, checksums(*given)).plans
+    assert made.inputs == ({"pt": "1.2.4", "ct": "1.2.3"}, {"pt": "1.2.5", "ct": "1.2.3"})
+
+
+def test_what_only_an_optional_role_takes_calls_for_nothing(read: Read) -> None:
+    routes = read(route("pet", when='when.Modality = ["CT", "MR", "PT"]', plugins=["uptake"]))
+    planned = plan([series()], routes, checksums(series()))
+    assert (planned.plans, planned.remarks) == ((), ())
+    both = [series(), series("1.2.9", Modality="MR")]
+    assert "no series for its role 'pt'" in plan(both, routes, checksums(*both)).remarks[0]
 
 
 def test_a_role_without_a_series_is_told_and_nothing_runs(read: Read) -> None:

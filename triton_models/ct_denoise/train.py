@@ -1,7 +1,7 @@
 """Train the network of ct_denoise anew: python triton_models/ct_denoise/train.py --images FOLDER --unseen FOLDER …
 
-Nobody labels anything: noise and streaks are made, and added to images that have few. Without `--images` these are
-phantoms alone, without `--unseen` the network is judged on phantoms.
+Nobody labels anything: noise and streaks are made, and added to images that have few: phantoms, and, of the series in
+`--images`, means of neighbouring slices and pixels. Without `--unseen` the network is judged on phantoms.
 """
 
 import argparse
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
 ROWS, INNER, PATCH = 256, 176, 64
 """Of a plane whose noise is made, of the square within its circle, and of what the network is shown."""
-REAL, DRAWN = 28, 16
+REAL, DRAWN = 48, 16
 """Planes that are prepared: cut out of images, and phantoms."""
 PIXEL_MM = 0.8
 STEPS = 4, 6, 10
@@ -74,7 +74,7 @@ def streaks(projections: Tensor, *steps: int) -> list[Tensor]:
     return [(one - whole) / (tomography.WATER * PIXEL_MM) * 1000 for one in sparse]
 
 
-def pair(hu: NDArray[np.integer], generator: torch.Generator) -> Pair:
+def pair(hu: NDArray[np.number], generator: torch.Generator) -> Pair:
     """Return a plane, `ROWS` square, with noise and streaks for it."""
     projections = tomography.projected(tomography.attenuation(torch.from_numpy(hu.astype(np.float32)), PIXEL_MM))
     edge = (ROWS - INNER) // 2
@@ -86,14 +86,14 @@ def pair(hu: NDArray[np.integer], generator: torch.Generator) -> Pair:
     )
 
 
-def pairs(images: Sequence[NDArray[np.integer]], random: np.random.Generator) -> list[Pair]:
+def pairs(images: Sequence[Plane], random: np.random.Generator) -> list[Pair]:
     """Return planes cut out of images, if there are any, and phantoms."""
     generator = torch.Generator().manual_seed(1)
-    planes = [section(ROWS, random) for _ in range(DRAWN)]
+    planes: list[NDArray[np.number]] = [section(ROWS, random) for _ in range(DRAWN)]
     for _ in range(REAL if images else 0):
         whole = images[random.integers(len(images))]
         row, column = (random.integers(length - ROWS + 1) for length in whole.shape)
-        planes.append(whole[row : row + ROWS, column : column + ROWS])  # type: ignore[arg-type]
+        planes.append(whole[row : row + ROWS, column : column + ROWS])
     return [pair(plane, generator) for plane in planes]
 
 
@@ -117,6 +117,12 @@ def quieter(plane: NDArray[np.integer]) -> Plane:
     """Return a plane of half as many rows and columns, means of 2 × 2 pixels: with less noise of its own."""
     rows, columns = (length // 2 for length in plane.shape)
     return plane[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).mean((1, 3), dtype=np.float32)
+
+
+def clean(planes: Sequence[NDArray[np.integer]]) -> list[Plane]:
+    """Return the means of each three neighbours, quieter: the noise that its truth has a network learns to keep."""
+    calm = [quieter(plane) for plane in planes]
+    return [(before + plane + behind) / 3 for before, plane, behind in zip(calm, calm[1:], calm[2:], strict=False)]
 
 
 def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, training.Figure]:
@@ -169,7 +175,7 @@ def shift(clean: Tensor, given: Tensor, answer: Tensor) -> float:
     return float((squares[2] - squares[1]).mean((2, 3))[even].mean())
 
 
-def main(steps: int = 2400) -> None:
+def main(steps: int = 8000) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     asked = argparse.ArgumentParser()
     asked.add_argument("--images", type=Path, nargs="*", default=[])
@@ -178,12 +184,12 @@ def main(steps: int = 2400) -> None:
     told = asked.parse_args()
     torch.set_num_threads(1)
     random = np.random.default_rng(2)
-    images = [plane.clip(LOWEST_HU) for plane in training.planes(told.images)]
+    images = clean([plane.clip(LOWEST_HU) for plane in training.planes(told.images)])
     prepared = pairs(images, random)
     course = training.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=told.steps, batch=8)
     trained = training.train(network, course)
     training.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("ct_denoise_net") / "1")
-    unseen = [plane.clip(LOWEST_HU) for plane in training.planes(told.unseen)]
+    unseen = list({plane.tobytes(): plane.clip(LOWEST_HU) for plane in training.planes(told.unseen)}.values())
     unseen = unseen or [section(2 * ROWS, random) for _ in range(8)]
     with torch.inference_mode():
         training.write_figures(judge(trained, [quieter(plane) for plane in unseen]), HERE)
