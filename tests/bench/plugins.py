@@ -39,9 +39,7 @@ REAL = {
     "ct_lung_nodule": CHEST,
     "cxr_findings": RADIOGRAPH,
     "cxr_quality": RADIOGRAPH,
-    "mr_brain": "MR/T1_3d_enhanced_xa30",
     "mr_superres": HEAD,
-    "mr_to_ct": HEAD,
 }
 PARTS = "load", "infer", "compose"
 
