@@ -8,7 +8,9 @@ import SimpleITK
 import torch
 from numpy.typing import NDArray
 
+from node.models import training
 from node.testing import chest_phantom
+from tests.peers import ROOT
 from tests.served import method
 
 tissue = method("ct_body", "tissue")
@@ -20,10 +22,14 @@ CALCIFICATIONS = {(20, 80, 126): 150, (30, 84, 130): 250, (35, 76, 127): 350, (4
 """(slice, row, column) of the corner of a plaque of 2 × 3 voxels, and its HU."""
 
 
+CHESTS = 8
+
+
 @cache
-def _chest() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+def _chest(size: float = 1.0, turn: float = 0.0) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return a chest in a size, its ribs turned by so much, without noise, and what its voxels are."""
     y, x = (np.arange(n, dtype=np.float32) for n in SHAPE[1:])
-    x, y = (x - 129.5) * SPACING[2], ((y - 99.5) * SPACING[1])[:, None]
+    x, y = (x - 129.5) * SPACING[2] / size, ((y - 99.5) * SPACING[1])[:, None] / size
     image, truth = np.full(SHAPE, -1000, np.int16), np.zeros(SHAPE, np.uint8)
 
     def oval(a: float, b: float, at: tuple[float, float] = (0, 0)) -> NDArray[np.bool_]:
@@ -42,12 +48,12 @@ def _chest() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         heart = oval(18, 40, (0, -25))
         plane[heart], label[heart] = 40, 0
         angle = np.arctan2(y, x)
-        rib = cage & ~inner & (np.sin(8 * angle + index * SPACING[0] / 6) > 0.3)
+        rib = cage & ~inner & (np.sin(8 * angle + turn + index * SPACING[0] / 6) > 0.3)
         spine = oval(20, 17, (0, 84))
         for bone in (rib, spine):
             plane[bone], label[bone] = 500, BONE
         plane[oval(16, 13, (0, 84))] = 180  # spongy
-    for (slice_, row, column), hu in CALCIFICATIONS.items():
+    for (slice_, row, column), hu in CALCIFICATIONS.items() if size == 1 else ():
         at = np.s_[slice_, row : row + 2, column : column + 3]
         assert (image[at] == 40).all()
         image[at], truth[at] = hu, CALCIUM
@@ -86,6 +92,28 @@ def test_each_tissue_is_where_the_phantom_has_it() -> None:
     for label in (BONE, MUSCLE, OUTER, INNER):
         assert dice(answer["labels"] == label, truth == label) > 0.9, label
     assert (answer["labels"] == CALCIUM).sum() == 6 * len(CALCIFICATIONS)
+
+
+@cache
+def figures() -> dict[str, str]:
+    """Return the mean Dice of each tissue with its 95 % interval; each chest has a size, ribs and noise of its own."""
+    random = np.random.default_rng(12)
+    cases = []
+    for _ in range(CHESTS):
+        image, truth = _chest(random.uniform(0.85, 0.98), random.uniform(0, 6))
+        noise = random.normal(scale=random.uniform(5, 20), size=image.shape).round().astype(np.int16)
+        labels = found(image + noise)["labels"]
+        cases.append([[training.dice(truth == label, labels == label)] for label in (BONE, MUSCLE, OUTER, INNER)])
+    told = {}
+    for name, rows in zip(("bone", "muscle", "outer fat", "inner fat"), zip(*cases, strict=True), strict=True):
+        one = training.figure(rows)
+        told[name] = f"{name} {one.value:.2f} ({one.low:.2f}–{one.high:.2f})"
+    return told
+
+
+@pytest.mark.parametrize("tissue", ["bone", "muscle", "outer fat", "inner fat"])
+def test_the_card_tells_how_well_each_tissue_of_eight_chests_is_found(tissue: str) -> None:
+    assert figures()[tissue] in (ROOT / "plugins" / "ct_body" / "README.md").read_text()
 
 
 def test_the_statistics_are_those_of_the_labels_counted_by_simpleitk() -> None:
