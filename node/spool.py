@@ -331,8 +331,11 @@ class Spool:
 
         Asked for each study that settles, beside the packs of all that are kept: names alone are read.
         """
-        with os.scandir(self.packs) as found:
-            later = [one.name for one in found if one.name >= since and one.name.endswith(".pack")]
+        try:
+            with os.scandir(self.packs) as found:
+                later = [one.name for one in found if one.name >= since and one.name.endswith(".pack")]
+        except FileNotFoundError:  # the spool is away
+            return set()
         return {name for name in later if self.is_open(name)}
 
     def unwritten(

@@ -39,6 +39,7 @@ CLOCK = {  # https://grpc.github.io/grpc/core/md_doc_statuscodes.html; every oth
 NO_LOADING = "explicit model load"  # Triton says UNAVAILABLE for a server whose model control mode is not explicit
 TOO_LARGE = "larger than max"  # gRPC says RESOURCE_EXHAUSTED for a message that will never fit
 PERSON = (NO_LOADING, TOO_LARGE)
+UNLOADED = "has no available versions"  # of a model that was ready a moment ago: its server ends, or was told to unload
 LOADING = "currently loading"  # somebody else has asked for the same model and is being served
 
 
@@ -392,7 +393,7 @@ def _errors(url: str, model: str | None = None) -> Iterator[None]:
     except InferenceServerException as error:
         reason = _sentence(error.message())
         about = f"model {model} at {url}" if model else f"Triton at {url}"
-        later = CLOCK.get(error.status())
+        later = "has just been unloaded" if UNLOADED in (error.message() or "") else CLOCK.get(error.status())
         if later and not any(words in error.message() for words in PERSON):
             raise TritonUnavailable(f"{about} {later}: {reason}.") from error
         raise ModelRefused(f"{about} refused: {reason}.") from error

@@ -16,6 +16,7 @@ from node.infer.fake import FakeTriton
 from node.infer.server import LocalServer, _free_port
 from node.infer.shared import Tensor
 from node.infer.triton import MESSAGE_BYTES, GrpcTriton, Triton, _exact, _fit
+from tests.peers import wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
@@ -312,6 +313,23 @@ def test_a_server_that_was_restarted_is_asked_to_load_again(
     for _ in range(2):
         with LocalServer(repository, tmp_path / "log"):
             np.testing.assert_array_equal(triton.infer("double", image=image)["image"], 2 * image)
+
+
+def test_a_model_that_is_unloaded_in_the_moment_it_is_asked_is_asked_again_later(
+    repository: Path, tmp_path: Path, image: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is asked to end unloads its models first: a job that has just been sent must not be parked."""
+    with LocalServer(repository, tmp_path / "log") as server:
+        triton = GrpcTriton([server.address])
+        triton.infer("double", image=image)
+        other = GrpcTriton([server.address])
+        other.unload("double")
+        wait_until(lambda: not any(one.ready for one in other.models() if one.name == "double"), what="the unloading")
+        with monkeypatch.context() as late:
+            late.setattr("node.infer.triton._Server._ready", lambda *_: True)
+            with pytest.raises(TritonUnavailable, match="has just been unloaded"):
+                triton.infer("double", image=image)
+        np.testing.assert_array_equal(GrpcTriton([server.address]).infer("double", image=image)["image"], 2 * image)
 
 
 def test_the_next_server_takes_over_when_one_ends(repository: Path, tmp_path: Path, address: str, image: Array) -> None:
