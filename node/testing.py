@@ -365,9 +365,17 @@ def _as_digital(image: Dataset, sop_class: UID, *, modality: str, side: str) -> 
     )
 
 
-def pet_series(*, series: str = "pt", description: str = "Phantom PET", **wanted: Any) -> list[Dataset]:
+def pet_series(
+    *,
+    array: NDArray[Any] | None = None,
+    series: str = "pt",
+    description: str = "Phantom PET",
+    transfer_syntax: str = ExplicitVRLittleEndian,
+    **wanted: Any,
+) -> list[Dataset]:
     """Return a PET series (PS3.3 A.21), each image rescaled by itself; all as in `ct_series`, `array` in Bq/ml."""
-    images = ct_series(series=series, description=description, **wanted)
+    size: dict[str, Any] = {} if array is None else dict(zip(("slices", "rows", "columns"), array.shape, strict=True))
+    images = ct_series(series=series, description=description, **size, **wanted)
     for number, image in enumerate(images, 1):
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = PositronEmissionTomographyImageStorage
         for keyword in ("KVP", "ConvolutionKernel", "RescaleType", "PatientPosition"):
@@ -412,7 +420,10 @@ def pet_series(*, series: str = "pt", description: str = "Phantom PET", **wanted
             ],
             PatientGantryRelationshipCodeSequence=[_code("102540001", "SCT", "headfirst")],
         )
-    return images
+        if array is not None:
+            stored = np.rint(array[number - 1] / image.RescaleSlope).clip(0, 65535)
+            _pixels(image, stored.astype(np.uint16), bits_stored=16)
+    return [_encoded(image, transfer_syntax) for image in images]
 
 
 def enhanced_mr(*, series: str = "enhanced mr", **wanted: Any) -> Dataset:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
+from node.assemble import stacks
+from node.part10 import Part10
 
 HERE = Path(__file__).parent
 KG, METRES = 80.0, 2.0
@@ -154,3 +156,10 @@ def test_a_ct_that_lies_elsewhere_or_has_no_volume_is_passed_over(frame_of_refer
     whole = testing.run_plugin(HERE, {"pt": images(), "ct": ct if frame_of_reference_uid else ct[:2] + ct[3:]}, MODELS)
     assert any(isinstance(one, Segmentation) for one in whole)
     assert not attenuations(whole)
+
+
+def test_a_made_pet_has_the_activity_that_was_asked_for(tmp_path: Path) -> None:
+    wanted = np.linspace(0, 40000, 3 * 8 * 8).reshape(3, 8, 8)
+    files = testing.write(testing.pet_series(array=wanted), tmp_path)
+    (series,) = stacks(map(Part10.of_file, files)).series
+    assert np.abs(series.volume().array - wanted).max() < 1

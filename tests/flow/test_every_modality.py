@@ -129,3 +129,5 @@ def test_a_study_of_every_modality_at_once_ends_with_every_object_in_the_pacs(tm
             job = jobs[name][plugin]
             assert job.state is JobState.DONE, f"{plugin} of {name}: {job.state}, {job.reason}"
             assert {one.Modality for one in made[name][plugin]} >= set(modalities.split()), f"{plugin} of {name}"
+    uptake = {line for one in made["pt_lesion"]["pt_lesion"] if one.Modality == "SR" for line in measurements(one)}
+    assert {"Metabolic Volume 16.46 cm3", "Attenuation Coefficient 400.0 [hnsf'U]"} <= uptake

@@ -16,7 +16,7 @@ SOFT, BONE = 40, 400
 
 def images() -> list[Dataset]:
     """Return a PET series and a CT series."""
-    array = np.full(SHAPE, BODY, np.int16)
+    array = np.full(SHAPE, BODY, np.float32)
     for at in HOT:
         array[tuple(slice(i - 3, i + 4) for i in at)] = LESION
     series = testing.pet_series(array=array, spacing=(3.0, 4.0, 4.0))
