@@ -75,10 +75,13 @@ def sizes(lump: Lump, of: Segment, hu: NDArray[Any], voxel_ml: float) -> Iterato
         name=SCT.Diameter, value=round(lump.diameter, 1), unit=UCUM.Millimeter, derivation=SCT.Mean, of=of
     )
     yield Measurement(name=SCT.Volume, value=round(len(own) * voxel_ml * 1000), unit=UCUM.CubicMillimeter, of=of)
-    density = DCM.AttenuationCoefficient
-    yield Measurement(
-        name=density, value=round(float(own.mean())), unit=UCUM.HounsfieldUnit, derivation=SCT.Mean, of=of
-    )
+    yield mean_attenuation(own, of)
+
+
+def mean_attenuation(hu: NDArray[Any], of: Segment) -> Measurement:
+    """Return the mean of the values of a thing in a CT, in whole HU."""
+    value, unit = round(float(hu.mean())), UCUM.HounsfieldUnit
+    return Measurement(name=DCM.AttenuationCoefficient, value=value, unit=unit, derivation=SCT.Mean, of=of)
 
 
 def within(mask: Volume, of: Volume) -> NDArray[Any]:

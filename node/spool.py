@@ -308,8 +308,17 @@ class Spool:
             (self.objects / folder).rmdir()
         return len(old)
 
-    def _all_packs(self) -> list[Path]:
-        return sorted(self.packs.glob("*.pack"))
+    def _all_packs(self, *, since: str = "") -> list[Path]:
+        """Return the packs that were begun when `since` was, or later, in that order; none where the spool is away.
+
+        There may be thousands: the others' names are read, and no more.
+        """
+        try:
+            with os.scandir(self.packs) as found:
+                names = sorted(one.name for one in found if one.name >= since and one.name.endswith(".pack"))
+        except FileNotFoundError:
+            return []
+        return [self.packs / name for name in names]
 
     def is_open(self, pack: str) -> bool:
         """Return whether the association that writes a pack, in whatever process, still lives."""
@@ -327,16 +336,8 @@ class Spool:
         return not self.is_open(pack) and self.size(pack) <= mark
 
     def open_packs(self, *, since: str) -> set[str]:
-        """Return the packs that somebody writes, of those that were begun when `since` was, or later.
-
-        Asked for each study that settles, beside the packs of all that are kept: names alone are read.
-        """
-        try:
-            with os.scandir(self.packs) as found:
-                later = [one.name for one in found if one.name >= since and one.name.endswith(".pack")]
-        except FileNotFoundError:  # the spool is away
-            return set()
-        return {name for name in later if self.is_open(name)}
+        """Return the packs that somebody writes, of those that were begun when `since` was, or later."""
+        return {path.name for path in self._all_packs(since=since) if self.is_open(path.name)}
 
     def unwritten(
         self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0

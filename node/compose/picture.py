@@ -39,7 +39,7 @@ TEXT, TITLE, LOUD = 18, 30, 24
 """Sizes of letters in pixels."""
 SWATCH = 14
 COMPRESSION = 1
-"""Of PNG: the usual 6 takes four times as long and saves a tenth."""
+"""Of PNG: the usual 6 takes three times as long and saves an eighth."""
 NAME, VALUE, NOTE = 0.29, 0.72, 0.74
 """Where a row's name begins, its value ends and its note begins, as parts of the page's width."""
 BACKGROUND: Color = (17, 20, 24)

@@ -32,7 +32,7 @@ PORT_ATTEMPTS = 3  # somebody may take a free port between our looking and Trito
 LOOK_SECONDS = 0.05
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """PyTorch's threads wait for each other in a loop that keeps a core busy, dozens of times in one answer; where others
-want the cores too, an answer then takes ten times as long. Asleep they cost a twentieth more on an idle machine."""
+want the cores too, an answer then takes ten times as long. Asleep they cost a tenth more on an idle machine."""
 LOG_PREFIX = re.compile(r"^[IWEF]\d{4} [^\]]*\]\s*")  # glog: level, date, time, thread, file:line]
 
 

@@ -391,10 +391,11 @@ def _errors(url: str, model: str | None = None) -> Iterator[None]:
     try:
         yield
     except InferenceServerException as error:
-        reason = _sentence(error.message())
+        message = error.message() or ""
+        reason = _sentence(message)
         about = f"model {model} at {url}" if model else f"Triton at {url}"
-        later = "has just been unloaded" if UNLOADED in (error.message() or "") else CLOCK.get(error.status())
-        if later and not any(words in error.message() for words in PERSON):
+        later = "has just been unloaded" if UNLOADED in message else CLOCK.get(error.status())
+        if later and not any(words in message for words in PERSON):
             raise TritonUnavailable(f"{about} {later}: {reason}.") from error
         raise ModelRefused(f"{about} refused: {reason}.") from error
 

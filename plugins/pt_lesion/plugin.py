@@ -28,7 +28,7 @@ from node import (
     Volume,
     codes,
 )
-from node.measuring import within
+from node.measuring import mean_attenuation, within
 
 RAISED = codes.own("pt-raised-uptake", "Raised uptake")
 ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
@@ -89,13 +89,7 @@ def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
         for segment, row, mask in zip(uptakes, answer["statistics"], masks[:-1], strict=True):
             yield from _measured(segment, row, patient)
             if dense is not None and len(hu := within(mask, dense)):
-                yield Measurement(
-                    name=codes.DCM.AttenuationCoefficient,
-                    value=round(float(hu.mean())),
-                    unit=codes.UCUM.HounsfieldUnit,
-                    derivation=codes.SCT.Mean,
-                    of=segment,
-                )
+                yield mean_attenuation(hu, segment)
         yield from _metabolism(*answer["total"][:2], of=whole)
     threshold, liver, _ = answer["threshold"]
     yield _suv(codes.DCM.ThresholdValue, threshold)

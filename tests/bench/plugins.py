@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from shutil import copy
 from statistics import median
+from types import ModuleType
 
 from node import testing
 from node.assemble import stacks
@@ -69,18 +70,20 @@ def study(name: str, folder: Path) -> list[Path]:
     if real.exists():
         folder.mkdir()
         return [Path(copy(file, folder)) for file in (real.glob("*.dcm") if real.is_dir() else [real])]
-    if (Path(studies.__path__[0]) / f"{name}.py").is_file():
-        return testing.write(import_module(f"tests.studies.{name}").images(), folder)
-    return []
+    made = synthetic(name)
+    return testing.write(made.images(), folder) if made else []
+
+
+def synthetic(name: str) -> ModuleType | None:
+    """Return the module that makes a plugin's study, if there is one."""
+    there = (Path(studies.__path__[0]) / f"{name}.py").is_file()
+    return import_module(f"tests.studies.{name}") if there else None
 
 
 def earlier(name: str, folder: Path) -> list[Path]:
     """Write the prior of a plugin's synthetic study, if it has one."""
-    if (Path(studies.__path__[0]) / f"{name}.py").is_file() and name not in REAL:
-        module = import_module(f"tests.studies.{name}")
-        if hasattr(module, "prior"):
-            return testing.write(module.prior(), folder)
-    return []
+    made = None if name in REAL else synthetic(name)
+    return testing.write(made.prior(), folder) if made and hasattr(made, "prior") else []
 
 
 def ordered(plugin: Plugin, folder: Path, prior: list[Path]) -> Order:

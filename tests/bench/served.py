@@ -1,6 +1,6 @@
 """The Triton server of a node that is being measured: what it says of the time that it has computed itself."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.peers import wait_until
 PORT = "--grpc-port="
 
 
-def address_of(node: int, models: Iterable[str] = ()) -> str:
+def address_of(node: int, models: Collection[str] = ()) -> str:
     """Return host:port of the server that a node has started, as soon as it has loaded the models."""
     wait_until(lambda: ready(started(node), models), seconds=600, what="that the node's server is ready")
     return started(node)
@@ -31,7 +31,7 @@ def started(node: int) -> str:
     return ""
 
 
-def ready(address: str, models: Iterable[str]) -> bool:
+def ready(address: str, models: Collection[str]) -> bool:
     """Return whether a server answers and has loaded the models."""
     if not address:
         return False

@@ -103,7 +103,7 @@ def figures() -> dict[str, str]:
         image, truth = _chest(random.uniform(0.85, 0.98), random.uniform(0, 6))
         noise = random.normal(scale=random.uniform(5, 20), size=image.shape).round().astype(np.int16)
         labels = found(image + noise)["labels"]
-        cases.append([[training.dice(truth == label, labels == label)] for label in (BONE, MUSCLE, OUTER, INNER)])
+        cases.append([[dice(truth == label, labels == label)] for label in (BONE, MUSCLE, OUTER, INNER)])
     told = {}
     for name, rows in zip(("bone", "muscle", "outer fat", "inner fat"), zip(*cases, strict=True), strict=True):
         one = training.figure(rows)

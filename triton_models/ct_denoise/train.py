@@ -119,7 +119,7 @@ def quieter(plane: NDArray[np.integer]) -> Plane:
     return plane[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).mean((1, 3), dtype=np.float32)
 
 
-def clean(planes: Sequence[NDArray[np.integer]]) -> list[Plane]:
+def calmed(planes: Sequence[NDArray[np.integer]]) -> list[Plane]:
     """Return the means of each three neighbours, quieter: the noise that its truth has a network learns to keep."""
     calm = [quieter(plane) for plane in planes]
     return [(before + plane + behind) / 3 for before, plane, behind in zip(calm, calm[1:], calm[2:], strict=False)]
@@ -184,7 +184,7 @@ def main(steps: int = 8000) -> None:
     told = asked.parse_args()
     torch.set_num_threads(1)
     random = np.random.default_rng(2)
-    images = clean([plane.clip(LOWEST_HU) for plane in training.planes(told.images)])
+    images = calmed([plane.clip(LOWEST_HU) for plane in training.planes(told.images)])
     prepared = pairs(images, random)
     course = training.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=told.steps, batch=8)
     trained = training.train(network, course)
