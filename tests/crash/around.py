@@ -96,8 +96,8 @@ class Modality:
     acknowledged: dict[str, bytes] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
 
-    def send(self, port: int, files: Sequence[Path]) -> list[Path]:
-        """Send files over one association, until it breaks; return those without a Success."""
+    def send(self, port: int, files: Sequence[Path], answered: Callable[[], None] = lambda: None) -> list[Path]:
+        """Send files over one association, until it breaks; call at each Success, and return those without one."""
         entity = AE("CT1")
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
         for sop_class in {dcmread(one, specific_tags=["SOPClassUID"]).SOPClassUID for one in files}:
@@ -116,6 +116,7 @@ class Modality:
             if status == 0:
                 self.acknowledged[one.stem] = body(one.read_bytes())
                 left.remove(one)
+                answered()
         if association.is_established:
             association.release()
         return left
@@ -299,8 +300,8 @@ class House:
             for pid in session(self.process.pid):
                 os.kill(pid, signal.SIGKILL)
 
-    def send(self, files: Sequence[Path]) -> list[Path]:
-        return self.modality.send(self.port, files)
+    def send(self, files: Sequence[Path], answered: Callable[[], None] = lambda: None) -> list[Path]:
+        return self.modality.send(self.port, files, answered)
 
     def story(self, uid: str) -> str:
         with self.ledger() as ledger:
