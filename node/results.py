@@ -1,8 +1,9 @@
 """What a plugin gives back: values that are checked when they are built, and composed into DICOM objects later."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ class Segment:
         _check_color(self.color, self.label)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
     """Which voxel belongs to which segment.
 
@@ -129,6 +130,23 @@ class Segmentation:
     def fractional(self) -> bool:
         """Whether the masks are probabilities."""
         return any(mask.array.dtype.kind == "f" for mask in self.masks)
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """How many pixels each segment has on each slice: (segment, slice); probabilities count from 0.5 on."""
+        return self.counted(self.plane)
+
+    def counted(self, plane: Callable[[int, int, Any], NDArray[np.bool_]]) -> NDArray[np.int64]:
+        """Return how many pixels of each segment are true on each slice by another rule than `plane`'s own."""
+        slices, *size = self.labels.array.shape
+        counts = np.zeros((len(self.segments), slices), np.int64)
+        room = np.empty(size, np.bool_)
+        for index in range(slices):
+            # most slices hold few of the segments: the highest label tells where there is nothing to count
+            highest = len(self.segments) if self.masks else int(self.labels.array[index].max())
+            for number in range(1, highest + 1):
+                counts[number - 1, index] = np.count_nonzero(plane(index, number, room))
+        return counts
 
     def plane(self, index: int, number: int, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """Return which pixels of a slice are of a segment, by its number from 1: (row, column), in `out` if given."""

@@ -1,10 +1,8 @@
 """From what a plugin returned to DICOM objects, one file per kind of object."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
@@ -12,7 +10,7 @@ from node.compose.derived import derived_series
 from node.compose.drawing import things
 from node.compose.fallback import fall_back
 from node.compose.finish import write
-from node.compose.frames import areas, stored_areas
+from node.compose.frames import stored_areas
 from node.compose.gsps import drawn_on, presentation_states
 from node.compose.identity import Identity
 from node.compose.kept import identify, keep, keep_page, reports
@@ -70,13 +68,6 @@ class Case:
     identity: Identity
     predecessors: Sequence[Dataset] = ()
     most_frames: int | None = None
-    _areas: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-
-    def areas(self, result: Segmentation) -> NDArray[np.int64]:
-        """Return how many pixels each segment has on each slice: (segment, slice); counted once."""
-        if id(result) not in self._areas:
-            self._areas[id(result)] = areas(result)
-        return self._areas[id(result)]
 
     @property
     def here(self) -> list[Series]:
@@ -251,7 +242,7 @@ def _written(case: Case, made: Sequence[Dataset], form_of: Callable[[Segmentatio
             result,
             series,
             case.identity,
-            there=(stored_areas(result) if form == "FRACTIONAL" else case.areas(result)) > 0,
+            there=(stored_areas(result) if form == "FRACTIONAL" else result.areas) > 0,
             order=order,
             number=_number([*made, *objects]),
             form=form,
@@ -264,7 +255,7 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> list[Dataset]:
     """Return the reports, which name the Segmentations made before."""
     outlines: list[Outline] = []
     for order, result, series in _segmentations(case):
-        for number, (segment, area) in enumerate(zip(result.segments, case.areas(result), strict=True), 1):
+        for number, (segment, area) in enumerate(zip(result.segments, result.areas, strict=True), 1):
             uid = tracking_uid(result, case.identity, order, number)
             outlines.append(
                 Outline(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from io import BufferedIOBase
 from struct import pack
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,28 +91,11 @@ class Pixels(BufferedIOBase):
         return bool(self._left)
 
 
-def areas(result: Segmentation) -> NDArray[np.int64]:
-    """Return how many pixels each segment has on each slice: (segment, slice); probabilities count from 0.5 on."""
-    return _count(result, result.plane)
-
-
 def stored_areas(result: Segmentation) -> NDArray[np.int64]:
     """Return how many pixels of each segment are stored on each slice: (segment, slice); any probability counts."""
     if not result.fractional:
-        return areas(result)
-    return _count(result, lambda index, number, out: np.not_equal(fraction(result, index, number), 0, out=out))
-
-
-def _count(result: Segmentation, plane: Callable[[int, int, Any], NDArray[np.bool_]]) -> NDArray[np.int64]:
-    slices, *size = result.labels.array.shape
-    counts = np.zeros((len(result.segments), slices), np.int64)
-    room = np.empty(size, np.bool_)
-    for index in range(slices):
-        # most slices hold few of the segments: the highest label tells where there is nothing to count
-        highest = len(result.segments) if result.masks else int(result.labels.array[index].max())
-        for number in range(1, highest + 1):
-            counts[number - 1, index] = np.count_nonzero(plane(index, number, room))
-    return counts
+        return result.areas
+    return result.counted(lambda index, number, out: np.not_equal(fraction(result, index, number), 0, out=out))
 
 
 def fraction(result: Segmentation, index: int, number: int) -> NDArray[np.uint8]:

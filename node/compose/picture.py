@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,10 @@ from PIL import Image, ImageDraw
 from node.compose.drawing import frame_index, region_colors
 from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
 from node.compose.lettering import Color, Side, lacking, wrapped, write
+from node.compose.png import png
 from node.compose.seg import colors
 from node.compose.sr import NOT_CALIBRATED
-from node.compose.tiles import FAINT, INK, Overlays, layers, overlays, patchwork, tile
+from node.compose.tiles import FAINT, INK, Overlays, overlays, patchwork, tile
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -38,8 +38,6 @@ LINE = 28
 TEXT, TITLE, LOUD = 18, 30, 24
 """Sizes of letters in pixels."""
 SWATCH = 14
-COMPRESSION = 1
-"""Of PNG: the usual 6 takes three times as long and saves an eighth."""
 NAME, VALUE, NOTE = 0.29, 0.72, 0.74
 """Where a row's name begins, its value ends and its note begins, as parts of the page's width."""
 BACKGROUND: Color = (17, 20, 24)
@@ -97,9 +95,7 @@ def picture(inputs: Mapping[str, Series], results: Sequence[Result], identity: I
     for height, draw in blocks:
         draw(page, top)
         top += height
-    out = BytesIO()
-    page.save(out, "PNG", compress_level=COMPRESSION)
-    return out.getvalue()
+    return png(page)
 
 
 def _count(shown: Overlays) -> int:
@@ -118,7 +114,7 @@ def key_slices(shown: Overlays, count: int, asked_for: Sequence[int] = ()) -> li
     Those that were asked for, those with a region, the highest of each heat map, and then evenly through what is
     outlined, with every segment well in sight; the middle one where there is nothing to choose by.
     """
-    areas = [area for layer in shown.layers for area in layer.areas()]
+    areas = [area for layer in shown.layers for area in layer.areas]
     outlined = np.flatnonzero(np.any(areas, axis=0)) if areas else np.array([], int)
     spread = _evenly(outlined, KEY_SLICES)
     hidden = [int(area.argmax()) for area in areas if area.any() and area[spread].max() < area.max() / 2]
@@ -170,8 +166,7 @@ def _titled(what: str, under: Sequence[Row], color: Color | None = None) -> list
 
 
 def _segment_rows(result: Segmentation, results: Sequence[Result]) -> Iterator[Row]:
-    areas = [area for layer in layers(result) for area in layer.areas()]
-    for segment, color, area in zip(result.segments, colors(result.segments), areas, strict=True):
+    for segment, color, area in zip(result.segments, colors(result.segments), result.areas, strict=True):
         about = _about(segment, results)
         if not area.any():
             about = [Row(name="not found"), *about]

@@ -37,20 +37,15 @@ LARGEST_SLIDE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layer:
-    """The labels of one segmentation on the grid of the series, with the colours of its segments."""
+    """The labels of one segmentation on the grid of the series, with the colours of its segments.
+
+    `areas` says how many pixels each segment has on each image of the series.
+    """
 
     labels: NDArray[Any]
+    areas: NDArray[np.int64]
     segments: Sequence[Segment]
     colors: Sequence[Color]
-
-    def areas(self) -> list[NDArray[np.int64]]:
-        """Return for each segment how many pixels it has on every slice."""
-        length = len(self.segments) + 1
-        counted = [
-            np.bincount(plane.ravel(), minlength=length) if plane.any() else np.zeros(length, np.int64)
-            for plane in self.labels.view(np.uint8 if self.labels.dtype == np.bool_ else self.labels.dtype)
-        ]
-        return list(np.array(counted).T[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,10 +140,10 @@ def layers(result: Segmentation) -> list[Layer]:
     """Return a segmentation as layers of which each has one label a pixel: one for each segment where they overlap."""
     painted = colors(result.segments)
     if not result.masks:
-        return [Layer(labels=result.labels.array, segments=result.segments, colors=painted)]
+        return [Layer(labels=result.labels.array, areas=result.areas, segments=result.segments, colors=painted)]
     return [
-        Layer(labels=mask.array >= HALF, segments=[segment], colors=[color])
-        for mask, segment, color in zip(result.masks, result.segments, painted, strict=True)
+        Layer(labels=mask.array >= HALF, areas=area[None], segments=[segment], colors=[color])
+        for mask, area, segment, color in zip(result.masks, result.areas, result.segments, painted, strict=True)
     ]
 
 
@@ -175,7 +170,7 @@ def _tile(series: Series, index: int, shown: Overlays, size: int) -> Image.Image
     scale = size / max(rows * row_mm, columns * column_mm)
     extent = max(1, round(columns * column_mm * scale)), max(1, round(rows * row_mm * scale))
     seen = grey(stored, frame, window(stored, series, frame, shown.types), series.modality)
-    image = np.array(Image.fromarray(seen).convert("RGB").resize(extent, Image.Resampling.BILINEAR))
+    image = np.array(Image.fromarray(seen).resize(extent, Image.Resampling.BILINEAR).convert("RGB"))
     for heatmap in shown.heatmaps:
         image = _heated(image, heatmap, index)
     drawn = Image.fromarray(image)

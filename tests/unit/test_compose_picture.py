@@ -154,7 +154,7 @@ def test_every_segment_is_shown_where_it_is() -> None:
     labels[20:80, :4] = 1
     labels[33, 6, 6] = 2
     labels[77, 6, 2] = 3
-    chosen = key_slices(Overlays(layers=[Layer(labels=labels, segments=[ORGAN, LUNG, ORGAN], colors=[GREEN] * 3)]), 100)
+    chosen = key_slices(Overlays(layers=[_layer(labels, [ORGAN, LUNG, ORGAN])]), 100)
     assert {33, 77} < set(chosen)
     assert len(chosen) == 6
     assert all(20 <= place < 80 for place in chosen)
@@ -182,7 +182,7 @@ def test_a_heat_map_is_shown_where_it_is_highest_and_warms_the_image_there(tmp_p
 
 
 def test_without_an_outline_the_middle_image_is_shown() -> None:
-    empty = Layer(labels=np.zeros((9, 2, 2), np.uint8), segments=[ORGAN], colors=[GREEN])
+    empty = _layer(np.zeros((9, 2, 2), np.uint8), [ORGAN])
     assert key_slices(Overlays(), 9) == [4]
     assert key_slices(Overlays(layers=[empty]), 9) == [4]
 
@@ -421,6 +421,11 @@ def _series(folder: Path, images: Iterable[Any]) -> Series:
     folder.mkdir(exist_ok=True, parents=True)
     (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder)).series
     return series
+
+
+def _layer(labels: NDArray[np.uint8], segments: Sequence[Segment]) -> Layer:
+    areas = np.array([(labels == number).sum((1, 2)) for number in range(1, len(segments) + 1)])
+    return Layer(labels=labels, areas=areas, segments=segments, colors=[GREEN] * len(segments))
 
 
 def _segmentation(series: Series, labels: NDArray[np.uint8]) -> Segmentation:

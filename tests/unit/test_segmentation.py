@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from node.assemble.stacks import stacks
 from node.codes import SCT
 from node.compose import Identity, write
-from node.compose.frames import Pixels, areas, stored_areas
+from node.compose.frames import Pixels, stored_areas
 from node.compose.seg import Form, Part, _descriptions, segmentations
 from node.part10 import Part10
 from node.results import Segment, Segmentation
@@ -241,7 +241,7 @@ def _where(result: Segmentation) -> dict[str, Any]:
 
 
 def _parts(series: Series, result: Segmentation, form: Form = "BINARY", most: int | None = None) -> list[Dataset]:
-    there = (stored_areas if form == "FRACTIONAL" else areas)(result) > 0
+    there = (stored_areas(result) if form == "FRACTIONAL" else result.areas) > 0
     made = segmentations(result, series, _identity(series), there=there, order=0, number=0, form=form, most=most)
     return [dcmread(BytesIO(_bytes(one))) for one in made]
 
