@@ -178,7 +178,15 @@ class Connection(AssociationSocket):
         if self.socket is None:
             return 0
         how = socket.MSG_WAITALL if awaited else socket.MSG_DONTWAIT
+        if awaited:
+            self.acknowledge()
         return self.socket.recv_into(room, min(awaited, len(room)), how)
+
+    def acknowledge(self) -> None:
+        """Tell the peer at once what has arrived: one that waits for that (RFC 896) sends the rest 40 ms earlier."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def send(self, bytestream: bytes) -> None:
         """Send all, as pynetdicom's does, without an event that tells of it."""
@@ -308,8 +316,10 @@ class UpperLayer(DULServiceProvider):
             if self.event_queue.queue or self.to_provider_queue.queue or self._kill_thread:
                 return came
             count = self._fill()
-            if count < 0 and not self._wait():
-                return came
+            if count < 0:
+                self._connection.acknowledge()
+                if not self._wait():
+                    return came
             if count == 0:
                 self.event_queue.put("Evt17")
                 return True

@@ -377,6 +377,27 @@ def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
     assert side.packs() == []
 
 
+def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that may have but one short segment on its way (Nagle, RFC 896) would wait for the late one each time."""
+    acknowledge, told = fast.Connection.acknowledge, threading.Event()
+
+    def telling(connection: fast.Connection) -> None:
+        acknowledge(connection)
+        told.set()
+
+    side = open_side()
+    peer = Peer(side.receiver.port, REQUEST)
+    monkeypatch.setattr(fast.Connection, "acknowledge", telling)
+    request, data = good().pdus()
+    for short in (request[:40], request[40:], data[:100]):
+        told.clear()
+        peer.send(short)
+        assert told.wait(5), f"{len(short)} bytes are not acknowledged"
+    peer.send(data[100:])
+    assert status(peer.pdu()) == SUCCESS
+    peer.close()
+
+
 def test_another_message_is_not_taken_without_end(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "LONGEST_MESSAGE", 5000)
     side = open_side()
