@@ -3,8 +3,9 @@
 A mixed load – the real chest CT of ../shared (else the synthetic one), small CT, radiographs, each study under UIDs of
 its own – is sent by dcmtk's storescu to a node with 1, 2 and 4 slots, whose results dcmtk's storescp takes. The peer is
 a bare client with as many threads, that sends the same volumes from memory to the same server and does nothing with the
-answers; the two take turns, and the table has medians. Then THROUGHPUT_STUDIES (5000) studies of one small radiograph each, whose plugin asks no model: the time that
-the last tenth took, by what the first tenth took. `throughput mixed` or `throughput flat` runs one of the two.
+answers; the two take turns, and the table has medians. Then THROUGHPUT_STUDIES (5000) studies of one small radiograph
+each, whose plugin asks no model: the time that the last tenth took, by what the first tenth took. `throughput mixed` or
+`throughput flat` runs one of the two.
 """
 
 import os

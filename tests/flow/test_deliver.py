@@ -25,7 +25,7 @@ from pynetdicom.transport import AssociationServer
 
 from node.deliver import Outbox, Outcome, echo, readable, send
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
-from node.deliver.storescu import STATUS, Associated, judge
+from node.deliver.storescu import STATUS, Associated, Prompt, judge
 from node.engine import Engine, Step
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
@@ -442,12 +442,18 @@ def test_an_echo_that_is_not_answered_says_why(start: Start, free_port: int) -> 
         echo(start(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
 
 
-def test_the_end_of_a_message_waits_for_no_acknowledgement(start: Start) -> None:
+def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    plainly = Prompt.setsockopt
+    monkeypatch.setattr(Prompt, "setsockopt", lambda self, *option: (asked.append(option), plainly(self, *option)))
     peer = Address("PEER", "127.0.0.1", start().port)
     with Associated(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
         assert association.dul.socket is not None
-        assert association.dul.socket.socket is not None
+        assert isinstance(association.dul.socket.socket, Prompt)
         assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        asked.clear()
+        assert association.send_c_echo().Status == 0
+        assert asked == [(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)] * 2, "before each read: a head, and the rest"
 
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp_path: Any) -> None:

@@ -378,7 +378,7 @@ def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
 
 
 def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender that may have but one short segment on its way (Nagle, RFC 896) would wait for the late one each time."""
+    """A sender that has one short segment on its way at most (Nagle, RFC 896) would wait for it each time."""
     acknowledge, told = fast.Connection.acknowledge, threading.Event()
 
     def telling(connection: fast.Connection) -> None:
