@@ -19,8 +19,10 @@ GROUP_SECONDS = 0.1
 """How long the first of a group waits for others: one commit for all of them."""
 COSTLY_SECONDS = 0.005
 """A group that took longer to write has the next wait longer in proportion, so that ledger work stays a small share."""
-LONGEST_WAIT = 4.0
-"""No more than so many times GROUP_SECONDS: rows are half a second behind at most."""
+LONGEST_WAIT = 10.0
+"""No more than so many times GROUP_SECONDS: rows are a second behind at most."""
+LEAST_WAIT = 4.0
+"""In a hurry a group waits so many times what the last one took: the ledger has a fifth of the time at most."""
 GROUP = 1000
 """No more rows than this in one transaction."""
 PATIENCE_SECONDS = 10.0
@@ -44,10 +46,16 @@ class Arrivals:
         self._waiting: deque[Arrival | Refusal] = deque()
         self._failing_since: float | None = None
         self._took = 0.0
+        self._hurry = threading.Event()
 
     def put(self, one: Arrival | Refusal) -> None:
         """Take what needs a row."""
         self._waiting.append(one)
+        self._wake()
+
+    def hurry(self) -> None:
+        """Have what waits recorded soon: an association is over, and perhaps a study."""
+        self._hurry.set()
         self._wake()
 
     def check_ledger(self) -> None:
@@ -85,8 +93,13 @@ class Arrivals:
     def record(self) -> float | None:
         """Write the rows of all that waits; a group keeps its place when the ledger fails."""
         if not self._waiting:
+            self._hurry.clear()
             return None
-        time.sleep(GROUP_SECONDS * min(max(self._took / COSTLY_SECONDS, 1.0), LONGEST_WAIT))
+        wait = GROUP_SECONDS * min(max(self._took / COSTLY_SECONDS, 1.0), LONGEST_WAIT)
+        least = min(LEAST_WAIT * self._took, wait)
+        time.sleep(least)
+        self._hurry.wait(wait - least)
+        self._hurry.clear()
         begun = time.monotonic()
         with self._lock:
             while self._waiting:

@@ -1,8 +1,11 @@
 """How fast instances are taken, beside other Storage SCPs: dcmtk's storescu sends, on a real disk and on tmpfs.
 
 Every receiver has its turn in each round, so that whatever else the machine does befalls all; the tables have medians,
-as ratios to storescp with its defaults. `--quick` sends less; `disk`, `tmpfs` or `idle` after it runs that alone, as
-`slices`, `small` or `large` do of what is sent, and `1`, `2` or `4` of the associations at once.
+as ratios to storescp with its defaults. `--quick` sends less; `disk`, `tmpfs`, `shipped` or `idle` after it runs that
+alone, as `slices`, `small` or `large` do of what is sent, and `1`, `2` or `4` of the associations at once.
+
+dcmtk, in Orthanc too, waits for acknowledgements that come 40 ms late, unless the environment of both sides has
+TCP_NODELAY. It has, except in `shipped`: there less is sent, over one association, to dcmtk as it comes.
 """
 
 import json
@@ -17,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -55,6 +59,10 @@ FULL = (
     Load("CT slices of 530 KB", "slices", 500, 512),
     Load("instances of 20 KB", "small", 2000, 100),
     Load("a multi-frame of 200 MB", "large", 1, 512, frames=400, associations=(1,)),
+)
+SHIPPED = (
+    Load("CT slices of 530 KB", "slices", 100, 512, associations=(1,)),
+    Load("instances of 20 KB", "small", 200, 100, associations=(1,)),
 )
 QUICK = (
     Load("CT slices of 530 KB", "slices", 200, 512),
@@ -289,7 +297,7 @@ def request() -> bytes:
     return pdu.encode()
 
 
-def idle(rounds: int, loads: Sequence[Load]) -> None:
+def idle(loads: Sequence[Load], rounds: int) -> None:
     """Print the rate with many idle associations open, beside that without."""
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir="/dev/shm") as name, ExitStack() as running:
         scp = running.enter_context(isocenter(Path(name) / "scp", "process"))
@@ -315,19 +323,24 @@ def idle(rounds: int, loads: Sequence[Load]) -> None:
 
 def main() -> None:
     """Print all tables, or those that are asked for."""
-    os.environ["TCP_NODELAY"] = "1"  # else dcmtk, in Orthanc too, waits 40 ms for what the peer acknowledges late
     if reason := missing("storescu", "storescp", "Orthanc"):
         sys.exit(reason)
     words = sys.argv[2:]
     everything = QUICK if "--quick" in words else FULL
-    loads = [one for one in everything if one.word in named(words, *(load.word for load in everything))]
-    numbers = [int(word) for word in named(words, "1", "2", "4")]
-    loads = [replace(one, associations=tuple(n for n in one.associations if n in numbers)) for one in loads]
-    for part in named(words, *MEDIA, "idle"):
-        if part in MEDIA:
-            compare(part, loads, ROUNDS, list(RECEIVERS))
-        else:
-            idle(ROUNDS, loads)
+    sizes, numbers = named(words, *(load.word for load in everything)), [int(n) for n in named(words, "1", "2", "4")]
+    loads = [replace(one, associations=tuple(n for n in one.associations if n in numbers)) for one in everything]
+    parts = {
+        "disk": partial(compare, "disk", names=list(RECEIVERS)),
+        "tmpfs": partial(compare, "tmpfs", names=list(RECEIVERS)),
+        "shipped": partial(compare, "disk", names=list(RECEIVERS)),
+        "idle": idle,
+    }
+    for part in named(words, *parts):
+        os.environ.pop("TCP_NODELAY", None)
+        if part != "shipped":
+            os.environ["TCP_NODELAY"] = "1"
+        sent_there = SHIPPED if part == "shipped" else loads
+        parts[part]([one for one in sent_there if one.word in sizes], ROUNDS)
 
 
 def named(words: Sequence[str], *choice: str) -> list[str]:

@@ -284,6 +284,21 @@ def test_the_end_of_an_association_closes_its_pack_and_is_told(mouth: Mouth) -> 
     wait_for(lambda: mouth.closed == [True])
 
 
+def test_what_an_association_brought_waits_for_no_others_when_it_is_over(
+    mouth: Mouth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 3600.0)
+    with mouth.association() as association:
+        assert store_in(association, *ct_series(slices=1)) == SUCCESS
+    writing = threading.Thread(target=mouth.arrivals.record, daemon=True)
+    writing.start()
+    mouth.all_closed()
+    assert mouth.rows() == [], "a group gathers"
+    mouth.arrivals.hurry()
+    writing.join(PATIENCE)
+    assert len(mouth.rows()) == 1
+
+
 def test_an_association_without_instances_leaves_no_pack(mouth: Mouth) -> None:
     with mouth.association() as association:
         association.send_c_echo()
