@@ -102,8 +102,9 @@ class Arrivals:
         self._hurry.clear()
         begun = time.monotonic()
         with self._lock:
-            while self._waiting:
-                group = [self._waiting[index] for index in range(min(GROUP, len(self._waiting)))]
+            due = len(self._waiting)  # what comes while these are written is the next group's, which waits for others
+            while due:
+                group = [self._waiting[index] for index in range(min(GROUP, due))]
                 fault("receive.rows.due")
                 try:
                     self._ledger.record(
@@ -118,5 +119,6 @@ class Arrivals:
                 self._failing_since = None
                 for _ in group:
                     self._waiting.popleft()
+                due -= len(group)
         self._took = time.monotonic() - begun
         return None

@@ -1,0 +1,43 @@
+"""Rows are written in groups, however fast instances come."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from node.receive import Arrivals, arrivals
+from node.records import Arrival, Refusal
+from node.spool import Spool
+
+REFUSED = Refusal(at=0.0, sop_instance_uid="1", sop_class_uid="2", study_uid="3", calling="CT1", peer="", reason="why")
+COMING = 7
+
+
+class Busy:
+    """A ledger during whose every transaction more comes."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.waiting: Arrivals | None = None
+
+    def record(self, _: Sequence[Arrival], refusals: Sequence[Refusal]) -> None:
+        self.groups.append(len(refusals))
+        assert self.waiting is not None
+        assert len(self.groups) < 20, "it would go on for as long as instances come"
+        for _ in range(COMING):
+            self.waiting.put(REFUSED)
+
+
+def test_what_comes_while_a_group_is_written_is_the_next_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "GROUP", 10)
+    ledger = Busy()
+    waiting = ledger.waiting = Arrivals(ledger, Spool(tmp_path), wake=lambda: None)  # type: ignore[arg-type]
+    for _ in range(25):
+        waiting.put(REFUSED)
+    assert waiting.record() is None
+    assert ledger.groups == [10, 10, 5]
+    assert waiting.record() is None
+    assert ledger.groups == [10, 10, 5, 10, 10, 1], "all that came meanwhile"
