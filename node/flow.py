@@ -14,7 +14,7 @@ from functools import partial
 from node.assemble import settle, stacks
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
-from node.engine import Step, beside
+from node.engine import Places, Step, beside
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
@@ -38,13 +38,14 @@ class River:
     outboxes: Sequence[Outbox]
     committing: Sequence[CommitmentScu]
     profiles: Mapping[str, Profile]
-    perform: Callable[[Order, Callable[[], bool]], Performed]
+    perform: Callable[[Callable[[], None], Order, Callable[[], bool]], Performed]
     priors: Priors
     device_uid: str
-    slots: int
+    places: Places
     attempts: int
     keep_seconds: float
     tell_seconds: float
+    stopping: Callable[[], bool]
     clock: Callable[[], float] = time.time
 
     def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
@@ -55,7 +56,13 @@ class River:
             Step(name="receive", work=self.receivers.watch, then=("assemble",)),
             Step(name="assemble", work=self._assemble, then=("route",)),
             Step(name="route", work=self._route, then=("infer",)),
-            Step(name="infer", work=self._infer, then=tuple(mouths), threads=self.slots, remind=self.ledger.remind),
+            Step(
+                name="infer",
+                work=self._infer,
+                then=tuple(mouths),
+                threads=self.places.threads,
+                remind=self.ledger.remind,
+            ),
             *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
             *(Step(name=name, work=commit) for name, commit in commits.items()),
             Step(name="purge", work=self._purge),
@@ -70,8 +77,12 @@ class River:
         return plan_due(self.ledger, self.spool, self.routes, stacks)
 
     def _infer(self) -> float | None:
-        look = partial(attempt, self.ledger, self.routes.plugins, self.perform, self.spool.part10)
-        return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
+        with self.places.one() as leave:
+            if self.stopping():  # it was waited for
+                return None
+            perform = partial(self.perform, leave)
+            look = partial(attempt, self.ledger, self.routes.plugins, perform, self.spool.part10)
+            return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait, name = outbox.deliver(), outbox.destination
@@ -82,8 +93,17 @@ class River:
         return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell, clock=self.clock)
 
 
-def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
-    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
+def perform(
+    order: Order,
+    spool: Spool,
+    triton: Triton,
+    profiles: Mapping[str, Profile],
+    answered: Callable[[], None] = lambda: None,
+) -> Performed:
+    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers.
+
+    `answered` is called when the plugin has run on all, so that the next job may ask while this one composes.
+    """
     watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
     series = {one.key: one for one in stacks(order.parts).series}
     inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
@@ -95,6 +115,7 @@ def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, P
         for told in worth_telling(((one, run(order.plugin, one, triton)) for one in inputs), remarks):
             hand(told)
         watch.lap("infer")
+        answered()
     objects, recipients = outcome.result()
     watch.lap("compose")
     return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

@@ -23,6 +23,7 @@ PRELOAD = ("node.app", "node.warm")
 WARM_UP_SECONDS = 120.0
 
 _context = multiprocessing.get_context("forkserver")
+_parents: list[Connection] = []  # in a child: where its answer goes
 _context.set_forkserver_preload(list(PRELOAD))
 
 
@@ -33,10 +34,12 @@ def run_in_child(
     seconds: float,
     beat: Callable[[], bool],
     beat_seconds: float = 10.0,
+    gave_way: Callable[[], None] = lambda: None,
 ) -> Any:
     """Return what `work(*arguments)` returns, run in a child process of its own.
 
     `beat` is called every `beat_seconds` while the child runs; when it returns False, or raises, the child is ended.
+    `gave_way` is called when the work calls `give_way`.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def run_in_child(
     child.start()
     theirs.close()
     try:
-        answer = _wait(ours, seconds=seconds, beat=beat, beat_seconds=beat_seconds)
+        answer = _wait(ours, seconds=seconds, beat=beat, beat_seconds=beat_seconds, gave_way=gave_way)
     except EOFError as error:
         child.join(5)
         raise JobDied(f"the job's process died {_how(child.exitcode)}") from error
@@ -64,23 +67,39 @@ def run_in_child(
     return answer
 
 
+class GaveWay:
+    """What a child says before its answer when what is left of its work needs no slot."""
+
+
+def give_way() -> None:
+    """Say that, in a child; elsewhere nobody is told."""
+    for parent in _parents:
+        parent.send(GaveWay())
+
+
 def warm_up() -> None:
     """Have the server process import what children need, so that the first job starts as fast as any other."""
     run_in_child(os.getpid, (), seconds=WARM_UP_SECONDS, beat=lambda: True)
 
 
-def _wait(ours: Connection, *, seconds: float, beat: Callable[[], bool], beat_seconds: float) -> Any:
+def _wait(
+    ours: Connection, *, seconds: float, beat: Callable[[], bool], beat_seconds: float, gave_way: Callable[[], None]
+) -> Any:
     left = seconds
-    while not ours.poll(min(beat_seconds, max(left, 0.0))):
-        left -= beat_seconds
-        if left <= 0:
-            raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
-        if not beat():
-            raise JobDied("the job was ended: its lease is lost")
-    try:
-        return ours.recv()
-    except OSError as error:  # it was killed with half its answer on the way
-        raise EOFError from error
+    while True:
+        while not ours.poll(min(beat_seconds, max(left, 0.0))):
+            left -= beat_seconds
+            if left <= 0:
+                raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
+            if not beat():
+                raise JobDied("the job was ended: its lease is lost")
+        try:
+            answer = ours.recv()
+        except OSError as error:  # it was killed with half its answer on the way
+            raise EOFError from error
+        if not isinstance(answer, GaveWay):
+            return answer
+        gave_way()
 
 
 def _how(code: int | None) -> str:
@@ -101,6 +120,7 @@ def _end(child: Any) -> None:
 
 def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
     os.setpgid(0, 0)
+    _parents.append(theirs)
     threading.Thread(target=_follow_node, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: None)  # service managers send it to all at once; the node says what ends
     try:

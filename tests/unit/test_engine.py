@@ -15,7 +15,7 @@ from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
 from node import app, check
-from node.engine import beside, run_in_child
+from node.engine import Places, beside, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings
 
@@ -199,6 +199,54 @@ def test_slots_work_side_by_side() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert sorted(results) == [1, 2, 3, 4]
+
+
+def test_a_job_gives_way_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
+    """What it says is told at once, and its answer is still awaited."""
+    seen, told = tmp_path / "seen", []
+    arguments = script(
+        "import pathlib, time\n"
+        "from node.engine import give_way\n"
+        "give_way()\n"
+        f"while not pathlib.Path({str(seen)!r}).exists():\n"
+        "    time.sleep(0.01)\n"
+        "answer = 42\n"
+    )
+
+    def gave_way() -> None:
+        told.append(True)
+        seen.touch()
+
+    assert run_in_child(answer_of, arguments, seconds=PATIENCE, beat=always, gave_way=gave_way) == 42
+    assert told == [True]
+
+
+def answer_of(path: str) -> int:
+    return int(runpy.run_path(path)["answer"])
+
+
+def test_a_job_that_has_left_its_place_makes_room_for_one_other() -> None:
+    places, begun, go_on = Places(1), threading.Semaphore(0), threading.Event()
+
+    def job() -> None:
+        with places.one():
+            begun.release()
+            go_on.wait(PATIENCE)
+
+    others = [threading.Thread(target=job) for _ in range(2)]
+    with places.one() as leave:
+        for other in others:
+            other.start()
+        assert not begun.acquire(timeout=0.1)
+        leave()
+        leave()
+        assert begun.acquire(timeout=PATIENCE)
+        assert not begun.acquire(timeout=0.1)
+    assert not begun.acquire(timeout=0.1), "its end gives no second place"
+    go_on.set()
+    assert begun.acquire(timeout=PATIENCE)
+    for other in others:
+        other.join(PATIENCE)
 
 
 def test_the_signal_of_the_terminal_does_not_reach_a_job() -> None:
