@@ -16,7 +16,7 @@ from node import arena, decoded, flow
 from node.arena import Arenas
 from node.assemble import decode, decode_due, stacks
 from node.deliver import Archive, CommitmentScu, Outbox, echo
-from node.engine import Courier, Engine, Places, Step, give_way, run_in_child, warm_up
+from node.engine import Courier, Engine, Places, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
 from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Priors, Room
@@ -134,7 +134,7 @@ def perform_order(
     arena.use(lent)
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds, priority=order.job.priority)
     try:
-        return flow.perform(order, spool, triton, profiles, give_way)
+        return flow.perform(order, spool, triton, profiles)
     finally:
         triton.close()
 
@@ -190,11 +190,10 @@ class Node:
             priors=priors(self.settings, self.ledger, self.spool),
             profiles=profiles(self.settings),
             device_uid=device_uid(self.settings.receive.address),
-            places=Places(self.settings.engine.slots),
+            places=Places(self.settings.engine.slots, stopping=lambda: self._engine.stopping),
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
             tell_seconds=self.settings.ledger.keep_days * DAY_SECONDS,
-            stopping=lambda: self._engine.stopping,
         )
         steps = river.steps(self.roles)
         if "work" in self.roles:

@@ -6,7 +6,6 @@
 their own (`node.receiver`). `perform` is what one job does, in a child process too.
 """
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from functools import partial
 from node.assemble import settle, stacks
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
-from node.engine import Places, Step, beside
+from node.engine import Places, Step, beside, give_way
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, Triton, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
@@ -45,24 +44,17 @@ class River:
     attempts: int
     keep_seconds: float
     tell_seconds: float
-    stopping: Callable[[], bool]
-    clock: Callable[[], float] = time.time
 
     def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
         """Return the river as the engine runs it, or what some roles do of it."""
         mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
         commits = {commit_step(scu.destination): scu.commit for scu in self.committing}
+        jobs = partial(self.places.take, self._infer)
         river = [
             Step(name="receive", work=self.receivers.watch, then=("assemble",)),
             Step(name="assemble", work=self._assemble, then=("route",)),
             Step(name="route", work=self._route, then=("infer",)),
-            Step(
-                name="infer",
-                work=self._infer,
-                then=tuple(mouths),
-                threads=self.places.threads,
-                remind=self.ledger.remind,
-            ),
+            Step(name="infer", work=jobs, then=tuple(mouths), threads=self.places.threads, remind=self.ledger.remind),
             *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
             *(Step(name=name, work=commit) for name, commit in commits.items()),
             Step(name="purge", work=self._purge),
@@ -71,18 +63,14 @@ class River:
         return [step for step in river if step.name.partition(" ")[0] in words]
 
     def _assemble(self) -> float | None:
-        return settle(self.ledger, self.spool, self.routes.patience, clock=self.clock)
+        return settle(self.ledger, self.spool, self.routes.patience)
 
     def _route(self) -> float | None:
         return plan_due(self.ledger, self.spool, self.routes, stacks)
 
-    def _infer(self) -> float | None:
-        with self.places.one() as leave:
-            if self.stopping():  # it was waited for
-                return None
-            perform = partial(self.perform, leave)
-            look = partial(attempt, self.ledger, self.routes.plugins, perform, self.spool.part10)
-            return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
+    def _infer(self, leave: Callable[[], None]) -> float | None:
+        look = partial(attempt, self.ledger, self.routes.plugins, partial(self.perform, leave), self.spool.part10)
+        return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait, name = outbox.deliver(), outbox.destination
@@ -90,20 +78,11 @@ class River:
 
     def _purge(self) -> float | None:
         keep, tell = self.keep_seconds, self.tell_seconds
-        return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell, clock=self.clock)
+        return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell)
 
 
-def perform(
-    order: Order,
-    spool: Spool,
-    triton: Triton,
-    profiles: Mapping[str, Profile],
-    answered: Callable[[], None] = lambda: None,
-) -> Performed:
-    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers.
-
-    `answered` is called when the plugin has run on all, so that the next job may ask while this one composes.
-    """
+def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
+    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
     watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
     series = {one.key: one for one in stacks(order.parts).series}
     inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
@@ -115,7 +94,7 @@ def perform(
         for told in worth_telling(((one, run(order.plugin, one, triton)) for one in inputs), remarks):
             hand(told)
         watch.lap("infer")
-        answered()
+        give_way()
     objects, recipients = outcome.result()
     watch.lap("compose")
     return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
@@ -93,8 +94,10 @@ def understood() -> Iterator[None]:
         yield
     except (
         AttributeError,
+        BytesLengthException,
         EOFError,
         IndexError,
+        InvalidDicomError,
         KeyError,
         NotImplementedError,
         OSError,

@@ -1,5 +1,6 @@
 """Let go of what is finished and old: rows first, then files, so that no row ever points to nothing."""
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -13,7 +14,7 @@ EVERY_SECONDS = 3600.0
 
 
 def purge(
-    ledger: Ledger, spool: Spool, *, keep_seconds: float, tell_seconds: float, clock: Callable[[], float]
+    ledger: Ledger, spool: Spool, *, keep_seconds: float, tell_seconds: float, clock: Callable[[], float] = time.time
 ) -> float:
     """Purge what was finished so long ago, forget stories of what was purged so long ago; return when to look again.
 

@@ -1,5 +1,6 @@
 """Take studies for stable: by what has arrived of them, and how long they have been quiet."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -41,7 +42,7 @@ class Judge(Protocol):
         """Judge a study; `released` says whether every association that brought it is over."""
 
 
-def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[], float]) -> float | None:
+def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[], float] = time.time) -> float | None:
     """Settle every study that is complete or quiet; return when to look again, None while nothing is being received.
 
     Its packs are synced first: what is stable is durable, whatever was promised to its sender. A study whose bytes are

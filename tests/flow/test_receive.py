@@ -477,6 +477,7 @@ def test_a_data_set_of_another_sop_class_is_a_mismatch(mouth: Mouth) -> None:
     [
         (ExplicitVRLittleEndian, b"\xff" * 100),
         (ExplicitVRLittleEndian, b"\x08\x00\x16\x00UI\xff\xff1.2"),
+        (ExplicitVRLittleEndian, b"\x08\x00\x16\x00US\x03\x001.2"),
         (ExplicitVRLittleEndian, b""),
         (ImplicitVRLittleEndian, b"GET / HTTP/1.1\r\n\r\n"),
         (DeflatedExplicitVRLittleEndian, b"this is not deflated at all"),

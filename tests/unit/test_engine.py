@@ -228,25 +228,41 @@ def answer_of(path: str) -> int:
 def test_a_job_that_has_left_its_place_makes_room_for_one_other() -> None:
     places, begun, go_on = Places(1), threading.Semaphore(0), threading.Event()
 
-    def job() -> None:
-        with places.one():
-            begun.release()
-            go_on.wait(PATIENCE)
+    def other(_: Callable[[], None]) -> None:
+        begun.release()
+        go_on.wait(PATIENCE)
 
-    others = [threading.Thread(target=job) for _ in range(2)]
-    with places.one() as leave:
-        for other in others:
-            other.start()
+    def first(leave: Callable[[], None]) -> None:
+        for one in others:
+            one.start()
         assert not begun.acquire(timeout=0.1)
         leave()
         leave()
         assert begun.acquire(timeout=PATIENCE)
         assert not begun.acquire(timeout=0.1)
+
+    others = [threading.Thread(target=places.take, args=(other,)) for _ in range(2)]
+    places.take(first)
     assert not begun.acquire(timeout=0.1), "its end gives no second place"
     go_on.set()
     assert begun.acquire(timeout=PATIENCE)
-    for other in others:
-        other.join(PATIENCE)
+    for one in others:
+        one.join(PATIENCE)
+
+
+def test_who_waited_for_a_place_begins_nothing_when_the_node_stops() -> None:
+    stopping = threading.Event()
+    places, done = Places(1, stopping.is_set), list[str]()
+    waiting = threading.Thread(target=places.take, args=(lambda _: done.append("waited"),))
+
+    def first(_: Callable[[], None]) -> None:
+        waiting.start()
+        stopping.set()
+        done.append("first")
+
+    places.take(first)
+    waiting.join(PATIENCE)
+    assert done == ["first"]
 
 
 def test_the_signal_of_the_terminal_does_not_reach_a_job() -> None:

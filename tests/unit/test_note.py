@@ -247,6 +247,17 @@ def test_no_word_about_the_patient_is_noted(tmp_path: Path) -> None:
     assert "4711" not in text
 
 
+def test_a_number_that_lacks_a_byte_sets_its_instance_aside(tmp_path: Path) -> None:
+    (path,) = testing.write(testing.ct_series(slices=1), tmp_path)
+    content = path.read_bytes()
+    rows = b"\x28\x00\x10\x00US\x02\x00"
+    at = content.index(rows) + len(rows)
+    path.write_bytes(content[: at - 2] + b"\x03\x00" + content[at : at + 2] + b"\0" + content[at + 2 :])
+    assembled = stacks([Part10.of_file(path)])
+    assert not assembled.series
+    assert "cannot be read" in assembled.set_aside[0][1]
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 1400), byte=st.binary(min_size=1, max_size=4))
 def test_broken_bytes_are_read_as_pydicom_reads_them(at: int, byte: bytes, tmp_path: Path, parsed: Parsing) -> None:
