@@ -190,7 +190,7 @@ def _words(value: bytes) -> str | list[str]:
 
 def _uid(value: bytes) -> str:
     text = _ascii(value).rstrip("\0 ")
-    if "\\" in text:
+    if "\\" in text or text != text.strip():
         raise Odd
     return text
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pynetdicom.association import Association
 
+from node.deliver.storescu import Checkpoint
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
@@ -17,6 +19,24 @@ from tests.postgres import Postgres, lacking, postgres
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.infer.server`; read when PyTorch is first imported
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+class Sender(Checkpoint):
+    """Where associations of the tests pause: at pynetdicom's own an answer that comes at once is now and then lost."""
+
+    @classmethod
+    def of(cls, begin: Callable[..., None]) -> Callable[..., None]:
+        """Return pynetdicom's `Association.__init__` with a checkpoint of this kind where the association calls."""
+
+        def begun(association: Association, *how: object) -> None:
+            begin(association, *how)
+            if association.is_requestor:
+                association._reactor_checkpoint = cls()
+
+        return begun
+
+
+Association.__init__ = Sender.of(Association.__init__)  # type: ignore[method-assign]
 
 
 @dataclass

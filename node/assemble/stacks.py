@@ -380,7 +380,7 @@ def _families(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 def _format(values: Values) -> tuple[Any, ...]:
     return (
-        *(_get(values, keyword) for keyword in FORMAT),
+        *(str(_get(values, keyword)) for keyword in FORMAT),  # of one that has several values, too
         "LOCALIZER" in (values.get("ImageType") or ()),
     )
 

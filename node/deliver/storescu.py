@@ -1,6 +1,7 @@
 """The Storage SCU: objects to one destination over one association, each with its own answer."""
 
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,8 @@ from node.records import Address
 _config.STORE_SEND_CHUNKED_DATASET = True
 """Send the bytes of the file as they are; pynetdicom would otherwise decode the data set and encode it anew."""
 
+PAUSE_SECONDS = 0.5
+"""How long an association's thread may take to pause; one that is about to end never does."""
 CONTEXTS = 128
 """An association has no more presentation contexts than there are odd numbers in a byte (PS3.8 section 9.3.2.2)."""
 
@@ -235,7 +238,34 @@ class Prompt(socket.socket):
         return super().recv(bufsize, flags)
 
 
+class Checkpoint(threading.Event):
+    """Where pynetdicom's association pauses while it is used, made to wait until it really does.
+
+    pynetdicom looks at a flag that is up for a moment in each round of the association's thread, paused or not. In such
+    a moment a request goes out while that thread is on its way to look for messages, and an answer that comes at once
+    is taken for one that nobody awaits, and lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.Event()
+        self.set()
+
+    def clear(self) -> None:
+        """Have the association's thread pause, and return when it has; soon, where it is none any more."""
+        self._here.clear()
+        super().clear()
+        self._here.wait(PAUSE_SECONDS)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, as an event does."""
+        if not self.is_set():
+            self._here.set()
+        return super().wait(timeout)
+
+
 def _hurry(event: evt.Event) -> None:
+    event.assoc._reactor_checkpoint = Checkpoint()  # noqa: SLF001
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket = Prompt.of(connection.socket)

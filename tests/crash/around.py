@@ -91,9 +91,13 @@ def study_uid(files: Sequence[Path]) -> str:
 
 @dataclass
 class Modality:
-    """A sender that remembers what it was told Success for, and calls again where no association could be had."""
+    """A sender that remembers what it was told Success for, and calls again where no association could be had.
+
+    `sent` has the instances by study.
+    """
 
     acknowledged: dict[str, bytes] = field(default_factory=dict)
+    sent: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     statuses: Counter[int] = field(default_factory=Counter)
 
     def send(self, port: int, files: Sequence[Path], answered: Callable[[], None] = lambda: None) -> list[Path]:
@@ -115,6 +119,7 @@ class Modality:
             self.statuses[status] += 1
             if status == 0:
                 self.acknowledged[one.stem] = body(one.read_bytes())
+                self.sent[study_uid([one])].add(one.stem)
                 left.remove(one)
                 answered()
         if association.is_established:
@@ -308,16 +313,18 @@ class House:
             return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events(uid))
 
     def at_rest(self, *uids: str) -> bool:
-        """Return whether everything the ledger knows of these studies has come to its end."""
+        """Return whether everything that was sent of these studies has a row, and has come to its end."""
         with self.ledger() as ledger:
             return all(self._rests(ledger, uid) for uid in uids)
 
     def _rests(self, ledger: Ledger, uid: str) -> bool:
+        there = {one.sop_instance_uid for one, _ in ledger.instances(uid)}  # first: what comes later reopens the study
         row, jobs = ledger.study(uid), ledger.jobs(uid)
         ended = {JobState.DONE, JobState.SUPERSEDED}
         return (
             row is not None
             and row.state == StudyState.ROUTED
+            and self.modality.sent[uid] <= there
             and bool(jobs)
             and {one.state for one in jobs} <= ended
             and all(one.state == DeliveryState.DELIVERED for one in ledger.deliveries(uid))

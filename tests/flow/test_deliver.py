@@ -23,9 +23,9 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer
 
-from node.deliver import Outbox, Outcome, echo, readable, send
+from node.deliver import Outbox, Outcome, echo, readable, send, storescu
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
-from node.deliver.storescu import STATUS, Associated, Prompt, judge
+from node.deliver.storescu import STATUS, Associated, Checkpoint, Prompt, judge
 from node.engine import Engine, Step
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
@@ -442,6 +442,35 @@ def test_an_echo_that_is_not_answered_says_why(start: Start, free_port: int) -> 
         echo(start(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
 
 
+def test_no_request_goes_out_before_the_association_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that has passed the checkpoint is still to look for messages: it would find the answer."""
+    monkeypatch.setattr(storescu, "PAUSE_SECONDS", 20)
+    checkpoint, passed, late = Checkpoint(), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def reactor() -> None:
+        checkpoint.wait()
+        passed.set()
+        late.wait(20)
+        done.append("looked")
+        checkpoint.wait()
+
+    def request() -> None:
+        checkpoint.clear()
+        done.append("sent")
+
+    threads = [threading.Thread(target=work) for work in (reactor, request)]
+    threads[0].start()
+    assert passed.wait(20)
+    threads[1].start()
+    threads[1].join(0.1)
+    late.set()
+    threads[1].join(20)
+    checkpoint.set()
+    threads[0].join(20)
+    assert done == ["looked", "sent"]
+
+
 def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
     plainly = Prompt.setsockopt
@@ -450,6 +479,7 @@ def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: py
     with Associated(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
         assert association.dul.socket is not None
         assert isinstance(association.dul.socket.socket, Prompt)
+        assert type(association._reactor_checkpoint) is Checkpoint
         assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         asked.clear()
         assert association.send_c_echo().Status == 0

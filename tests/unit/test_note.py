@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -260,6 +260,8 @@ def test_a_number_that_lacks_a_byte_sets_its_instance_aside(tmp_path: Path) -> N
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 1400), byte=st.binary(min_size=1, max_size=4))
+@example(at=702, byte=b"\\")  # two Frame of Reference UIDs
+@example(at=702, byte=b"\t")
 def test_broken_bytes_are_read_as_pydicom_reads_them(at: int, byte: bytes, tmp_path: Path, parsed: Parsing) -> None:
     path = tmp_path / "broken.dcm"
     if not path.exists():
