@@ -4,6 +4,7 @@ Imported there, by `node.engine.slot`, and nowhere else. highdicom reads its tab
 dictionaries and Pillow its fonts when they are first asked for, which takes longer than to compose a study's results.
 """
 
+import gc
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -50,3 +51,5 @@ def compose_phantom() -> None:
 
 with suppress(OSError):  # no room for temporary files: the first of each job's objects takes longer
     compose_phantom()
+gc.collect()
+gc.freeze()  # a job whose collector went over all of this would copy every page of it

@@ -1,5 +1,6 @@
 """What a job does in its process harms nobody else; and which engine there is."""
 
+import gc
 import operator
 import os
 import runpy
@@ -199,6 +200,10 @@ def test_slots_work_side_by_side() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert sorted(results) == [1, 2, 3, 4]
+
+
+def test_a_job_does_not_collect_what_was_there_before_it() -> None:
+    assert run_in_child(gc.get_freeze_count, (), seconds=PATIENCE, beat=always) > 100_000
 
 
 def test_a_job_gives_way_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
