@@ -483,7 +483,8 @@ def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: py
         assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         asked.clear()
         assert association.send_c_echo().Status == 0
-        assert asked == [(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)] * 2, "before each read: a head, and the rest"
+        assert len(asked) >= 2, "before each read: of a head, and of the rest"
+        assert set(asked) == {(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)}
 
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp_path: Any) -> None:
