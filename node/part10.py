@@ -83,32 +83,30 @@ class Part10:
             )
 
 
+FAULTS = (
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises of a broken length or VR, when it reads a data set and again when a value is first asked for."""
+
+
 @contextmanager
 def understood() -> Iterator[None]:
-    """Have every fault of form of a data set told as `NotUnderstood`.
-
-    pydicom raises whatever a broken length or VR leads to, when it reads a data set and again when a value is first
-    asked for; so the list of its errors is long, and stands here alone.
-    """
+    """Have every fault of form of a data set told as `NotUnderstood`."""
     try:
         yield
-    except (
-        AttributeError,
-        BytesLengthException,
-        EOFError,
-        IndexError,
-        InvalidDicomError,
-        KeyError,
-        NotImplementedError,
-        OSError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        UnicodeError,
-        ValueError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except FAULTS as error:
         raise NotUnderstood(f"the data set cannot be read: {error}") from error
 
 

@@ -137,7 +137,7 @@ class Segmentation:
         return self.counted(self.plane)
 
     def counted(self, plane: Callable[[int, int, Any], NDArray[np.bool_]]) -> NDArray[np.int64]:
-        """Return how many pixels of each segment are true on each slice by another rule than `plane`'s own."""
+        """Return how many pixels of each segment there are on each slice, by a rule that is asked as `plane` is."""
         slices, *size = self.labels.array.shape
         counts = np.zeros((len(self.segments), slices), np.int64)
         room = np.empty(size, np.bool_)

@@ -14,7 +14,7 @@ from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage, SurfaceS
 
 from node.assemble.pixels import PixelReader, Stored, uid_of
 from node.errors import NotUnderstood, UnsuitableSeries
-from node.part10 import Part10
+from node.part10 import FAULTS, Part10
 from node.series import SAME_PLACE, Frame, Series, Vector, along_normal, usual_distance
 
 RESULTS = {
@@ -29,8 +29,6 @@ ROUNDING = 1e-3
 """Directions, and pixel spacings in mm, that differ by less are the same, written with few digits."""
 RIGHT_ANGLE = 0.01
 """How far products of the two directions of a plane may be from those of unit vectors at right angles."""
-ODD = (AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, TypeError, ValueError)
-"""What pydicom raises when a value is asked for that it cannot make sense of."""
 
 Values = Mapping[str, Any] | Dataset
 """What an instance says of itself, by keyword: as noted, or its header."""
@@ -279,7 +277,7 @@ def _get(item: Values, keyword: str) -> Any:
     """Return a value, None where there is none or it is empty; NotUnderstood where it is no value of its VR."""
     try:
         value = item.get(keyword)
-    except ODD as error:
+    except FAULTS as error:
         raise NotUnderstood(f"its {dictionary_description(keyword)} cannot be read: {error}") from error
     return None if value is None or value == "" else value
 

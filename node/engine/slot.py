@@ -23,8 +23,8 @@ PRELOAD = ("node.app", "node.warm")
 WARM_UP_SECONDS = 120.0
 
 _context = multiprocessing.get_context("forkserver")
-_parents: list[Connection] = []  # in a child: where its answer goes
 _context.set_forkserver_preload(list(PRELOAD))
+_parents: list[Connection] = []  # in a child: where its answer goes
 
 
 def run_in_child(

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -24,8 +26,8 @@ from pydicom.uid import (
 
 from node import testing
 from node.assemble import pixels
-from node.assemble.stacks import Assembled, stacks
-from node.errors import UnsuitableSeries
+from node.assemble.stacks import Assembled, _get, stacks
+from node.errors import NotUnderstood, UnsuitableSeries
 from node.note import Note, note_of, note_of_file, read_note
 from node.part10 import Part10
 from node.receive.header import walked
@@ -256,6 +258,13 @@ def test_a_number_that_lacks_a_byte_sets_its_instance_aside(tmp_path: Path) -> N
     assembled = stacks([Part10.of_file(path)])
     assert not assembled.series
     assert "cannot be read" in assembled.set_aside[0][1]
+
+
+def test_a_number_of_a_wrong_length_within_a_sequence_is_not_understood() -> None:
+    item = Dataset()
+    item[0x00189082] = RawDataElement(BaseTag(0x00189082), "FD", 3, b"abc", 0, False, True)
+    with pytest.raises(NotUnderstood, match="Effective Echo Time cannot be read"):
+        _get(item, "EffectiveEchoTime")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
