@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from node import codes
     from node.codes import Code
     from node.errors import UnsuitableSeries
-    from node.infer.triton import Triton
+    from node.images.series import Frame, Series, Volume
     from node.results import (
         Comparison,
         Deformation,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Segment,
         Segmentation,
     )
-    from node.series import Frame, Series, Volume
+    from node.triton.client import Triton
 
 __all__ = [
     "Code",
@@ -54,7 +54,7 @@ __all__ = [
 _HOMES = {
     "node.codes": ("Code",),
     "node.errors": ("UnsuitableSeries",),
-    "node.infer.triton": ("Triton",),
+    "node.triton.client": ("Triton",),
     "node.results": (
         "Comparison",
         "Deformation",
@@ -70,7 +70,7 @@ _HOMES = {
         "Segment",
         "Segmentation",
     ),
-    "node.series": ("Frame", "Series", "Volume"),
+    "node.images.series": ("Frame", "Series", "Volume"),
 }
 
 

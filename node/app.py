@@ -12,24 +12,27 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from node import arena, decoded, flow
+from node import arena, flow
 from node.arena import Arenas
-from node.assemble import decode, decode_due, stacks
+from node.assemble import decode, decode_due
 from node.deliver import Archive, CommitmentScu, Outbox, echo
 from node.engine import Courier, Engine, Places, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
-from node.infer import Fleet, GrpcTriton, LocalServer, Order, Performed, Priors, Room
+from node.images import decoded
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.infer import Order, Performed, Priors
 from node.ledger import Ledger, conninfo
-from node.news import News
-from node.opening import open_ledger, open_spool, procrastinate
-from node.part10 import Part10
+from node.notifications import News
 from node.profiles import TRANSFER_SYNTAXES, Profile
 from node.receive import Arrivals, KnownPeers, Receivers, try_port
 from node.records import JOB_QUEUE, JOB_TASK, Address
 from node.route import Routes, read_routes
 from node.settings import Destination, Settings, TritonSettings
 from node.spool import Spool
+from node.storage import open_ledger, open_spool, procrastinate
+from node.triton import Fleet, GrpcTriton, LocalServer, Room
 
 log = structlog.get_logger()
 

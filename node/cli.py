@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from node import app as build
-from node.check import check as check_all
+from node.commands.check import check as check_all
+from node.commands.demo import demo as run_demo
+from node.commands.explain import explain as story_of
+from node.commands.new_plugin import new_plugin
+from node.commands.try_plugin import try_plugin
 from node.deliver import Outcome, readable
 from node.deliver import send as send_all
-from node.demo import demo as run_demo
-from node.ending import ending
 from node.errors import NodeError
 from node.flow import ROLES
 from node.host import find_plugins
 from node.log import log_to_stderr, quiet_log
-from node.new_plugin import new_plugin
-from node.opening import open_ledger
 from node.records import Address
 from node.settings import Settings
-from node.story import explain as story_of
-from node.try_plugin import try_plugin
+from node.shutdown import ending
+from node.storage import open_ledger
 
 app = typer.Typer(
     help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False

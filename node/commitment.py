@@ -6,7 +6,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from node.errors import LedgerUnavailable, NotUnderstood, UnknownTransaction
-from node.part10 import understood
+from node.images.part10 import understood
 from node.records import CommitmentResult, Reference
 
 log = structlog.get_logger()

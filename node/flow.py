@@ -10,17 +10,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from node.assemble import settle, stacks
+from node.assemble import settle
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
 from node.engine import Places, Step, beside, give_way
-from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, Triton, attempt, run, worth_telling
+from node.images.stacks import stacks
+from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
 from node.purge import purge
 from node.receive import Receivers
 from node.route import Routes, plan_due
 from node.spool import Spool
+from node.triton import Triton
 
 ROLES = {"receive": ("receive", "assemble", "route", "purge"), "work": ("infer",), "deliver": ("deliver", "commit")}
 """What a machine does of the river: the first words of its steps."""

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from node.codes import DCM, SCT, UCUM
-from node.models.served.pieces import components
+from node.images.series import Volume
 from node.results import HALF, Measurement, Segment
-from node.series import Volume
+from node.serving.components import components
 
 Box = tuple[slice, slice, slice]
 

@@ -20,9 +20,9 @@ from node.deliver import commit_step
 from node.engine import Engine, Step
 from node.errors import NodeError
 from node.log import quiet_log
-from node.opening import open_ledger, open_spool
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp
 from node.settings import Settings
+from node.storage import open_ledger, open_spool
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.codes import DCM, UCUM, Code
-from node.series import Frame, Series, Volume, on_grid
+from node.images.series import Frame, Series, Volume, on_grid
 
 __all__ = [
     "Comparison",

@@ -24,7 +24,7 @@ from pydantic import (
 from node.errors import ConfigError
 from node.profiles import FIRST_SERIES_NUMBER, LESSER_REPORTS, PROFILES, STAND_INS, Kind, Profile, TransferSyntax
 from node.records import Address
-from node.toml import first_fault, load_toml
+from node.toml_files import first_fault, load_toml
 
 PREFIX = "ISOCENTER_"
 

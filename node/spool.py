@@ -1,4 +1,4 @@
-"""The files: packs of received instances, and composed objects; beside them decoded values (`node.decoded`).
+"""The files: packs of received instances, and composed objects; beside them decoded values (`node.images.decoded`).
 
 A pack is an append-only file, one per association. Each record in it is a head of 32 bytes, a complete Part 10 file,
 and an envelope: the instance's row as JSON. So the packs can tell the ledger's rows again.
@@ -33,7 +33,7 @@ from isal.isal_zlib import crc32
 
 from node.errors import BytesLost, ConfigError, SpoolFull
 from node.faults import fault, torn
-from node.part10 import Part10
+from node.images.part10 import Part10
 from node.records import Arrival, Instance, Place
 
 MAGIC = b"ISOPACK1"

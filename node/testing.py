@@ -35,13 +35,13 @@ from pydicom.uid import (
     VLWholeSlideMicroscopyImageStorage,
 )
 
-from node.assemble.stacks import stacks
 from node.host import read_plugin
-from node.infer.fake import FakeTriton
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from node.infer.run import run
-from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.results import Result
-from node.series import Series
+from node.triton.fake import FakeTriton
 
 __all__ = [
     "AXIAL",

@@ -17,7 +17,7 @@ from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
 from tests.postgres import Postgres, lacking, postgres
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.infer.server`; read when PyTorch is first imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.triton.server`; read when PyTorch is first imported
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -11,11 +11,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
 from node.compose import KINDS, Identity, compose_kinds, write
-from node.infer.check import check
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.infer.geometry import check
 from node.results import (
     Comparison,
     Deformation,
@@ -30,7 +31,6 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.series import Series
 from node.testing import (
     ct_series,
     digital_radiograph,

@@ -2,6 +2,5 @@
 
 from node.assemble.decode import decode, decode_due
 from node.assemble.settle import settle
-from node.assemble.stacks import Assembled, stacks
 
-__all__ = ["Assembled", "decode", "decode_due", "settle", "stacks"]
+__all__ = ["decode", "decode_due", "settle"]

@@ -6,14 +6,14 @@ from functools import cache
 
 import structlog
 
-from node.assemble.pixels import NATIVE, decoded_early, early_bytes
 from node.assemble.settle import stand_ins
-from node.decoded import claim, drop, give_up, keep, sizes
 from node.errors import NodeError
+from node.images.decoded import claim, drop, give_up, keep, sizes
+from node.images.header_notes import read_note
+from node.images.part10 import Part10
+from node.images.pixels import NATIVE, decoded_early, early_bytes
+from node.images.series import Series
 from node.ledger import Ledger
-from node.note import read_note
-from node.part10 import Part10
-from node.series import Series
 from node.spool import Spool
 
 log = structlog.get_logger()

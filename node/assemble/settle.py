@@ -8,13 +8,13 @@ from typing import Protocol
 
 import structlog
 
-from node.assemble.stacks import stacks
 from node.errors import BytesLost, NotUnderstood, SpoolAway, SpoolFull
 from node.faults import fault
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from node.ledger import Ledger
-from node.part10 import Part10
 from node.records import SeriesCount, Study, StudyState
-from node.series import Series
 from node.spool import Spool
 
 log = structlog.get_logger()

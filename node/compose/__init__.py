@@ -7,29 +7,29 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from node.compose.derived import derived_series
-from node.compose.drawing import things
 from node.compose.fallback import fall_back
 from node.compose.finish import write
 from node.compose.frames import stored_areas
 from node.compose.gsps import drawn_on, presentation_states
 from node.compose.identity import Identity
-from node.compose.kept import identify, keep, keep_page, reports
 from node.compose.ko import key_objects
 from node.compose.mgcad import mammography_cad
+from node.compose.object_files import identify, keep, keep_page, reports
+from node.compose.outlines import things
 from node.compose.pdf import document
-from node.compose.picture import picture
 from node.compose.pm import mappable, parametric_map
 from node.compose.registration import deformable, spatial
 from node.compose.rtstruct import drawable, structure_set
 from node.compose.sc import overlay, summary
 from node.compose.seg import Form, Outline, mappable_labels, segmentable, segmentations, tracking_uid
-from node.compose.source import series_of
+from node.compose.source_images import series_of
 from node.compose.sr import reports as structured_reports
+from node.compose.summary_page import picture
 from node.errors import BrokenResult
+from node.images.series import Series
 from node.profiles import Profile
 from node.records import Job, ResultObject
 from node.results import DerivedSeries, Heatmap, KeyImages, Registration, Result, Segmentation
-from node.series import Series
 from node.spool import Spool
 
 __all__ = [

@@ -10,15 +10,15 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from node.codes import DCM
+from node.compose.ascii_text import LO, SH, concept, plain
 from node.compose.finish import SCANNER, finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.reference import by_study, images, refer_in_common
-from node.compose.reference import instance as instance_of
-from node.compose.source import copy_element
-from node.compose.text import LO, SH, concept, plain
+from node.compose.object_references import by_study, images, refer_in_common
+from node.compose.object_references import instance as instance_of
+from node.compose.source_images import copy_element
 from node.errors import BrokenResult
+from node.images.series import Frame
 from node.results import DerivedSeries
-from node.series import Frame
 
 DROPPED = frozenset(
     {

@@ -10,19 +10,19 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.codes import DCM
-from node.compose.forms import FORMS, Referenced, alone, names_segmentations
+from node.compose.conversions import FORMS, Referenced, alone, names_segmentations
 from node.compose.gsps import presentation_states
 from node.compose.identity import Identity
-from node.compose.kept import PART_NUMBERS, Page, keep, pages
+from node.compose.object_files import PART_NUMBERS, Page, keep, pages
 from node.compose.pdf import document
-from node.compose.recall import recall
 from node.compose.sc import summary
-from node.compose.source import carry, copy_element
+from node.compose.source_images import carry, copy_element
+from node.compose.stored_outlines import recall
 from node.errors import Refused
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Frame, Series
 from node.profiles import FIRST_SERIES_NUMBER, SOP_CLASSES, Kind, Profile
 from node.records import Declined, Delivery, DeliveryState, Instance, Place, ResultObject
-from node.series import Frame, Series
 from node.spool import Spool
 
 LAST_NUMBER = PART_NUMBERS - 1

@@ -15,10 +15,10 @@ from pydicom.uid import (
 )
 
 from node.codes import DCM, OWN_SCHEME
+from node.compose.ascii_text import LO, ST, concept, plain
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
-from node.compose.source import carry, copy_element
-from node.compose.text import LO, ST, concept, plain
-from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.compose.source_images import carry, copy_element
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 SCANNER = (
     "Manufacturer",

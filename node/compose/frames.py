@@ -20,8 +20,8 @@ from pydicom.tag import Tag
 from pydicom.valuerep import DSfloat
 
 from node.codes import Code
+from node.images.series import Frame
 from node.results import Segmentation
-from node.series import Frame
 
 config.settings.buffered_read_size = 1 << 20
 """pydicom copies pixels that are made while they are read in pieces of this size, not of 8 KiB."""

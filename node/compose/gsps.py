@@ -10,14 +10,14 @@ from highdicom.pr import GraphicObject, TextObject
 from pydicom.dataset import Dataset
 from pydicom.uid import ColorSoftcopyPresentationStateStorage, GrayscaleSoftcopyPresentationStateStorage
 
+from node.compose.ascii_text import LO, ST, plain
 from node.compose.contours import Loop, contours
-from node.compose.drawing import Mark, Shape, Thing
 from node.compose.finish import finish
 from node.compose.identity import Identity
-from node.compose.reference import images
-from node.compose.source import body_part, copy_element, functional_groups
-from node.compose.text import LO, ST, plain
-from node.series import Frame, Series
+from node.compose.object_references import images
+from node.compose.outlines import Mark, Shape, Thing
+from node.compose.source_images import body_part, copy_element, functional_groups
+from node.images.series import Frame, Series
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence")
 RESCALE_TYPES = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}

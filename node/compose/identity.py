@@ -7,8 +7,8 @@ from uuid import UUID, uuid5
 from pydicom.dataset import Dataset
 
 from node.codes import DCM, Code
-from node.compose.text import LO, plain
-from node.part10 import IMPLEMENTATION_VERSION_NAME
+from node.compose.ascii_text import LO, plain
+from node.images.part10 import IMPLEMENTATION_VERSION_NAME
 
 MANUFACTURER = "isocenter project"
 MODEL_NAME = "isocenter"

@@ -8,15 +8,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.codes import DCM
-from node.compose.content import container
+from node.compose.ascii_text import concept, plain
+from node.compose.content_items import container
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.reference import by_study, images
+from node.compose.object_references import by_study, images
 from node.compose.sr import LANGUAGE, observer
-from node.compose.text import concept, plain
 from node.errors import BrokenResult
+from node.images.series import Series
 from node.results import KeyImages
-from node.series import Series
 
 
 def key_objects(

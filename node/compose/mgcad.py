@@ -11,16 +11,16 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MammographyCADSRStorage
 
 from node.codes import DCM, SCT, UCUM, Code
-from node.compose.content import code, container
+from node.compose.ascii_text import LO, concept, plain
+from node.compose.content_items import code, container
 from node.compose.contours import Loop, contours
-from node.compose.drawing import Shape, Thing
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.reference import by_study
+from node.compose.object_references import by_study
+from node.compose.outlines import Shape, Thing
 from node.compose.sr import LANGUAGE
-from node.compose.text import LO, concept, plain
+from node.images.series import Frame, Series
 from node.results import NotSuitable, Region, Result
-from node.series import Frame, Series
 
 FINDINGS: dict[Code, Code] = {
     **{known: known for known in (getattr(codes.cid6014, name) for name in codes.cid6014.dir())},

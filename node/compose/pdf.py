@@ -7,11 +7,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from node.codes import DCM
+from node.compose.ascii_text import LO, concept, plain
 from node.compose.finish import finish
 from node.compose.identity import Identity
-from node.compose.reference import instance
-from node.compose.text import LO, concept, plain
-from node.series import Series
+from node.compose.object_references import instance
+from node.images.series import Series
 
 PAGE_WIDTH = 8.27 - 2 * 0.4
 """Inches: an A4 page without its margins."""

@@ -4,14 +4,14 @@ import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
 
+from node.compose.ascii_text import LO, concept, plain
 from node.compose.finish import finish
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
 from node.compose.seg import describe_images, organise, refer
-from node.compose.source import body_part, stand_ins
-from node.compose.text import LO, concept, plain
+from node.compose.source_images import body_part, stand_ins
 from node.errors import BrokenResult, UnsuitableSeries
+from node.images.series import Series
 from node.results import Heatmap
-from node.series import Series
 
 
 def mappable(series: Series) -> bool:

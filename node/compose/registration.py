@@ -6,13 +6,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistrationStorage
 
 from node.codes import DCM
+from node.compose.ascii_text import LO, concept, plain
 from node.compose.finish import finish
 from node.compose.identity import Identity
-from node.compose.reference import instance, refer_in_common
-from node.compose.source import body_part, copy_element
-from node.compose.text import LO, concept, plain
+from node.compose.object_references import instance, refer_in_common
+from node.compose.source_images import body_part, copy_element
+from node.images.series import Series
 from node.results import Deformation, Registration
-from node.series import Series
 
 MATRIX_TYPE = {"rigid": "RIGID", "rigid_scale": "RIGID_SCALE", "affine": "AFFINE"}
 """Frame of Reference Transformation Matrix Type (PS3.3 C.20.2.1.2)."""

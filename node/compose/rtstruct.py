@@ -8,14 +8,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTStructureSetStorage
 from pydicom.valuerep import DSfloat
 
+from node.compose.ascii_text import LO, SH, ST, plain
 from node.compose.contours import keyholed
-from node.compose.drawing import Shape, Thing, closed, in_patient
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.reference import image, images
-from node.compose.text import LO, SH, ST, plain
+from node.compose.object_references import image, images
+from node.compose.outlines import Shape, Thing, closed, in_patient
+from node.images.series import Frame, Series
 from node.results import Region
-from node.series import Frame, Series
 
 STUDY_CLASS = UID("1.2.840.10008.3.1.2.3.1")
 """Detached Study Management, retired: structure sets name studies by it to this day (PS3.3 C.8.8.5)."""

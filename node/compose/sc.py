@@ -8,15 +8,15 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from node.compose.ascii_text import plain
+from node.compose.display import colored, grey, heat, in_color, warmed, window
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
+from node.compose.image_tiles import overlays, stored_image
 from node.compose.pm import stored_range
-from node.compose.shading import colored, grey, heat, in_color, warmed, window
-from node.compose.source import body_part, copy_element
-from node.compose.text import plain
-from node.compose.tiles import overlays, stored_image
+from node.compose.source_images import body_part, copy_element
+from node.images.series import Frame
 from node.results import Heatmap
-from node.series import Frame
 
 SMALLEST = 512
 """Longest side of a heat map's picture in pixels, at the least: smaller, nobody could read what is written on it."""

@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from node.codes import Code
+from node.compose.ascii_text import LO, concept, plain
 from node.compose.finish import finish
 from node.compose.frames import (
     Placed,
@@ -29,12 +30,11 @@ from node.compose.frames import (
     series_item,
 )
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
-from node.compose.reference import instance
-from node.compose.source import copy_element, stand_in, stand_in_uid
-from node.compose.text import LO, concept, plain
+from node.compose.object_references import instance
+from node.compose.source_images import copy_element, stand_in, stand_in_uid
 from node.errors import BrokenResult
+from node.images.series import Frame, Series
 from node.results import Segment, Segmentation
-from node.series import Frame, Series
 
 PALETTE = (
     (230, 75, 53),

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from node import codes
 from node.errors import ConfigError
-from node.predicates import When
-from node.toml import read_toml
+from node.images.predicates import When
+from node.toml_files import read_toml
 
 Stack = TypeVar("Stack")
 TRITON = "triton"

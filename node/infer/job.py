@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
+from node.images.header_notes import read_note
+from node.images.part10 import Part10
+from node.images.series import Series
 from node.ledger import Ledger
-from node.note import read_note
-from node.part10 import Part10
 from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
-from node.series import Series
 
 PREPARE_SECONDS = 60.0
 """How long a job waits for its models to be loaded before it is put back."""

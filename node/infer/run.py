@@ -9,11 +9,11 @@ from typing import get_args
 from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
-from node.infer.check import check
-from node.infer.declared import declared
-from node.infer.triton import Triton
+from node.images.series import Series
+from node.infer.declarative import declared
+from node.infer.geometry import check
 from node.results import NotSuitable, Result
-from node.series import Series
+from node.triton.client import Triton
 
 RESULTS = get_args(Result)
 

@@ -30,8 +30,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from node.errors import ConfigError, LedgerRefused, LedgerUnavailable
 from node.faults import fault
+from node.ledger.job_queue import JobQueue
 from node.ledger.migrations import upgrade
-from node.ledger.queue import JobQueue
 from node.ledger.schema import (
     event,
     study,

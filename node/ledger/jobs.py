@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from node.ledger.database import LOOKUP, Database, hold, insert_or, make_move
-from node.ledger.queue import IS_MISSING
+from node.ledger.job_queue import IS_MISSING
 from node.ledger.rows import to_job, to_object
 from node.ledger.schema import (
     delivery,

@@ -3,10 +3,10 @@
 from node.ledger.commitments import Commitments
 from node.ledger.deliveries import Deliveries
 from node.ledger.fallbacks import Fallbacks
+from node.ledger.plugin_versions import Versions
 from node.ledger.priors import Priors
+from node.ledger.queries import Told
 from node.ledger.retention import Retention
-from node.ledger.told import Told
-from node.ledger.versions import Versions
 
 
 class Ledger(Versions, Deliveries, Fallbacks, Commitments, Priors, Retention, Told):

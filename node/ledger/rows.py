@@ -8,7 +8,7 @@ from sqlalchemy.engine import RowMapping
 
 from node.errors import LedgerRefused
 from node.ledger.schema import instance
-from node.ledger.words import String
+from node.ledger.text_columns import String
 from node.records import (
     Arrival,
     Delivery,

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from node.ledger.words import String, Text
+from node.ledger.text_columns import String, Text
 
 tables = MetaData()
 UID = String(64)

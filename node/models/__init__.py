@@ -2,6 +2,6 @@
 
 from node.models.add import Added, add
 from node.models.listing import listed
-from node.models.network import kinds
+from node.models.network_file import kinds
 
 __all__ = ["Added", "add", "kinds", "listed"]

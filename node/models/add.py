@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
-from node.models import native
-from node.models.brought import Brought, Reader, Source
-from node.models.bundle import is_bundle, read_bundle
-from node.models.card import CARD, SOURCE, UNKNOWN, card
-from node.models.network import EXTENT, read
-from node.models.nnunet import is_results, read_results
-from node.models.pbtxt import volume_config
-from node.models.picture import draw
-from node.models.repository import VolumeModel, copy, is_triton, served_network, try_out, understand
-from node.models.served import ways
-from node.models.served.volume import Chain, Placed, Resize
-from node.models.served.ways import Around
-from node.toml import load_toml
+from node.models import native_backends
+from node.models.config_pbtxt import volume_config
+from node.models.import_source import Brought, Reader, Source
+from node.models.model_card import CARD, SOURCE, UNKNOWN, card
+from node.models.monai_bundle import is_bundle, read_bundle
+from node.models.network_file import EXTENT, read
+from node.models.nnunet_folder import is_results, read_results
+from node.models.phantom_picture import draw
+from node.models.triton_folder import VolumeModel, copy, is_triton, served_network, try_out, understand
+from node.serving import chains
+from node.serving.chains import Around
+from node.serving.volume import Chain, Placed, Resize
+from node.toml_files import load_toml
 
 Mask = NDArray[np.bool_]
-SERVED = Path(__file__).with_name("served")
-BACKEND = Path(__file__).with_name("backend")
+SERVING = Path(__file__).parents[1] / "serving"
+BACKEND = SERVING / "backend"
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
@@ -102,7 +102,7 @@ def add(
     modality: str = "",
     chain: Path | None = None,
     builder: str = "",
-    backend: str = native.PYTHON,
+    backend: str = native_backends.PYTHON,
     trust: bool = False,
 ) -> Added:
     """Make `models/NAME`, `models/NAME_net` and `plugins/NAME` from a network.
@@ -266,7 +266,7 @@ def _likeness(chain: Around, images: Sequence[Placed], role: int) -> tuple[float
     def look(tiles: torch.Tensor) -> torch.Tensor:
         return torch.cat([1 - tiles[:, role : role + 1], tiles[:, role : role + 1]], 1)
 
-    seen = ways.segment(chain, images, look) > 0
+    seen = chains.segment(chain, images, look) > 0
     return float(2 * (seen & body).sum() / (seen.sum() + body.sum())), body.numpy(), seen.numpy()
 
 
@@ -275,16 +275,16 @@ def _made(
 ) -> tuple[Path, Path, Path]:
     """Write the three folders below `scratch`."""
     volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
-    shutil.copytree(SERVED, volume / "1" / "served", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SERVING, volume / "1" / "serving", ignore=shutil.ignore_patterns("__pycache__", "backend"))
     shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    ways.write(brought.chain, volume / "1")
-    names = native.write(net, f"{name}_net", brought, backend)
+    chains.write(brought.chain, volume / "1")
+    names = native_backends.write(net, f"{name}_net", brought, backend)
     (volume / "config.pbtxt").write_text(volume_config(name, brought.chain, names))
     plugin.mkdir()
     (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     suggestions = [(label, suggested(label, brought.chain.answer)) for label in labels]
-    around = volume / "1" / ways.CHAIN
+    around = volume / "1" / chains.CHAIN
     (plugin / CARD).write_text(card(name, brought, suggestions, modality, source, around), encoding="utf-8")
     return volume, net, plugin
 

@@ -17,19 +17,19 @@ import torch
 from numpy.typing import NDArray
 
 from node import app
+from node.commands.try_plugin import find, what_fits
 from node.errors import ConfigError
 from node.host import Plugin
-from node.infer import GrpcTriton
-from node.infer.declared import placed
-from node.models import bundle, nnunet
-from node.models.brought import Source
-from node.models.card import CARD, SOURCE, compared
-from node.models.network import FILES, read
-from node.models.served import ways
+from node.images.series import Volume
+from node.infer.declarative import placed
+from node.models import monai_bundle, nnunet_folder
+from node.models.import_source import Source
+from node.models.model_card import CARD, SOURCE, compared
+from node.models.network_file import FILES, read
 from node.route.plan import describe
-from node.series import Volume
+from node.serving import chains
 from node.settings import Settings
-from node.try_plugin import find, what_fits
+from node.triton import GrpcTriton
 
 Answer = Mapping[str, NDArray[Any]]
 HEADING = "| output | served | {framework} | |\n|---|---|---|---|"
@@ -157,15 +157,15 @@ def of_torch(asked: Asked) -> Answer:
     file = next(network / name for name in FILES.values() if (network / name).is_file())
     images = [(torch.from_numpy(one.array), one.affine) for one in asked.volumes.values()]
     with torch.inference_mode():
-        answer = ways.answer(ways.read(asked.model / "1"), images, read(file).ask)
+        answer = chains.answer(chains.read(asked.model / "1"), images, read(file).ask)
     return {name: np.asarray(value) for name, value in answer.items() if name != "affine"}
 
 
 def of_nnunet(asked: Asked) -> Answer:
     """Return what nnU-Net's own predictor answers to the images as files, as its command line does."""
     itk = importlib.import_module("SimpleITK")  # nnU-Net needs it too
-    folder, checkpoints = nnunet.checkpoints(asked.source)
-    ending = json.loads((folder / nnunet.DATASET).read_text(encoding="utf-8"))["file_ending"]
+    folder, checkpoints = nnunet_folder.checkpoints(asked.source)
+    ending = json.loads((folder / nnunet_folder.DATASET).read_text(encoding="utf-8"))["file_ending"]
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         inference = importlib.import_module("nnunetv2.inference.predict_from_raw_data")
         files = []
@@ -190,14 +190,14 @@ def of_monai(asked: Asked) -> Answer:
 
     Only what `read_bundle` understood without trust is built, so that no code of the bundle runs here either.
     """
-    bundle.read_bundle(Source(path=asked.source))
+    monai_bundle.read_bundle(Source(path=asked.source))
     monai, nibabel = importlib.import_module("monai.bundle"), importlib.import_module("nibabel")
-    config = bundle.configuration(asked.source)
+    config = monai_bundle.configuration(asked.source)
     parser = monai.ConfigParser()
     parser.read_config(str(config.path))
-    before, after, name = (bundle.named(config, names) for names in bundle.PARTS)
+    before, after, name = (monai_bundle.named(config, names) for names in monai_bundle.PARTS)
     post = parser.get_parsed_content(after)
-    network = _of_bundle(parser, name, asked.source / bundle.MODELS)
+    network = _of_bundle(parser, name, asked.source / monai_bundle.MODELS)
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode(), redirect_stdout(StringIO()):
         files = []
         for number, volume in enumerate(asked.volumes.values()):
@@ -214,11 +214,11 @@ def of_monai(asked: Asked) -> Answer:
 
 def _of_bundle(parser: Any, name: str, models: Path) -> torch.nn.Module:
     """Return the network of a bundle as MONAI has it."""
-    if (models / bundle.SCRIPTED).is_file():
-        scripted: torch.nn.Module = torch.jit.load(models / bundle.SCRIPTED, map_location="cpu")  # type: ignore[no-untyped-call]
+    if (models / monai_bundle.SCRIPTED).is_file():
+        scripted: torch.nn.Module = torch.jit.load(models / monai_bundle.SCRIPTED, map_location="cpu")  # type: ignore[no-untyped-call]
         return scripted.eval()
     network: torch.nn.Module = parser.get_parsed_content(name)
-    held = torch.load(models / bundle.WEIGHTS, map_location="cpu", weights_only=True)
+    held = torch.load(models / monai_bundle.WEIGHTS, map_location="cpu", weights_only=True)
     network.load_state_dict(held.get("model", held))
     return network.cpu().eval()
 

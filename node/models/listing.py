@@ -6,9 +6,9 @@ from pathlib import Path
 
 from node.errors import ConfigError, NodeError
 from node.host import Plugin
-from node.infer import GrpcTriton
-from node.infer.config import CONFIG, read_config
-from node.models.network import EXPORTED, FILES, WEIGHTS
+from node.models.network_file import EXPORTED, FILES, WEIGHTS
+from node.triton import GrpcTriton
+from node.triton.model_config import CONFIG, read_config
 
 LOCAL = "local"
 CHAIN = "chain.json"

@@ -2,10 +2,10 @@
 
 from node.receive.access import KnownPeers
 from node.receive.arrivals import Arrivals
-from node.receive.commitment import CommitmentScp
+from node.receive.commitment_scp import CommitmentScp
 from node.receive.processes import Receivers
 from node.receive.scp import Receiver, try_port
-from node.receive.stand_in import stand_in_pacs
+from node.receive.stand_in_pacs import stand_in_pacs
 from node.receive.store import StoreScp
 
 __all__ = [

@@ -20,10 +20,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from pynetdicom.transport import ThreadedAssociationServer
 
 from node.errors import ConfigError
-from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.receive import fast
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.receive import upper_layer
 from node.receive.access import KnownPeers
-from node.receive.fast import LONGEST_PDU
+from node.receive.upper_layer import LONGEST_PDU
 from node.records import Address
 
 log = structlog.get_logger()
@@ -137,7 +137,7 @@ class Receiver:
             entity,
             (self.address.host, self.address.port),
             entity.ae_title,
-            fast.Contexts(entity.supported_contexts),
+            upper_layer.Contexts(entity.supported_contexts),
             evt_handlers=handlers,
             listening=self.listening or listen(self.address),
         )
@@ -166,8 +166,8 @@ class Receiver:
             self._server = None
 
     def _on_open(self, event: evt.Event) -> None:
-        if isinstance(self.store, fast.Store):
-            fast.hasten(event.assoc, self.store)
+        if isinstance(self.store, upper_layer.Store):
+            upper_layer.hasten(event.assoc, self.store)
         else:
             _bound_pdus(event, self.idle_seconds)
 

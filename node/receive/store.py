@@ -20,11 +20,11 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node.errors import LedgerUnavailable, NodeError, NotUnderstood, SpoolFull
 from node.faults import fault
-from node.note import note_of
-from node.part10 import file_header, parse, understood
+from node.images.header_notes import note_of
+from node.images.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
-from node.receive.header import ENOUGH, UID, is_deflated, pick, walked
-from node.receive.urgency import urgency
+from node.receive.header_fields import ENOUGH, UID, is_deflated, pick, walked
+from node.receive.priority import urgency
 from node.records import Instance, Refusal
 from node.spool import PACK_LIMIT, Buffer, Pack, Spool
 

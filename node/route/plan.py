@@ -11,12 +11,12 @@ import structlog
 from node.errors import BytesLost, LedgerRefused, NodeError, Transient
 from node.faults import fault
 from node.host import Plugin
+from node.images.part10 import Part10
+from node.images.predicates import When, mismatch, orientation
+from node.images.series import Series
 from node.ledger import Ledger
-from node.part10 import Part10
-from node.predicates import When, mismatch, orientation
 from node.records import Decision, Plan, StudyState
 from node.route.rules import Route, Routes
-from node.series import Series
 from node.spool import Spool
 
 log = structlog.get_logger()

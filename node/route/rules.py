@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from node.errors import ConfigError
 from node.host import Plugin
-from node.predicates import When, found, known_keyword, mismatch
-from node.series import Series
-from node.toml import read_toml
+from node.images.predicates import When, found, known_keyword, mismatch
+from node.images.series import Series
+from node.toml_files import read_toml
 
 
 class Evidence(BaseModel):

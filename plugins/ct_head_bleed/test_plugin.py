@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, testing
-from node.models.phantoms import head
 from node.results import Result
+from node.training.phantoms import head
 
 HERE = Path(__file__).parent
 HEIGHTS = np.arange(-50, 51, 5.0)

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 
 from node import Code, Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
 from node.compose.contours import contours
-from node.models.served.pieces import components
 from node.results import RegionKind
+from node.serving.components import components
 
 LESIONS = (("Mass", codes.SCT.Mass), ("Calcifications", codes.SCT.CalcificationCluster))
 """In the order of the model's labels: what each is called, and its code."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Measurement, NotSuitable, Segmentation, testing
-from node.models.phantoms.brain import STRUCTURES
 from node.results import Result
+from node.training.phantoms.brain import STRUCTURES
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (44, 48, 48), (2.8, 3.0, 3.0)

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from node import KeyImages, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, Volume, codes
-from node.infer.declared import placed
-from node.models.served.pieces import components
+from node.infer.declarative import placed
+from node.serving.components import components
 
 CAVITY, MYOCARDIUM = 1, 2
 """Labels of the model."""

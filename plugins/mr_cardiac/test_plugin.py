@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Measurement, NotSuitable, Segmentation, testing
-from node.assemble import stacks
 from node.host import read_plugin
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.results import Result
 from node.route import Route, Routes, plan
 

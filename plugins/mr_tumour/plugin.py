@@ -18,7 +18,7 @@ from node import (
     Volume,
     codes,
 )
-from node.infer.declared import placed
+from node.infer.declarative import placed
 from node.measuring import longest
 
 BRAIN = codes.SCT.Brain

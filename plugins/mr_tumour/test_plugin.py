@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
-from node.assemble import stacks
 from node.host import read_plugin
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.results import Result
 from node.route import Planned, Route, Routes, plan
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, Measurement, NotSuitable, Segmentation, testing
-from node.models.phantoms.fundus import fundus
 from node.results import Result
+from node.training.phantoms.fundus import fundus
 
 HERE = Path(__file__).parent
 ROWS = 240

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
-from node.assemble import stacks
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 
 HERE = Path(__file__).parent
 KG, METRES = 80.0, 2.0

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, KeyImages, Measurement, NotSuitable, testing
-from node.models.phantoms.slide import CLASSES, GLASS, field, slide
 from node.results import Result
+from node.training.phantoms.slide import CLASSES, GLASS, field, slide
 
 HERE = Path(__file__).parent
 Kind = TypeVar("Kind")

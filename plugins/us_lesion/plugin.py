@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Triton, codes
-from node.models.served.pieces import components
+from node.serving.components import components
 
 LESION, MALIGNANT = 0, 1
 """Classes of the model."""

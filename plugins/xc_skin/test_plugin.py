@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, NotSuitable, Segmentation, testing
-from node.models.phantoms.skin import LESIONS, lesion
 from node.results import Result
+from node.training.phantoms.skin import LESIONS, lesion
 
 HERE = Path(__file__).parent
 PHOTO, OUTLINE = lesion(128, np.random.default_rng(4), kind="mel")

@@ -28,8 +28,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from node import arena, testing
-from node.assemble import decode, decode_due, stacks
+from node.assemble import decode, decode_due
 from node.engine import run_in_child, warm_up
+from node.images.stacks import stacks
 from node.ledger import Ledger
 from node.spool import Spool
 from tests import received

@@ -17,13 +17,14 @@ from statistics import median
 from types import ModuleType
 
 from node import testing
-from node.assemble import stacks
+from node.commands.try_plugin import Fitting, order_of, what_fits
 from node.flow import perform
 from node.host import Plugin, find_plugins
-from node.infer import GrpcTriton, LocalServer, Order
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.infer import Order
 from node.spool import Spool
-from node.try_plugin import Fitting, order_of, what_fits
+from node.triton import GrpcTriton, LocalServer
 from tests import studies
 from tests.conftest import DATA
 from tests.peers import ROOT

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import testing
-from node.assemble import stacks
 from node.codes import SCT
 from node.compose import Identity, compose, write
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.results import Segment, Segmentation
-from node.series import Series, Volume
 
 SLICES, ROWS = 500, 512
 SEGMENTS = (1, 5, 25)

@@ -27,10 +27,10 @@ from sqlalchemy import case, func, select
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from node import testing
-from node.assemble import stacks
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.ledger import Ledger
 from node.ledger.schema import delivery, event
-from node.part10 import Part10
 from node.records import DeliveryState
 from tests.bench.memory import resident, tree
 from tests.bench.receive import Scp, storescp

@@ -16,7 +16,7 @@ import numpy as np
 
 from node import arena
 from node.arena import Arenas
-from node.infer import GrpcTriton
+from node.triton import GrpcTriton
 from tests.bench.transport import server
 
 SHAPE = (400, 512, 512)

@@ -17,7 +17,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from node import arena
 from node.arena import Arenas
-from node.infer import GrpcTriton, LocalServer
+from node.triton import GrpcTriton, LocalServer
 
 SHAPE = (500, 512, 512)
 RUNS = 5

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from node import arena
 from node.arena import Arenas
-from node.infer import GrpcTriton, LocalServer
 from node.models import add
-from node.models.served.volume import Chain, segment
-from node.toml import load_toml
+from node.serving.volume import Chain, segment
+from node.toml_files import load_toml
+from node.triton import GrpcTriton, LocalServer
 
 RUNS = 5
 CHAIN = """\

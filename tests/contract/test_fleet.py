@@ -16,14 +16,14 @@ import pytest
 
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
 from node.host.manifest import Manifest, Plugin
-from node.infer.config import read_config
-from node.infer.fleet import Fleet
 from node.infer.job import Order, Performed, attempt
-from node.infer.room import PROCESS_BYTES, Room, footprint
-from node.infer.server import LocalServer, _free_port
-from node.infer.triton import REST_SECONDS, GrpcTriton
 from node.ledger import Ledger
 from node.records import Plan
+from node.triton.client import REST_SECONDS, GrpcTriton
+from node.triton.eviction import PROCESS_BYTES, Room, footprint
+from node.triton.fleet import Fleet
+from node.triton.model_config import read_config
+from node.triton.server import LocalServer, _free_port
 from tests.peers import ROOT, wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
@@ -313,7 +313,7 @@ def test_a_server_that_was_unavailable_is_not_asked_again_at_once(
     monkeypatch.setattr(both._servers[0], "infer", lambda *_: asked.append(1))
     ask(both, "plain")
     assert not asked
-    monkeypatch.setattr("node.infer.triton.time.monotonic", lambda now=time.monotonic: now() + REST_SECONDS)
+    monkeypatch.setattr("node.triton.client.time.monotonic", lambda now=time.monotonic: now() + REST_SECONDS)
     with pytest.raises(TypeError):  # what stands for it there answers nothing
         ask(both, "plain")
     assert asked

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from node import arena
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
-from node.infer.fake import FakeTriton
-from node.infer.server import LocalServer, _free_port
-from node.infer.shared import Tensor
-from node.infer.triton import MESSAGE_BYTES, GrpcTriton, Triton, _exact, _fit
+from node.triton.client import MESSAGE_BYTES, GrpcTriton, Triton, _exact, _fit
+from node.triton.fake import FakeTriton
+from node.triton.server import LocalServer, _free_port
+from node.triton.shared_memory import Tensor
 from tests.peers import wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
@@ -100,7 +100,7 @@ def words(text: Array) -> Mapping[str, Array]:
 
 @dataclass(frozen=True)
 class Carrier:
-    """As `node.series.Volume`: an array with its affine."""
+    """As `node.images.series.Volume`: an array with its affine."""
 
     array: Array
     affine: Array
@@ -127,7 +127,7 @@ def real(address: str) -> Iterator[GrpcTriton]:
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[arena.Arena]:
     """The arena of this process, into which arrays of any size go."""
-    monkeypatch.setattr("node.infer.shared.SMALLEST", 1)
+    monkeypatch.setattr("node.triton.shared_memory.SMALLEST", 1)
     arenas = arena.Arenas(64 << 20)
     with arenas.lend(8 << 20, lambda: True) as name:
         arena.use(name)
@@ -308,7 +308,7 @@ def test_a_server_that_was_restarted_is_asked_to_load_again(
     repository: Path, tmp_path: Path, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = _free_port()
-    monkeypatch.setattr("node.infer.server._free_port", lambda: port)
+    monkeypatch.setattr("node.triton.server._free_port", lambda: port)
     triton = GrpcTriton([f"127.0.0.1:{port}"])
     for _ in range(2):
         with LocalServer(repository, tmp_path / "log"):
@@ -326,7 +326,7 @@ def test_a_model_that_is_unloaded_in_the_moment_it_is_asked_is_asked_again_later
         other.unload("double")
         wait_until(lambda: not any(one.ready for one in other.models() if one.name == "double"), what="the unloading")
         with monkeypatch.context() as late:
-            late.setattr("node.infer.triton._Server._ready", lambda *_: True)
+            late.setattr("node.triton.client._Server._ready", lambda *_: True)
             with pytest.raises(TritonUnavailable, match="has just been unloaded"):
                 triton.infer("double", image=image)
         np.testing.assert_array_equal(GrpcTriton([server.address]).infer("double", image=image)["image"], 2 * image)
@@ -342,7 +342,7 @@ def test_the_next_server_takes_over_when_one_ends(repository: Path, tmp_path: Pa
 def test_a_server_that_loads_none_on_request_serves_what_is_ready(
     repository: Path, tmp_path: Path, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.infer.server.CONTROL_MODE", "none")
+    monkeypatch.setattr("node.triton.server.CONTROL_MODE", "none")
     with LocalServer(repository, tmp_path / "log") as server:
         triton = GrpcTriton([server.address])
         triton.prepare(["double"], 30)
@@ -409,7 +409,7 @@ def test_a_cast_is_exact_or_is_not_made(array: Array, dtype: type, fits: bool) -
 def test_inputs_that_gRPC_cannot_carry_are_refused_before_they_are_sent(  # noqa: N802 - its own spelling
     real: GrpcTriton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.infer.triton.MESSAGE_BYTES", 2**17)
+    monkeypatch.setattr("node.triton.client.MESSAGE_BYTES", 2**17)
     with pytest.raises(ModelRefused, match="gRPC carries less than"):
         real.infer("double", image=np.zeros((100, 512, 3), np.int16))
     assert MESSAGE_BYTES == 2**31 - 1
@@ -452,7 +452,7 @@ def answered_in(shared: arena.Arena, triton: GrpcTriton, image: Array, model: st
 def test_an_array_in_the_arena_goes_there_and_back_without_a_copy(
     real: GrpcTriton, shared: arena.Arena, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.infer.triton.MESSAGE_BYTES", 2**16)  # a message that has no room for arrays
+    monkeypatch.setattr("node.triton.client.MESSAGE_BYTES", 2**16)  # a message that has no room for arrays
     here = shared.empty(image.shape, image.dtype)
     assert here is not None
     here[...] = image
@@ -500,7 +500,7 @@ def test_a_server_that_was_restarted_has_the_arena_again(
     repository: Path, tmp_path: Path, image: Array, shared: arena.Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = _free_port()
-    monkeypatch.setattr("node.infer.server._free_port", lambda: port)
+    monkeypatch.setattr("node.triton.server._free_port", lambda: port)
     triton = GrpcTriton([f"127.0.0.1:{port}"])
     with LocalServer(repository, tmp_path / "log"):
         assert answered_in(shared, triton, image)

@@ -24,9 +24,9 @@ from pynetdicom.sop_class import Verification
 from sqlalchemy import update
 
 from node import testing
+from node.images.part10 import file_header
 from node.ledger import Ledger
 from node.ledger.schema import delivery, job
-from node.part10 import file_header
 from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
 from tests.peers import ISOCENTER, listens, wait_until

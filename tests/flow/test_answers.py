@@ -15,10 +15,11 @@ from node import DerivedSeries, Finding, Heatmap, Region, testing
 from node.codes import OWN_SCHEME
 from node.compose import compose, write
 from node.host import read_plugin
-from node.infer import GrpcTriton, LocalServer, run
+from node.images.series import Series
+from node.infer import run
 from node.models import add
 from node.results import Result
-from node.series import Series
+from node.triton import GrpcTriton, LocalServer
 from tests.matrix import identity_of, series_in
 from tests.peers import SHARED, VALIDATOR, complaints
 

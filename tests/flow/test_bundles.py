@@ -17,10 +17,11 @@ from node import Finding, Segmentation, testing
 from node.cli import app
 from node.errors import ConfigError
 from node.host import read_plugin
-from node.infer import GrpcTriton, LocalServer, run
+from node.images.series import Series, Volume
+from node.infer import run
 from node.models import add
 from node.models.compare import FRAMEWORKS, Asked
-from node.series import Series, Volume
+from node.triton import GrpcTriton, LocalServer
 from tests.matrix import series_in
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")

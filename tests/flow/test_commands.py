@@ -12,12 +12,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.assemble import stacks
+from node.commands.new_plugin import new_plugin
+from node.commands.try_plugin import _looked_at
 from node.errors import ConfigError
-from node.new_plugin import new_plugin
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.receive import stand_in_pacs
-from node.try_plugin import _looked_at
 from tests.peers import ROOT, free_port, isocenter, write_config
 
 

@@ -22,10 +22,10 @@ from node import testing
 from node.app import check_caller
 from node.commitment import INVALID_ARGUMENT, NO_SUCH_ACTION, NO_SUCH_EVENT, NO_SUCH_INSTANCE, WELL_KNOWN
 from node.deliver import CommitmentScu, Outbox
-from node.deliver.commitment import FIRST_PATIENCE, LONGEST_PATIENCE, patience
+from node.deliver.commitment_scu import FIRST_PATIENCE, LONGEST_PATIENCE, patience
 from node.ledger import Ledger
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp, arrivals
-from node.receive.commitment import ELSEWHERE_SECONDS, GIVE_UP_SECONDS, ROW_SECONDS
+from node.receive.commitment_scp import ELSEWHERE_SECONDS, GIVE_UP_SECONDS, ROW_SECONDS
 from node.records import Address, Delivery, DeliveryState, Plan, ResultObject
 from node.settings import Settings
 from node.spool import Spool

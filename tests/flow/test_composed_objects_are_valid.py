@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
 from node.compose import Identity, compose, write
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation
-from node.series import Series, Volume
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series, radiograph
 from node.testing import write as write_images
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from node.assemble.stacks import stacks
 from node.codes import SCT, UCUM
 from node.compose import Identity, compose, write
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Volume
+from node.images.stacks import stacks
 from node.results import Measurement, Segment, Segmentation
-from node.series import Volume
 from node.testing import ct_series
 from node.testing import write as write_images
 

@@ -7,7 +7,7 @@ import numpy as np
 from pydicom.uid import JPEG2000Lossless
 
 from node import testing
-from node.decoded import sizes
+from node.images.decoded import sizes
 from tests.peers import Orthanc, Served, serve, storescu, wait_until
 
 PLUGIN = """\

@@ -9,11 +9,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, generate_uid
 
+from node.commands.demo import through
 from node.deliver import Answer, Outcome, send
 from node.deliver.send import parcel
-from node.demo import through
 from node.errors import NotUnderstood
-from node.part10 import file_header
+from node.images.part10 import file_header
 from node.records import Address
 from tests.peers import DICOM, Orthanc, serve, storescu, wait_until
 

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.demo import through
+from node.commands.demo import through
 from node.host import find_plugins
 from node.ledger import Ledger
 from node.records import JobState

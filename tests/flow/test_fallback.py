@@ -17,23 +17,23 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from node.assemble.stacks import stacks
 from node.codes import SCT, UCUM
+from node.commands.explain import explain
 from node.compose import Identity, compose, compose_for, fall_back, identify, write
-from node.compose.content import walk
-from node.compose.forms import CLASSES, alone, binary, comprehensive, enhanced, names_segmentations
+from node.compose.content_items import walk
+from node.compose.conversions import CLASSES, alone, binary, comprehensive, enhanced, names_segmentations
 from node.compose.gsps import presentation_states
-from node.compose.recall import recall
+from node.compose.stored_outlines import recall
 from node.deliver import Outbox
 from node.host.manifest import Manifest
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.ledger import Ledger
-from node.part10 import Part10
 from node.profiles import PROFILES, Profile
 from node.records import Address, DeliveryState, Job, Plan
 from node.results import Finding, Measurement, Region, Result, Segment, Segmentation
-from node.series import Series, Volume
 from node.spool import Spool
-from node.story import explain
 from node.testing import ct_series
 from node.testing import write as write_images
 from tests.peers import SYSTEM_PATH, Orthanc, complaints, missing
@@ -194,7 +194,10 @@ def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, sta
     node.finish(PACS=ORTHANC)
     node.deliver(peer.address, ORTHANC)
     made = compose(
-        {"ct": node.series}, _results(node.series), replace(_identity(), models=("spleen 1",)), kinds=("SR",)
+        {"ct": node.images.series},
+        _results(node.images.series),
+        replace(_identity(), models=("spleen 1",)),
+        kinds=("SR",),
     )
     for report, expected in zip(_by_description(peer.stored, "SR"), _by_description(made, "SR"), strict=True):
         assert not names_segmentations(report)
@@ -274,7 +277,7 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
     profile = replace(profile, fallback=("GSPS",))
     node.finish(PACS=profile)
     node.deliver(peer.address, profile)
-    (expected,) = compose({"ct": node.series}, _results(node.series), _identity(), kinds=("GSPS",))
+    (expected,) = compose({"ct": node.images.series}, _results(node.images.series), _identity(), kinds=("GSPS",))
     made, expected = (_read(tmp_path, one) for one in (*peer.stored, expected))
     for keyword in ("GraphicAnnotationSequence", "ReferencedSeriesSequence", "SoftcopyVOILUTSequence", "Modality"):
         assert _words(made[keyword]) == _words(expected[keyword])
@@ -407,7 +410,7 @@ def test_orthanc_has_all_but_what_it_refuses_and_that_by_another_way(node: Node,
     assert sorted(one.Modality for one in stored) == ["SEG", "SR", "SR"]
     (seg,) = [one for one in stored if one.Modality == "SEG"]
     assert seg.SegmentationType == "BINARY"
-    labels = next(result for result in _results(node.series) if isinstance(result, Segmentation)).labels.array
+    labels = next(result for result in _results(node.images.series) if isinstance(result, Segmentation)).labels.array
     read = hd.seg.Segmentation.from_dataset(seg)
     assert np.count_nonzero(read.get_volume(combine_segments=True).array) == np.count_nonzero(labels)
     assert node.states() == {"delivered": 3, "replaced": 1}

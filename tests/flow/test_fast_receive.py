@@ -26,10 +26,10 @@ from pydicom.uid import (
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from node.note import note_of_file, read_note
-from node.part10 import file_header, parse
-from node.receive import KnownPeers, Receiver, StoreScp, fast
-from node.receive.header import pick, walked
+from node.images.header_notes import note_of_file, read_note
+from node.images.part10 import file_header, parse
+from node.receive import KnownPeers, Receiver, StoreScp, upper_layer
+from node.receive.header_fields import pick, walked
 from node.receive.store import CANNOT_UNDERSTAND, MISMATCH, SUCCESS, inflated
 from node.records import Address, Arrival, Refusal
 from node.spool import Spool
@@ -267,14 +267,14 @@ def flooded(sides: tuple[Side, Side], content: Sequence[bytes]) -> None:
 # The same answers.
 
 
-@pytest.mark.parametrize("held", [0, 700, fast.HELD])
+@pytest.mark.parametrize("held", [0, 700, upper_layer.HELD])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=st.lists(STRATEGY, min_size=1, max_size=3))
 def test_however_messages_are_divided_they_are_answered_as_by_pynetdicom(
     sides: tuple[Side, Side], held: int, messages: list[Message]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "HELD", held)
+        patch.setattr(upper_layer, "HELD", held)
         compared(sides, lambda side: side.converse(*(message.sent() for message in messages)))
 
 
@@ -363,7 +363,7 @@ def test_a_message_that_begins_in_the_pdu_in_which_another_ends_is_not_lost(open
 def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
     open_side: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast, "HELD", 0)
+    monkeypatch.setattr(upper_layer, "HELD", 0)
     side = open_side()
     values = good(fragments=(400,)).values()
     peer = Peer(side.receiver.port, REQUEST)
@@ -379,15 +379,15 @@ def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
 
 def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender that has one short segment on its way at most (Nagle, RFC 896) would wait for it each time."""
-    acknowledge, told = fast.Connection.acknowledge, threading.Event()
+    acknowledge, told = upper_layer.Connection.acknowledge, threading.Event()
 
-    def telling(connection: fast.Connection) -> None:
+    def telling(connection: upper_layer.Connection) -> None:
         acknowledge(connection)
         told.set()
 
     side = open_side()
     peer = Peer(side.receiver.port, REQUEST)
-    monkeypatch.setattr(fast.Connection, "acknowledge", telling)
+    monkeypatch.setattr(upper_layer.Connection, "acknowledge", telling)
     request, data = good().pdus()
     for short in (request[:40], request[40:], data[:100]):
         told.clear()
@@ -399,7 +399,7 @@ def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monk
 
 
 def test_another_message_is_not_taken_without_end(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "LONGEST_MESSAGE", 5000)
+    monkeypatch.setattr(upper_layer, "LONGEST_MESSAGE", 5000)
     side = open_side()
     peer = Peer(side.receiver.port, REQUEST)
     elements = {**store_rq(CT, INSTANCE), 0x1031: us(1)}
@@ -415,11 +415,11 @@ def stream() -> bytes:
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "abort", "release"])
-@pytest.mark.parametrize("held", [0, fast.HELD])
+@pytest.mark.parametrize("held", [0, upper_layer.HELD])
 def test_a_connection_that_ends_at_any_byte_leaves_whole_instances_alone(
     open_side: Open, monkeypatch: pytest.MonkeyPatch, end: str, held: int
 ) -> None:
-    monkeypatch.setattr(fast, "HELD", held)
+    monkeypatch.setattr(upper_layer, "HELD", held)
     side, content = open_side(), stream()
     first = len(b"".join(good(fragments=(600,)).pdus()))
     before = threading.active_count()
@@ -458,7 +458,7 @@ def test_a_peer_that_stops_at_any_byte_is_met_by_the_idle_time_out(open_side: Op
 
 
 def test_what_is_refused_while_it_comes_leaves_no_pack(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "HELD", 0)
+    monkeypatch.setattr(upper_layer, "HELD", 0)
     side = open_side()
     bad = Message(1, store_rq(CT, INSTANCE), b"\xff" * 5000, fragments=(100,), writes=(50,))
     other = Message(3, store_rq(MR, INSTANCE), BODIES[1], fragments=(100,), writes=(50,))
@@ -502,7 +502,7 @@ def test_a_large_instance_is_noted(open_side: Open) -> None:
     body = encoded(image)
     side.converse(Message(1, store_rq(CT, str(image.SOPInstanceUID)), body, fragments=(65000,)).sent())
     (arrival,) = side.rows
-    assert arrival.place.length > fast.BUFFER
+    assert arrival.place.length > upper_layer.BUFFER
     note = read_note(arrival.instance.note)
     assert note == note_of_file(side.spool.part10(arrival.place).read())
     assert note is not None
@@ -577,7 +577,7 @@ def test_the_upper_layer_is_ours(open_side: Open) -> None:
     assert side.receiver._server is not None
     (association,) = side.receiver._server.active_associations
     assert isinstance(association, Association)
-    assert isinstance(association.dul, fast.UpperLayer)
+    assert isinstance(association.dul, upper_layer.UpperLayer)
     called: list[evt.Event] = []
     association.bind(evt.EVT_C_STORE, lambda event: called.append(event) or 0)  # type: ignore[func-returns-value]
     peer.send(*good().sent())

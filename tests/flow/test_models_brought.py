@@ -16,17 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import Measurement, Segmentation, testing
-from node.assemble import stacks
 from node.compose import compose, write
 from node.errors import ConfigError
 from node.host import read_plugin
-from node.infer import GrpcTriton, LocalServer, run
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
+from node.infer import run
 from node.models import add, kinds
-from node.models.meshnet import MeshNet
-from node.models.served.volume import Chain, axes, infer, segment, to_images
-from node.part10 import Part10
 from node.results import Result
-from node.series import Series, Volume
+from node.serving.volume import Chain, axes, infer, segment, to_images
+from node.training.meshnet import MeshNet
+from node.triton import GrpcTriton, LocalServer
 from tests.lung_unet import WEIGHTS, LungUNet, lungs_seen
 from tests.matrix import identity_of
 from tests.peers import ROOT, VALIDATOR, complaints

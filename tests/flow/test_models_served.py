@@ -12,15 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from node import Measurement, Segmentation, testing
-from node.assemble import stacks
 from node.errors import ConfigError
 from node.host import find_plugins, read_plugin
-from node.infer import GrpcTriton, LocalServer, Order, Performed, attempt, run
-from node.infer.config import read_config
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.infer import Order, Performed, attempt, run
 from node.ledger import Ledger
 from node.models import add, listed
-from node.part10 import Part10
 from node.records import Plan
+from node.triton import GrpcTriton, LocalServer
+from node.triton.model_config import read_config
 from tests.peers import ROOT
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")

@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from node import Measurement, Segmentation, testing
-from node.assemble import stacks
 from node.cli import app
 from node.host import read_plugin
-from node.infer import GrpcTriton, LocalServer, run
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.infer import run
 from node.models import add
-from node.part10 import Part10
+from node.triton import GrpcTriton, LocalServer
 from tests.nnunet_results import field, predicted, results
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")

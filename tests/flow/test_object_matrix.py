@@ -19,11 +19,12 @@ from pydicom.dataset import Dataset
 
 from node.codes import DCM
 from node.compose import KINDS
-from node.compose.content import walk
+from node.compose.content_items import walk
 from node.compose.identity import RESEARCH_USE
-from node.compose.picture import rows
-from node.compose.source import TYPE_2
-from node.part10 import IMPLEMENTATION_CLASS_UID
+from node.compose.source_images import TYPE_2
+from node.compose.summary_page import rows
+from node.images.part10 import IMPLEMENTATION_CLASS_UID
+from node.images.series import Series
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -33,7 +34,6 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.series import Series
 from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Made, filled, make
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"

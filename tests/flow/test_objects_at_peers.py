@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
-from node.compose.source import functional_groups
-from node.series import Series
+from node.compose.source_images import functional_groups
+from node.images.series import Series
 from tests.matrix import IMAGES, MATRIX, Made, make
 from tests.peers import SYSTEM_PATH, missing, orthanc, storescu
 

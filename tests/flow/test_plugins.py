@@ -10,12 +10,13 @@ import pytest
 from pydicom import dcmread
 
 from node import Finding, Measurement, NotSuitable, Result, codes, testing
-from node.assemble import stacks
 from node.compose import Identity, compose, write
 from node.host import Plugin, find_plugins
-from node.infer import GrpcTriton, LocalServer, Triton, run
-from node.part10 import Part10
-from node.series import Series
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.infer import run
+from node.triton import GrpcTriton, LocalServer, Triton
 from tests.conftest import DATA
 from tests.peers import ROOT, VALIDATOR, complaints
 

@@ -7,11 +7,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import Finding, Measurement, NotSuitable, Segmentation, Triton, testing
-from node.assemble import stacks
-from node.models.phantoms import tumour
-from node.models.phantoms.heart import CAVITY
-from node.part10 import Part10
-from node.series import Series
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.training.phantoms import tumour
+from node.training.phantoms.heart import CAVITY
 from tests.flow.test_plugins import answered_with, measured, plugins, present, real, triton
 from tests.studies import mr_cardiac, mr_tumour
 

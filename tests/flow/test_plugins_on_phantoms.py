@@ -8,10 +8,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
-from node.assemble import stacks
-from node.models.phantoms import Image, chest, head
-from node.part10 import Part10
-from node.series import Series
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.training.phantoms import Image, chest, head
 from tests.flow.test_plugins import answered, measured, present, real, triton
 
 __all__ = ["triton"]

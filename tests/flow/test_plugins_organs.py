@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from node import KeyImages, NotSuitable, Segmentation, Triton
-from node.infer import GrpcTriton, LocalServer
-from node.models.phantoms.abdomen import LESION, LIVER, SPLEEN
-from node.models.phantoms.brain import DEMENTIA, HEALTHY, STRUCTURES
-from node.models.training import dice
 from node.results import Result
+from node.training.phantoms.abdomen import LESION, LIVER, SPLEEN
+from node.training.phantoms.brain import DEMENTIA, HEALTHY, STRUCTURES
+from node.training.trainer import dice
+from node.triton import GrpcTriton, LocalServer
 from tests.conftest import DATA
 from tests.flow.test_plugins import answered, measured, present, real, triton
 from tests.flow.test_plugins_on_phantoms import made

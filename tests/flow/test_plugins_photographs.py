@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional
 
 from node import Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
-from node.infer import GrpcTriton, LocalServer
+from node.images.predicates import mismatch
 from node.models import add
-from node.models.phantoms.fundus import fundus
-from node.models.phantoms.skin import lesion
-from node.predicates import mismatch
 from node.results import Result
+from node.training.phantoms.fundus import fundus
+from node.training.phantoms.skin import lesion
+from node.triton import GrpcTriton, LocalServer
 from tests.flow.test_plugins import answered, measured, plugins, present, real, triton
 from tests.flow.test_plugins_on_phantoms import made
 from tests.fundus_wnet import WEIGHTS, FundusWNet

@@ -10,12 +10,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import DerivedSeries, Registration, Result, Triton, testing
-from node.assemble import stacks
 from node.compose import Identity, compose, write
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from node.infer import run
-from node.models.phantoms.moved import Motion, moved
-from node.part10 import Part10
-from node.series import Series
+from node.training.phantoms.motion import Motion, moved
 from tests.flow.test_plugins import OWN_CODES, plugins, triton
 from tests.peers import DICOM, VALIDATOR, complaints
 from tests.studies import register_prior as study

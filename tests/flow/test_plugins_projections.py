@@ -8,9 +8,9 @@ from pydicom.uid import MammographyCADSRStorage
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, Region, Result, Triton
 from node.compose import compose, write
-from node.models.phantoms.breast import CALCIFICATION, MASS, mammogram
-from node.models.phantoms.radiograph import FINDINGS, radiograph
-from node.models.phantoms.sonogram import MALIGNANT, cine
+from node.training.phantoms.breast import CALCIFICATION, MASS, mammogram
+from node.training.phantoms.radiograph import FINDINGS, radiograph
+from node.training.phantoms.sonogram import MALIGNANT, cine
 from tests.flow.test_plugins import answered, identity, measured, plugins, present, real, triton
 from tests.flow.test_plugins_on_phantoms import made
 from tests.peers import complaints

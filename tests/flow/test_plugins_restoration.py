@@ -10,9 +10,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import DerivedSeries, NotSuitable, Triton, codes
-from node.assemble import stacks
-from node.part10 import Part10
-from node.series import Series
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from tests.flow.test_plugins import answered, real, triton
 from tests.flow.test_plugins_on_phantoms import made
 from tests.studies import ct_denoise, mr_superres, mr_to_ct

@@ -12,11 +12,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.compose.reference import by_study
+from node.compose.object_references import by_study
 from node.deliver import Archive, readable
 from node.deliver.storescu import store
 from node.errors import DestinationUnavailable
-from node.infer.prior import Subject
+from node.infer.prior_search import Subject
 from node.records import Address, StudyState
 from tests.peers import Orthanc, Served, free_port, missing, orthanc, serve, storescu, wait_until
 

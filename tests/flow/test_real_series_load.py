@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_color_lut
 
-from node.assemble.stacks import Assembled, stacks
 from node.errors import UnsuitableSeries
-from node.part10 import Part10
-from node.series import Series
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import Assembled, stacks
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 

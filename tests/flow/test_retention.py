@@ -9,20 +9,21 @@ import pytest
 from sqlalchemy import text
 
 from node import app as build
-from node import check as checking
 from node import purge as purging
-from node.assemble import settle, stacks
+from node.assemble import settle
+from node.commands import check as checking
+from node.commands.explain import explain
 from node.errors import BytesLost
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.ledger import Ledger
 from node.ledger.retention import Retention
-from node.part10 import Part10
 from node.purge import purge
 from node.receive import Arrivals
 from node.records import Arrival, Plan, ResultObject, Study, StudyState
 from node.route import Routes, plan_due, read_routes
 from node.settings import Settings
 from node.spool import IDLE_SECONDS, Spool
-from node.story import explain
 from node.testing import ct_series, write
 from tests.conftest import Clock, received
 

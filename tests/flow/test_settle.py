@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from node.assemble import settle
+from node.images.series import Series
 from node.ledger import Ledger
 from node.records import Arrival, StudyState
-from node.series import Series
 from node.spool import Pack, Spool
 from tests.conftest import Clock, received
 

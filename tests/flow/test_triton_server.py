@@ -14,15 +14,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import node.infer.server
+import node.triton.server
 from node.errors import ConfigError, TritonUnavailable
-from node.infer.keeper import SHARED_MEMORY
-from node.infer.server import KEEPER, LocalServer, Wheel, _free_port
-from node.infer.triton import GrpcTriton, server_name
+from node.triton.client import GrpcTriton, server_name
+from node.triton.server import KEEPER, LocalServer, Wheel, _free_port
+from node.triton.watchdog import SHARED_MEMORY
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
-ROOT = Path(node.infer.server.__file__).parents[2]
+ROOT = Path(node.triton.server.__file__).parents[2]
 MODEL = """
 import time
 import triton_python_backend_utils as pb
@@ -44,9 +44,9 @@ OWNER = """
 import sys, threading, time
 from pathlib import Path
 import numpy as np
-from node.infer.keeper import SHARED_MEMORY
-from node.infer.server import KEEPER, LocalServer
-from node.infer.triton import GrpcTriton, server_name
+from node.triton.watchdog import SHARED_MEMORY
+from node.triton.server import KEEPER, LocalServer
+from node.triton.client import GrpcTriton, server_name
 
 server = LocalServer(Path(sys.argv[1]), Path(sys.argv[2]))
 starter = threading.Thread(target=server.start)     # a thread that ends must not take the server with it
@@ -214,7 +214,7 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], _free_port()]
-        monkeypatch.setattr("node.infer.server._free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("node.triton.server._free_port", lambda: ports.pop(0))
         with LocalServer(repository, tmp_path / "log") as server:
             assert server.alive
             assert not ports
@@ -244,7 +244,7 @@ def test_its_threads_wait_asleep_unless_the_administrator_says_otherwise(
 def test_a_python_that_the_wheel_has_no_stub_for_is_told_which_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.infer.server.sys", SimpleNamespace(version_info=SimpleNamespace(major=3, minor=99)))
+    monkeypatch.setattr("node.triton.server.sys", SimpleNamespace(version_info=SimpleNamespace(major=3, minor=99)))
     with pytest.raises(ConfigError, match=r"3\.11, 3\.12.*, not 3\.99"):
         LocalServer(tmp_path, tmp_path / "log").start()
 

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import Image, tomography
-from node.models.phantoms.sections import section
+from node.training.phantoms import Image, tomography
+from node.training.phantoms.sections import section
 
 SLICES, ROWS, PIXEL_MM = 6, 160, 0.9
 NOISE_HU, STEP = 40.0, 6

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import head
+from node.training.phantoms import head
 
 HEIGHTS = np.arange(-45, 50, 5.0)
 ROWS, FIELD_MM = 256, 240.0

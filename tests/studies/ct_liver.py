@@ -4,8 +4,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import Image, Labels
-from node.models.phantoms.abdomen import with_lesions
+from node.training.phantoms import Image, Labels
+from node.training.phantoms.abdomen import with_lesions
 
 SPACING = 5.0, 4.0, 4.0
 SHAPE = 48, 96, 96

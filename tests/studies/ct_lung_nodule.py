@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import chest
+from node.training.phantoms import chest
 
 
 def images() -> list[Dataset]:

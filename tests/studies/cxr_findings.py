@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.radiograph import radiograph
+from node.training.phantoms.radiograph import radiograph
 
 SEEN = "hernia", "fibrosis"
 

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.breast import CALCIFICATION, MASS, mammogram
+from node.training.phantoms.breast import CALCIFICATION, MASS, mammogram
 
 SEED = 12
 ROWS, COLUMNS = 512, 416

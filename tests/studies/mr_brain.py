@@ -4,8 +4,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import Image, Labels
-from node.models.phantoms.brain import DEMENTIA, with_structures
+from node.training.phantoms import Image, Labels
+from node.training.phantoms.brain import DEMENTIA, with_structures
 
 SPACING = 3.0, 2.5, 2.5
 SHAPE = 72, 84, 84

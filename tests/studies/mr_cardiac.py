@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.heart import Cine, Heart, cine
+from node.training.phantoms.heart import Cine, Heart, cine
 
 HEART = Heart(radius=25, wall=9, length=80, shortening=0.3, lift=0.12, systole=0.35)
 PHASES, BEAT_MS = np.arange(10) / 10, 900.0

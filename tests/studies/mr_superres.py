@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter1d
 
 from node import testing
-from node.models.phantoms.head_pair import mr_and_ct
+from node.training.phantoms.head_pair import mr_and_ct
 
 THICK, SLICES, ROWS, FIELD = 4, 12, 192, 220.0
 MIDDLE = slice(48, 144)

@@ -4,8 +4,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import Image
-from node.models.phantoms.head_pair import mr_and_ct
+from node.training.phantoms import Image
+from node.training.phantoms.head_pair import mr_and_ct
 
 HEIGHTS = np.arange(-48.0, 56.0, 6.0)
 ROWS, FIELD = 112, 224.0

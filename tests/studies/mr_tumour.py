@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms import tumour
+from node.training.phantoms import tumour
 
 SEED = 11
 

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.fundus import fundus
+from node.training.phantoms.fundus import fundus
 
 ROWS, GRADE = 384, 3
 

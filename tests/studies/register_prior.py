@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.moved import Motion, moved
+from node.training.phantoms.motion import Motion, moved
 
 SLICES, ROWS = 40, 64
 MOTION = Motion(turn=0.06, shift=(8.0, -6.0, 10.0), swings=(6.0, 5.0, 8.0))

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.slide import GLASS, slide
+from node.training.phantoms.slide import GLASS, slide
 
 FIELDS = (
     (GLASS, "normal", "normal", GLASS),

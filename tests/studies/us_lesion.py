@@ -5,7 +5,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from node import testing
-from node.models.phantoms.sonogram import MALIGNANT, cine
+from node.training.phantoms.sonogram import MALIGNANT, cine
 
 FRAMES, ROWS, COLUMNS = 10, 200, 260
 TOP, LEFT, HIGH, WIDE = 24, 30, 160, 200

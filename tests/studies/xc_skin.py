@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.models.phantoms.skin import lesion
+from node.training.phantoms.skin import lesion
 
 ROWS, KIND = 256, "mel"
 

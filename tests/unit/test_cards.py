@@ -56,5 +56,5 @@ def test_the_models_of_a_plugin_are_in_the_repository(plugin: Plugin) -> None:
     for model in plugin.manifest.models:
         folder = ROOT / "triton_models" / model
         assert f'name: "{model}"' in (folder / "config.pbtxt").read_text()
-        served = folder / "1" / "served"
-        assert not served.exists() or served.resolve() == ROOT / "node" / "models" / "served"
+        served = folder / "1" / "serving"
+        assert not served.exists() or served.resolve() == ROOT / "node" / "serving"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from node.models.served.intensity import Intensity
-from node.models.served.pieces import largest
-from node.models.served.volume import (
+from node.serving.components import largest
+from node.serving.intensity import Intensity
+from node.serving.volume import (
     ALIGN,
     RESTORE,
     Chain,

@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.compose import KINDS, compose, write
-from node.compose.source import TYPE_2
+from node.compose.source_images import TYPE_2
 from node.testing import ct_series, enhanced_mr, mammogram, radiograph, ultrasound
 from tests.matrix import identity_of, results_of, series_in
 

@@ -16,16 +16,16 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
-from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM, own
 from node.compose import Identity, compose, write
+from node.compose.ascii_text import plain
 from node.compose.identity import RESEARCH_USE
 from node.compose.seg import PALETTE
-from node.compose.text import plain
 from node.errors import BrokenResult
-from node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
-from node.series import Series, Volume
 from node.testing import CORONAL, ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
 

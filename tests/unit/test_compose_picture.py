@@ -12,18 +12,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM, Code
-from node.compose import Identity, lettering, picture
+from node.compose import Identity, fonts, picture
 from node.compose import picture as picture_function
-from node.compose.drawing import things
+from node.compose.display import WINDOWS, window
 from node.compose.identity import RESEARCH_USE
-from node.compose.picture import UNWRITABLE, WARNING, Row, _unit, key_slices, notes, rows, verdict
-from node.compose.shading import WINDOWS, window
+from node.compose.image_tiles import SMALL, Layer, Overlays, directions, overlays, tile
+from node.compose.outlines import things
 from node.compose.sr import NOT_CALIBRATED
-from node.compose.tiles import SMALL, Layer, Overlays, directions, overlays, tile
+from node.compose.summary_page import UNWRITABLE, WARNING, Row, _unit, key_slices, notes, rows, verdict
 from node.errors import UnsuitableSeries
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -38,7 +39,6 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.series import Series, Volume
 from node.testing import CORONAL, SAGITTAL, ct_series, enhanced_ct, pet_series, radiograph
 from node.testing import write as write_images
 
@@ -386,35 +386,35 @@ def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
 
 
 def test_words_are_broken_to_fit_and_letters_keep_apart() -> None:
-    lines = lettering.wrapped("one two three " + "x" * 100, 18, 200)
+    lines = fonts.wrapped("one two three " + "x" * 100, 18, 200)
     assert "".join(lines).replace(" ", "") == "onetwothree" + "x" * 100
-    assert all(lettering.width(line, 18) <= 200 for line in lines)
+    assert all(fonts.width(line, 18) <= 200 for line in lines)
 
 
 def test_letters_that_no_font_has_are_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lettering.lacking("Lung \N{PRIVATE USE TWO} \U000e0fff") == ""  # not printed at all
-    monkeypatch.setattr(lettering, "FURTHER_FONTS", ())
-    for cached in (lettering._font_of, lettering._fonts):
+    assert fonts.lacking("Lung \N{PRIVATE USE TWO} \U000e0fff") == ""  # not printed at all
+    monkeypatch.setattr(fonts, "FURTHER_FONTS", ())
+    for cached in (fonts._font_of, fonts._fonts):
         cached.cache_clear()
     written = _written(monkeypatch)
     try:
-        assert lettering.lacking("Lunge 肺 Größe") == "肺"
+        assert fonts.lacking("Lunge 肺 Größe") == "肺"
         series = _series(tmp_path, ct_series())
         _page(series, [replace(_region(series, 1), label="肺")])
     finally:
-        for cached in (lettering._font_of, lettering._fonts):
+        for cached in (fonts._font_of, fonts._fonts):
             cached.cache_clear()
     assert UNWRITABLE in written
 
 
 @pytest.mark.parametrize("letter", ["Л", "肺", "λ"])
 def test_letters_of_other_scripts_are_drawn_by_fonts_of_the_machine(letter: str) -> None:
-    if lettering.lacking(letter):
+    if fonts.lacking(letter):
         pytest.skip(f"no font with {letter} is installed: fonts-dejavu-core and fonts-vlgothic have these")
-    assert lettering._drawn(lettering._own(18), letter) == lettering._drawn(lettering._own(18), lettering.NOWHERE)
-    font = lettering._font_of(letter, 18)
+    assert fonts._drawn(fonts._own(18), letter) == fonts._drawn(fonts._own(18), fonts.NOWHERE)
+    font = fonts._font_of(letter, 18)
     assert font is not None
-    assert lettering._drawn(font, letter) != lettering._drawn(font, lettering.NOWHERE)
+    assert fonts._drawn(font, letter) != fonts._drawn(font, fonts.NOWHERE)
 
 
 def _series(folder: Path, images: Iterable[Any]) -> Series:
@@ -458,7 +458,7 @@ def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     import sys
 
     written: list[str] = []
-    real = lettering.write
+    real = fonts.write
 
     def noted(draw: Any, at: Any, words: str, *more: Any, **ways: Any) -> None:
         written.append(words)

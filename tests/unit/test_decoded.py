@@ -12,14 +12,16 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from node import testing
-from node.assemble import decode, decode_due, pixels, stacks
-from node.decoded import claim, sizes
+from node.assemble import decode, decode_due
 from node.errors import JobDied, UnsuitableSeries
+from node.images import pixels
+from node.images.decoded import claim, sizes
+from node.images.header_notes import note_of_file
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from node.ledger import Ledger
-from node.note import note_of_file
-from node.part10 import Part10
 from node.records import Plan
-from node.series import Series
 from node.spool import Spool
 from tests.received import receive
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from node.models.phantoms.breast import mammogram
-from tests.served import method
+from node.training.phantoms.breast import mammogram
+from tests.serving import method
 
 density = method("mg_density", "density")
-grey = method("mg_density", "served.grey")
+grey = method("mg_density", "serving.grey_values")
 
 
 def tissue(image: NDArray[np.int16]) -> NDArray[np.uint8]:

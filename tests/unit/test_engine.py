@@ -15,7 +15,8 @@ import pytest
 from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
-from node import app, check
+from node import app
+from node.commands import check
 from node.engine import Places, beside, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from node import codes
-from node.assemble.stacks import stacks
 from node.errors import (
     BrokenResult,
     DestinationUnavailable,
@@ -21,17 +20,18 @@ from node.errors import (
     UnsuitableSeries,
 )
 from node.host import Plugin, read_plugin
-from node.infer.check import check
-from node.infer.fake import FakeTriton
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.infer.geometry import check
 from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, Run, attempt, worth_telling
 from node.infer.run import run
 from node.ledger import Ledger
-from node.part10 import Part10
 from node.records import Arrival, JobState, Plan, ResultObject
 from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
-from node.series import Series
 from node.spool import Spool
 from node.testing import CORONAL, ct_series, radiograph, without, write
+from node.triton.fake import FakeTriton
 
 SPLEEN = Segment(label="Spleen", type=codes.SCT.Spleen, category=codes.SCT.Organ)
 LIVER = Segment(label="Liver", type=codes.SCT.Liver, category=codes.SCT.Organ)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from node.models import training
+from node.training import trainer
 from tests.peers import ROOT
 
 SOURCE = Path(__file__).parents[2] / "triton_models" / "ct_lung" / "1" / "lungs.py"
@@ -168,7 +168,7 @@ def test_volume_and_density_of_each_lung_are_those_of_the_phantom_on_every_grid(
 
 
 def test_the_card_tells_how_well_the_lungs_are_found_on_all_grids():
-    one = training.figure([[np.mean(judged(grid)[3])] for grid in GRIDS])
+    one = trainer.figure([[np.mean(judged(grid)[3])] for grid in GRIDS])
     told = f"Dice with phantoms on 12 grids {one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
     assert told in (ROOT / "plugins" / "ct_lung" / "README.md").read_text(), told
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from node.images.series import Volume
 from node.measuring import longest, within
-from node.series import Volume
 
 measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from node.errors import ConfigError
-from node.models.brought import Source
-from node.models.card import compared
 from node.models.compare import rows
-from node.models.nnunet import is_results, modality, read_results, roles
-from node.models.served.nnunet import Plan, segment
-from node.models.served.ways import read, write
+from node.models.import_source import Source
+from node.models.model_card import compared
+from node.models.nnunet_folder import is_results, modality, read_results, roles
+from node.serving.chains import read, write
+from node.serving.nnunet import Plan, segment
 from tests.nnunet_results import field, predicted, results
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")

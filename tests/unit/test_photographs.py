@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from node import Heatmap, codes, testing
 from node.compose.sc import overlay
-from node.models.phantoms import fundus, skin, slide
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training.phantoms import fundus, skin, slide
 from tests.matrix import identity_of, series_in
 
 
@@ -114,7 +114,7 @@ def test_the_tiles_of_a_compressed_slide_are_looked_for_once(
     series = series_in(tmp_path / "slide", [image])
     looked: list[int] = []
     pread = os.pread
-    monkeypatch.setattr("node.assemble.pixels.os.pread", lambda *asked: looked.append(1) or pread(*asked))
+    monkeypatch.setattr("node.images.pixels.os.pread", lambda *asked: looked.append(1) or pread(*asked))
     for wanted in ([41, 0, 20], range(42)):
         seen = list(series.read([series.frames[index] for index in wanted]))
         assert np.array_equal(seen, tiles[list(wanted)])

@@ -10,18 +10,18 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.assemble import stacks
 from node.compose import write
 from node.errors import ConfigError, DestinationUnavailable
 from node.host import Plugin, read_plugin
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from node.infer import Order, Priors, run
-from node.infer.fake import FakeTriton
 from node.ledger import Ledger
-from node.part10 import Part10
 from node.records import Arrival, Instance, Job, JobState, StudyState
 from node.results import NotSuitable
 from node.route import Route, Routes, plan
 from node.spool import Spool
+from node.triton.fake import FakeTriton
 
 MANIFEST = """\
 name = "growth"

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from node import testing
-from node.assemble import stacks
-from node.models import training
-from node.models.phantoms import breast, sonogram
-from node.models.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
-from node.part10 import Part10
-from tests.served import method
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.training import trainer
+from node.training.phantoms import breast, sonogram
+from node.training.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
+from tests.serving import method
 
 FRONTAL = 0.5
 
@@ -60,15 +60,15 @@ def test_a_map_that_lies_where_its_class_is_costs_less_than_one_that_does_not() 
     right, wrong = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
     right[0, 0, 1, 1], wrong[0, 0, 2, 3] = 16.0, 16.0
     right[0, 1] = wrong[0, 1] = -1.0
-    assert training.seen_where(right, truths) < training.seen_where(wrong, truths)
+    assert trainer.seen_where(right, truths) < trainer.seen_where(wrong, truths)
     plain = torch.nn.functional.binary_cross_entropy_with_logits(torch.tensor([1.0, -1.0]), torch.tensor([1.0, 0.0]))
-    assert float(training.seen_where(right, truths)) == pytest.approx(float(plain), abs=1e-3)
+    assert float(trainer.seen_where(right, truths)) == pytest.approx(float(plain), abs=1e-3)
 
 
 def test_marks_on_a_map_are_the_part_of_each_place() -> None:
     marks = np.zeros((1, 8, 8), bool)
     marks[0, :2, :3] = True
-    assert training.on_map(marks, 4)[0].tolist() == [[1, 0.5, 0, 0], [0] * 4, [0] * 4, [0] * 4]
+    assert trainer.on_map(marks, 4)[0].tolist() == [[1, 0.5, 0, 0], [0] * 4, [0] * 4, [0] * 4]
 
 
 def test_brightness_is_white_where_the_header_means_white(tmp_path: Path) -> None:

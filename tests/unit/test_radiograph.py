@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from node.testing import chest_phantom
-from tests.served import method
+from tests.serving import method
 
 radiograph = method("cxr_quality", "radiograph")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node.errors import ConfigError
-from node.models.references import Configuration
+from node.models.bundle_config import Configuration
 
 
 def read(folder: Path, **words: Any) -> Configuration:

@@ -6,8 +6,8 @@ import SimpleITK
 import torch
 from numpy.typing import NDArray
 
-from node.models.phantoms.moved import Motion, moved
-from tests.served import method
+from node.training.phantoms.motion import Motion, moved
+from tests.serving import method
 from tests.studies import register_prior as study
 
 registering = method("register_prior", "registering")

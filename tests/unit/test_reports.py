@@ -13,14 +13,14 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.assemble.stacks import stacks
 from node.codes import SCT, UCUM
 from node.compose import Identity, compose, write
 from node.compose.sr import _border, is_planar
 from node.errors import BrokenResult
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.results import Comparison, Finding, Measurement, Region, Result, Segment, Segmentation
-from node.series import Series, Volume
 from node.testing import ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
 from tests.peers import SYSTEM_PATH, missing

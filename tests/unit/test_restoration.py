@@ -11,11 +11,11 @@ from node import testing
 from node.codes import DCM, UCUM
 from node.compose import compose_kinds
 from node.errors import BrokenResult
-from node.models import training
-from node.models.phantoms import tomography
-from node.models.phantoms.head_pair import mr_and_ct
-from node.models.phantoms.sections import section
 from node.results import DerivedSeries
+from node.training import trainer
+from node.training.phantoms import tomography
+from node.training.phantoms.head_pair import mr_and_ct
+from node.training.phantoms.sections import section
 from tests.matrix import identity_of, series_in
 
 HU = np.arange(-1024, 3072, 2, dtype=np.int16).reshape(2, 32, 32)
@@ -73,7 +73,7 @@ def test_a_section_has_every_tissue_and_no_noise() -> None:
 
 
 def test_a_residual_network_without_constants_answers_at_every_scale() -> None:
-    network = training.Residual(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU()))
+    network = trainer.Residual(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU()))
     network.body.append(nn.Conv2d(4, 1, 3, padding=1, bias=False))
     given = torch.rand(1, 1, 16, 16)
     assert torch.allclose(network(1000 * given), 1000 * network(given), rtol=1e-4)
@@ -84,7 +84,7 @@ def test_images_are_read_from_folders_and_colour_is_left_out(tmp_path: Path) -> 
     images = testing.ct_series(array=HU)
     testing.write(images, tmp_path / "ct")
     testing.write([testing.fundus_photograph()], tmp_path / "op")
-    assert [plane.tolist() for plane in training.planes([tmp_path])] == HU.tolist()
+    assert [plane.tolist() for plane in trainer.planes([tmp_path])] == HU.tolist()
 
 
 def test_values_of_another_quantity_are_stored_as_they_are_and_say_their_unit(tmp_path: Path) -> None:

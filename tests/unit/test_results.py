@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from node.assemble.stacks import stacks
 from node.codes import DCM, SCT, UCUM
 from node.errors import BrokenResult
-from node.infer.check import check
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.infer.geometry import check
 from node.results import Deformation, DerivedSeries, Finding, Heatmap, KeyImages, Measurement, Region, Registration
-from node.series import Series
 from node.testing import ct_series, radiograph
 from node.testing import write as write_images
 

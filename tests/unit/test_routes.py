@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from node.assemble.stacks import Assembled, stacks
 from node.errors import ConfigError, NotUnderstood
 from node.host import Plugin, find_plugins
+from node.images.part10 import Part10
+from node.images.series import Frame, Series
+from node.images.stacks import Assembled, stacks
 from node.ledger import Ledger
-from node.part10 import Part10
 from node.records import Arrival, StudyState
 from node.route import Routes, plan, plan_due, read_routes
-from node.series import Frame, Series
 from node.spool import Spool
 from node.testing import CORONAL, ct_series, mr_series, write
 

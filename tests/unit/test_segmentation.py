@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.assemble.stacks import stacks
 from node.codes import SCT
 from node.compose import Identity, write
 from node.compose.frames import Pixels, stored_areas
 from node.compose.seg import Form, Part, _descriptions, segmentations
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.series import Series
+from node.images.stacks import stacks
 from node.results import Segment, Segmentation
-from node.series import Series
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series
 from node.testing import write as write_images
 
@@ -213,7 +213,7 @@ def _labelled(series: Series) -> Segmentation:
 
 
 def _grid(series: Series) -> Any:
-    from node.series import Volume
+    from node.images.series import Volume
 
     shape = (len(series.frames), int(series.header.Rows), int(series.header.Columns))
     return Volume(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.errors import ConfigError, NotUnderstood, SpoolFull
-from node.part10 import Part10, file_header, parse
+from node.images.part10 import Part10, file_header, parse
 from node.records import Arrival, Instance
 from node.spool import HEAD, MAGIC, Pack, Spool, next_magic, recover
 from node.testing import ct_series, write

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import BytesLost, ConfigError, Refused, SpoolAway, Transient
-from node.part10 import Part10
+from node.images.part10 import Part10
 from node.spool import Spool
 
 

@@ -7,9 +7,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
-from node.assemble.stacks import Assembled, stacks
 from node.errors import UnsuitableSeries
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import Assembled, stacks
 from node.testing import (
     AXIAL,
     CORONAL,

@@ -8,10 +8,10 @@ import SimpleITK
 import torch
 from numpy.typing import NDArray
 
-from node.models import training
 from node.testing import chest_phantom
+from node.training import trainer
 from tests.peers import ROOT
-from tests.served import method
+from tests.serving import method
 
 tissue = method("ct_body", "tissue")
 
@@ -106,7 +106,7 @@ def figures() -> dict[str, str]:
         cases.append([[dice(truth == label, labels == label)] for label in (BONE, MUSCLE, OUTER, INNER)])
     told = {}
     for name, rows in zip(("bone", "muscle", "outer fat", "inner fat"), zip(*cases, strict=True), strict=True):
-        one = training.figure(rows)
+        one = trainer.figure(rows)
         told[name] = f"{name} {one.value:.2f} ({one.low:.2f}–{one.high:.2f})"
     return told
 

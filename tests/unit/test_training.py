@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import testing
-from node.models import training
-from node.models.phantoms import chest, head
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training import trainer
+from node.training.phantoms import chest, head
 from tests.peers import ROOT
 
 CARDS = sorted((ROOT / "triton_models").glob("*/figures.json"))
@@ -32,18 +32,18 @@ class Rings(nn.Module):
         return answer
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     bright = random.integers(2)
     return (random.normal(bright * 2, 1, (1, 8, 8))).astype(np.float32), np.array([bright], np.float32)
 
 
-def course(steps: int = 60) -> training.Course:
+def course(steps: int = 60) -> trainer.Course:
     loss = functional.binary_cross_entropy_with_logits
-    return training.Course(draw=draw, loss=loss, steps=steps, batch=8, rate=0.03)
+    return trainer.Course(draw=draw, loss=loss, steps=steps, batch=8, rate=0.03)
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_network() -> None:
-    one, same, other = (training.train(Rings, course(), seed=seed) for seed in (1, 1, 2))
+    one, same, other = (trainer.train(Rings, course(), seed=seed) for seed in (1, 1, 2))
     images, truths = (
         torch.from_numpy(np.stack(parts)) for parts in zip(*map(draw, [np.random.default_rng(5)] * 40), strict=True)
     )
@@ -54,17 +54,17 @@ def test_training_learns_and_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_a_saved_network_answers_as_it_did(tmp_path: Path) -> None:
-    network = training.train(Rings, course(steps=3))
-    training.save(network, (1, 1, 8, 8), tmp_path / "1")
+    network = trainer.train(Rings, course(steps=3))
+    trainer.save(network, (1, 1, 8, 8), tmp_path / "1")
     given = torch.rand(5, 1, 16, 12)
-    loaded = torch.jit.load(tmp_path / "1" / training.WEIGHTS)  # type: ignore[no-untyped-call]
+    loaded = torch.jit.load(tmp_path / "1" / trainer.WEIGHTS)  # type: ignore[no-untyped-call]
     assert torch.allclose(loaded(given), network(given))
 
 
 def test_the_mean_of_a_class_map_is_the_logit_of_the_network_it_was_made_of() -> None:
     nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed")
     net = nets.DenseNet(2, 3, 4, init_features=8, growth_rate=4, block_config=(1, 1)).eval()
-    maps = training.ClassMaps.of_densenet(net)
+    maps = trainer.ClassMaps.of_densenet(net)
     given = torch.rand(2, 3, 32, 32)
     assert maps(given).shape == (2, 4, 4, 4)
     assert torch.allclose(maps(given).mean((2, 3)), net(given), atol=1e-5)
@@ -72,9 +72,9 @@ def test_the_mean_of_a_class_map_is_the_logit_of_the_network_it_was_made_of() ->
 
 def test_figures_are_those_counted_by_hand() -> None:
     rows = np.array([[1, 0.9], [1, 0.4], [0, 0.4], [0, 0.1]])
-    assert training.area_under_curve(rows) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
-    assert np.isnan(training.area_under_curve(rows[:2]))
-    mean = training.figure([[value] for value in (0.0, 1.0) * 50])
+    assert trainer.area_under_curve(rows) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert np.isnan(trainer.area_under_curve(rows[:2]))
+    mean = trainer.figure([[value] for value in (0.0, 1.0) * 50])
     assert mean.value == 0.5
     assert mean.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.02)
     assert mean.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.02)

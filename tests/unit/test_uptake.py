@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.measure import label, regionprops
 
-from tests.served import method
+from tests.serving import method
 
 uptake = method("pt_lesion", "uptake")
 

@@ -21,11 +21,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.assemble import pixels
-from node.assemble.stacks import stacks
 from node.errors import UnsuitableSeries
-from node.part10 import Part10
-from node.series import Series, Volume
+from node.images import pixels
+from node.images.part10 import Part10
+from node.images.series import Series, Volume
+from node.images.stacks import stacks
 from node.testing import (
     AXIAL,
     CORONAL,

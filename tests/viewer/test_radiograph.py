@@ -9,9 +9,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import Segment, Segmentation, Series, codes
-from node.assemble import stacks
 from node.compose import Identity, compose, write
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
 from tests.peers import DICOM, Orthanc
 from tests.viewer.conftest import store
 from tests.viewer.ohif import Viewer

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
-from node.models import training
-from node.models.phantoms import tomography
-from node.models.phantoms.sections import section
-from node.models.served.answers import image
-from node.models.served.volume import Chain, scaled
-from node.series import LOWEST_HU
+from node.images.series import LOWEST_HU
+from node.serving.answers import image
+from node.serving.volume import Chain, scaled
+from node.training import trainer
+from node.training.phantoms import tomography
+from node.training.phantoms.sections import section
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -57,7 +57,7 @@ class Pair:
 def network() -> nn.Module:
     """Return a U-Net that answers with what is to be taken away (residual learning, Chen et al. 2017)."""
     body = UNet(2, 1, 1, channels=(16, 16, 24, 32, 48), strides=(1, 1, 2, 2), norm=None, bias=False)  # type: ignore[arg-type]
-    return training.Residual(body)
+    return trainer.Residual(body)
 
 
 def noise(projections: Tensor, cutoff: float, generator: torch.Generator) -> Tensor:
@@ -97,7 +97,7 @@ def pairs(images: Sequence[Plane], random: np.random.Generator) -> list[Pair]:
     return [pair(plane, generator) for plane in planes]
 
 
-def draw(prepared: Sequence[Pair], random: np.random.Generator) -> training.Example:
+def draw(prepared: Sequence[Pair], random: np.random.Generator) -> trainer.Example:
     """Return a patch with noise, streaks, both or, one time in four, neither; and without."""
     one = prepared[random.integers(len(prepared))]
     row, column = random.integers(INNER - PATCH + 1, size=2)
@@ -125,7 +125,7 @@ def calmed(planes: Sequence[NDArray[np.integer]]) -> list[Plane]:
     return [(before + plane + behind) / 3 for before, plane, behind in zip(calm, calm[1:], calm[2:], strict=False)]
 
 
-def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, training.Figure]:
+def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, trainer.Figure]:
     """Return by how much noise and streaks made on planes it never saw are less, plane by plane."""
     generator = torch.Generator().manual_seed(1000)
     rows: dict[str, list[list[float]]] = {}
@@ -148,7 +148,7 @@ def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, training.Figur
             for figure, value in told.items():
                 if np.isfinite(value):  # some planes have no homogeneous square
                     rows.setdefault(figure, []).append([value])
-    return {name: training.figure(values) for name, values in rows.items()}
+    return {name: trainer.figure(values) for name, values in rows.items()}
 
 
 def psnr(clean: Tensor, other: Tensor) -> float:
@@ -184,15 +184,15 @@ def main(steps: int = 8000) -> None:
     told = asked.parse_args()
     torch.set_num_threads(1)
     random = np.random.default_rng(2)
-    images = calmed([plane.clip(LOWEST_HU) for plane in training.planes(told.images)])
+    images = calmed([plane.clip(LOWEST_HU) for plane in trainer.planes(told.images)])
     prepared = pairs(images, random)
-    course = training.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=told.steps, batch=8)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("ct_denoise_net") / "1")
-    unseen = list({plane.tobytes(): plane.clip(LOWEST_HU) for plane in training.planes(told.unseen)}.values())
+    course = trainer.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=told.steps, batch=8)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("ct_denoise_net") / "1")
+    unseen = list({plane.tobytes(): plane.clip(LOWEST_HU) for plane in trainer.planes(told.unseen)}.values())
     unseen = unseen or [section(2 * ROWS, random) for _ in range(8)]
     with torch.inference_mode():
-        training.write_figures(judge(trained, [quieter(plane) for plane in unseen]), HERE)
+        trainer.write_figures(judge(trained, [quieter(plane) for plane in unseen]), HERE)
 
 
 if __name__ == "__main__":

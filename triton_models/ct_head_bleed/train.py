@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import training
-from node.models.phantoms import Labels
-from node.models.phantoms.head import BLEEDS, with_bleeds
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training import trainer
+from node.training.phantoms import Labels
+from node.training.phantoms.head import BLEEDS, with_bleeds
 
 HERE = Path(__file__).parent
 LOOK = Look.read(HERE / "1" / "look.json")
@@ -26,7 +26,7 @@ CLASSES = "any", *BLEEDS
 def network() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
     net = DenseNet(2, len(LOOK.windows), len(CLASSES), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
 def bleeds(random: np.random.Generator) -> list[str]:
@@ -42,7 +42,7 @@ def truth(labels: Labels) -> NDArray[np.float32]:
     return np.array([kinds.any(), *kinds], np.float32)
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return one plane of a head, and what bleeds in it; planes with blood are looked for a while where some is."""
     wanted, field = bleeds(random), random.uniform(210, 260)
     for _ in range(4):
@@ -58,7 +58,7 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(maps.mean((2, 3)), truths)
 
 
-def judge(found: nn.Module, heads: int = 100) -> dict[str, training.Figure]:
+def judge(found: nn.Module, heads: int = 100) -> dict[str, trainer.Figure]:
     """Return the area under the ROC curve of every class over heads it never saw, head by head."""
     random = np.random.default_rng(1000)
     heights = np.linspace(-HIGHEST_MM, HIGHEST_MM, 21)
@@ -68,17 +68,17 @@ def judge(found: nn.Module, heads: int = 100) -> dict[str, training.Figure]:
         probabilities = see(LOOK, torch.from_numpy(hu), found).probabilities.amax(0).numpy()
         rows.append(np.stack([np.max([truth(plane) for plane in labels], axis=0), probabilities], 1))
     return {
-        f"AUC {name}": training.figure([row[number] for row in rows], training.area_under_curve)
+        f"AUC {name}": trainer.figure([row[number] for row in rows], trainer.area_under_curve)
         for number, name in enumerate(CLASSES)
     }
 
 
 def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=12))
-    training.save(trained, (1, len(LOOK.windows), *LOOK.size), HERE.with_name("ct_head_bleed_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=12))
+    trainer.save(trained, (1, len(LOOK.windows), *LOOK.size), HERE.with_name("ct_head_bleed_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

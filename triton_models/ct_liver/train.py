@@ -9,11 +9,11 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.models import training
-from node.models.phantoms import Field, Image, Labels
-from node.models.phantoms.abdomen import LESION, LIVER, SPLEEN, with_lesions
-from node.models.served.pieces import components
-from node.models.served.volume import Chain, scaled, segment
+from node.serving.components import components
+from node.serving.volume import Chain, scaled, segment
+from node.training import trainer
+from node.training.phantoms import Field, Image, Labels
+from node.training.phantoms.abdomen import LESION, LIVER, SPLEEN, with_lesions
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -53,14 +53,14 @@ def grid(middle: NDArray[np.float64], voxels: NDArray[np.int64]) -> tuple[Field,
     return down, back, left
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of an abdomen."""
     middle = random.uniform(*(IN_LIVER if random.random() < 0.5 else MIDDLE).T)
     hu, labels = abdomen(grid(middle, np.full(3, PATCH)), random, MOST_TO_LEARN)
     return scaled(CHAIN, torch.from_numpy(hu).float()).numpy()[None], labels.astype(np.int64)[None]
 
 
-def judge(found: nn.Module, cases: int = 16) -> dict[str, training.Figure]:
+def judge(found: nn.Module, cases: int = 16) -> dict[str, trainer.Figure]:
     """Return how well liver, spleen and lesions of abdomens it never saw are outlined, and what is told too much."""
     random = np.random.default_rng(1000)
     voxels = np.array([HEIGHT, DEPTH, WIDTH]) // STEP
@@ -71,17 +71,17 @@ def judge(found: nn.Module, cases: int = 16) -> dict[str, training.Figure]:
         hu, truth = abdomen(grid(np.zeros(3), voxels.astype(np.int64)), random)
         labels = segment(CHAIN, [(torch.from_numpy(hu), AFFINE)], found).numpy()
         for organ, told in organs.items():
-            told.append([training.dice(truth == organ, labels == organ)])
+            told.append([trainer.dice(truth == organ, labels == organ)])
         outlines += lesions(truth, labels)
         beside.append([float(len(large(labels == LESION, but=truth == LESION)))])
         off.append([abs(float(hu[labels == LIVER].mean() - hu[truth == LIVER].mean()))])
     return {
-        "Dice liver": training.figure(organs[LIVER]),
-        "Dice spleen": training.figure(organs[SPLEEN]),
-        "lesion sensitivity": training.figure([[float(one > 0)] for (one,) in outlines]),
-        "Dice of lesions found": training.figure([[one] for (one,) in outlines if one > 0]),
-        "false lesions per scan": training.figure(beside),
-        "error of the liver's mean HU": training.figure(off),
+        "Dice liver": trainer.figure(organs[LIVER]),
+        "Dice spleen": trainer.figure(organs[SPLEEN]),
+        "lesion sensitivity": trainer.figure([[float(one > 0)] for (one,) in outlines]),
+        "Dice of lesions found": trainer.figure([[one] for (one,) in outlines if one > 0]),
+        "false lesions per scan": trainer.figure(beside),
+        "error of the liver's mean HU": trainer.figure(off),
     }
 
 
@@ -90,7 +90,7 @@ def lesions(truth: Labels, labels: Labels) -> list[list[float]]:
     true = components(torch.from_numpy(truth == LESION)).numpy()
     pieces = components(torch.from_numpy(labels == LESION)).numpy()
     masks = [true == number for number in np.flatnonzero(np.bincount(true.ravel()) >= LEAST_VOXELS)[1:]]
-    return [[training.dice(mask, np.isin(pieces, np.setdiff1d(pieces[mask], 0)))] for mask in masks]
+    return [[trainer.dice(mask, np.isin(pieces, np.setdiff1d(pieces[mask], 0)))] for mask in masks]
 
 
 def large(mask: NDArray[np.bool_], *, but: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -103,10 +103,10 @@ def large(mask: NDArray[np.bool_], *, but: NDArray[np.bool_]) -> NDArray[np.int6
 def main(steps: int = 900) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
-    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=4))
-    training.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_liver_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=4))
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_liver_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

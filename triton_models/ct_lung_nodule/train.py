@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from node import testing
-from node.models import training
-from node.models.phantoms import Image, Labels
-from node.models.phantoms.chest import Nodule, with_nodules, with_vessels
-from node.models.served.pieces import components
-from node.models.served.volume import Chain, scaled, segment
+from node.serving.components import components
+from node.serving.volume import Chain, scaled, segment
+from node.training import trainer
+from node.training.phantoms import Image, Labels
+from node.training.phantoms.chest import Nodule, with_nodules, with_vessels
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -80,7 +80,7 @@ def chests() -> tuple[Chest, ...]:
     return tuple(made)
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a chest: around a nodule, or around a vessel or the wall of a lung."""
     one = chests()[random.integers(CHESTS)]
     among = [nodule.centre for nodule in one.nodules] if random.random() < AROUND_NODULES else one.others
@@ -92,7 +92,7 @@ def draw(random: np.random.Generator) -> training.Example:
     return image.numpy()[None], np.flip(one.labels[box] > 0, turn).astype(np.int64)[None]
 
 
-def judge(found: nn.Module, cases: int = 8) -> dict[str, training.Figure]:
+def judge(found: nn.Module, cases: int = 8) -> dict[str, trainer.Figure]:
     """Return how many nodules of chests it never saw are found, how well outlined, and how many there are beside."""
     random = np.random.default_rng(1000)
     outlines, beside = [], []
@@ -101,13 +101,13 @@ def judge(found: nn.Module, cases: int = 8) -> dict[str, training.Figure]:
         image = torch.from_numpy(noisy(hu, random))
         pieces = large(components(segment(CHAIN, [(image, AFFINE)], found) > 0).numpy())
         truths = [labels == number for number in range(1, NODULES + 1)]
-        outlines += [[training.dice(truth, np.isin(pieces, np.setdiff1d(pieces[truth], 0)))] for truth in truths]
+        outlines += [[trainer.dice(truth, np.isin(pieces, np.setdiff1d(pieces[truth], 0)))] for truth in truths]
         beside.append([len(np.setdiff1d(pieces, pieces[labels > 0]))])
     hits = [[float(one > 0)] for (one,) in outlines]
     return {
-        "sensitivity": training.figure(hits),
-        "false positives per scan": training.figure(beside),
-        "Dice of those found": training.figure([[one] for (one,) in outlines if one > 0]),
+        "sensitivity": trainer.figure(hits),
+        "false positives per scan": trainer.figure(beside),
+        "Dice of those found": trainer.figure([[one] for (one,) in outlines if one > 0]),
     }
 
 
@@ -124,10 +124,10 @@ def loss() -> nn.Module:
 
 def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    trained = training.train(network, training.Course(draw=draw, loss=loss(), steps=steps, batch=4))
-    training.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_lung_nodule_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss(), steps=steps, batch=4))
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_lung_nodule_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from monai.networks.nets.densenet import DenseNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.models import training
-from node.models.phantoms.radiograph import FINDINGS, radiograph
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training import trainer
+from node.training.phantoms.radiograph import FINDINGS, radiograph
 
 HERE = Path(__file__).parent
 LOOK = Look.read(HERE / "1" / "look.json")
@@ -25,7 +25,7 @@ LIKELY = 0.11
 def network() -> nn.Module:
     """Return a small DenseNet that answers with class maps, as CheXNet (Rajpurkar et al. 2017) is a large one."""
     net = DenseNet(2, 1, len(FINDINGS), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
 def chest(random: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -33,13 +33,13 @@ def chest(random: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.bo
     return radiograph(ROWS, random, [name for name in FINDINGS if random.random() < LIKELY])
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return one chest, and where each finding is on the class maps."""
     image, marks = chest(random)
-    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), training.on_map(marks, PLACES)
+    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
 
 
-def judge(found: nn.Module, chests: int = 400) -> dict[str, training.Figure]:
+def judge(found: nn.Module, chests: int = 400) -> dict[str, trainer.Figure]:
     """Return the areas under the ROC curves over chests it never saw, and how often a map is highest where it should.
 
     The latter is the pointing game (Zhang et al. 2018) of the likeliest finding that is there.
@@ -54,15 +54,15 @@ def judge(found: nn.Module, chests: int = 400) -> dict[str, training.Figure]:
         if likeliest.any():
             hits.append([float(likeliest.flat[int(seen.maps[0, 0].argmax())])])
     return {
-        "mean AUC": training.figure(rows, mean_area),
-        "pointing game": training.figure(hits),
-        **{f"AUC {name}": training.figure(rows, partial(area, number)) for number, name in enumerate(FINDINGS)},
+        "mean AUC": trainer.figure(rows, mean_area),
+        "pointing game": trainer.figure(hits),
+        **{f"AUC {name}": trainer.figure(rows, partial(area, number)) for number, name in enumerate(FINDINGS)},
     }
 
 
 def area(number: int, chests: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve of one finding over chests (chest, finding, truth and probability)."""
-    return training.area_under_curve(chests[:, number])
+    return trainer.area_under_curve(chests[:, number])
 
 
 def mean_area(chests: NDArray[np.float64]) -> float:
@@ -72,11 +72,11 @@ def mean_area(chests: NDArray[np.float64]) -> float:
 
 def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    course = training.Course(draw=draw, loss=training.seen_where, steps=steps, batch=16, rate=6e-3)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, *LOOK.size), HERE.with_name("cxr_findings_net") / "1")
+    course = trainer.Course(draw=draw, loss=trainer.seen_where, steps=steps, batch=16, rate=6e-3)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, *LOOK.size), HERE.with_name("cxr_findings_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from node.models import training
-from node.models.phantoms import Labels
-from node.models.phantoms.breast import LESIONS, mammogram
-from node.models.served.answers import nowhere
-from node.models.served.pieces import components
-from node.models.served.volume import Chain, prepared, segment
+from node.serving.answers import nowhere
+from node.serving.components import components
+from node.serving.volume import Chain, prepared, segment
+from node.training import trainer
+from node.training.phantoms import Labels
+from node.training.phantoms.breast import LESIONS, mammogram
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -43,7 +43,7 @@ def breast(random: np.random.Generator) -> tuple[NDArray[np.int16], Labels]:
     return (image, labels) if random.random() < 0.5 else (image[::-1], labels[::-1])
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a mammogram as the network gets it, and what each pixel is of.
 
     As often as not it lies on a lesion of a kind, where the breast has one; else anywhere on the breast.
@@ -65,7 +65,7 @@ def loss() -> nn.Module:
     return DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True, weight=counts)
 
 
-def judge(found: nn.Module, breasts: int = 200) -> dict[str, training.Figure]:
+def judge(found: nn.Module, breasts: int = 200) -> dict[str, trainer.Figure]:
     """Return how many lesions of breasts it never saw are found, how well outlined, and how many there are beside."""
     random = np.random.default_rng(1000)
     seen = []
@@ -76,9 +76,9 @@ def judge(found: nn.Module, breasts: int = 200) -> dict[str, training.Figure]:
     for label, name in enumerate(LESIONS, 1):
         compared = [matched(torch.from_numpy(labels) == label, answer == label) for labels, answer in seen]
         outlines = [[dice] for one, _ in compared for dice in one]
-        figures[f"sensitivity {name}"] = training.figure([[float(one > 0)] for (one,) in outlines])
-        figures[f"false positives per image {name}"] = training.figure([[float(beside)] for _, beside in compared])
-        figures[f"Dice of those found {name}"] = training.figure([[one] for (one,) in outlines if one > 0])
+        figures[f"sensitivity {name}"] = trainer.figure([[float(one > 0)] for (one,) in outlines])
+        figures[f"false positives per image {name}"] = trainer.figure([[float(beside)] for _, beside in compared])
+        figures[f"Dice of those found {name}"] = trainer.figure([[one] for (one,) in outlines if one > 0])
     return figures
 
 
@@ -103,11 +103,11 @@ def numbered(mask: Tensor) -> NDArray[np.int64]:
 
 def main(steps: int = 1200) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    course = training.Course(draw=draw, loss=loss(), steps=steps, batch=12, rate=1e-2)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, 256, 256), HERE.with_name("mg_lesion_net") / "1")
+    course = trainer.Course(draw=draw, loss=loss(), steps=steps, batch=12, rate=1e-2)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, 256, 256), HERE.with_name("mg_lesion_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

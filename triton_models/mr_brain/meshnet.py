@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from node.models import training
-from node.models.meshnet import MeshNet
-from node.models.phantoms.brain import STRUCTURES
-from node.models.served.volume import Chain
+from node.serving.volume import Chain
+from node.training import trainer
+from node.training.meshnet import MeshNet
+from node.training.phantoms.brain import STRUCTURES
 
 HERE = Path(__file__).parent
 CLASSES = 1 + len(STRUCTURES)
@@ -40,9 +40,9 @@ def bring(folder: Path, models: Path = HERE.parent) -> None:
     network = MeshNet(folder).eval()
     if network[-1].out_channels != CLASSES:
         sys.exit(f"{folder} has {network[-1].out_channels} classes, and the plugin {CLASSES}: bring model18cls")
-    training.save(network, (1, 1, 32, 32, 32), models / "mr_brain_net" / "1")
+    trainer.save(network, (1, 1, 32, 32, 32), models / "mr_brain_net" / "1")
     CHAIN.write(models / "mr_brain" / "1" / "chain.json")
-    training.save(Unknown(), (1, len(STRUCTURES)), models / "mr_brain_state" / "1")
+    trainer.save(Unknown(), (1, len(STRUCTURES)), models / "mr_brain_state" / "1")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from node.models import training
-from node.models.phantoms import Labels
-from node.models.phantoms.brain import DEMENTIA, HEALTHY, LABEL, PARKINSON, STRUCTURES, with_structures
-from node.models.served.volume import Chain, prepared, segment, to_network
+from node.serving.volume import Chain, prepared, segment, to_network
+from node.training import trainer
+from node.training.phantoms import Labels
+from node.training.phantoms.brain import DEMENTIA, HEALTHY, LABEL, PARKINSON, STRUCTURES, with_structures
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -72,7 +72,7 @@ def grid() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64
     return down - 15, back, left
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a part of a head as the network gets it, and what it is made of."""
     signal, labels = with_structures(grid(), random, state=str(random.choice((HEALTHY, *CONDITIONS))))
     given, axes = prepared(CHAIN, [(torch.from_numpy(signal), AFFINE)])
@@ -92,18 +92,18 @@ def heads(found: nn.Module, count: int, seed: int) -> Iterator[Head]:
         yield Head(truth=truth, labels=labels, conditions=np.array([state == one for one in CONDITIONS], np.float32))
 
 
-def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, training.Figure]:
+def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, trainer.Figure]:
     """Return how well heads that neither network saw are outlined, and told apart by their volumes."""
     dices, rows = [], []
     for head in heads(found, count, 1000):
-        dices.append([training.dice(head.truth == label, head.labels == label) for label in LABEL.values()])
+        dices.append([trainer.dice(head.truth == label, head.labels == label) for label in LABEL.values()])
         probabilities = states(torch.from_numpy(head.volumes)[None]).numpy()[0]
         rows.append(np.stack([head.conditions, probabilities], 1))
     return {
-        "mean Dice of all structures": training.figure([[float(np.mean(one))] for one in dices]),
-        **{f"Dice {name.lower()}": training.figure([[one[LABEL[name] - 1]] for one in dices]) for name in TOLD},
+        "mean Dice of all structures": trainer.figure([[float(np.mean(one))] for one in dices]),
+        **{f"Dice {name.lower()}": trainer.figure([[one[LABEL[name] - 1]] for one in dices]) for name in TOLD},
         **{
-            f"AUC {name}": training.figure([row[number] for row in rows], training.area_under_curve)
+            f"AUC {name}": trainer.figure([row[number] for row in rows], trainer.area_under_curve)
             for number, name in enumerate(CONDITIONS)
         },
     }
@@ -112,25 +112,25 @@ def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, tra
 def told_apart(seen: Sequence[Head]) -> nn.Module:
     """Train the second network on the volumes that the first one outlined; return it with probabilities."""
 
-    def pick(random: np.random.Generator) -> training.Example:
+    def pick(random: np.random.Generator) -> trainer.Example:
         head = seen[random.integers(len(seen))]
         return head.volumes, head.conditions
 
-    course = training.Course(draw=pick, loss=nn.functional.binary_cross_entropy_with_logits, steps=400, batch=30)
-    return nn.Sequential(training.train(States, course), nn.Sigmoid())
+    course = trainer.Course(draw=pick, loss=nn.functional.binary_cross_entropy_with_logits, steps=400, batch=30)
+    return nn.Sequential(trainer.train(States, course), nn.Sigmoid())
 
 
 def main(steps: int = 300, count: int = 60) -> None:
     """Train both, save them where Triton loads them, and write how good they are."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
-    found = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=1))
-    training.save(found, (1, 1, *CHAIN.tile), HERE.with_name("mr_brain_net") / "1")
+    found = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=1))
+    trainer.save(found, (1, 1, *CHAIN.tile), HERE.with_name("mr_brain_net") / "1")
     with torch.inference_mode():
         seen = list(heads(found, count, 500))
     states = told_apart(seen)
-    training.save(states, (1, len(STRUCTURES)), HERE.with_name("mr_brain_state") / "1")
+    trainer.save(states, (1, len(STRUCTURES)), HERE.with_name("mr_brain_state") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(found, states), HERE)
+        trainer.write_figures(judge(found, states), HERE)
 
 
 if __name__ == "__main__":

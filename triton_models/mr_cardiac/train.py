@@ -9,9 +9,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.models import training
-from node.models.phantoms.heart import CAVITY, MYOCARDIUM, Cine, Heart, cine
-from node.models.served.volume import Chain, scaled, segment
+from node.serving.volume import Chain, scaled, segment
+from node.training import trainer
+from node.training.phantoms.heart import CAVITY, MYOCARDIUM, Cine, Heart, cine
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -34,7 +34,7 @@ def drawn(random: np.random.Generator, phases: NDArray[np.float64], slices: int)
     return heart, cine(heart, random, phases=phases, heights=heights, rows=ROWS, pixel=PIXEL)
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return one image of a heart; its values are scaled by those of a few images from base to apex."""
     _, images = drawn(random, random.uniform(0, 1, 1), 5)
     at = random.integers(5)
@@ -42,7 +42,7 @@ def draw(random: np.random.Generator) -> training.Example:
     return given[at].numpy()[None], images.labels[0, at].astype(np.int64)[None]
 
 
-def judge(found: nn.Module, hearts: int = 16) -> dict[str, training.Figure]:
+def judge(found: nn.Module, hearts: int = 16) -> dict[str, trainer.Figure]:
     """Return how well ventricles it never saw are outlined, and how far ejection fractions are off, in points.
 
     They are off the heart's own, to which slices 12 mm apart come near only, and off those of true outlines on them.
@@ -53,15 +53,15 @@ def judge(found: nn.Module, hearts: int = 16) -> dict[str, training.Figure]:
         heart, images = drawn(random, PHASES, 10)
         stacked = torch.from_numpy(images.signal.reshape(-1, ROWS, ROWS))
         answer = segment(CHAIN, [(stacked, AFFINE)], found).numpy().reshape(images.labels.shape)
-        dices.append([training.dice(images.labels == part, answer == part) for part in (CAVITY, MYOCARDIUM)])
+        dices.append([trainer.dice(images.labels == part, answer == part) for part in (CAVITY, MYOCARDIUM)])
         fraction, outlined = (ejected((one == CAVITY).sum((1, 2, 3)).tolist()) for one in (answer, images.labels))
         true = ejected([heart.millilitres(float(phase)) for phase in PHASES])
         off.append([100 * abs(fraction - true), 100 * abs(fraction - outlined)])
     return {
-        "Dice cavity": training.figure([[row[0]] for row in dices]),
-        "Dice myocardium": training.figure([[row[1]] for row in dices]),
-        "points of ejection fraction off the heart's": training.figure([[row[0]] for row in off]),
-        "off that of true outlines": training.figure([[row[1]] for row in off]),
+        "Dice cavity": trainer.figure([[row[0]] for row in dices]),
+        "Dice myocardium": trainer.figure([[row[1]] for row in dices]),
+        "points of ejection fraction off the heart's": trainer.figure([[row[0]] for row in off]),
+        "off that of true outlines": trainer.figure([[row[1]] for row in off]),
     }
 
 
@@ -73,10 +73,10 @@ def ejected(volumes: list[float]) -> float:
 def main(steps: int = 700) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
-    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=8))
-    training.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("mr_cardiac_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=8))
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("mr_cardiac_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

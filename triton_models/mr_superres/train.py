@@ -18,10 +18,10 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
-from node.models import training
-from node.models.phantoms.head_pair import mr_and_ct
-from node.models.served.answers import image
-from node.models.served.volume import Chain
+from node.serving.answers import image
+from node.serving.volume import Chain
+from node.training import trainer
+from node.training.phantoms.head_pair import mr_and_ct
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -41,7 +41,7 @@ Plane = NDArray[np.float32]
 def network() -> nn.Module:
     """Return a U-Net that answers with what interpolation lacks, at any scale of signal."""
     body = UNet(2, 1, 1, channels=(16, 16, 24, 32, 48), strides=(1, 1, 2, 2), norm=None, bias=False)  # type: ignore[arg-type]
-    return training.Residual(body)
+    return trainer.Residual(body)
 
 
 def thick(plane: Plane, distance: float, width: float) -> Plane:
@@ -67,7 +67,7 @@ def phantoms(random: np.random.Generator) -> list[NDArray[np.integer]]:
     return [mr_and_ct(random.uniform(-45, 50, 1), 240, random)[0][0] for _ in range(DRAWN)]
 
 
-def draw(planes: Sequence[Plane], random: np.random.Generator) -> training.Example:
+def draw(planes: Sequence[Plane], random: np.random.Generator) -> trainer.Example:
     """Return a patch of a plane that was made thick along one axis and interpolated; and as it was."""
     plane = planes[random.integers(len(planes))]
     plane = np.rot90(plane, random.integers(4)) ** np.float32(random.uniform(0.6, 1.5))  # of other contrasts too
@@ -81,7 +81,7 @@ def draw(planes: Sequence[Plane], random: np.random.Generator) -> training.Examp
     return given[window][None], plane[window][None].astype(np.float32)
 
 
-def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, training.Figure]:
+def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, trainer.Figure]:
     """Return how much nearer than interpolation the network comes to planes it never saw, plane by plane."""
     rows: dict[str, list[list[float]]] = {}
     for plane in planes:
@@ -95,7 +95,7 @@ def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, training.Figur
                 for quality, of in (("PSNR gain (dB)", psnr), ("SSIM gain", ssim)):
                     gain = [of(truth, made) - of(truth, other)]
                     rows.setdefault(f"{quality} over {name}, slices {distance:.0f} pixels thick:", []).append(gain)
-    return {name: training.figure(values) for name, values in rows.items()}
+    return {name: trainer.figure(values) for name, values in rows.items()}
 
 
 def psnr(truth: Plane, other: Plane) -> float:
@@ -116,13 +116,13 @@ def main(steps: int = 1500) -> None:
     asked.add_argument("--steps", type=int, default=steps)
     told = asked.parse_args()
     random = np.random.default_rng(2)
-    planes = normalised([*training.planes(told.images), *phantoms(random)])
-    course = training.Course(draw=partial(draw, planes), loss=nn.L1Loss(), steps=told.steps, batch=4, rate=2e-3)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("mr_superres_net") / "1")
-    unseen = normalised(training.planes(told.unseen) or phantoms(random))
+    planes = normalised([*trainer.planes(told.images), *phantoms(random)])
+    course = trainer.Course(draw=partial(draw, planes), loss=nn.L1Loss(), steps=told.steps, batch=4, rate=2e-3)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("mr_superres_net") / "1")
+    unseen = normalised(trainer.planes(told.unseen) or phantoms(random))
     with torch.inference_mode():
-        training.write_figures(judge(trained, unseen), HERE)
+        trainer.write_figures(judge(trained, unseen), HERE)
 
 
 if __name__ == "__main__":

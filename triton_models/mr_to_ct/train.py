@@ -11,10 +11,10 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import training
-from node.models.phantoms.head_pair import mr_and_ct
-from node.models.served.answers import image
-from node.models.served.volume import Chain, scaled
+from node.serving.answers import image
+from node.serving.volume import Chain, scaled
+from node.training import trainer
+from node.training.phantoms.head_pair import mr_and_ct
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -61,7 +61,7 @@ class Pix2Pix:
         return self.discriminator(torch.cat([images, mr], 1))[-1]
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a plane of a head in MR; and in CT, with the MR beside it."""
     mr, ct = mr_and_ct(random.uniform(*HEAD_MM, 1), ROWS, random, field=SPACING * ROWS)
     given = scaled(CHAIN, torch.from_numpy(mr)).numpy() * np.float32(random.uniform(0.8, 1.05))
@@ -70,7 +70,7 @@ def draw(random: np.random.Generator) -> training.Example:
     return turned[1:].copy(), turned.copy()
 
 
-def judge(found: nn.Module, heads: int = 20) -> dict[str, training.Figure]:
+def judge(found: nn.Module, heads: int = 20) -> dict[str, trainer.Figure]:
     """Return how far from the CT of heads it never saw the answer is, head by head, within the head."""
     random = np.random.default_rng(1000)
     heights = np.arange(*HEAD_MM, 6.0)
@@ -88,16 +88,16 @@ def judge(found: nn.Module, heads: int = 20) -> dict[str, training.Figure]:
         )
         for values, value in zip(rows.values(), told, strict=True):
             values.append([float(value)])
-    return {name: training.figure(values) for name, values in rows.items()}
+    return {name: trainer.figure(values) for name, values in rows.items()}
 
 
 def main(steps: int = 1000) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    course = training.Course(draw=draw, loss=Pix2Pix(), steps=steps, batch=8, rate=2e-3)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, ROWS, ROWS), HERE.with_name("mr_to_ct_net") / "1")
+    course = trainer.Course(draw=draw, loss=Pix2Pix(), steps=steps, batch=8, rate=2e-3)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, ROWS, ROWS), HERE.with_name("mr_to_ct_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.models import training
-from node.models.phantoms import Labels, tumour
-from node.models.served.volume import Chain, Placed, prepared, segment
+from node.serving.volume import Chain, Placed, prepared, segment
+from node.training import trainer
+from node.training.phantoms import Labels, tumour
 
 HERE = Path(__file__).parent
 CHAIN = Chain.read(HERE / "1" / "chain.json")
@@ -54,7 +54,7 @@ def lying(seed: int, apart: float, *, diseased: bool) -> tuple[Labels, NDArray[n
     return found, affine
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a head: around its tumour four times of five, else anywhere."""
     images, labels = head(random, diseased=random.random() < TUMOURS)
     given, _ = prepared(CHAIN, images)
@@ -69,7 +69,7 @@ def draw(random: np.random.Generator) -> training.Example:
     return image.copy(), np.flip(labels[box], turn).astype(np.int64)[None].copy()
 
 
-def judge(found: nn.Module, heads: int = 20) -> dict[str, training.Figure]:
+def judge(found: nn.Module, heads: int = 20) -> dict[str, trainer.Figure]:
     """Return how well the parts of tumours it never saw are outlined, and what is outlined where there is none."""
     random = np.random.default_rng(1000)
     rows, beside = [], []
@@ -78,20 +78,20 @@ def judge(found: nn.Module, heads: int = 20) -> dict[str, training.Figure]:
         images, labels = head(random, diseased=diseased)
         answer = segment(CHAIN, images, found).numpy()
         if diseased:
-            rows.append([training.dice(labels == part, answer == part) for part in range(1, 1 + len(PARTS))])
+            rows.append([trainer.dice(labels == part, answer == part) for part in range(1, 1 + len(PARTS))])
         else:
             beside.append([(answer > 0).sum() * SPACING**3 / 1000])
-    told = {f"Dice {name}": training.figure([[row[at]] for row in rows]) for at, name in enumerate(PARTS)}
-    return {**told, "ml in a head without tumour": training.figure(beside)}
+    told = {f"Dice {name}": trainer.figure([[row[at]] for row in rows]) for at, name in enumerate(PARTS)}
+    return {**told, "ml in a head without tumour": trainer.figure(beside)}
 
 
 def main(steps: int = 650) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
-    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=2))
-    training.save(trained, (1, len(CHAIN.roles), *CHAIN.tile), HERE.with_name("mr_tumour_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=2))
+    trainer.save(trained, (1, len(CHAIN.roles), *CHAIN.tile), HERE.with_name("mr_tumour_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import training
-from node.models.phantoms.fundus import GRADES, Retina, fundus, retina, taken
-from node.models.served.answers import in_channels, nowhere
-from node.models.served.planes import Look, prepared, see
-from node.models.served.volume import Chain, segment
+from node.serving.answers import in_channels, nowhere
+from node.serving.planes import Look, prepared, see
+from node.serving.volume import Chain, segment
+from node.training import trainer
+from node.training.phantoms.fundus import GRADES, Retina, fundus, retina, taken
 
 HERE = Path(__file__).parent
 VESSELS = HERE.with_name("op_retina_vessels")
@@ -33,7 +33,7 @@ JUDGED = 384
 def grading() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
     net = DenseNet(2, 3, len(LEVELS), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
 def outlining() -> nn.Module:
@@ -53,7 +53,7 @@ def truth(grade: int) -> NDArray[np.float32]:
     return (grade > np.arange(len(LEVELS))).astype(np.float32)
 
 
-def graded(random: np.random.Generator) -> training.Example:
+def graded(random: np.random.Generator) -> trainer.Example:
     """Return a photograph of an eye, at times upside down, and which levels its grade reaches."""
     grade = int(random.integers(GRADES))
     photo, _ = taken(eyes(LOOK.size[0])[random.integers(EYES)], random, grade=grade)
@@ -61,7 +61,7 @@ def graded(random: np.random.Generator) -> training.Example:
     return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), truth(grade)
 
 
-def outlined(random: np.random.Generator) -> training.Example:
+def outlined(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a photograph, and which of its pixels are vessels."""
     photo, vessels = taken(eyes(ROWS)[random.integers(EYES)], random, grade=int(random.integers(GRADES)))
     top, left = random.integers(ROWS - PATCH, size=2)
@@ -75,7 +75,7 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(maps.mean((2, 3)), truths)
 
 
-def judge_grades(found: nn.Module, each: int = 30) -> dict[str, training.Figure]:
+def judge_grades(found: nn.Module, each: int = 30) -> dict[str, trainer.Figure]:
     """Return areas under the ROC curve, and how often the grade is right, on eyes it never saw, as many of a grade."""
     random = np.random.default_rng(1000)
     grades = np.repeat(np.arange(GRADES), each)
@@ -83,14 +83,14 @@ def judge_grades(found: nn.Module, each: int = 30) -> dict[str, training.Figure]
     levels = np.stack([see(LOOK, torch.from_numpy(photo[None]), found).probabilities[0].numpy() for photo in photos])
     rows = np.stack([np.stack([truth(int(grade)) for grade in grades]), levels], 2)
     areas = {
-        f"AUC {name}": training.figure(rows[:, number].tolist(), training.area_under_curve)
+        f"AUC {name}": trainer.figure(rows[:, number].tolist(), trainer.area_under_curve)
         for number, name in enumerate(LEVELS)
     }
     told = (np.minimum.accumulate(levels, axis=1) >= 0.5).sum(1)
-    return {**areas, "grade right": training.figure((told == grades)[:, None].tolist())}
+    return {**areas, "grade right": trainer.figure((told == grades)[:, None].tolist())}
 
 
-def judge_vessels(found: nn.Module, cases: int = 40) -> dict[str, training.Figure]:
+def judge_vessels(found: nn.Module, cases: int = 40) -> dict[str, trainer.Figure]:
     """Return how well vessels are outlined on photographs it never saw."""
     random = np.random.default_rng(2000)
     scores = []
@@ -99,18 +99,18 @@ def judge_vessels(found: nn.Module, cases: int = 40) -> dict[str, training.Figur
         images = [(channel, nowhere()) for channel in in_channels(torch.from_numpy(photo[None]))]
         seen = segment(CHAIN, images, found)[0].numpy()
         scores.append([2 * float((seen & vessels).sum()) / float(seen.sum() + vessels.sum())])
-    return {"Dice of vessels": training.figure(scores)}
+    return {"Dice of vessels": trainer.figure(scores)}
 
 
 def main(steps: int = 450, vessel_steps: int = 500) -> None:
     """Train, save the networks where Triton loads them, and write how good they are."""
-    net = training.train(grading, training.Course(draw=graded, loss=loss, steps=steps, batch=10))
-    training.save(net, (1, 3, *LOOK.size), HERE.with_name("op_retina_net") / "1")
-    course = training.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=vessel_steps, batch=6)
-    lines = training.train(outlining, course)
-    training.save(lines, (1, 3, PATCH, PATCH), HERE.with_name("op_retina_vessels_net") / "1")
+    net = trainer.train(grading, trainer.Course(draw=graded, loss=loss, steps=steps, batch=10))
+    trainer.save(net, (1, 3, *LOOK.size), HERE.with_name("op_retina_net") / "1")
+    course = trainer.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=vessel_steps, batch=6)
+    lines = trainer.train(outlining, course)
+    trainer.save(lines, (1, 3, PATCH, PATCH), HERE.with_name("op_retina_vessels_net") / "1")
     with torch.inference_mode():
-        training.write_figures({**judge_grades(net), **judge_vessels(lines)}, HERE)
+        trainer.write_figures({**judge_grades(net), **judge_vessels(lines)}, HERE)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from node import testing
-from node.assemble import stacks
-from node.models import training
-from node.models.phantoms import Image
-from node.models.phantoms.chest import with_vessels
-from node.models.phantoms.moved import Motion, moved
-from node.part10 import Part10
+from node.images.part10 import Part10
+from node.images.stacks import stacks
+from node.training import trainer
+from node.training.phantoms import Image
+from node.training.phantoms.chest import with_vessels
+from node.training.phantoms.motion import Motion, moved
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "1"))
@@ -99,9 +99,9 @@ def main(folders: list[Path]) -> None:
         random = np.random.default_rng(3)
         told = [judge(*case, Motion.drawn(random), random) for case, times in cases for _ in range(times)]
         for what in told[0]:
-            figures[f"{name}: {what}"] = training.figure([[one[what]] for one in told])
+            figures[f"{name}: {what}"] = trainer.figure([[one[what]] for one in told])
             print(f"{name}: {what} {figures[f'{name}: {what}']}", flush=True)  # noqa: T201 (a measurement prints)
-    training.write_figures(figures, HERE)
+    trainer.write_figures(figures, HERE)
 
 
 if __name__ == "__main__":

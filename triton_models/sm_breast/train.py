@@ -8,9 +8,9 @@ from monai.networks.nets.densenet import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import training
-from node.models.phantoms.slide import CLASSES, field
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training import trainer
+from node.training.phantoms.slide import CLASSES, field
 
 HERE = Path(__file__).parent
 LOOK = Look.read(HERE / "1" / "look.json")
@@ -23,10 +23,10 @@ JUDGED = 256
 def network() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
     net = DenseNet(2, 3, len(CLASSES), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return a field, at times upside down, and its class."""
     kind = int(random.integers(len(CLASSES)))
     tissue = field(LOOK.size[0], random, kind=CLASSES[kind])
@@ -39,7 +39,7 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
     return functional.cross_entropy(maps.mean((2, 3)), truths)
 
 
-def judge(found: nn.Module, each: int = 50) -> dict[str, training.Figure]:
+def judge(found: nn.Module, each: int = 50) -> dict[str, trainer.Figure]:
     """Return how often the class is right, and how well carcinoma is told, on fields that it never saw."""
     random = np.random.default_rng(1000)
     kinds = np.repeat(np.arange(len(CLASSES)), each)
@@ -47,17 +47,17 @@ def judge(found: nn.Module, each: int = 50) -> dict[str, training.Figure]:
     told = np.stack([see(LOOK, torch.from_numpy(one[None]), found).probabilities[0].numpy() for one in fields])
     carcinoma = np.stack([kinds >= MALIGNANT, told[:, MALIGNANT:].sum(1)], 1)
     return {
-        "class right": training.figure((told.argmax(1) == kinds)[:, None].tolist()),
-        "AUC carcinoma": training.figure(carcinoma.tolist(), training.area_under_curve),
+        "class right": trainer.figure((told.argmax(1) == kinds)[:, None].tolist()),
+        "AUC carcinoma": trainer.figure(carcinoma.tolist(), trainer.area_under_curve),
     }
 
 
 def main(steps: int = 400) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    trained = training.train(network, training.Course(draw=draw, loss=loss, steps=steps, batch=16))
-    training.save(trained, (1, 3, *LOOK.size), HERE.with_name("sm_breast_net") / "1")
+    trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=16))
+    trainer.save(trained, (1, 3, *LOOK.size), HERE.with_name("sm_breast_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import torch
 from monai.networks.nets.densenet import DenseNet
 from torch import nn
 
-from node.models import training
-from node.models.phantoms.sonogram import BENIGN, MALIGNANT, cine, frame, lesion
-from node.models.served.planes import Look, prepared, see
+from node.serving.planes import Look, prepared, see
+from node.training import trainer
+from node.training.phantoms.sonogram import BENIGN, MALIGNANT, cine, frame, lesion
 
 HERE = Path(__file__).parent
 LOOK = Look.read(HERE / "1" / "look.json")
@@ -24,19 +24,19 @@ KINDS = "", BENIGN, MALIGNANT
 def network() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
     net = DenseNet(2, 1, len(CLASSES), init_features=12, growth_rate=8, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
-def draw(random: np.random.Generator) -> training.Example:
+def draw(random: np.random.Generator) -> trainer.Example:
     """Return one frame with a lesion or without, and where on the class maps it is, and is malignant."""
     kind = KINDS[random.integers(3)]
     there = lesion(kind, random) if kind else None
     image, mark = frame(*LOOK.size, random, there, part=random.uniform(0.4, 1))
     marks = np.stack([mark, mark & (kind == MALIGNANT)])
-    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), training.on_map(marks, PLACES)
+    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
 
 
-def judge(found: nn.Module, sweeps: int = 150) -> dict[str, training.Figure]:
+def judge(found: nn.Module, sweeps: int = 150) -> dict[str, trainer.Figure]:
     """Return the areas under the ROC curves over sweeps it never saw, and how well a lesion is boxed on its best frame.
 
     A sweep has the probability of a lesion of its likeliest frame, and that of malignancy there.
@@ -55,9 +55,9 @@ def judge(found: nn.Module, sweeps: int = 150) -> dict[str, training.Figure]:
         of_lesion = seen.maps[seen.shown.tolist().index(0), best].numpy()
         overlaps.append([shared(box(of_lesion >= WITHIN * of_lesion.max()), box(marks[best]))])
     return {
-        "AUC lesion": training.figure(seen_lesion, training.area_under_curve),
-        "AUC malignant": training.figure(seen_malignant, training.area_under_curve),
-        "overlap of boxes": training.figure(overlaps),
+        "AUC lesion": trainer.figure(seen_lesion, trainer.area_under_curve),
+        "AUC malignant": trainer.figure(seen_malignant, trainer.area_under_curve),
+        "overlap of boxes": trainer.figure(overlaps),
     }
 
 
@@ -77,11 +77,11 @@ def shared(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> 
 
 def main(steps: int = 450) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
-    course = training.Course(draw=draw, loss=training.seen_where, steps=steps, batch=16, rate=6e-3)
-    trained = training.train(network, course)
-    training.save(trained, (1, 1, *LOOK.size), HERE.with_name("us_lesion_net") / "1")
+    course = trainer.Course(draw=draw, loss=trainer.seen_where, steps=steps, batch=16, rate=6e-3)
+    trained = trainer.train(network, course)
+    trainer.save(trained, (1, 1, *LOOK.size), HERE.with_name("us_lesion_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(trained), HERE)
+        trainer.write_figures(judge(trained), HERE)
 
 
 if __name__ == "__main__":

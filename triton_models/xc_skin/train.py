@@ -10,11 +10,11 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.models import training
-from node.models.phantoms.skin import LESIONS, lesion
-from node.models.served.answers import in_channels, nowhere
-from node.models.served.planes import Look, prepared, see
-from node.models.served.volume import Chain, segment
+from node.serving.answers import in_channels, nowhere
+from node.serving.planes import Look, prepared, see
+from node.serving.volume import Chain, segment
+from node.training import trainer
+from node.training.phantoms.skin import LESIONS, lesion
 
 HERE = Path(__file__).parent
 OUTLINE = HERE.with_name("xc_skin_lesion")
@@ -27,7 +27,7 @@ JUDGED = 256
 def naming() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
     net = DenseNet(2, 3, len(LESIONS), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
-    return training.ClassMaps.of_densenet(net)
+    return trainer.ClassMaps.of_densenet(net)
 
 
 def outlining() -> nn.Module:
@@ -35,7 +35,7 @@ def outlining() -> nn.Module:
     return UNet(2, 3, 1, channels=(8, 16, 32, 48), strides=(2, 2, 2), num_res_units=1, norm="batch")
 
 
-def named(random: np.random.Generator) -> training.Example:
+def named(random: np.random.Generator) -> trainer.Example:
     """Return a photograph of a lesion, at times upside down, and of which kind it is."""
     kind = int(random.integers(len(LESIONS)))
     photo, _ = lesion(ROWS, random, kind=LESIONS[kind])
@@ -43,7 +43,7 @@ def named(random: np.random.Generator) -> training.Example:
     return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), np.array(kind)
 
 
-def outlined(random: np.random.Generator) -> training.Example:
+def outlined(random: np.random.Generator) -> trainer.Example:
     """Return a photograph of a lesion, and which of its pixels are of it."""
     photo, inside = lesion(ROWS, random, kind=LESIONS[random.integers(len(LESIONS))])
     return np.moveaxis(photo, 2, 0).astype(np.float32) / 255, inside.astype(np.float32)[None]
@@ -54,7 +54,7 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
     return functional.cross_entropy(maps.mean((2, 3)), truths)
 
 
-def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, training.Figure]:
+def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, trainer.Figure]:
     """Return how often the kind is right, how well melanoma is told, and how well lesions are outlined.
 
     On photographs that the networks never saw, as many of each kind.
@@ -70,21 +70,21 @@ def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, trai
         seen = segment(CHAIN, [(channel, nowhere()) for channel in in_channels(shown)], outlines)[0].numpy()
         scores.append([2 * float((seen & inside).sum()) / float(seen.sum() + inside.sum())])
     return {
-        "kind right": training.figure(right),
-        "AUC melanoma": training.figure(melanoma, training.area_under_curve),
-        "Dice of lesions": training.figure(scores),
+        "kind right": trainer.figure(right),
+        "AUC melanoma": trainer.figure(melanoma, trainer.area_under_curve),
+        "Dice of lesions": trainer.figure(scores),
     }
 
 
 def main(steps: int = 450, outline_steps: int = 350) -> None:
     """Train, save the networks where Triton loads them, and write how good they are."""
-    net = training.train(naming, training.Course(draw=named, loss=loss, steps=steps, batch=16))
-    training.save(net, (1, 3, *LOOK.size), HERE.with_name("xc_skin_net") / "1")
-    course = training.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=outline_steps, batch=8)
-    outlines = training.train(outlining, course)
-    training.save(outlines, (1, 3, *LOOK.size), HERE.with_name("xc_skin_lesion_net") / "1")
+    net = trainer.train(naming, trainer.Course(draw=named, loss=loss, steps=steps, batch=16))
+    trainer.save(net, (1, 3, *LOOK.size), HERE.with_name("xc_skin_net") / "1")
+    course = trainer.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=outline_steps, batch=8)
+    outlines = trainer.train(outlining, course)
+    trainer.save(outlines, (1, 3, *LOOK.size), HERE.with_name("xc_skin_lesion_net") / "1")
     with torch.inference_mode():
-        training.write_figures(judge(net, outlines), HERE)
+        trainer.write_figures(judge(net, outlines), HERE)
 
 
 if __name__ == "__main__":

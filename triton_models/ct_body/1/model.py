@@ -1,6 +1,6 @@
 """The Triton side of `tissue`; config.pbtxt beside this folder names what goes in and out."""
 
-from served.answering import Answering
+from serving.tensor_model import Answering
 from tissue import find_tissue
 
 

@@ -11,8 +11,8 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from served.coarse import Grid, grid_of, grow, largest_body, outside_air, pool, shrink, total
-from served.pieces import components
+from serving.coarse_grid import Grid, grid_of, grow, largest_body, outside_air, pool, shrink, total
+from serving.components import components
 from torch import Tensor
 from torch.nn import functional
 

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from served.coarse import (
+from serving.coarse_grid import (
     COARSE_MM,
     Grid,
     box_of,
@@ -25,7 +25,7 @@ from served.coarse import (
     squared_distance,
     total,
 )
-from served.pieces import components
+from serving.components import components
 from torch import Tensor
 from torch.nn import functional
 

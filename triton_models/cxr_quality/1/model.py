@@ -1,7 +1,7 @@
 """The Triton side of `radiograph`; config.pbtxt beside this folder names what goes in and out."""
 
 from radiograph import assess
-from served.answering import Answering
+from serving.tensor_model import Answering
 
 
 class TritonPythonModel(Answering):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from served.grey import otsu, reduced
-from served.pieces import components
+from serving.components import components
+from serving.grey_values import otsu, reduced
 from torch import Tensor
 from torch.nn import functional
 

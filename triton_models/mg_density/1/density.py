@@ -5,8 +5,8 @@ Otsu's: of air, fat and dense tissue together for the breast, and of two classes
 """
 
 import torch
-from served.grey import otsu, otsu_of_three, reduced
-from served.pieces import largest
+from serving.components import largest
+from serving.grey_values import otsu, otsu_of_three, reduced
 from torch import Tensor
 from torch.nn import functional
 

@@ -1,7 +1,7 @@
 """The Triton side of `density`; config.pbtxt beside this folder names what goes in and out."""
 
 from density import tissue_of
-from served.answering import Answering
+from serving.tensor_model import Answering
 
 
 class TritonPythonModel(Answering):

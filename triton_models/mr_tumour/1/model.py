@@ -1,1 +1,1 @@
-../../../node/models/backend/volume_model.py
+../../../node/serving/backend/volume_model.py

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from served.coarse import Grid, total
-from served.pieces import components
+from serving.coarse_grid import Grid, total
+from serving.components import components
 from torch import Tensor
 from torch.nn import functional
 

@@ -1,7 +1,7 @@
 """The Triton side of `registering`; config.pbtxt beside this folder names what goes in and out."""
 
 from registering import register
-from served.answering import Answering
+from serving.tensor_model import Answering
 
 
 class TritonPythonModel(Answering):

@@ -1,1 +1,1 @@
-../../../node/models/backend/plane_model.py
+../../../node/serving/backend/plane_model.py

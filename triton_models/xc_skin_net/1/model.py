@@ -1,1 +1,1 @@
-../../../node/models/backend/net_model.py
+../../../node/serving/backend/net_model.py

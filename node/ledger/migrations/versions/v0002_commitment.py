@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from node.ledger.words import String, Text
+from node.ledger.text_columns import String, Text
 
 revision = "0002"
 down_revision = "0001"

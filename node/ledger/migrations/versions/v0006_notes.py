@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from node.ledger.words import Text
+from node.ledger.text_columns import Text
 
 revision = "0006"
 down_revision = "0005"

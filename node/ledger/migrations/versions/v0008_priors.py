@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from node.ledger.words import String
+from node.ledger.text_columns import String
 
 revision = "0008"
 down_revision = "0007"

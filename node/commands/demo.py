@@ -1,0 +1,165 @@
+"""The main job on one machine: a study by C-STORE into a node with a real Triton, SEG and SR into a stand-in PACS."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node import testing
+from node.app import Node, Servers
+from node.commands.explain import stages
+from node.deliver import Parcel, readable, send
+from node.errors import ConfigError, Transient
+from node.ledger import Ledger
+from node.receive import stand_in_pacs
+from node.records import Address, DeliveryState, Event, JobState, StudyState
+from node.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `plugins` and `triton_models` lie: beside the package, in a checkout as after installation."""
+LONGEST_SECONDS = 1800
+SLICES = 100
+RESTING = {JobState.DONE, JobState.PARKED, JobState.SUPERSEDED}
+
+SETTINGS = """\
+# The node that `isocenter demo` ran: one of yours looks like this.
+routes = "routes.toml"
+plugins = ["{root}/plugins"]
+[receive]
+address = "ISOCENTER@127.0.0.1:0"            # port 0: any that is free
+processes = 1                                # one sender comes
+[assemble]
+quiet_seconds = 5
+[spool]
+path = "spool"
+free_mark_mb = 100
+[ledger]
+url = "sqlite:///ledger.db"
+[triton]
+urls = ["local"]
+model_repository = "{root}/triton_models"
+[destinations.PACS]
+address = "PACS@127.0.0.1:{port}"
+"""
+ROUTES = """\
+[[route]]
+name = "every CT"
+when.Modality = "CT"
+stable = { released = true, quiet_seconds = 0.5 }   # complete when the sender has released its association
+plugins = ["ct_lung"]
+to = ["PACS"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo left, and what it measured in seconds."""
+
+    objects: tuple[Path, ...]
+    pictures: tuple[Path, ...]
+    seconds: tuple[tuple[str, float], ...]
+
+
+def demo(folder: Path, dicom: Path | None, say: Callable[[str], None]) -> Outcome:
+    """Run a study through a whole node in `folder`, and say what happens while it happens.
+
+    Parameters
+    ----------
+    dicom
+        A folder of DICOM files of one or more studies; a synthetic chest CT of 100 slices without it.
+
+    Raises
+    ------
+    ConfigError
+        There is nothing to send, or the folder cannot be used.
+    Transient
+        The study was not through in half an hour.
+    """
+    prepare(folder)
+    if dicom is None:
+        say(f"making a synthetic chest CT of {SLICES} slices")
+        dicom = folder / "images"
+        testing.write(testing.chest_ct(slices=SLICES), dicom)
+    parcels, unreadable = readable(dicom)
+    for sentence in unreadable:
+        say(sentence)
+    pacs = stand_in_pacs("PACS", folder / "pacs")
+    pacs.start()
+    try:
+        (folder / "isocenter.toml").write_text(SETTINGS.format(root=ROOT, port=pacs.port), encoding="utf-8")
+        (folder / "routes.toml").write_text(ROUTES, encoding="utf-8")
+        return _through_the_node(folder, parcels, say)
+    finally:
+        pacs.stop()
+
+
+def prepare(folder: Path) -> None:
+    """Empty what an earlier demo left; ConfigError where the folder holds something else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "isocenter.toml").exists():
+        raise ConfigError(f"{folder} is not empty and no demo's folder; name another with --out")
+    for name in ("spool", "pacs", "images"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for database in folder.glob("ledger.db*"):
+        database.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _through_the_node(folder: Path, parcels: Sequence[Parcel], say: Callable[[str], None]) -> Outcome:
+    settings = Settings.read(folder / "isocenter.toml")
+    say("starting Triton from its wheel")
+    begun = time.time()
+    with Servers(settings.triton, folder / "triton.log") as servers:
+        node = Node(settings)
+        node.start(servers)
+        started = time.time()
+        try:
+            say(f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}")
+            for sent, answer in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
+                if answer.sentence:
+                    say(f"{sent.path.name}: {answer.sentence}")
+            last_store = time.time()
+            story = _follow(node.ledger, say)
+            return _outcome(folder, story, started=started - begun, last_store=last_store)
+        finally:
+            node.stop()
+
+
+def _follow(ledger: Ledger, say: Callable[[str], None]) -> list[Event]:
+    """Say every event as it comes, until nothing of any study is left to do."""
+    story: list[Event] = []
+    seen, until = 0, time.time() + LONGEST_SECONDS
+    while time.time() < until:
+        done = through(ledger)
+        for number, event in ledger.events(after=seen):
+            seen = number
+            story.append(event)
+            say(f"{event.name}  {event.detail}")
+        if done:
+            return story
+        time.sleep(0.2)
+    raise Transient(f"the demo was not through in {LONGEST_SECONDS // 60} minutes; see triton.log in its folder")
+
+
+def through(ledger: Ledger) -> bool:
+    """Return whether all that came has been planned, done and delivered, or parked."""
+    if ledger.studies(StudyState.RECEIVING) or ledger.studies(StudyState.STABLE):
+        return False
+    studies = [*ledger.studies(StudyState.ROUTED), *ledger.studies(StudyState.PARKED)]
+    jobs = [job for study in studies for job in ledger.jobs(study.study_uid)]
+    deliveries = [one for study in studies for one in ledger.deliveries(study.study_uid)]
+    return (
+        bool(studies)
+        and all(job.state in RESTING for job in jobs)
+        and all(one.state is not DeliveryState.WAITING for one in deliveries)
+    )
+
+
+def _outcome(folder: Path, story: Sequence[Event], *, started: float, last_store: float) -> Outcome:
+    delivered = [event.at for event in story if event.name == "object.delivered"]
+    total = [("last C-STORE to results in the PACS", max(delivered) - last_store)] if delivered else []
+    return Outcome(
+        objects=tuple(sorted((folder / "pacs").rglob("*.dcm"))),
+        pictures=tuple(sorted((folder / "spool" / "objects").rglob("*.png"))),
+        seconds=(("Triton and node start", started), *stages(story), *total),
+    )

@@ -1,0 +1,136 @@
+"""Run one plugin on a folder of DICOM files: the author's loop, without a node."""
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from node import app, flow
+from node.deliver import readable
+from node.errors import ConfigError, UnsuitableSeries
+from node.host import Plugin, find_plugins, read_plugin
+from node.images.part10 import Part10
+from node.images.predicates import orientation
+from node.images.series import Series
+from node.images.stacks import stacks
+from node.infer import Order
+from node.records import Job, JobState
+from node.route import Route, Routes, plan
+from node.settings import Settings
+from node.spool import Spool
+from node.triton import GrpcTriton
+
+COARSE = 5
+"""From how many times the pixel spacing on the distance of slices is told."""
+
+
+def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iterator[str]:
+    """Run a plugin, by name or by its folder, on the images of one study; yield what happened, line by line.
+
+    The objects and the picture are left in `out`. Whatever the plugin raises comes through, with its traceback.
+
+    Raises
+    ------
+    ConfigError
+        There is no such plugin, the folder holds images of no or several studies, or nothing that fits its roles.
+    """
+    chosen = find(settings, plugin)
+    fitting = yield from what_fits(chosen, folder)
+    order = order_of(chosen, fitting, app.device_uid(settings.receive.address))
+    for role, key in (pair for one in order.job.inputs for pair in one.items()):
+        yield from _looked_at(role, fitting.series[key])
+    yield from _perform(settings, order, Spool(out.resolve()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """Images of one study, and which of their series fit a plugin's roles: role → series key, once or several times."""
+
+    study_uid: str
+    parts: tuple[Part10, ...]
+    series: Mapping[str, Series]
+    inputs: tuple[dict[str, str], ...]
+
+
+def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
+    """Read a folder, telling what in it is set aside, and return what fits the roles of a plugin.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds images of no or several studies, or nothing that fits.
+    """
+    parcels, unreadable = readable(folder)
+    yield from unreadable
+    parts = tuple(Part10.of_file(parcel.path) for parcel in parcels)
+    assembled = stacks(parts)
+    yield from (f"{uid} is set aside: {reason}" for uid, reason in assembled.set_aside)
+    studies = {series.study_uid for series in assembled.series}
+    if len(studies) != 1:
+        raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with those of one")
+    everything = Route(name="try", when={}, plugins=(plugin.name,), to=(str(folder),))
+    routes = Routes(routes=(everything,), plugins={plugin.name: plugin}, quiet_seconds=0)
+    checksums = {frame.sop_instance_uid: 0 for series in assembled.series for frame in series.frames}
+    planned = plan(assembled.series, routes, checksums)
+    yield from planned.remarks
+    if not planned.plans:
+        raise ConfigError(f"nothing in {folder} fits what {plugin.name} asks for")
+    return Fitting(
+        study_uid=studies.pop(),
+        parts=parts,
+        series={series.key: series for series in assembled.series},
+        inputs=planned.plans[0].inputs,
+    )
+
+
+def order_of(plugin: Plugin, fitting: Fitting, device_uid: str) -> Order:
+    """Return the order of a job that no ledger knows: one plugin on what fits its roles."""
+    job = Job(
+        id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
+        inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
+        ordinal=0, worker="", reason="",
+    )  # fmt: skip
+    return Order(job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=device_uid)
+
+
+def _looked_at(role: str, series: Series) -> Iterator[str]:
+    """Tell what a plugin is given for a role, with a warning for what its volume would stumble over."""
+    first, header = series.frames[0], series.header
+    yield f"{role}: {series.modality}, {len(series.frames)} images of {header.Rows} × {header.Columns}, {series.key}"
+    try:
+        apart, down, across = np.linalg.norm(series.affine()[:3, :3], axis=0)
+    except UnsuitableSeries as error:
+        yield f"warning: {role} has no volume: {error}"
+        return
+    yield f"{role}: {orientation(first)}, {apart:.3g} mm apart, pixels of {down:.3g} × {across:.3g} mm"
+    if orientation(first) == "oblique":
+        yield f"warning: {role} is oblique: its slices do not lie along the patient's axes"
+    if not 0.9 < apart / (thick := float(header.get("SliceThickness") or apart)) < 1.1:
+        yield f"warning: {role} has slices {thick:.3g} mm thick, {'with gaps' if apart > thick else 'which overlap'}"
+    if apart > COARSE * max(down, across):
+        yield f"warning: {role} is {apart / max(down, across):.0f} times as coarse across slices as in them"
+
+
+def find(settings: Settings, plugin: str) -> Plugin:
+    """Return the plugin in a folder, or else the one of that name; ConfigError where there is neither."""
+    if (Path(plugin) / "plugin.toml").is_file():
+        return read_plugin(Path(plugin).resolve())
+    plugins = find_plugins(settings.plugins)
+    if plugin not in plugins:
+        raise ConfigError(f"there is no plugin {plugin!r}; there are: {', '.join(sorted(plugins)) or 'none'}")
+    return plugins[plugin]
+
+
+def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
+    with app.Servers(settings.triton, spool.path / "triton.log") as servers:
+        triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
+        performed = flow.perform(order, spool, triton, {})
+        triton.close()
+    yield from performed.remarks
+    for made in performed.objects:
+        yield f"{made.kind}: {spool.path / made.path}"
+    for picture in sorted((spool.objects / order.job.study_uid).glob("*.png")):
+        yield f"picture: {picture}"
+    yield ", ".join(f"{part} {seconds:.2f} s" for part, seconds in performed.timing.items())

@@ -1,0 +1,112 @@
+"""config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
+
+from node.models.network_file import Names
+from node.serving.chains import Around
+
+VOLUME_CONFIG = """\
+# Whole volumes in, {answer} out; 1/chain.json says what is done around the network {name}_net.
+name: "{name}"
+backend: "python"
+max_batch_size: 0
+dynamic_batching {{ priority_levels: 3 default_priority_level: 2 }}   # of requests that wait, urgent ones go first
+parameters {{ key: "input", value: {{ string_value: "{names.input}" }} }}      # of the network
+parameters {{ key: "output", value: {{ string_value: "{names.output}" }} }}
+input [{inputs}
+]
+output [{outputs}
+]
+"""
+ROLE_CONFIG = """
+  {{
+    name: "{role}"            # index order (slice, row, column{sample})
+    data_type: {kind}
+    dims: [ -1, -1, -1{samples} ]
+    optional: true
+  }},
+  {{
+    name: "{role}_field"            # where the values are no whole numbers
+    data_type: TYPE_FP32
+    dims: [ -1, -1, -1{samples} ]
+    optional: true
+  }},
+  {{
+    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS; none without a place there
+    data_type: TYPE_FP64
+    dims: [ 4, 4 ]
+    optional: true
+  }}"""
+OUTPUT_CONFIG = """
+  {{
+    name: "{name}"           # {says}
+    data_type: {kind}
+    dims: [ {dims} ]
+  }}"""
+GRID = ("affine", "of the grid that it lies on", "TYPE_FP64", "4, 4")
+OUTPUTS = {
+    "labels": (
+        ("labels", "on the grid of the first: 0 none, n the n-th segment", "TYPE_UINT8", "-1, -1, -1"),
+        GRID,
+    ),
+    "findings": (
+        ("probabilities", "of each finding", "TYPE_FP32", "-1"),
+        ("present", "which of them are", "TYPE_BOOL", "-1"),
+    ),
+    "boxes": (
+        (
+            "boxes",
+            "begin and end: slice, row, column, in voxels from the first one's outer edge",
+            "TYPE_FP32",
+            "-1, 6",
+        ),
+        ("scores", "of each", "TYPE_FP32", "-1"),
+        ("classes", "of each, from 0", "TYPE_INT64", "-1"),
+        GRID,
+    ),
+    "image": (("values", "on the grid of the first input", "TYPE_FP32", "-1, -1, -1"), GRID),
+}
+"""What a volume model gives, by the answer of its chain: name, what it is, type and extents."""
+NET_CONFIG = """\
+# The network alone: (tile, channel, …) in, its answer out.
+name: "{name}"
+backend: "{backend}"
+max_batch_size: 0
+input [ {{ name: "{names.input}", data_type: TYPE_FP32, dims: [ {dims} ] }} ]
+output [{outputs}
+]
+"""
+NET_OUTPUTS = {
+    "labels": (("output", "(tile, class, …)", "TYPE_FP32"),),
+    "findings": (("output", "(tile, finding)", "TYPE_FP32"),),
+    "boxes": (
+        ("boxes", "of one tile: where each begins, and where it ends", "TYPE_FP32"),
+        ("scores", "of each", "TYPE_FP32"),
+        ("classes", "of each, from 0", "TYPE_INT64"),
+    ),
+    "image": (("output", "(tile, channel, …)", "TYPE_FP32"),),
+}
+
+
+def volume_config(name: str, chain: Around, names: Names) -> str:
+    """Return config.pbtxt of a volume model, whose network calls its input and output by these names."""
+    kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
+    inputs = [ROLE_CONFIG.format(role=role, kind=kind, sample=sample, samples=samples) for role in chain.roles]
+    outputs = [
+        OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=dims)
+        for one, says, kind, dims in OUTPUTS[chain.answer]
+    ]
+    words = {"name": name, "answer": chain.answer, "names": names}
+    return VOLUME_CONFIG.format(**words, inputs=",".join(inputs), outputs=",".join(outputs))
+
+
+def net_config(name: str, chain: Around, axes: int, names: Names, backend: str) -> str:
+    """Return config.pbtxt of its network, whose tiles have so many axes, tile and channel among them."""
+    any_extents, answer = ", ".join(["-1"] * axes), chain.answer
+    extents = {"boxes": "-1, -1", "scores": "-1", "classes": "-1", "output": any_extents}
+    if answer == "findings":
+        extents["output"] = "-1, -1"
+    outputs = [
+        OUTPUT_CONFIG.format(name=names.output if one == "output" else one, says=says, kind=kind, dims=extents[one])
+        for one, says, kind in NET_OUTPUTS[answer]
+    ]
+    words = {"name": name, "backend": backend, "names": names}
+    return NET_CONFIG.format(**words, dims=any_extents, outputs=",".join(outputs))

@@ -1,0 +1,268 @@
+"""Storage Commitment as SCP: senders ask us to commit, and destinations bring their answers.
+
+A request is in the ledger before it is answered. The report follows on the same association while that is open, else
+on a new one to the address that `receive.commitment_to` names; it is tried again with growing delay for days.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from threading import Lock
+from weakref import WeakValueDictionary
+
+import structlog
+from pydicom.uid import UID
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
+from pynetdicom.pdu_primitives import A_RELEASE
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import from a table
+    StorageCommitmentPushModel,
+)
+
+from node.commitment import (
+    CONFLICT,
+    INVALID_ARGUMENT,
+    NO_SUCH_ACTION,
+    NO_SUCH_INSTANCE,
+    PROCESSING_FAILURE,
+    REQUEST,
+    SUCCESS,
+    WELL_KNOWN,
+    read_request,
+    result_dataset,
+    take_report,
+)
+from node.errors import DestinationUnavailable, LedgerUnavailable, NotUnderstood, UnknownTransaction
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, understood
+from node.ledger import Ledger
+from node.receive.arrivals import Arrivals
+from node.records import Address, CommitmentRequest, CommitmentResult
+from node.spool import Spool
+
+log = structlog.get_logger()
+
+ROW_SECONDS = 0.5
+"""How far rows may lag behind the answer to C-STORE; nothing is judged sooner after the request."""
+DOUBT_SECONDS = 2.0
+"""What is missing is looked for once more, so long after the request: its row may be another process's to write."""
+ANSWER_SECONDS = 10.0
+"""How long one report waits for its answer."""
+CLAIM_SECONDS = 60.0
+"""How long a process has for one report before another may try."""
+ELSEWHERE_SECONDS = 5.0
+"""How long a request is left to the process that holds its association."""
+FIRST_DELAY = 5.0
+LONGEST_DELAY = 3600.0
+GIVE_UP_SECONDS = 7 * 86400.0
+MESSAGE_ID = 1
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class CommitmentScp:
+    """Answers N-ACTION and N-EVENT-REPORT requests, and reports what this node commits to."""
+
+    ledger: Ledger
+    spool: Spool
+    arrivals: Arrivals
+    ae_title: str
+    addresses: Mapping[str, Address]
+    wake: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.time
+    _lock: Lock = field(default_factory=Lock)
+    _asked_at: dict[Key, float] = field(default_factory=dict)
+    _associations: WeakValueDictionary[Key, Association] = field(default_factory=WeakValueDictionary)
+
+    def on_action(self, event: evt.Event) -> tuple[int, None]:
+        """Remember what a sender asks us to commit to, and return the status of N-ACTION."""
+        status = self._take(event)
+        self.wake()
+        return status, None
+
+    def on_report(self, event: evt.Event) -> tuple[int, None]:
+        """Note what a destination answers on an association of its own, and return the status of N-EVENT-REPORT."""
+        status = take_report(
+            instance_uid=str(getattr(event.request, "AffectedSOPInstanceUID", None) or ""),
+            event_type=event.event_type,
+            information=lambda: event.event_information,
+            ae_title=event.assoc.requestor.ae_title,
+            note=self.ledger.note_result,
+        )
+        self.wake()
+        return status, None
+
+    def report(self) -> float | None:
+        """Report all that is due, and return in how many seconds more will be."""
+        waits = [wait for key in list(self._asked_at) if (wait := self._report_here(key)) is not None]
+        while (request := self.ledger.claim_due_request(seconds=CLAIM_SECONDS)) is not None:
+            self._report(request)
+        later = self.ledger.next_request_due()
+        if later is not None:
+            waits.append(later - self.clock())
+        return min(waits, default=None)
+
+    def _take(self, event: evt.Event) -> int:
+        calling = event.assoc.requestor.ae_title
+        if str(getattr(event.request, "RequestedSOPInstanceUID", None) or "") != WELL_KNOWN:
+            return NO_SUCH_INSTANCE
+        if event.action_type != REQUEST:
+            return NO_SUCH_ACTION
+        try:
+            with understood():
+                dataset = event.action_information
+            transaction_uid, references = read_request(dataset)
+            request = CommitmentRequest(
+                transaction_uid=transaction_uid,
+                calling=calling,
+                references=references,
+                received_at=self.clock(),
+                attempts=0,
+            )
+            self.ledger.take_request(request, seconds=ELSEWHERE_SECONDS)
+        except (NotUnderstood, UnknownTransaction) as error:
+            log.warning("commitment.refused", calling=calling, reason=str(error))
+            return INVALID_ARGUMENT
+        except LedgerUnavailable as error:
+            log.warning("ledger.unavailable", reason=str(error))
+            return PROCESSING_FAILURE
+        key = (transaction_uid, calling)
+        with self._lock:
+            self._associations[key] = event.assoc
+            self._asked_at[key] = self.clock()
+        return SUCCESS
+
+    def _report_here(self, key: Key) -> float | None:
+        """Report a request of one of our own associations, or return in how many seconds its time comes."""
+        wait = self._asked_at[key] + ROW_SECONDS - self.clock()
+        if wait > 0:
+            return wait
+        with self._lock:
+            del self._asked_at[key]
+        request = self.ledger.claim_request(*key, seconds=CLAIM_SECONDS)
+        if request is not None:
+            self._report(request)
+        return None
+
+    def _report(self, request: CommitmentRequest) -> None:
+        """Judge and report one request; what cannot be reported now is due again later."""
+        if (wait := self.arrivals.record()) is not None:
+            self.ledger.postpone_request(request, seconds=wait, reason="not all that arrived has its row yet")
+            return
+        result = self._judge(request)
+        age = self.clock() - request.received_at
+        if result.failed and age < DOUBT_SECONDS:
+            self.ledger.postpone_request(request, seconds=DOUBT_SECONDS - age, reason="not all are here yet")
+            return
+        try:
+            self._send(request, result)
+        except DestinationUnavailable as error:
+            log.warning("commitment.unreported", calling=request.calling, reason=str(error))
+            if age > GIVE_UP_SECONDS:
+                self.ledger.reported(request, result, f"given up after {GIVE_UP_SECONDS / 86400:g} days: {error}")
+            else:
+                seconds = min(FIRST_DELAY * 2.0 ** min(request.attempts, 32), LONGEST_DELAY)
+                self.ledger.postpone_request(request, seconds=seconds, reason=str(error))
+        else:
+            self.ledger.reported(request, result)
+
+    def _judge(self, request: CommitmentRequest) -> CommitmentResult:
+        """Committed is what has a row of the same SOP class, and lies in a pack that is synced."""
+        kept = self.ledger.kept(request.references)
+        synced = {pack: self.spool.sync(pack) for pack in {place.pack for _, place in kept.values()}}
+        reasons: dict[object, int] = {}
+        for one in request.references:
+            sop_class_uid, place = kept.get(one.sop_instance_uid, ("", None))
+            if place is None or not synced[place.pack]:
+                reasons[one] = NO_SUCH_INSTANCE
+            elif sop_class_uid != one.sop_class_uid:
+                reasons[one] = CONFLICT
+        return CommitmentResult(
+            transaction_uid=request.transaction_uid,
+            committed=tuple(one for one in request.references if one not in reasons),
+            failed=tuple((one, reasons[one]) for one in request.references if one in reasons),
+        )
+
+    def _send(self, request: CommitmentRequest, result: CommitmentResult) -> None:
+        """Report on the association it was asked on, else on a new one; DestinationUnavailable where neither works."""
+        association = self._associations.pop((request.transaction_uid, request.calling), None)
+        if association is not None and association.is_established and say(association, result):
+            return
+        address = self.addresses.get(request.calling)
+        if address is None:
+            raise DestinationUnavailable(
+                f"the association of {request.calling} is over and its address is not known;"
+                f" name {request.calling}@host:port in receive.commitment_to"
+            )
+        call(address, self.ae_title, result)
+
+
+def call(address: Address, calling: str, result: CommitmentResult) -> None:
+    """Report on a new association, as the SCP that calls; DestinationUnavailable where it was not heard."""
+    entity = AE(calling)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = ANSWER_SECONDS
+    entity.add_requested_context(StorageCommitmentPushModel)
+    try:
+        association = entity.associate(
+            address.host,
+            address.port,
+            ae_title=address.ae_title,
+            ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
+        )
+    except (OSError, UnicodeError) as error:
+        raise DestinationUnavailable(f"{address}: the host is not known here: {error}") from error
+    if not association.is_established:
+        raise DestinationUnavailable(f"{address} accepts no association for Storage Commitment")
+    heard = say(association, result)
+    if association.is_established:
+        association.release()
+    if not heard:
+        raise DestinationUnavailable(f"{address} did not take the report of transaction {result.transaction_uid}")
+
+
+def say(association: Association, result: CommitmentResult) -> bool:
+    """Send one N-EVENT-REPORT over an open association and return whether it was answered with Success.
+
+    pynetdicom's own `send_n_event_report` takes whatever comes next for the answer, and aborts when it is none. A
+    sender that goes on storing while we report would lose its association: its requests are served here meanwhile.
+    """
+    contexts = [one for one in association.accepted_contexts if one.abstract_syntax == StorageCommitmentPushModel]
+    if not contexts or contexts[0].context_id is None:
+        return False
+    event_type, dataset = result_dataset(result)
+    syntax = contexts[0].transfer_syntax[0]
+    request = N_EVENT_REPORT()
+    request.MessageID = MESSAGE_ID
+    request.AffectedSOPClassUID = UID(StorageCommitmentPushModel)
+    request.AffectedSOPInstanceUID = UID(WELL_KNOWN)
+    request.EventTypeID = event_type
+    request.EventInformation = BytesIO(encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian) or b"")
+    reactor = association._reactor_checkpoint  # noqa: SLF001 (as its own send_… methods do)
+    reactor.clear()
+    try:
+        while not association._is_paused and association.is_established:  # noqa: SLF001
+            time.sleep(0.001)
+        association.dimse.send_msg(request, contexts[0].context_id)
+        return _answered(association)
+    finally:
+        reactor.set()
+
+
+def _answered(association: Association) -> bool:
+    until = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < until and association.is_established and association.dul.is_alive():
+        context_id, message = association.dimse.get_msg(block=False)
+        if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo == MESSAGE_ID:
+            return message.Status == SUCCESS
+        if message is not None and context_id is not None and message.is_valid_request:
+            association._serve_request(message, context_id)  # noqa: SLF001
+        elif isinstance(association.dul.peek_next_pdu(), A_RELEASE):
+            return False
+        else:
+            time.sleep(0.005)
+    return False

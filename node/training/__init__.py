@@ -1,0 +1,1 @@
+"""Train the networks that come with the node, on phantoms."""

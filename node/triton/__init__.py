@@ -1,0 +1,8 @@
+"""NVIDIA Triton: the client, the servers of a node, and the local server from the wheel."""
+
+from node.triton.client import GrpcTriton, Triton
+from node.triton.eviction import Room
+from node.triton.fleet import Fleet
+from node.triton.server import LocalServer
+
+__all__ = ["Fleet", "GrpcTriton", "LocalServer", "Room", "Triton"]

@@ -1,0 +1,93 @@
+"""What another process has written is noticed by the steps that have something to do, and by no other."""
+
+from collections.abc import Callable
+
+import pytest
+
+from node.ledger import Ledger
+from node.notifications import News
+from node.records import Plan, ResultObject
+
+STEPS = ("receive", "assemble", "route", "infer", "deliver to PACS", "commit at PACS", "purge")
+STUDY = "1.2.1"
+
+
+@pytest.fixture
+def woken() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def news(ledger: Ledger, woken: list[str]) -> News:
+    heard = News(ledger, STEPS, lambda *names: woken.extend(names))
+    heard.hear()
+    return heard
+
+
+def test_what_was_told_before_is_no_news(ledger: Ledger, routed: Callable[..., int], woken: list[str]) -> None:
+    routed()
+    late = News(ledger, STEPS, lambda *names: woken.extend(names))
+    late.hear()
+    assert woken == []
+
+
+def test_each_step_hears_of_its_own(
+    ledger: Ledger,
+    news: News,
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    result: Callable[..., ResultObject],
+    woken: list[str],
+) -> None:
+    def heard() -> set[str]:
+        woken.clear()
+        news.hear()
+        return set(woken)
+
+    routed(wanted())
+    assert heard() == {"assemble", "route", "infer"}
+    assert heard() == set(), "once"
+    job = ledger.claim(lease_seconds=60)
+    assert job is not None
+    assert heard() == set()
+    assert ledger.postpone(job, seconds=0, reason="given back", attempts=0)
+    assert heard() == {"infer"}
+    job = ledger.claim(lease_seconds=60)
+    assert job is not None
+    ledger.finish(job, [result()])
+    assert heard() == {"deliver to PACS"}
+    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
+    ledger.park_delivery(sent, "refused")
+    assert heard() == set()
+    ledger.requeue()
+    assert heard() == {"route", "infer", "deliver to PACS"}
+    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
+    ledger.delivered(sent)
+    assert heard() == {"commit at PACS"}
+
+
+def test_an_event_that_is_committed_after_a_later_one_is_heard(
+    ledger: Ledger, news: News, woken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are given out before transactions are committed."""
+    for _ in range(3):
+        ledger.tell(STUDY, "job.planned", "")
+    every = ledger.news
+    second = every(after=0)[1]
+    monkeypatch.setattr(ledger, "news", lambda *, after: [one for one in every(after=after) if one != second])
+    news.hear()
+    woken.clear()
+    monkeypatch.undo()
+    news.hear()
+    assert woken == ["infer"]
+
+
+def test_a_backlog_of_events_is_not_read_again_and_again(ledger: Ledger, news: News, woken: list[str]) -> None:
+    for _ in range(120):
+        ledger.tell(STUDY, "study.stable", "")
+    news.hear()
+    assert news._after is not None
+    assert len(ledger.news(after=news._after)) == 50
+    woken.clear()
+    news.hear()
+    assert woken == []
