@@ -1,7 +1,7 @@
 """What is noted of an instance while it is received: all that a volume asks of its header, and where its pixels lie.
 
-A note is made of what one walk over the elements before the pixel data brought (`node.images.elements`), and kept in the row
-of the instance, so that nobody has to parse 500 headers again to put 500 slices in order. It
+A note is made of what one walk over the elements before the pixel data brought (`node.images.elements`). It is kept in
+the row of the instance, so that nobody has to parse 500 headers again to put 500 slices in order. It
 tells of ordinary single-frame images only. What is the least bit odd – many frames, big endian, deflated, a value that
 is not written as its VR asks – is not noted, and read by pydicom when it is needed.
 """
