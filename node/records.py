@@ -131,7 +131,7 @@ class Instance:
     urgency: int = 0
     """How far it goes before others, by its Requested Procedure Priority; packs of older nodes do not tell."""
     note: str = ""
-    """What a volume needs of its header (`node.images.header_notes`); empty for anything but an ordinary image."""
+    """What a volume needs of its header (`node.images.header_summary`); empty for anything but an ordinary image."""
     originator: str = ""
     """AE title that asked for it by C-MOVE, if the sender says so (Move Originator, PS3.7 section 9.1.1.1)."""
 

@@ -9,7 +9,7 @@ import structlog
 from node.assemble.settle import stand_ins
 from node.errors import NodeError
 from node.images.decoded import claim, drop, give_up, keep, sizes
-from node.images.header_notes import read_note
+from node.images.header_summary import read_note
 from node.images.part10 import Part10
 from node.images.pixels import NATIVE, decoded_early, early_bytes
 from node.images.series import Series

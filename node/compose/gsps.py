@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ColorSoftcopyPresentationStateStorage, GrayscaleSoftcopyPresentationStateStorage
 
 from node.compose.ascii_text import LO, ST, plain
-from node.compose.contours import Loop, contours
 from node.compose.finish import finish
 from node.compose.identity import Identity
 from node.compose.object_references import images
 from node.compose.outlines import Mark, Shape, Thing
 from node.compose.source_images import body_part, copy_element, functional_groups
+from node.images.contours import Loop, contours
 from node.images.series import Frame, Series
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence")

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from node.codes import Code
-from node.compose.contours import Loop
 from node.compose.display import grey, heat, warmed, window
 from node.compose.fonts import Color, width, wrapped, write
 from node.compose.outlines import around, graphic, placed, region_colors
 from node.compose.seg import colors
 from node.errors import UnsuitableSeries
+from node.images.contours import Loop
 from node.images.series import Frame, Series
 from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
 

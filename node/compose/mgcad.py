@@ -13,12 +13,12 @@ from pydicom.uid import MammographyCADSRStorage
 from node.codes import DCM, SCT, UCUM, Code
 from node.compose.ascii_text import LO, concept, plain
 from node.compose.content_items import code, container
-from node.compose.contours import Loop, contours
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.object_references import by_study
 from node.compose.outlines import Shape, Thing
 from node.compose.sr import LANGUAGE
+from node.images.contours import Loop, contours
 from node.images.series import Frame, Series
 from node.results import NotSuitable, Region, Result
 

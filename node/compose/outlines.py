@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from node.codes import Code
 from node.compose.ascii_text import LO, plain
-from node.compose.contours import Loop
 from node.compose.identity import Identity
 from node.compose.seg import PALETTE, colors, tracking_uid
 from node.compose.source_images import series_of
 from node.errors import UnsuitableSeries
+from node.images.contours import Loop
 from node.images.series import Frame, Series
 from node.results import Region, RegionKind, Result, Segmentation
 

@@ -9,11 +9,11 @@ from pydicom.uid import UID, RTStructureSetStorage
 from pydicom.valuerep import DSfloat
 
 from node.compose.ascii_text import LO, SH, ST, plain
-from node.compose.contours import keyholed
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.object_references import image, images
 from node.compose.outlines import Shape, Thing, closed, in_patient
+from node.images.contours import keyholed
 from node.images.series import Frame, Series
 from node.results import Region
 

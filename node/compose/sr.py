@@ -19,13 +19,13 @@ from pydicom.uid import Comprehensive3DSRStorage
 from node.codes import DCM, LN, SCT, UCUM, Code, own
 from node.compose.ascii_text import LO, concept, plain
 from node.compose.content_items import walk
-from node.compose.contours import contours
 from node.compose.finish import finish
 from node.compose.identity import MANUFACTURER, MODEL_NAME, RESEARCH_USE, Identity
 from node.compose.outlines import Shape, closed, region_tracking_uid, things
 from node.compose.seg import Outline, segmentable
 from node.compose.source_images import copy_element
 from node.errors import BrokenResult
+from node.images.contours import contours
 from node.images.series import Frame, Series
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment
 

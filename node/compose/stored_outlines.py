@@ -12,10 +12,10 @@ from pydicom.pixels.utils import iter_pixels
 
 from node.codes import DCM
 from node.compose.content_items import walk
-from node.compose.contours import Loop, contours
 from node.compose.gsps import Drawn
 from node.compose.outlines import Graphic, Mark, Shape, closed
 from node.compose.seg import PALETTE
+from node.images.contours import Loop, contours
 from node.images.series import Frame
 from node.results import HALF
 

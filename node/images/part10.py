@@ -31,7 +31,7 @@ IMPLEMENTATION_VERSION_NAME = "ISOCENTER_0_1"
 class Part10:
     """Where the bytes of one instance lie: `length` bytes at `offset` of the file at `path`.
 
-    `note` is what was noted of it when it was received (`node.images.header_notes`), empty where nothing was.
+    `note` is what was noted of it when it was received (`node.images.header_summary`), empty where nothing was.
     `decoded` is the folder in which its stored values may lie (`node.images.decoded`), where it is in a pack.
     """
 

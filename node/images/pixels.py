@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.images.decoded import fill
-from node.images.header_notes import KEYWORDS, Note, note_of_file, read_note
+from node.images.header_summary import KEYWORDS, Note, note_of_file, read_note
 from node.images.part10 import Part10, parse, understood
 from node.images.series import Frame
 

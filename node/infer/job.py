@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
-from node.images.header_notes import read_note
+from node.images.header_summary import read_note
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.ledger import Ledger

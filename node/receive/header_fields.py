@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.images.elements import CUT, END, FIRST, PIXELS, Walk, walk
-from node.images.header_notes import NOTED
+from node.images.header_summary import NOTED
 
 UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """What is taken as a UID: PS3.5 section 9.1 allows digits and dots only, but objects with letters in them are about.

@@ -20,7 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node.errors import LedgerUnavailable, NodeError, NotUnderstood, SpoolFull
 from node.faults import fault
-from node.images.header_notes import note_of
+from node.images.header_summary import note_of
 from node.images.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
 from node.receive.header_fields import ENOUGH, UID, is_deflated, pick, walked

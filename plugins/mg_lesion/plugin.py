@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Code, Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
-from node.compose.contours import contours
+from node.images.contours import contours
 from node.results import RegionKind
 from node.serving.components import components
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from node.images.header_notes import note_of_file, read_note
+from node.images.header_summary import note_of_file, read_note
 from node.images.part10 import file_header, parse
 from node.receive import KnownPeers, Receiver, StoreScp, upper_layer
 from node.receive.header_fields import pick, walked

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from node.compose.contours import contours, keyholed
+from node.images.contours import contours, keyholed
 from tests.matrix import filled
 
 RING = np.zeros((9, 11), bool)

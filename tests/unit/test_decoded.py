@@ -16,7 +16,7 @@ from node.assemble import decode, decode_due
 from node.errors import JobDied, UnsuitableSeries
 from node.images import pixels
 from node.images.decoded import claim, sizes
-from node.images.header_notes import note_of_file
+from node.images.header_summary import note_of_file
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import stacks

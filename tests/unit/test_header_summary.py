@@ -27,7 +27,7 @@ from pydicom.uid import (
 from node import testing
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.images import pixels
-from node.images.header_notes import Note, note_of, note_of_file, read_note
+from node.images.header_summary import Note, note_of, note_of_file, read_note
 from node.images.part10 import Part10
 from node.images.series import LOWEST_HU, Series
 from node.images.stacks import Assembled, _get, stacks
