@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Self
 from uuid import UUID, uuid5
 
 import structlog
@@ -32,12 +30,10 @@ from node.route import Routes, read_routes
 from node.settings import Destination, Settings, TritonSettings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool, procrastinate
-from node.triton import Fleet, GrpcTriton, LocalServer, Room
+from node.triton import Fleet, GrpcTriton, Room, Servers
 
 log = structlog.get_logger()
 
-LOCAL = "local"
-WATCH_SECONDS = 2.0
 PREPARE_SECONDS = 0.5
 """How often a study that is being received is looked at, to have memory ready for its volumes."""
 DAY_SECONDS = 86400.0
@@ -85,44 +81,6 @@ def models_of(routes: Routes) -> list[str]:
     """Return the models that routed plugins ask for."""
     routed = dict.fromkeys(name for route in routes.routes for name in route.plugins)
     return list(dict.fromkeys(model for name in routed for model in routes.plugins[name].manifest.models))
-
-
-@dataclass(slots=True)
-class Servers:
-    """Where Triton answers, with the local server started, watched and stopped where "local" is asked for.
-
-    Where no routed plugin has a model it is not `needed`, and none is started.
-    """
-
-    settings: TritonSettings
-    log_file: Path
-    needed: bool = True
-    _server: LocalServer | None = None
-    _local: str = ""
-
-    def __enter__(self) -> Self:
-        if LOCAL in self.settings.urls and self.needed:
-            self._server = LocalServer(self.settings.model_repository, self.log_file)
-            self._local = self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.stop()
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """host:port of every server, in the order of the settings."""
-        return tuple(self._local if url == LOCAL else url for url in self.settings.urls)
-
-    def watch(self) -> float | None:
-        """Start the local server again if it has died; return when to look again."""
-        if self._server is None:
-            return None
-        if not self._server.alive:
-            log.error("triton.died", log=str(self.log_file))
-            self._local = self._server.start()
-        return WATCH_SECONDS
 
 
 def perform_order(

@@ -25,6 +25,7 @@ from node.records import Address
 from node.settings import Settings
 from node.shutdown import ending
 from node.storage import open_ledger
+from node.triton import Servers
 
 app = typer.Typer(
     help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -100,7 +101,7 @@ def run(config: Path, *roles: str) -> None:
         if "deliver" in roles:
             build.check_known_destinations(settings, node.ledger)
         needed = "work" in roles and bool(build.models_of(node.routes))
-        with build.Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
+        with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
             node.start(servers, stopping=lambda: end.told)
             end.wait(settings.engine.stop_seconds)
             node.stop()

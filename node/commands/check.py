@@ -11,6 +11,7 @@ from node.ledger import Ledger
 from node.settings import Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
+from node.triton import LOCAL, Servers
 
 STUCK_SECONDS = 3600.0
 """What has waited for so long is told."""
@@ -110,9 +111,9 @@ def _ledger(settings: Settings) -> Iterator[Report]:
 def _triton(settings: Settings) -> Iterator[Report]:
     routes = app.read_river(settings)
     models = app.models_of(routes)
-    if app.LOCAL in settings.triton.urls:
+    if LOCAL in settings.triton.urls:
         _model_folders(settings.triton.model_repository, models)
-    with app.Servers(settings.triton, settings.spool.path / "triton-check.log") as servers:
+    with Servers(settings.triton, settings.spool.path / "triton-check.log") as servers:
         app.check_models(routes, servers.urls, settings.triton.deadline_seconds)
     yield Report(
         good=True, sentence=f"triton: {', '.join(settings.triton.urls)} serves {', '.join(models) or 'no models'}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node import testing
-from node.app import Node, Servers
+from node.app import Node
 from node.commands.explain import stages
 from node.deliver import Parcel, readable, send
 from node.errors import ConfigError, Transient
@@ -15,6 +15,7 @@ from node.ledger import Ledger
 from node.receive import stand_in_pacs
 from node.records import Address, DeliveryState, Event, JobState, StudyState
 from node.settings import Settings
+from node.triton import Servers
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `plugins` and `triton_models` lie: beside the package, in a checkout as after installation."""

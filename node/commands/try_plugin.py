@@ -20,7 +20,7 @@ from node.records import Job, JobState
 from node.route import Route, Routes, plan
 from node.settings import Settings
 from node.spool import Spool
-from node.triton import GrpcTriton
+from node.triton import GrpcTriton, Servers
 
 COARSE = 5
 """From how many times the pixel spacing on the distance of slices is told."""
@@ -124,7 +124,7 @@ def find(settings: Settings, plugin: str) -> Plugin:
 
 
 def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
-    with app.Servers(settings.triton, spool.path / "triton.log") as servers:
+    with Servers(settings.triton, spool.path / "triton.log") as servers:
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         performed = flow.perform(order, spool, triton, {})
         triton.close()

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from node import app
 from node.commands.try_plugin import find, what_fits
 from node.errors import ConfigError
 from node.host import Plugin
@@ -29,7 +28,7 @@ from node.models.network_file import FILES, read
 from node.route.plan import describe
 from node.serving import chains
 from node.settings import Settings
-from node.triton import GrpcTriton
+from node.triton import GrpcTriton, Servers
 
 Answer = Mapping[str, NDArray[Any]]
 HEADING = "| output | served | {framework} | |\n|---|---|---|---|"
@@ -120,7 +119,7 @@ def _served(settings: Settings, plugin: Plugin, volumes: Sequence[Mapping[str, V
     assert manifest.model is not None  # noqa: S101 (a plugin that is a manifest alone has one)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        app.Servers(settings.triton, Path(scratch) / "triton.log") as servers,
+        Servers(settings.triton, Path(scratch) / "triton.log") as servers,
     ):
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         try:

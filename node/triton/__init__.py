@@ -3,6 +3,7 @@
 from node.triton.client import GrpcTriton, Triton
 from node.triton.eviction import Room
 from node.triton.fleet import Fleet
+from node.triton.local_servers import LOCAL, Servers
 from node.triton.server import LocalServer
 
-__all__ = ["Fleet", "GrpcTriton", "LocalServer", "Room", "Triton"]
+__all__ = ["LOCAL", "Fleet", "GrpcTriton", "LocalServer", "Room", "Servers", "Triton"]

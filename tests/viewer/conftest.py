@@ -13,14 +13,13 @@ import pytest
 from pydicom import dcmread
 
 from node import Measurement, Region, Result, Series, codes
-from node.app import Servers
 from node.compose import DEFAULT, Identity, compose, write
 from node.host import find_plugins
 from node.images.part10 import Part10
 from node.images.stacks import stacks
 from node.infer import PREPARE_SECONDS, run
 from node.settings import Settings
-from node.triton import GrpcTriton
+from node.triton import GrpcTriton, Servers
 from tests.peers import DICOM, ROOT, Orthanc, free_port, missing, orthanc, write_config
 from tests.viewer import ohif
 from tests.viewer.site import OHIF, site
