@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from node import codes
     from node.codes import Code
     from node.errors import UnsuitableSeries
-    from node.images.series import Frame, Series, Volume
+    from node.images.frame import Frame
+    from node.images.series import Series, Volume
     from node.results import (
         Comparison,
         Deformation,
@@ -70,7 +71,8 @@ _HOMES = {
         "Segment",
         "Segmentation",
     ),
-    "node.images.series": ("Frame", "Series", "Volume"),
+    "node.images.frame": ("Frame",),
+    "node.images.series": ("Series", "Volume"),
 }
 
 

@@ -19,7 +19,7 @@ from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
 from node.images import decoded
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import Order, Performed, Priors
 from node.ledger import Ledger, conninfo
 from node.notifications import News
@@ -311,7 +311,7 @@ def priors(settings: Settings, ledger: Ledger, spool: Spool) -> Priors:
         here = settings.receive.address.ae_title
         archive = Archive(name=asked, address=one.address, calling=calling_title(settings, one), here=here)
     seconds = settings.priors.seconds
-    return Priors(ledger=ledger, part10=spool.part10, stacks=stacks, archive=archive, seconds=seconds)
+    return Priors(ledger=ledger, part10=spool.part10, stacks=group_into_stacks, archive=archive, seconds=seconds)
 
 
 def courier(settings: Settings) -> Courier | None:

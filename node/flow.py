@@ -14,7 +14,7 @@ from node.assemble import settle
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commit_step
 from node.engine import Places, Step, beside, give_way
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
@@ -68,7 +68,7 @@ class River:
         return settle(self.ledger, self.spool, self.routes.patience)
 
     def _route(self) -> float | None:
-        return plan_due(self.ledger, self.spool, self.routes, stacks)
+        return plan_due(self.ledger, self.spool, self.routes, group_into_stacks)
 
     def _infer(self, leave: Callable[[], None]) -> float | None:
         look = partial(attempt, self.ledger, self.routes.plugins, partial(self.perform, leave), self.spool.part10)
@@ -76,7 +76,7 @@ class River:
 
     def _deliver(self, outbox: Outbox) -> float | None:
         wait, name = outbox.deliver(), outbox.destination
-        return 0.0 if fall_back(self.ledger, self.spool, name, self.profiles[name], stacks) else wait
+        return 0.0 if fall_back(self.ledger, self.spool, name, self.profiles[name], group_into_stacks) else wait
 
     def _purge(self) -> float | None:
         keep, tell = self.keep_seconds, self.tell_seconds
@@ -86,7 +86,7 @@ class River:
 def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
     """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
     watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
-    series = {one.key: one for one in stacks(order.parts).series}
+    series = {one.key: one for one in group_into_stacks(order.parts).series}
     inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)

@@ -17,7 +17,7 @@ from node import testing
 from node.codes import SCT, UCUM
 from node.compose import Identity, compose, picture, write
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Measurement, Result, Segment, Segmentation
 
 SPLEEN = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ)
@@ -28,7 +28,7 @@ def compose_phantom() -> None:
     """Compose, write and draw the results of a phantom of two slices, and forget them."""
     with TemporaryDirectory() as folder:
         files = testing.write(testing.ct_series(slices=2, rows=16, columns=16), Path(folder))
-        (ct,) = stacks(map(Part10.of_file, files)).series
+        (ct,) = group_into_stacks(map(Part10.of_file, files)).series
         volume = ct.volume()
         labels = volume.with_array(np.ones(volume.array.shape, np.uint8))
         results: list[Result] = [Segmentation(labels=labels, segments=[SPLEEN]), SPLEEN_VOLUME]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.codes import DCM, UCUM, Code
-from node.images.series import Frame, Series, Volume, on_grid
+from node.images.frame import Frame
+from node.images.series import Series, Volume, on_grid
 
 __all__ = [
     "Comparison",

@@ -245,7 +245,7 @@ class Spool:
     def part10(self, place: Place, note: str = "") -> Part10:
         """Return the Part 10 file that lies at a place, with what was noted of it."""
         path, decoded = self._paths(place.pack)
-        return Part10(path=path, offset=place.offset, length=place.length, note=note, decoded=decoded)
+        return Part10(path=path, offset=place.offset, length=place.length, summary=note, decoded=decoded)
 
     @lru_cache(maxsize=256)  # noqa: B019 - a spool lives as long as its process
     def _paths(self, pack: str) -> tuple[Path, Path]:

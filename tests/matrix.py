@@ -15,7 +15,7 @@ from node.codes import DCM, SCT, UCUM
 from node.compose import KINDS, Identity, compose_kinds, write
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer.geometry import check
 from node.results import (
     Comparison,
@@ -160,7 +160,7 @@ def _moving(name: str, images: Sequence[Dataset]) -> list[Dataset]:
 
 def series_in(folder: Path, images: Sequence[Dataset]) -> Series:
     folder.mkdir(parents=True)
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder)).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder)).series
     return series
 
 

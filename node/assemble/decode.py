@@ -9,9 +9,9 @@ import structlog
 from node.assemble.settle import stand_ins
 from node.errors import NodeError
 from node.images.decoded import claim, drop, give_up, keep, sizes
-from node.images.header_summary import read_note
+from node.images.header_summary import read_summary
 from node.images.part10 import Part10
-from node.images.pixels import NATIVE, decoded_early, early_bytes
+from node.images.pixels import NATIVE, decode_early, early_bytes
 from node.images.series import Series
 from node.ledger import Ledger
 from node.spool import Spool
@@ -65,7 +65,7 @@ def _claimed(
     for row, place in ledger.compressed(list(NATIVE)):
         if str(place.offset) in kept.get(place.pack, ()) or row.series_uid not in wanted(row.study_uid):
             continue
-        note, part = read_note(row.note), spool.part10(place, row.note)
+        note, part = read_summary(row.note), spool.part10(place, row.note)
         size = early_bytes(note.values) if note else 0
         if size > room or len(batch) == BATCH:
             break
@@ -95,6 +95,6 @@ def decode(parts: Sequence[Part10]) -> None:
     os.nice(LOWEST_PRIORITY)
     for part in parts:
         try:
-            keep(part, decoded_early(part))
+            keep(part, decode_early(part))
         except (NodeError, OSError):
             give_up(part)

@@ -12,7 +12,7 @@ from node.errors import BytesLost, NotUnderstood, SpoolAway, SpoolFull
 from node.faults import fault
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.records import SeriesCount, Study, StudyState
 from node.spool import Spool
@@ -107,6 +107,6 @@ def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:
 @lru_cache(maxsize=1000)
 def _sample(place: Part10) -> tuple[Series, ...]:
     try:
-        return tuple(stacks([place]).series)
+        return tuple(group_into_stacks([place]).series)
     except NotUnderstood:
         return ()

@@ -14,7 +14,7 @@ from node.host import Plugin, find_plugins, read_plugin
 from node.images.part10 import Part10
 from node.images.predicates import orientation
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import Order
 from node.records import Job, JobState
 from node.route import Route, Routes, plan
@@ -65,7 +65,7 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     parcels, unreadable = readable(folder)
     yield from unreadable
     parts = tuple(Part10.of_file(parcel.path) for parcel in parcels)
-    assembled = stacks(parts)
+    assembled = group_into_stacks(parts)
     yield from (f"{uid} is set aside: {reason}" for uid, reason in assembled.set_aside)
     studies = {series.study_uid for series in assembled.series}
     if len(studies) != 1:

@@ -17,7 +17,7 @@ from node.compose.object_references import by_study, images, refer_in_common
 from node.compose.object_references import instance as instance_of
 from node.compose.source_images import copy_element
 from node.errors import BrokenResult
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import DerivedSeries
 
 DROPPED = frozenset(

@@ -9,7 +9,8 @@ from node.codes import SCT, Code
 from node.compose.fonts import Color
 from node.compose.pm import stored_range
 from node.compose.source_images import functional_groups
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Heatmap
 
 DARK_ON_WHITE = {"PT", "NM"}

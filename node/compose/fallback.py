@@ -19,8 +19,9 @@ from node.compose.sc import summary
 from node.compose.source_images import carry, copy_element
 from node.compose.stored_outlines import recall
 from node.errors import Refused
+from node.images.frame import Frame
 from node.images.part10 import Part10
-from node.images.series import Frame, Series
+from node.images.series import Series
 from node.profiles import FIRST_SERIES_NUMBER, SOP_CLASSES, Kind, Profile
 from node.records import Declined, Delivery, DeliveryState, Instance, Place, ResultObject
 from node.spool import Spool

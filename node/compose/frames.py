@@ -20,7 +20,7 @@ from pydicom.tag import Tag
 from pydicom.valuerep import DSfloat
 
 from node.codes import Code
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import Segmentation
 
 config.settings.buffered_read_size = 1 << 20

@@ -17,7 +17,8 @@ from node.compose.object_references import images
 from node.compose.outlines import Mark, Shape, Thing
 from node.compose.source_images import body_part, copy_element, functional_groups
 from node.images.contours import Loop, contours
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence")
 RESCALE_TYPES = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}

@@ -15,7 +15,8 @@ from node.compose.outlines import around, graphic, placed, region_colors
 from node.compose.seg import colors
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
 
 CONTOUR = 2

@@ -19,7 +19,8 @@ from node.compose.object_references import by_study
 from node.compose.outlines import Shape, Thing
 from node.compose.sr import LANGUAGE
 from node.images.contours import Loop, contours
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import NotSuitable, Region, Result
 
 FINDINGS: dict[Code, Code] = {

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from pydicom.dataset import Dataset
 
-from node.images.series import Frame
+from node.images.frame import Frame
 
 
 def instance(of: Dataset) -> Dataset:

@@ -14,7 +14,8 @@ from node.compose.seg import PALETTE, colors, tracking_uid
 from node.compose.source_images import series_of
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Region, RegionKind, Result, Segmentation
 
 Graphic = Literal["POINT", "POLYLINE", "ELLIPSE"]

@@ -14,7 +14,8 @@ from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.object_references import image, images
 from node.compose.outlines import Shape, Thing, closed, in_patient
 from node.images.contours import keyholed
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Region
 
 STUDY_CLASS = UID("1.2.840.10008.3.1.2.3.1")

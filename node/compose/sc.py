@@ -15,7 +15,7 @@ from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.image_tiles import overlays, stored_image
 from node.compose.pm import stored_range
 from node.compose.source_images import body_part, copy_element
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import Heatmap
 
 SMALLEST = 512

@@ -33,7 +33,8 @@ from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, I
 from node.compose.object_references import instance
 from node.compose.source_images import copy_element, stand_in, stand_in_uid
 from node.errors import BrokenResult
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Segment, Segmentation
 
 PALETTE = (

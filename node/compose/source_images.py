@@ -17,7 +17,8 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
 from node.errors import BrokenResult
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Segmentation
 
 PATIENT_AND_STUDY = {

@@ -26,7 +26,8 @@ from node.compose.seg import Outline, segmentable
 from node.compose.source_images import copy_element
 from node.errors import BrokenResult
 from node.images.contours import contours
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment
 
 PROCEDURES = {

@@ -16,7 +16,7 @@ from node.compose.gsps import Drawn
 from node.compose.outlines import Graphic, Mark, Shape, closed
 from node.compose.seg import PALETTE
 from node.images.contours import Loop, contours
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import HALF
 
 Place = tuple[str, int]

@@ -1,9 +1,11 @@
-"""What is noted of an instance while it is received: all that a volume asks of its header, and where its pixels lie.
+"""The summary of an instance's header: every attribute that a volume needs, and where the pixel data lie.
 
-A note is made of what one walk over the elements before the pixel data brought (`node.images.elements`). It is kept in
-the row of the instance, so that nobody has to parse 500 headers again to put 500 slices in order. It
-tells of ordinary single-frame images only. What is the least bit odd – many frames, big endian, deflated, a value that
-is not written as its VR asks – is not noted, and read by pydicom when it is needed.
+It is made while the instance is received, from one walk over the elements before the pixel data
+(`node.images.elements`), and kept in the ledger's row of the instance (column `note`). A study of 500 slices is put in
+order without parsing 500 headers again.
+
+Only ordinary single-frame images have a summary. Anything unusual (several frames, big endian, deflated, a value that
+does not follow its VR) has none, and pydicom reads the header when it is needed.
 """
 
 import json
@@ -63,11 +65,11 @@ KEYWORDS = (
     "TemporalPositionIndex",
     "TriggerTime",
 )
-"""What is noted, in the order of the note; a change of it needs another `FORM`."""
-ELSEWHERE = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionTimes")
-"""Attributes whose presence alone means that a note would not do."""
+"""What a summary holds, in this order. A change needs another `FORM`."""
+EXCLUDING = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionTimes")
+"""An instance that has one of these attributes has no summary: it has several frames, or several values."""
 CHARACTER_SET = "SpecificCharacterSet"
-"""Not noted, but looked at: pydicom cannot read a header in which it is broken."""
+"""Checked, but not kept: pydicom cannot read a header in which it is malformed."""
 CHARACTER_SETS = re.compile(r"[A-Z0-9_ \\]*")
 FORM = 1
 PIXEL_GROUP = 0x7FE00000
@@ -75,30 +77,30 @@ TRANSFER_SYNTAX = 0x00020010
 PREFIX = 132
 """Bytes of the preamble with "DICM" (PS3.10 section 7.1)."""
 SHORT_VALUE = 128
-"""Bytes of a value that is worth remembering."""
+"""Longer values, in bytes, are not cached."""
 DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(r"0|-?[1-9]\d*")
 NUMBERS = {"US": (2, "H"), "UL": (4, "L"), "FL": (4, "f"), "FD": (8, "d")}
 
 
-class Odd(Exception):
-    """Something that a note cannot tell of."""
+class NotOrdinary(Exception):
+    """The instance cannot be summarized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What is known of an instance without its header.
+class HeaderSummary:
+    """Attributes of an instance, known without reading its header.
 
     Parameters
     ----------
     values
-        By keyword, those that the header has and that are not empty: text, whole numbers, decimals as the text that
-        they are written as; a list where there are several.
+        By keyword, for attributes that are present and not empty: text, whole numbers, decimals as they are written
+        (text); a list if there are several values.
     syntax
         Transfer Syntax UID.
     vr, value_at, value_length
-        VR of the pixel data, empty in implicit VR; where their value begins, counted from the preamble, and the length
-        that it says it has.
+        VR of the pixel data, empty in implicit VR; where their value begins, in bytes from the preamble, and the length
+        that the element states.
     """
 
     values: Mapping[str, Any]
@@ -109,38 +111,41 @@ class Note:
 
     @property
     def volume_bytes(self) -> int:
-        """How many bytes its slice is likely to have in a volume: int16 without a slope, else float32."""
+        """How many bytes the slice takes in a volume: int16 without a slope, else float32."""
         whole = float(self.values.get("RescaleSlope", 1)) == 1
         return (2 if whole else 4) * int(self.values.get("Rows", 0)) * int(self.values.get("Columns", 0))
 
 
-def note_of(walked: Walk, syntax: str, *, before: int) -> str:
-    """Return the note of a data set as text for its row, empty where it is not ordinary.
+def summarize(walked: Walk, syntax: str, *, before: int) -> str:
+    """Return the summary of a data set as text for its row, empty if the data set is not ordinary.
 
-    `before` says how many bytes of the Part 10 file stand before what was walked over.
+    `before` is the number of bytes of the Part 10 file before the part that was walked over.
     """
     implicit = syntax == ImplicitVRLittleEndian
     if walked.tag != PIXEL_DATA or walked.last >= PIXEL_GROUP or not _ordinary(syntax):
         return ""
     if walked.vr not in ((b"",) if implicit else (b"OB", b"OW")):
         return ""
-    told = ["null"] * (len(KEYWORDS) + len(ELSEWHERE) + 1)
+    values = ["null"] * (len(KEYWORDS) + len(EXCLUDING) + 1)
     try:
         for tag, (vr, value) in walked.found.items():
-            if tag not in NOTED:
+            if tag not in SUMMARIZED:
                 continue
-            place, its_vr, _ = NOTED[tag]
-            if vr not in (its_vr, b""):
+            index, expected_vr, _ = SUMMARIZED[tag]
+            if vr not in (expected_vr, b""):
                 return ""
-            told[place] = (_remembered if len(value) <= SHORT_VALUE else _json)(tag, value)
-    except Odd:
+            values[index] = (_cached_json if len(value) <= SHORT_VALUE else _json)(tag, value)
+    except NotOrdinary:
         return ""
     pixels = f'"{syntax}","{walked.vr.decode()}",{before + walked.value_at},{walked.length}'
-    return f"[{FORM},{pixels},{','.join(told[: len(KEYWORDS)])}]"
+    return f"[{FORM},{pixels},{','.join(values[: len(KEYWORDS)])}]"
 
 
-def note_of_file(start: bytes) -> Note | None:
-    """Return the note of a Part 10 file of which `start` is the beginning; None where it is odd, or goes on."""
+def summarize_file(start: bytes) -> HeaderSummary | None:
+    """Return the summary of a Part 10 file of which `start` is the beginning.
+
+    None if the instance is not ordinary, or its pixel data begin later.
+    """
     if start[PREFIX - 4 : PREFIX] != b"DICM":
         return None
     try:
@@ -152,62 +157,62 @@ def note_of_file(start: bytes) -> Note | None:
             at = value_at + length
     except (UnicodeDecodeError, error):
         return None
-    walked = walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=NOTED, at=at)
-    return read_note(note_of(walked, syntax, before=0))
+    walked = walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=SUMMARIZED, at=at)
+    return read_summary(summarize(walked, syntax, before=0))
 
 
-def read_note(text: str) -> Note | None:
-    """Return a note from its text, None where there is none, or one of another form."""
+def read_summary(text: str) -> HeaderSummary | None:
+    """Return a summary from its text; None if the text is empty, or of another form."""
     if not text:
         return None
     form, syntax, vr, value_at, value_length, *values = json.loads(text)
     if form != FORM:
         return None
-    told = {keyword: value for keyword, value in zip(KEYWORDS, values, strict=True) if value is not None}
-    return Note(values=told, syntax=syntax, vr=vr, value_at=value_at, value_length=value_length)
+    known = {keyword: value for keyword, value in zip(KEYWORDS, values, strict=True) if value is not None}
+    return HeaderSummary(values=known, syntax=syntax, vr=vr, value_at=value_at, value_length=value_length)
 
 
 def _meta_element(data: bytes, at: int) -> tuple[int, int, int]:
-    """Return tag, place and length of the value of an element of File Meta Information (PS3.10 section 7.1)."""
+    """Return tag, offset of the value and its length of an element of File Meta Information (PS3.10 section 7.1)."""
     group, number, vr, length = EXPLICIT.unpack_from(data, at)
     if vr in LONG:
         return group << 16 | number, at + 12, LENGTH.unpack_from(data, at + 8)[0]
     return group << 16 | number, at + 8, length
 
 
-# Values, as pydicom would give them: anything else is odd.
+# Values as pydicom would return them. NotOrdinary is raised for anything else.
 
 
-def _words(value: bytes) -> str | list[str]:
+def _texts(value: bytes) -> str | list[str]:
     text = _ascii(value).rstrip(" \0")
     if "\\" not in text:
         return text
-    words = text.split("\\")
-    if any(word != word.strip() for word in words):
-        raise Odd
-    return words
+    texts = text.split("\\")
+    if any(item != item.strip() for item in texts):
+        raise NotOrdinary
+    return texts
 
 
 def _uid(value: bytes) -> str:
     text = _ascii(value).rstrip("\0 ")
     if "\\" in text or text != text.strip():
-        raise Odd
+        raise NotOrdinary
     return text
 
 
 def _decimal(value: bytes) -> str:
     text = _ascii(value).rstrip(" \0").strip()
     if text and not DECIMAL.fullmatch(text):
-        raise Odd
+        raise NotOrdinary
     return text
 
 
 def _decimals(value: bytes) -> list[str] | str:
     text = _ascii(value).rstrip(" \0").strip()
-    words = text.split("\\")
-    if text and not all(map(DECIMAL.fullmatch, words)):
-        raise Odd
-    return words if text else ""
+    numbers = text.split("\\")
+    if text and not all(map(DECIMAL.fullmatch, numbers)):
+        raise NotOrdinary
+    return numbers if text else ""
 
 
 def _integer(value: bytes) -> int | str:
@@ -215,13 +220,13 @@ def _integer(value: bytes) -> int | str:
     if not text:
         return ""
     if not WHOLE.fullmatch(text):
-        raise Odd
+        raise NotOrdinary
     return int(text)
 
 
 def _ascii(value: bytes) -> str:
     if not value.isascii():
-        raise Odd
+        raise NotOrdinary
     return value.decode("ascii")
 
 
@@ -230,7 +235,7 @@ def _binary(vr: str) -> Callable[[bytes], Any]:
 
     def read(value: bytes) -> Any:
         if len(value) % size:
-            raise Odd
+            raise NotOrdinary
         numbers = unpack_from(f"<{len(value) // size}{code}", value)
         if not numbers:
             return ""
@@ -241,55 +246,55 @@ def _binary(vr: str) -> Callable[[bytes], Any]:
 
 def _character_set(value: bytes) -> str:
     if not CHARACTER_SETS.fullmatch(_ascii(value).rstrip(" \0")):
-        raise Odd
+        raise NotOrdinary
     return ""
 
 
 def _absent(_: bytes) -> str:
-    raise Odd
+    raise NotOrdinary
 
 
 READERS: Mapping[str, Callable[[bytes], Any]] = {
-    "CS": _words,
-    "SH": _words,
-    "TM": _words,
+    "CS": _texts,
+    "SH": _texts,
+    "TM": _texts,
     "UI": _uid,
     "DS": _decimal,
     "IS": _integer,
     **{vr: _binary(vr) for vr in NUMBERS},
 }
-"""How a value of each VR is read (PS3.5 section 6.2)."""
-SEVERAL = {"ImagePositionPatient": _decimals, "ImageOrientationPatient": _decimals, "PixelSpacing": _decimals}
-"""How those are read that have several decimals."""
+"""The reader of a value, by VR (PS3.5 section 6.2)."""
+MULTI_VALUED = {"ImagePositionPatient": _decimals, "ImageOrientationPatient": _decimals, "PixelSpacing": _decimals}
+"""Readers of attributes that have several decimals."""
 
 
 @lru_cache(maxsize=256)
 def _ordinary(syntax: str) -> bool:
-    """Return whether a data set of a transfer syntax is in little endian, and as it is."""
+    """Return whether data sets of a transfer syntax are in little endian and not deflated."""
     uid = UID(syntax)
-    odd = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-    return not uid.is_private and uid.is_transfer_syntax and uid not in odd
+    excluded = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+    return not uid.is_private and uid.is_transfer_syntax and uid not in excluded
 
 
 def _reader(keyword: str) -> Callable[[bytes], Any]:
     if keyword == CHARACTER_SET:
         return _character_set
-    return SEVERAL.get(keyword, READERS[dictionary_VR(keyword)]) if keyword in KEYWORDS else _absent
+    return MULTI_VALUED.get(keyword, READERS[dictionary_VR(keyword)]) if keyword in KEYWORDS else _absent
 
 
-NOTED = {
-    tag_for_keyword(keyword) or 0: (place, dictionary_VR(keyword).encode(), _reader(keyword))
-    for place, keyword in enumerate((*KEYWORDS, *ELSEWHERE, CHARACTER_SET))
+SUMMARIZED = {
+    tag_for_keyword(keyword) or 0: (index, dictionary_VR(keyword).encode(), _reader(keyword))
+    for index, keyword in enumerate((*KEYWORDS, *EXCLUDING, CHARACTER_SET))
 }
-"""Place in the note, VR, and reader of what is looked at, by tag; beyond the places of KEYWORDS nothing is noted."""
+"""Index in the summary, VR, and reader of each attribute that is checked, by tag. Only those of KEYWORDS are kept."""
 
 
 def _json(tag: int, value: bytes) -> str:
-    """Return a value as JSON; Odd where pydicom might read another."""
-    _, _, read = NOTED[tag]
+    """Return a value as JSON; NotOrdinary if pydicom might read another value."""
+    _, _, read = SUMMARIZED[tag]
     content = read(value)
     return "null" if content == "" else json.dumps(content, separators=(",", ":"))
 
 
-_remembered = lru_cache(maxsize=4096)(_json)
+_cached_json = lru_cache(maxsize=4096)(_json)
 """Most values of a series are the same in all of its instances."""

@@ -1,4 +1,4 @@
-"""A DICOM Part 10 file that lies somewhere inside a larger file, or is one of its own."""
+"""A DICOM Part 10 file, which may be a section of a larger file."""
 
 import os
 import struct
@@ -23,27 +23,27 @@ META_ELEMENT = struct.Struct("<HH2sH")
 META_LENGTH = struct.Struct("<HH2sHI")
 SEND_AGAIN = "what it held must be sent again"
 IMPLEMENTATION_CLASS_UID = UID("2.25.193461287730264511827714359262104405917")
-"""Names this implementation in every file it writes and every association it takes part in (PS3.7 D.3.3.2)."""
+"""Identifies this implementation in every file that it writes and every association (PS3.7 D.3.3.2)."""
 IMPLEMENTATION_VERSION_NAME = "ISOCENTER_0_1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part10:
-    """Where the bytes of one instance lie: `length` bytes at `offset` of the file at `path`.
+    """Where the bytes of one instance are: `length` bytes at `offset` of the file at `path`.
 
-    `note` is what was noted of it when it was received (`node.images.header_summary`), empty where nothing was.
-    `decoded` is the folder in which its stored values may lie (`node.images.decoded`), where it is in a pack.
+    `summary` is the header summary made on reception (`node.images.header_summary`), empty where there is none.
+    `decoded` is the folder that may hold its decoded stored values (`node.images.decoded`), if it is in a pack.
     """
 
     path: Path
     offset: int = 0
     length: int
-    note: str = ""
+    summary: str = ""
     decoded: Path | None = None
 
     @classmethod
     def of_file(cls, path: Path) -> "Part10":
-        """Return the place of an instance that is a file of its own."""
+        """Return the location of an instance that is a file of its own."""
         return cls(path=path, length=path.stat().st_size)
 
     def read(self) -> bytes:
@@ -52,7 +52,7 @@ class Part10:
             return os.pread(file.fileno(), self.length, self.offset)
 
     def open(self) -> FileIO:
-        """Open the file that the instance lies in; errors are those of `check`."""
+        """Open the file that contains the instance; raises the errors of `check`."""
         self.check()
         try:
             return FileIO(self.path)
@@ -60,26 +60,26 @@ class Part10:
             raise SpoolAway(f"{self.path.name} cannot be opened: {error.strerror}") from error
 
     def check(self) -> None:
-        """Look whether the bytes are there.
+        """Check that the file still has all bytes of the instance.
 
         Raises
         ------
         BytesLost
-            The file is gone, or does not reach to the instance's end.
+            The file is gone, or ends before the end of the instance.
         SpoolAway
-            Its whole folder is gone, or cannot be looked into just now.
+            The whole folder is gone, or cannot be read at the moment.
         """
         try:
-            there = os.stat(self.path).st_size  # noqa: PTH116 - asked for every slice of a volume, and twice as fast
+            size = os.stat(self.path).st_size  # noqa: PTH116 - called for every slice, and twice as fast as pathlib
         except FileNotFoundError as error:
             if not self.path.parent.exists():
                 raise SpoolAway(f"{self.path.parent} is not there; bring it back") from error
             raise BytesLost(f"{self.path.name} is gone; {SEND_AGAIN}") from error
         except OSError as error:
             raise SpoolAway(f"{self.path.name} cannot be looked at: {error.strerror}") from error
-        if there < self.offset + self.length:
+        if size < self.offset + self.length:
             raise BytesLost(
-                f"{self.path.name} has {there} bytes, the instance ends at {self.offset + self.length}; {SEND_AGAIN}"
+                f"{self.path.name} has {size} bytes, the instance ends at {self.offset + self.length}; {SEND_AGAIN}"
             )
 
 
@@ -98,12 +98,12 @@ FAULTS = (
     struct.error,
     zlib.error,
 )
-"""What pydicom raises of a broken length or VR, when it reads a data set and again when a value is first asked for."""
+"""What pydicom raises for a malformed length or VR: when it reads a data set, and at the first access to a value."""
 
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """Have every fault of form of a data set told as `NotUnderstood`."""
+    """Raise `NotUnderstood` for every error of form in a data set."""
     try:
         yield
     except FAULTS as error:
@@ -111,7 +111,7 @@ def understood() -> Iterator[None]:
 
 
 def parse(file: BinaryIO, *, pixels: bool, stop_at: int | None = None) -> Dataset:
-    """Read one data set, or what it has before a tag, and have every fault of form told as `NotUnderstood`."""
+    """Read a data set, or its part before the tag `stop_at`; NotUnderstood for every error of form."""
     with understood():
         if stop_at is not None:
             return read_partial(file, lambda tag, _vr, _length: tag >= stop_at, force=True)
@@ -119,9 +119,9 @@ def parse(file: BinaryIO, *, pixels: bool, stop_at: int | None = None) -> Datase
 
 
 def file_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Return preamble and File Meta Information of an instance, to stand before its data set (PS3.10 section 7.1).
+    """Return preamble and File Meta Information of an instance, to be written before its data set (PS3.10 section 7.1).
 
-    pydicom writes the same bytes in many times the time, and this is done for every instance.
+    It is called for every instance. pydicom writes the same bytes, and takes many times as long.
     """
     meta = (
         b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"  # File Meta Information Version

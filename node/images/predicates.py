@@ -25,7 +25,8 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 
 Plain = str | int | float | bool
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import BrokenResult, UnsuitableSeries
-from node.images.series import Series, corners
+from node.images.series import Series
+from node.images.stack_geometry import corners
 from node.results import (
     Comparison,
     DerivedSeries,

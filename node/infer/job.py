@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
-from node.images.header_summary import read_note
+from node.images.header_summary import read_summary
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.ledger import Ledger
@@ -46,9 +46,9 @@ class Order:
         """How many bytes the volumes of one run of the plugin are likely to have at most."""
         sizes: dict[str, int] = defaultdict(int)
         for part in self.parts:
-            note = read_note(part.note)
-            series = note.values["SeriesInstanceUID"] if note else ""
-            sizes[series] += note.volume_bytes if note else part.length
+            summary = read_summary(part.summary)
+            series = summary.values["SeriesInstanceUID"] if summary else ""
+            sizes[series] += summary.volume_bytes if summary else part.length
         runs = [{key.partition("#")[0] for key in one.values()} for one in self.job.inputs]
         return sizes[""] + max((sum(sizes[series] for series in run) for run in runs), default=0)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.images.elements import CUT, END, FIRST, PIXELS, Walk, walk
-from node.images.header_summary import NOTED
+from node.images.header_summary import SUMMARIZED
 
 UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """What is taken as a UID: PS3.5 section 9.1 allows digits and dots only, but objects with letters in them are about.
@@ -32,7 +32,7 @@ PRIORITY_BYTES = b"\x40\x00\x03\x10"
 """Request Attributes Sequence, and Requested Procedure Priority, which pydicom reads where one may be."""
 ENOUGH = PRIORITY
 """The last tag that is looked for."""
-WANTED = frozenset((*PICKED, REQUESTS, PRIORITY, *NOTED))
+WANTED = frozenset((*PICKED, REQUESTS, PRIORITY, *SUMMARIZED))
 """What one walk brings, for all that is asked of a header."""
 
 

@@ -20,7 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node.errors import LedgerUnavailable, NodeError, NotUnderstood, SpoolFull
 from node.faults import fault
-from node.images.header_summary import note_of
+from node.images.header_summary import summarize
 from node.images.part10 import file_header, parse, understood
 from node.receive.arrivals import Arrivals
 from node.receive.header_fields import ENOUGH, UID, is_deflated, pick, walked
@@ -123,7 +123,7 @@ class Received:
         walk = walked(beginning, syntax)
         picked = pick(walk, whole=len(beginning) == sum(map(len, self.parts)))
         header = picked if picked is not None else header_of(self.body, syntax)
-        return Told(header, note_of(walk, syntax, before=len(self.head)))
+        return Told(header, summarize(walk, syntax, before=len(self.head)))
 
 
 def header_of(body: bytes, transfer_syntax_uid: str) -> Header:
@@ -197,7 +197,7 @@ class Draft:
         walk = walked(body, syntax)
         picked = pick(walk, whole=False, enough=ENOUGH)
         header = picked if picked is not None else read(body, syntax, stop_at=ENOUGH + 1)
-        return Told(header, note_of(walk, self.received.transfer_syntax_uid, before=len(self.received.head)))
+        return Told(header, summarize(walk, self.received.transfer_syntax_uid, before=len(self.received.head)))
 
     def drop(self) -> OpenPack | None:
         """Forget the instance; return the pack, where anything else is in it."""
@@ -328,7 +328,7 @@ class StoreScp:
         if picked is None:
             return ""
         check_identity(picked, received)
-        draft.early = Told(picked, note_of(walk, syntax, before=len(received.head)))
+        draft.early = Told(picked, summarize(walk, syntax, before=len(received.head)))
         return picked["StudyInstanceUID"]
 
     def _pack(self, association: Association, study_uid: str) -> Pack:

@@ -38,7 +38,7 @@ from pydicom.uid import (
 from node.host import read_plugin
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer.run import run
 from node.results import Result
 from node.triton.fake import FakeTriton
@@ -834,7 +834,7 @@ def run_plugin(
         alone = len(images) == len(found.manifest.present) == 1
         for role, datasets in images.items():
             files = write(datasets, Path(folder) / role)
-            series = stacks(Part10.of_file(file) for file in files).series
+            series = group_into_stacks(Part10.of_file(file) for file in files).series
             inputs |= found.named(series) if alone else dict(zip([role], series, strict=True))
         return run(found, inputs, FakeTriton(models))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 
 Example = tuple[NDArray[np.float32], NDArray[np.generic]]
 """What the network is given, (channel, …) float32, and what it should answer."""
@@ -129,7 +129,7 @@ def train(build: Callable[[], nn.Module], course: Course, *, seed: int = 1) -> n
 def planes(folders: Sequence[Path]) -> list[NDArray[Any]]:
     """Return the images of one channel in folders of DICOM files, rescaled, (row, column); files are read in order."""
     files = sorted(path for folder in folders for path in folder.rglob("*.dcm"))
-    series = stacks(Part10.of_file(path) for path in files).series
+    series = group_into_stacks(Part10.of_file(path) for path in files).series
     images = [one.image(index) for one in series for index in range(len(one.frames))]
     return [image for image in images if image.ndim == 2]
 

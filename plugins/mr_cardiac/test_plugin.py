@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from node import Measurement, NotSuitable, Segmentation, testing
 from node.host import read_plugin
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Result
 from node.route import Route, Routes, plan
 
@@ -107,7 +107,7 @@ def test_the_phases_of_a_series_are_one_run_and_other_series_are_others(tmp_path
     plugin = read_plugin(HERE)
     other = testing.mr_series(series="still", rows=8, columns=8)
     files = testing.write([*cine(), *other], tmp_path)
-    found = stacks(Part10.of_file(file) for file in files).series
+    found = group_into_stacks(Part10.of_file(file) for file in files).series
     route = Route(name="hearts", when={}, plugins=(plugin.name,), to=("PACS",))
     routes = Routes(routes=(route,), plugins={plugin.name: plugin}, quiet_seconds=0)
     (made,) = plan(found, routes, {frame.sop_instance_uid: 0 for one in found for frame in one.frames}).plans

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from node import Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
 from node.host import read_plugin
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Result
 from node.route import Planned, Route, Routes, plan
 
@@ -45,7 +45,7 @@ def planned(folder: Path, *names: str) -> Planned:
     """Return what the node plans of a study with series of these names."""
     plugin = read_plugin(HERE)
     files = testing.write([image for name in names for image in series(name)], folder)
-    found = stacks(Part10.of_file(file) for file in files).series
+    found = group_into_stacks(Part10.of_file(file) for file in files).series
     routes = Routes(
         routes=(Route(name="head", when={}, plugins=(plugin.name,), to=("PACS",)),),
         plugins={plugin.name: plugin},

@@ -30,7 +30,7 @@ from pydicom.uid import JPEG2000Lossless
 from node import arena, testing
 from node.assemble import decode, decode_due
 from node.engine import run_in_child, warm_up
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.spool import Spool
 from tests import received
@@ -67,7 +67,7 @@ class Study:
         """
         spool, rows = self.spool, ledger.instances(STUDY)
         parts = (spool.part10(place, row.note if noted else "") for row, place in rows)
-        (series,) = stacks(parts if early else (replace(part, decoded=None) for part in parts)).series
+        (series,) = group_into_stacks(parts if early else (replace(part, decoded=None) for part in parts)).series
         return series.volume().array
 
     def decode(self, ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ from node.commands.try_plugin import Fitting, order_of, what_fits
 from node.flow import perform
 from node.host import Plugin, find_plugins
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import Order
 from node.spool import Spool
 from node.triton import GrpcTriton, LocalServer
@@ -94,7 +94,7 @@ def ordered(plugin: Plugin, folder: Path, prior: list[Path]) -> Order:
         return order
     parts = tuple(Part10.of_file(path) for path in prior)
     (role,) = (role for role, asked in plugin.manifest.series.items() if asked.prior_of)
-    key = stacks(parts).series[0].key
+    key = group_into_stacks(parts).series[0].key
     job = replace(order.job, inputs=tuple({**one, role: key} for one in order.job.inputs))
     return replace(order, job=job, parts=order.parts + parts)
 

@@ -26,7 +26,7 @@ from node.codes import SCT
 from node.compose import Identity, compose, write
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Segment, Segmentation
 
 SLICES, ROWS = 500, 512
@@ -96,7 +96,9 @@ def measured(way: str, count: int, folder: Path) -> dict[str, float]:
 
 def one(way: str, count: int, folder: Path) -> None:
     """Do it, in the child."""
-    series = next(iter(stacks(Part10.of_file(path) for path in sorted((folder / "images").iterdir())).series))
+    series = next(
+        iter(group_into_stacks(Part10.of_file(path) for path in sorted((folder / "images").iterdir())).series)
+    )
     array = np.load(folder / "labels.npy")
     WAYS[way](series, testing_labels(array[:8]), count, folder)  # tables are read and code is loaded at the first time
     forget_peak()

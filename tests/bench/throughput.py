@@ -28,7 +28,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from node import testing
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.ledger.schema import delivery, event
 from node.records import DeliveryState
@@ -157,11 +157,11 @@ def load(folder: Path, *, seed: str) -> Iterator[Work]:
     images = chest()
     for number in range(EACH):
         _, files = renamed(images, f"{seed} {number}", folder / f"chest{number}")
-        volume = next(iter(stacks(map(Part10.of_file, files)).series)).volume()
+        volume = next(iter(group_into_stacks(map(Part10.of_file, files)).series)).volume()
         yield Work(files, "ct_lung", (("image", "INT16", volume.array), ("affine", "FP64", volume.affine)))
         small = testing.ct_series(slices=20, rows=128, columns=128, seed=f"small {seed} {number}")
         files = testing.write(small, folder / f"small{number}")
-        volume = next(iter(stacks(map(Part10.of_file, files)).series)).volume()
+        volume = next(iter(group_into_stacks(map(Part10.of_file, files)).series)).volume()
         yield Work(files, "template", (("image", "INT16", volume.array),))
         picture = testing.radiograph(rows=800, columns=650, seed=f"radiograph {seed} {number}")
         yield Work(testing.write([picture], folder / f"radiograph{number}"))

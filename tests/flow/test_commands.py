@@ -16,7 +16,7 @@ from node.commands.new_plugin import new_plugin
 from node.commands.try_plugin import _looked_at
 from node.errors import ConfigError
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.receive import stand_in_pacs
 from tests.peers import ROOT, free_port, isocenter, write_config
 
@@ -147,7 +147,7 @@ def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, t
     ids=["gap", "duplicate", "tilt", "oblique", "coarse"],
 )
 def test_plugin_try_warns_of_what_a_volume_stumbles_over(images: list[Dataset], told: str, tmp_path: Path) -> None:
-    (series,) = stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
+    (series,) = group_into_stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
     assert [line for line in _looked_at("ct", series) if re.match(f"warning: {told}", line)]
 
 

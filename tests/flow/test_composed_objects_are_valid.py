@@ -18,7 +18,7 @@ from node.codes import DCM, SCT, UCUM
 from node.compose import Identity, compose, write
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series, radiograph
 from node.testing import write as write_images
@@ -169,7 +169,7 @@ def test_objects_of_images_with_little_in_their_headers_are_valid(tmp_path: Path
 
 def _series(folder: Path, images: Sequence[Dataset]) -> Series:
     (folder / "images").mkdir(parents=True)
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
     return series
 
 

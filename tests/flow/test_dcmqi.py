@@ -16,7 +16,7 @@ from node.codes import SCT, UCUM
 from node.compose import Identity, compose, write
 from node.images.part10 import Part10
 from node.images.series import Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Measurement, Segment, Segmentation
 from node.testing import ct_series
 from node.testing import write as write_images
@@ -30,7 +30,7 @@ CYST = Segment(label="Cyst", type=SCT.Cyst, category=SCT.MorphologicallyAbnormal
 @pytest.fixture
 def composed(tmp_path: Path) -> tuple[np.ndarray, list[Dataset]]:
     paths = write_images(ct_series(), tmp_path / "images")
-    (series,) = stacks(Part10.of_file(path) for path in paths).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
     labels = np.zeros((len(series.frames), 32, 32), np.uint8)
     labels[1:7, 4:20, 6:15] = 1
     labels[2:4, 8:12, 8:12] = 2

@@ -28,7 +28,7 @@ from node.deliver import Outbox
 from node.host.manifest import Manifest
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.profiles import PROFILES, Profile
 from node.records import Address, DeliveryState, Job, Plan
@@ -96,7 +96,7 @@ def series(tmp_path: Path) -> Series:
 
 def _series(tmp_path: Path) -> Series:
     paths = write_images(ct_series(study_uid=STUDY), tmp_path / "images")
-    (one,) = stacks(Part10.of_file(path) for path in paths).series
+    (one,) = group_into_stacks(Part10.of_file(path) for path in paths).series
     return one
 
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from node.images.header_summary import note_of_file, read_note
+from node.images.header_summary import read_summary, summarize_file
 from node.images.part10 import file_header, parse
 from node.receive import KnownPeers, Receiver, StoreScp, upper_layer
 from node.receive.header_fields import pick, walked
@@ -503,8 +503,8 @@ def test_a_large_instance_is_noted(open_side: Open) -> None:
     side.converse(Message(1, store_rq(CT, str(image.SOPInstanceUID)), body, fragments=(65000,)).sent())
     (arrival,) = side.rows
     assert arrival.place.length > upper_layer.BUFFER
-    note = read_note(arrival.instance.note)
-    assert note == note_of_file(side.spool.part10(arrival.place).read())
+    note = read_summary(arrival.instance.note)
+    assert note == summarize_file(side.spool.part10(arrival.place).read())
     assert note is not None
 
 

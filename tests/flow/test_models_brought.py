@@ -21,7 +21,7 @@ from node.errors import ConfigError
 from node.host import read_plugin
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.models import add, kinds
 from node.results import Result
@@ -102,7 +102,7 @@ def serve(models: Path, plugin: Path, files: Sequence[Path], log: Path) -> tuple
 
 
 def series_of(files: Sequence[Path]) -> Series:
-    (series,) = stacks(Part10.of_file(file) for file in files).series
+    (series,) = group_into_stacks(Part10.of_file(file) for file in files).series
     return series
 
 

@@ -15,7 +15,7 @@ from node import Measurement, Segmentation, testing
 from node.errors import ConfigError
 from node.host import find_plugins, read_plugin
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import Order, Performed, attempt, run
 from node.ledger import Ledger
 from node.models import add, listed
@@ -91,7 +91,7 @@ def test_a_model_on_triton_becomes_a_plugin(
     added = add(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert {folder.name for folder in models.iterdir()} == {"dense"} | ({"dense_net"} if config == NETWORK else set())
     assert added.folders[-1] == plugins / "dense"
-    (series,) = stacks(map(Part10.of_file, testing.write(testing.ct_series(), tmp_path / "ct"))).series
+    (series,) = group_into_stacks(map(Part10.of_file, testing.write(testing.ct_series(), tmp_path / "ct"))).series
     with LocalServer(models, tmp_path / "log") as server:
         triton = GrpcTriton([server.address], deadline_seconds=300)
         plugin = read_plugin(plugins / "dense")
@@ -266,7 +266,7 @@ def test_a_model_that_is_missing_of_a_wrong_shape_or_gives_no_numbers_parks_its_
     there = find_plugins([plugins])
     for number, plugin in enumerate(there.values()):
         routed(wanted(plugin.name, version=plugin.manifest.version), study=f"1.2.{number + 1}")
-    (series,) = stacks(map(Part10.of_file, testing.write(testing.ct_series(), tmp_path / "ct"))).series
+    (series,) = group_into_stacks(map(Part10.of_file, testing.write(testing.ct_series(), tmp_path / "ct"))).series
     with LocalServer(models, tmp_path / "log") as server:
 
         def perform(order: Order, renew: Callable[[], bool]) -> Performed:

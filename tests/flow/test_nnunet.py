@@ -15,7 +15,7 @@ from node import Measurement, Segmentation, testing
 from node.cli import app
 from node.host import read_plugin
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.models import add
 from node.triton import GrpcTriton, LocalServer
@@ -59,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_results_folder_answers_on_triton_as_nnunets_own_predictor_does(house: Path) -> None:
     plugin = read_plugin(house / "plugins" / "thick")
-    (series,) = stacks(Part10.of_file(file) for file in sorted((house / "ct").iterdir())).series
+    (series,) = group_into_stacks(Part10.of_file(file) for file in sorted((house / "ct").iterdir())).series
     address = re.search(r"urls = \['(.*)'\]", (house / "isocenter.toml").read_text())
     assert address
     triton = GrpcTriton([address[1]], deadline_seconds=300)

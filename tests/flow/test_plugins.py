@@ -14,7 +14,7 @@ from node.compose import Identity, compose, write
 from node.host import Plugin, find_plugins
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.triton import GrpcTriton, LocalServer, Triton
 from tests.conftest import DATA
@@ -47,7 +47,7 @@ def real(name: str, folder: Path, every: int = 1) -> Series:
     files = [
         copy(file, folder / "images") for file in (sorted(path.glob("*.dcm"))[::every] if path.is_dir() else [path])
     ]
-    (series,) = stacks(Part10.of_file(Path(file)) for file in files).series
+    (series,) = group_into_stacks(Part10.of_file(Path(file)) for file in files).series
     return series
 
 
@@ -153,7 +153,7 @@ def test_suv_of_a_real_slice(triton: Triton, tmp_path: Path) -> None:
         one.ImagePositionPatient = [x, y, z + number * float(one.SliceThickness)]
         slices.append(one)
     files = testing.write(slices, tmp_path / "images")
-    (series,) = stacks(Part10.of_file(file) for file in files).series
+    (series,) = group_into_stacks(Part10.of_file(file) for file in files).series
     results = answered(triton, "pt_lesion", series, tmp_path)
     (given,) = slices[0].RadiopharmaceuticalInformationSequence
     seconds = (15 * 60 + 23) * 60 + 16.921 - (14 * 60 + 17) * 60

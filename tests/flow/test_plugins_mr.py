@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from node import Finding, Measurement, NotSuitable, Segmentation, Triton, testing
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.training.phantoms import tumour
 from node.training.phantoms.heart import CAVITY
 from tests.flow.test_plugins import answered_with, measured, plugins, present, real, triton
@@ -20,7 +20,7 @@ __all__ = ["triton"]
 
 def made(images: Sequence[Dataset], folder: Path) -> list[Series]:
     """Write images to `folder/images`, and return their stacks."""
-    return list(stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series)
+    return list(group_into_stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series)
 
 
 def four(images: Sequence[Dataset], folder: Path) -> dict[str, Series]:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from node import Finding, Heatmap, KeyImages, NotSuitable, Segmentation, Triton, testing
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.training.phantoms import Image, chest, head
 from tests.flow.test_plugins import answered, measured, present, real, triton
 
@@ -22,7 +22,7 @@ FIELD = 240.0
 
 def made(images: Sequence[Dataset], folder: Path) -> Series:
     """Write images to `folder/images`, and return their one stack."""
-    (series,) = stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series
+    (series,) = group_into_stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series
     return series
 
 

@@ -13,7 +13,7 @@ from node import DerivedSeries, Registration, Result, Triton, testing
 from node.compose import Identity, compose, write
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.training.phantoms.motion import Motion, moved
 from tests.flow.test_plugins import OWN_CODES, plugins, triton
@@ -27,7 +27,7 @@ MOTION = Motion(turn=0.04, shift=(5.0, -4.0, 3.0), swings=(3.0, 3.0, 3.0))
 
 
 def read(folder: Path) -> Series:
-    (series,) = stacks(Part10.of_file(file) for file in sorted(folder.glob("*.dcm"))).series
+    (series,) = group_into_stacks(Part10.of_file(file) for file in sorted(folder.glob("*.dcm"))).series
     return series
 
 

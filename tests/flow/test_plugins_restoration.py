@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from node import DerivedSeries, NotSuitable, Triton, codes
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from tests.flow.test_plugins import answered, real, triton
 from tests.flow.test_plugins_on_phantoms import made
 from tests.studies import ct_denoise, mr_superres, mr_to_ct
@@ -49,7 +49,7 @@ def first_of(name: str, count: int, folder: Path) -> Series:
     for file in (folder / "images").iterdir():
         if dcmread(file, stop_before_pixels=True).SOPInstanceUID not in chosen:
             file.unlink()
-    (part,) = stacks(Part10.of_file(file) for file in (folder / "images").iterdir()).series
+    (part,) = group_into_stacks(Part10.of_file(file) for file in (folder / "images").iterdir()).series
     return part
 
 

@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_color_lut
 from node.errors import UnsuitableSeries
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import Assembled, stacks
+from node.images.stacks import StudyStacks, group_into_stacks
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 
@@ -28,8 +28,8 @@ def files(*parts: str) -> list[Path]:
     return sorted(path for path in DATA.joinpath(*parts).rglob("*") if path.is_file() and path.name != "SOURCE.txt")
 
 
-def assembled(paths: Sequence[Path]) -> Assembled:
-    return stacks(Part10.of_file(path) for path in paths)
+def assembled(paths: Sequence[Path]) -> StudyStacks:
+    return group_into_stacks(Part10.of_file(path) for path in paths)
 
 
 def alone(path: Path) -> Series:

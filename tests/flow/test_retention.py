@@ -15,7 +15,7 @@ from node.commands import check as checking
 from node.commands.explain import explain
 from node.errors import BytesLost
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.ledger.retention import Retention
 from node.purge import purge
@@ -153,7 +153,7 @@ def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
     assert "must be sent again" in story
     receive(spool)
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert (study(ledger).state, study(ledger).revision) == (StudyState.ROUTED, 2)
     assert len(ledger.instances(STUDY)) == 3
 
@@ -176,7 +176,7 @@ def test_bytes_that_go_later_park_the_study_too(
             file.seek(arrivals[1].place.offset)
             file.write(bytes(arrivals[1].place.length))
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert study(ledger).state is StudyState.PARKED
     assert study(ledger).because.endswith("must be sent again")
 
@@ -189,18 +189,18 @@ def test_a_study_whose_bytes_are_not_back_is_parked_again(
     away = path.rename(path.with_suffix(".away"))
     settled(ledger, spool, routes, clock)
     ledger.requeue(STUDY)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert study(ledger).state is StudyState.PARKED
     away.rename(path)
     ledger.requeue(STUDY)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert study(ledger).state is StudyState.ROUTED, "the disk was only away"
 
 
 def test_lost_bytes_are_told_by_whoever_reads_them(spool: Spool, receive: Receive) -> None:
     arrivals = receive(spool)
     cut(spool, arrivals[2])
-    for read in (Part10.read, lambda place: stacks([place])):
+    for read in (Part10.read, lambda place: group_into_stacks([place])):
         with pytest.raises(BytesLost, match="must be sent again"):
             read(spool.part10(arrivals[2].place))
 
@@ -353,11 +353,11 @@ def test_half_of_a_purged_study_is_parked_and_the_whole_is_routed(
     old()
     receive(spool, [1])
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert study(ledger).because == "2 of its instances were purged or lost: the study must be sent again"
     receive(spool)
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, stacks)
+    plan_due(ledger, spool, routes, group_into_stacks)
     assert study(ledger).state is StudyState.ROUTED
 
 

@@ -24,7 +24,7 @@ from node.compose.seg import PALETTE
 from node.errors import BrokenResult
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
 from node.testing import CORONAL, ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
@@ -566,7 +566,7 @@ def _series(folder: Path, images: Any) -> Series:
     """Return images as the node gets them: written, received as bytes, and stacked."""
     folder.mkdir(exist_ok=True, parents=True)
     paths = write_images(images, folder / "images")
-    (series,) = stacks(Part10.of_file(path) for path in paths).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
     return series
 
 

@@ -24,7 +24,7 @@ from node.compose.summary_page import UNWRITABLE, WARNING, Row, _unit, key_slice
 from node.errors import UnsuitableSeries
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -419,7 +419,7 @@ def test_letters_of_other_scripts_are_drawn_by_fonts_of_the_machine(letter: str)
 
 def _series(folder: Path, images: Iterable[Any]) -> Series:
     folder.mkdir(exist_ok=True, parents=True)
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder)).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder)).series
     return series
 
 

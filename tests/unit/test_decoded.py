@@ -16,10 +16,11 @@ from node.assemble import decode, decode_due
 from node.errors import JobDied, UnsuitableSeries
 from node.images import pixels
 from node.images.decoded import claim, sizes
-from node.images.header_summary import note_of_file
+from node.images.header_summary import summarize_file
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
+from node.images.stored_instance import StoredInstance
 from node.ledger import Ledger
 from node.records import Plan
 from node.spool import Spool
@@ -46,7 +47,7 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The instances that have been decoded from now on."""
     decoded, seen = pixels._decoded, []
 
-    def counting(stored: pixels.Stored, number: int) -> NDArray[np.generic]:
+    def counting(stored: StoredInstance, number: int) -> NDArray[np.generic]:
         seen.append(str(stored.values["SOPInstanceUID"]))
         return decoded(stored, number)
 
@@ -63,7 +64,7 @@ def parts(spool: Spool, ledger: Ledger) -> list[Part10]:
 
 
 def volume(spool: Spool, ledger: Ledger) -> NDArray[np.generic]:
-    (series,) = stacks(parts(spool, ledger)).series
+    (series,) = group_into_stacks(parts(spool, ledger)).series
     return series.volume().array
 
 
@@ -91,7 +92,7 @@ def image_or_fault(series: Series) -> NDArray[np.generic] | str:
 def all_real() -> Iterator[Part10]:
     """The real images that would be decoded on arrival, as if each lay in a pack of its own."""
     for path in sorted(path for path in DATA.rglob("*") if path.is_file()):
-        note = note_of_file(path.read_bytes())
+        note = summarize_file(path.read_bytes())
         if note and note.syntax not in pixels.NATIVE and pixels.early_bytes(note.values):
             yield Part10.of_file(path)
 
@@ -102,12 +103,12 @@ def test_real_images_have_the_same_values(tmp_path: Path, frames: list[str]) -> 
     seen, kept = set(), 0
     for number, part in enumerate(all_real()):
         early = replace(part, decoded=tmp_path / "decoded" / str(number))
-        stored = pixels.Stored.at(part)
+        stored = StoredInstance.read(part)
         seen.add((stored.syntax, stored.values["BitsAllocated"], stored.values["PixelRepresentation"]))
         assert claim(early, pixels.early_bytes(stored.values))
         decode([early])
-        (series,) = stacks([part]).series
-        (again,) = stacks([early]).series
+        (series,) = group_into_stacks([part]).series
+        (again,) = group_into_stacks([early]).series
         expected = image_or_fault(series)
         before = len(frames)
         values = image_or_fault(again)

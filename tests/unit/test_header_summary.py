@@ -1,4 +1,4 @@
-"""What is noted of an instance says the same as its header: the same stacks, and the same voxels, whatever it is."""
+"""A header summary leads to the same stacks and the same voxels as the header, for every kind of instance."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,11 +26,12 @@ from pydicom.uid import (
 
 from node import testing
 from node.errors import NotUnderstood, UnsuitableSeries
-from node.images import pixels
-from node.images.header_summary import Note, note_of, note_of_file, read_note
+from node.images import stored_instance
+from node.images.frame_reading import value_of
+from node.images.header_summary import HeaderSummary, read_summary, summarize, summarize_file
 from node.images.part10 import Part10
 from node.images.series import LOWEST_HU, Series
-from node.images.stacks import Assembled, _get, stacks
+from node.images.stacks import StudyStacks, group_into_stacks
 from node.receive.header_fields import walked
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -47,25 +48,25 @@ SYNTAXES = (
     JPEG2000Lossless,
 )
 
-Parsing = Callable[[Sequence[Part10]], Assembled]
+Parsing = Callable[[Sequence[Part10]], StudyStacks]
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsing:
-    """The same without notes: every header read by pydicom."""
+    """The same without summaries: pydicom reads every header."""
 
-    def without_notes(parts: Sequence[Part10]) -> Assembled:
+    def without_summaries(parts: Sequence[Part10]) -> StudyStacks:
         with monkeypatch.context() as patched:
-            patched.setattr(pixels, "read_note", lambda _: None)
-            patched.setattr(pixels, "_told_by_first_bytes", lambda _: None)
-            return stacks(parts)
+            patched.setattr(stored_instance, "read_summary", lambda _: None)
+            patched.setattr(stored_instance, "_first_bytes_summary", lambda _: None)
+            return group_into_stacks(parts)
 
-    return without_notes
+    return without_summaries
 
 
-def noted(parts: Sequence[Part10]) -> list[Part10]:
-    """The same parts with what the receiver would have noted of them."""
-    return [Part10(path=part.path, offset=part.offset, length=part.length, note=received(part)) for part in parts]
+def summarized(parts: Sequence[Part10]) -> list[Part10]:
+    """The same parts with the summaries that the receiver would have made."""
+    return [Part10(path=part.path, offset=part.offset, length=part.length, summary=received(part)) for part in parts]
 
 
 def received(part: Part10) -> str:
@@ -75,10 +76,10 @@ def received(part: Part10) -> str:
         syntax = str(dcmread(part.path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
     except (InvalidDicomError, AttributeError):
         return ""
-    return note_of(walked(content[at:], syntax), syntax, before=at)
+    return summarize(walked(content[at:], syntax), syntax, before=at)
 
 
-def told(assembled: Assembled) -> Any:
+def described(assembled: StudyStacks) -> Any:
     return assembled.set_aside, [
         (
             series.key,
@@ -124,10 +125,10 @@ def raised(array: NDArray[Any], series: Series) -> NDArray[Any]:
 
 
 def assert_same(parts: Sequence[Part10], parsed: Parsing) -> None:
-    """Stacks, volumes and refusals are the same from notes, from the first bytes of the files, and from headers."""
+    """Stacks, volumes and refusals are the same from summaries, from the first bytes of files, and from headers."""
     before = parsed(parts)
-    for again in (stacks(parts), stacks(noted(parts))):
-        assert told(again) == told(before)
+    for again in (group_into_stacks(parts), group_into_stacks(summarized(parts))):
+        assert described(again) == described(before)
         for one, other in zip(again.series, before.series, strict=True):
             mine, theirs = outcome(one), outcome(other)
             assert type(mine) is type(theirs)
@@ -215,18 +216,18 @@ def test_every_way_of_storing_values_comes_out_as_it_is_defined(
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Callable[..., Note | None]:
-    def made(**values: Any) -> Note | None:
+def instance(tmp_path: Path) -> Callable[..., HeaderSummary | None]:
+    def made(**values: Any) -> HeaderSummary | None:
         (image,) = testing.ct_series(slices=1)
         for keyword, value in values.items():
             setattr(image, keyword, value)
         (path,) = testing.write([image], tmp_path)
-        return note_of_file(path.read_bytes())
+        return summarize_file(path.read_bytes())
 
     return made
 
 
-def test_an_ordinary_instance_is_noted(instance: Callable[..., Note | None]) -> None:
+def test_an_ordinary_instance_is_summarized(instance: Callable[..., HeaderSummary | None]) -> None:
     note = instance()
     assert note is not None
     assert note.values["Rows"] == 32
@@ -237,14 +238,14 @@ def test_an_ordinary_instance_is_noted(instance: Callable[..., Note | None]) -> 
     ("keyword", "value"),
     [("NumberOfFrames", 1), ("InstanceNumber", "01"), ("ConvolutionKernel", "schärfer"), ("KVP", [100, 120])],
 )
-def test_what_is_odd_is_not_noted(instance: Callable[..., Note | None], keyword: str, value: Any) -> None:
+def test_what_is_odd_is_not_summarized(instance: Callable[..., HeaderSummary | None], keyword: str, value: Any) -> None:
     assert instance(**{keyword: value}) is None
 
 
-def test_no_word_about_the_patient_is_noted(tmp_path: Path) -> None:
+def test_no_word_about_the_patient_is_summarized(tmp_path: Path) -> None:
     (path,) = testing.write(testing.ct_series(slices=1, patient_name="DOE^JANE", patient_id="4711-X"), tmp_path)
     text = received(Part10.of_file(path))
-    assert read_note(text) is not None
+    assert read_summary(text) is not None
     assert "DOE" not in text
     assert "4711" not in text
 
@@ -255,7 +256,7 @@ def test_a_number_that_lacks_a_byte_sets_its_instance_aside(tmp_path: Path) -> N
     rows = b"\x28\x00\x10\x00US\x02\x00"
     at = content.index(rows) + len(rows)
     path.write_bytes(content[: at - 2] + b"\x03\x00" + content[at : at + 2] + b"\0" + content[at + 2 :])
-    assembled = stacks([Part10.of_file(path)])
+    assembled = group_into_stacks([Part10.of_file(path)])
     assert not assembled.series
     assert "cannot be read" in assembled.set_aside[0][1]
 
@@ -264,7 +265,7 @@ def test_a_number_of_a_wrong_length_within_a_sequence_is_not_understood() -> Non
     item = Dataset()
     item[0x00189082] = RawDataElement(BaseTag(0x00189082), "FD", 3, b"abc", 0, False, True)
     with pytest.raises(NotUnderstood, match="Effective Echo Time cannot be read"):
-        _get(item, "EffectiveEchoTime")
+        value_of(item, "EffectiveEchoTime")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -279,5 +280,5 @@ def test_broken_bytes_are_read_as_pydicom_reads_them(at: int, byte: bytes, tmp_p
     at += 144 + int.from_bytes(content[140:144], "little")  # of the meta information before it, the node is the author
     broken = tmp_path / "changed.dcm"
     broken.write_bytes(content[:at] + byte + content[at + len(byte) :])
-    before, after = parsed([Part10.of_file(broken)]), stacks([Part10.of_file(broken)])
-    assert told(after) == told(before)
+    before, after = parsed([Part10.of_file(broken)]), group_into_stacks([Part10.of_file(broken)])
+    assert described(after) == described(before)

@@ -22,7 +22,7 @@ from node.errors import (
 from node.host import Plugin, read_plugin
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer.geometry import check
 from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, Run, attempt, worth_telling
 from node.infer.run import run
@@ -43,7 +43,7 @@ UNSUITABLE = NotSuitable("there is no chest in it")
 def loaded(tmp_path: Path) -> Callable[..., Series]:
     def made(images: Any = None, **wanted: Any) -> Series:
         given = ct_series(slices=4, rows=8, columns=6, **wanted) if images is None else images
-        (series,) = stacks(Part10.of_file(path) for path in write(given, tmp_path / "images")).series
+        (series,) = group_into_stacks(Part10.of_file(path) for path in write(given, tmp_path / "images")).series
         return series
 
     return made

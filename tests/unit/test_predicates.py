@@ -7,8 +7,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydicom.dataset import Dataset
 
+from node.images.frame import Frame
 from node.images.predicates import When, mismatch
-from node.images.series import Frame, Series
+from node.images.series import Series
 
 AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
 OBLIQUE = (1, 0, 0, 0, 0.7071, -0.7071)

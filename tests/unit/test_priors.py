@@ -14,7 +14,7 @@ from node.compose import write
 from node.errors import ConfigError, DestinationUnavailable
 from node.host import Plugin, read_plugin
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import Order, Priors, run
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Job, JobState, StudyState
@@ -106,11 +106,11 @@ def given(
             planned_at=0, ordinal=0, worker="", reason="",
         )  # fmt: skip
         order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1")
-        priors = Priors(ledger=ledger, part10=spool.part10, stacks=stacks, archive=archive, seconds=seconds)
+        priors = Priors(ledger=ledger, part10=spool.part10, stacks=group_into_stacks, archive=archive, seconds=seconds)
         found, (told,) = priors.found(order, lambda: True)
         key = found.job.inputs[0].get("prior")
         if key is not None:
-            series = {one.key: one for one in stacks(found.parts).series}
+            series = {one.key: one for one in group_into_stacks(found.parts).series}
             assert series[key].volume().array.shape == series[order.job.inputs[0]["ct"]].volume().array.shape
         return key, told
 
@@ -150,7 +150,7 @@ def test_priors_are_not_planned_and_optional_roles_may_be_empty(plugin: Callable
     more = PRIOR + '[series.mr]\nwhen.Modality = "MR"\noptional = true\n'
     chosen = plugin(more, CODE.replace("prior, triton", "prior, mr, triton"))
     files = testing.write(study("now", NOW), tmp_path / "images")
-    series = stacks(Part10.of_file(file) for file in files).series
+    series = group_into_stacks(Part10.of_file(file) for file in files).series
     route = Route(name="r", when={}, plugins=("growth",), to=("PACS",))
     checksums = {frame.sop_instance_uid: 0 for one in series for frame in one.frames}
     planned = plan(series, Routes(routes=(route,), plugins={"growth": chosen}, quiet_seconds=0), checksums)

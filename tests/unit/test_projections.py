@@ -8,7 +8,7 @@ import torch
 
 from node import testing
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.training import trainer
 from node.training.phantoms import breast, sonogram
 from node.training.phantoms.radiograph import FINDINGS, IMPLIED, radiograph
@@ -74,7 +74,9 @@ def test_marks_on_a_map_are_the_part_of_each_place() -> None:
 def test_brightness_is_white_where_the_header_means_white(tmp_path: Path) -> None:
     images = [testing.radiograph(photometric="MONOCHROME1"), testing.ultrasound(seed="colour")]
     for number, image in enumerate(images):
-        (series,) = stacks(Part10.of_file(file) for file in testing.write([image], tmp_path / str(number))).series
+        (series,) = group_into_stacks(
+            Part10.of_file(file) for file in testing.write([image], tmp_path / str(number))
+        ).series
         seen = series.brightness()
         assert seen.dtype == np.float32
         stored = image.pixel_array.astype(np.float32)

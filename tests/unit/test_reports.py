@@ -19,7 +19,7 @@ from node.compose.sr import _border, is_planar
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Comparison, Finding, Measurement, Region, Result, Segment, Segmentation
 from node.testing import ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
@@ -208,7 +208,7 @@ def test_a_border_of_very_many_corners_is_thinned_out() -> None:
 
 
 def _series(folder: Path, images: Sequence[Dataset]) -> Series:
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
     return series
 
 

@@ -13,7 +13,7 @@ from node.codes import DCM, SCT, UCUM
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer.geometry import check
 from node.results import Deformation, DerivedSeries, Finding, Heatmap, KeyImages, Measurement, Region, Registration
 from node.testing import ct_series, radiograph
@@ -33,7 +33,7 @@ def other(tmp_path: Path) -> Series:
 
 
 def _series(folder: Path, images: list[Any]) -> Series:
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder)).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder)).series
     return series
 
 

@@ -10,9 +10,10 @@ from pydicom.dataset import Dataset
 
 from node.errors import ConfigError, NotUnderstood
 from node.host import Plugin, find_plugins
+from node.images.frame import Frame
 from node.images.part10 import Part10
-from node.images.series import Frame, Series
-from node.images.stacks import Assembled, stacks
+from node.images.series import Series
+from node.images.stacks import StudyStacks, group_into_stacks
 from node.ledger import Ledger
 from node.records import Arrival, StudyState
 from node.route import Routes, plan, plan_due, read_routes
@@ -234,8 +235,8 @@ def test_warnings_of_a_stack_are_remarks(read: Read) -> None:
     assert plan([odd], read(route()), checksums(odd)).remarks == ("1.2.1: one slice lies askew",)
 
 
-def assembled(images: Sequence[Dataset], folder: Path) -> Assembled:
-    return stacks(Part10.of_file(path) for path in write(images, folder))
+def assembled(images: Sequence[Dataset], folder: Path) -> StudyStacks:
+    return group_into_stacks(Part10.of_file(path) for path in write(images, folder))
 
 
 def test_a_digest_is_the_same_for_the_same_images_in_whatever_order_they_came(read: Read, tmp_path: Path) -> None:
@@ -343,7 +344,7 @@ def test_evidence_never_makes_a_study_wait_longer_than_quiet_does(read: Read) ->
 def test_a_study_that_cannot_be_read_is_parked_with_the_reason(
     read: Read, ledger: Ledger, spool: Spool, arrival: Callable[..., Arrival]
 ) -> None:
-    def unreadable(_parts: object) -> Assembled:
+    def unreadable(_parts: object) -> StudyStacks:
         raise NotUnderstood("instance 1.2 is torn")
 
     for number, study in enumerate(("1.2.1", "1.2.2")):
@@ -364,7 +365,7 @@ def test_what_is_due_is_planned_once_with_its_sentences(
     ledger.settle(seen, "")
     stack = series("1.2.1.1", images=1)
     stack.header.SOPInstanceUID = arrival(1).instance.sop_instance_uid
-    found = Assembled(series=(stack,), set_aside=(("1.2.1.8", "it has no pixel data"),))
+    found = StudyStacks(series=(stack,), set_aside=(("1.2.1.8", "it has no pixel data"),))
     monkeypatch.setattr(spool, "holds", lambda *_: True)
     for _ in range(2):
         plan_due(ledger, spool, read(route()), lambda _parts: found)

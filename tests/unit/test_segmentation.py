@@ -20,7 +20,7 @@ from node.compose.frames import Pixels, stored_areas
 from node.compose.seg import Form, Part, _descriptions, segmentations
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.results import Segment, Segmentation
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series
 from node.testing import write as write_images
@@ -197,7 +197,7 @@ def test_masks_that_cannot_be_are_told(
 
 
 def _series(folder: Path, images: Sequence[Dataset]) -> Series:
-    (series,) = stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder / "images")).series
     return series
 
 

@@ -9,7 +9,7 @@ from pydicom.uid import SegmentationStorage
 
 from node.errors import UnsuitableSeries
 from node.images.part10 import Part10
-from node.images.stacks import Assembled, stacks
+from node.images.stacks import StudyStacks, group_into_stacks
 from node.testing import (
     AXIAL,
     CORONAL,
@@ -26,18 +26,18 @@ from node.testing import (
     write,
 )
 
-Assemble = Callable[[Sequence[Dataset]], Assembled]
+Assemble = Callable[[Sequence[Dataset]], StudyStacks]
 
 
 @pytest.fixture
 def assemble(tmp_path: Path) -> Assemble:
-    def from_files(images: Sequence[Dataset]) -> Assembled:
-        return stacks(Part10.of_file(path) for path in write(images, tmp_path))
+    def from_files(images: Sequence[Dataset]) -> StudyStacks:
+        return group_into_stacks(Part10.of_file(path) for path in write(images, tmp_path))
 
     return from_files
 
 
-def sizes(assembled: Assembled) -> list[int]:
+def sizes(assembled: StudyStacks) -> list[int]:
     return [len(series.frames) for series in assembled.series]
 
 
@@ -88,7 +88,7 @@ def test_keys_do_not_depend_on_the_order_of_arrival(assemble: Assemble, tmp_path
     paths = write(images, tmp_path)
     told = []
     for order in (paths, paths[::-1], paths[4:] + paths[:4]):
-        assembled = stacks(Part10.of_file(path) for path in order)
+        assembled = group_into_stacks(Part10.of_file(path) for path in order)
         told.append({one.key: [frame.sop_instance_uid for frame in one.frames] for one in assembled.series})
     assert told[0] == told[1] == told[2]
     series_uid = images[0].SeriesInstanceUID
@@ -279,7 +279,7 @@ def test_results_and_documents_make_no_series(assemble: Assemble) -> None:
     segmentation = radiograph(series="segmentation")
     segmentation.SOPClassUID = segmentation.file_meta.MediaStorageSOPClassUID = SegmentationStorage
     assembled = assemble([report, segmentation])
-    assert assembled == Assembled(series=(), set_aside=())
+    assert assembled == StudyStacks(series=(), set_aside=())
 
 
 def test_a_missing_modality_does_not_matter(assemble: Assemble) -> None:
@@ -328,7 +328,7 @@ def test_an_instance_that_makes_no_sense_is_set_aside_with_a_reason(
 def test_numbers_that_are_none_are_set_aside(tmp_path: Path) -> None:
     path = write(ct_series(slices=1, origin=(-123.25, 0, 0)), tmp_path)[0]
     path.write_bytes(path.read_bytes().replace(b"-123.25", b"-12x.25"))
-    assembled = stacks([Part10.of_file(path)])
+    assembled = group_into_stacks([Part10.of_file(path)])
     assert assembled.series == ()
     assert "Image Position (Patient)" in assembled.set_aside[0][1]
 
@@ -338,14 +338,14 @@ def test_bytes_that_are_no_dicom_are_set_aside(tmp_path: Path) -> None:
     noise.write_bytes(np.random.default_rng(1).bytes(3000))
     empty = tmp_path / "empty"
     empty.touch()
-    assembled = stacks([Part10.of_file(noise), Part10.of_file(empty)])
+    assembled = group_into_stacks([Part10.of_file(noise), Part10.of_file(empty)])
     assert assembled.series == ()
     assert len(assembled.set_aside) == 2
 
 
 def test_the_same_instance_twice_counts_once(tmp_path: Path) -> None:
     places = [Part10.of_file(path) for path in write(ct_series(slices=3), tmp_path)]
-    assembled = stacks([*places, places[0]])
+    assembled = group_into_stacks([*places, places[0]])
     assert sizes(assembled) == [3]
     assert "same SOP Instance UID" in assembled.set_aside[0][1]
 
@@ -359,13 +359,13 @@ def test_instances_are_read_out_of_one_file_that_holds_them_all(tmp_path: Path) 
             file.write(b"between")
             places.append(Part10(path=pack, offset=file.tell(), length=path.stat().st_size))
             file.write(path.read_bytes())
-    packed = stacks(places).series[0].volume()
-    single = stacks(Part10.of_file(path) for path in paths).series[0].volume()
+    packed = group_into_stacks(places).series[0].volume()
+    single = group_into_stacks(Part10.of_file(path) for path in paths).series[0].volume()
     assert np.array_equal(packed.array, single.array)
 
 
 def test_an_instance_cut_off_in_its_header_does_not_go_on_in_the_next(tmp_path: Path) -> None:
     path = write(ct_series(slices=1), tmp_path)[0]
-    assembled = stacks([Part10(path=path, length=600)])
+    assembled = group_into_stacks([Part10(path=path, length=600)])
     assert assembled.series == ()
     assert len(assembled.set_aside) == 1

@@ -25,7 +25,8 @@ from node.errors import UnsuitableSeries
 from node.images import pixels
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
+from node.images.stored_instance import StoredInstance
 from node.testing import (
     AXIAL,
     CORONAL,
@@ -46,7 +47,7 @@ OBLIQUE = (0.9541666, -0.2080757, 0.2151061, 0.2785886, 0.880128, -0.3843997)
 
 
 def series_of(images: Sequence[Dataset], folder: Path) -> Series:
-    assembled = stacks(Part10.of_file(path) for path in write(images, folder))
+    assembled = group_into_stacks(Part10.of_file(path) for path in write(images, folder))
     assert assembled.set_aside == ()
     (series,) = assembled.series
     return series
@@ -86,7 +87,7 @@ def test_one_frame_is_read_without_decoding_the_others(tmp_path: Path, monkeypat
     decoded: list[int] = []
     decode = pixels._decoded
 
-    def counting(stored: pixels.Stored, number: int) -> Any:
+    def counting(stored: StoredInstance, number: int) -> Any:
         decoded.append(number)
         return decode(stored, number)
 
@@ -222,7 +223,7 @@ def test_pixel_data_that_end_early_are_told_by_instance(tmp_path: Path, syntax: 
     images = ct_series(array=array, transfer_syntax=syntax)
     paths = write(images, tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-700])
-    (series,) = stacks(Part10.of_file(path) for path in paths).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
     with pytest.raises(UnsuitableSeries, match=r"cannot be decoded: \d+ bytes") as told:
         series.volume()
     assert images[1].SOPInstanceUID in str(told.value)
@@ -232,7 +233,7 @@ def test_what_follows_in_the_same_file_is_not_taken_for_pixel_data(tmp_path: Pat
     path = write(ct_series(slices=1), tmp_path)[0]
     whole = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-100] + bytes(5000))
-    (series,) = stacks([Part10(path=path, length=whole - 100)]).series
+    (series,) = group_into_stacks([Part10(path=path, length=whole - 100)]).series
     with pytest.raises(UnsuitableSeries, match="missing"):
         series.volume()
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from node import Segment, Segmentation, Series, codes
 from node.compose import Identity, compose, write
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from tests.peers import DICOM, Orthanc
 from tests.viewer.conftest import store
 from tests.viewer.ohif import Viewer
@@ -30,7 +30,7 @@ def radiograph(pacs: Orthanc) -> tuple[Series, np.ndarray, Dataset]:
     if not RADIOGRAPH.exists():
         pytest.skip("the real radiograph of ../shared/data is not here")
     paths = sorted(RADIOGRAPH.glob("*.dcm"))
-    (series,) = stacks(tuple(map(Part10.of_file, paths))).series
+    (series,) = group_into_stacks(tuple(map(Part10.of_file, paths))).series
     labels = np.zeros((1, int(series.header.Rows), int(series.header.Columns)), np.uint8)
     labels[0, 300:380, 220:400] = 1
     labels[0, 500:700, 230:300] = 2

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from node import testing
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.training import trainer
 from node.training.phantoms import Image
 from node.training.phantoms.chest import with_vessels
@@ -46,7 +46,7 @@ def phantoms() -> Iterator[Case]:
 
 def real(folder: Path) -> Case:
     """Return the one series of a folder as whole numbers, every second row and column of large images."""
-    (series,) = stacks(Part10.of_file(path) for path in sorted(folder.glob("*.dcm"))).series
+    (series,) = group_into_stacks(Part10.of_file(path) for path in sorted(folder.glob("*.dcm"))).series
     volume, affine = series.volume(), series.affine()
     every = 2 if volume.array.shape[1] >= LARGE else 1
     affine[:3, 1:3] *= every

@@ -1,0 +1,192 @@
+"""The frames of one stored instance, with their geometry. An instance whose header makes no sense is set aside."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import mul
+from typing import Any, cast
+
+import numpy as np
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage, SurfaceSegmentationStorage
+
+from node.errors import NotUnderstood
+from node.images.frame import Frame, Vector
+from node.images.part10 import FAULTS
+from node.images.stored_instance import StoredInstance, uid_of
+
+RESULTS = {
+    SegmentationStorage,
+    SurfaceSegmentationStorage,
+    ParametricMapStorage,
+    UID("1.2.840.10008.5.1.4.1.1.66.7"),  # Label Map Segmentation Storage
+}
+"""SOP classes that have rows and columns, but are results about images, not images to analyse."""
+BITS_ALLOCATED = {1, 8, 16, 32, 64}
+RIGHT_ANGLE = 0.01
+"""How far products of the two directions of a plane may be from those of unit vectors at right angles."""
+
+Values = Mapping[str, Any] | Dataset
+"""Attributes of an instance by keyword: those of its header summary, or its header."""
+
+
+def is_image(values: Values) -> bool:
+    """Return whether the instance is an image to analyse; NotUnderstood if it should be an image and has no size."""
+    sop_class = uid_of(required_text(values, "SOPClassUID"))
+    required_text(values, "StudyInstanceUID")
+    if sop_class in RESULTS:
+        return False
+    missing = [keyword for keyword in ("Rows", "Columns") if not value_of(values, keyword)]
+    if missing and "Image Storage" in sop_class.name:
+        raise NotUnderstood(f"it has no {' and no '.join(missing)}")
+    return not missing
+
+
+def frames_of(stored: StoredInstance) -> list[Frame]:
+    """Return the frames of one instance with their geometry; NotUnderstood if a value makes no sense."""
+    values = stored.values
+    _check_pixels(stored)
+    count = max(1, _whole(values, "NumberOfFrames", 1))
+    if count > stored.part.length:
+        raise NotUnderstood(f"it claims {count} frames, and is only {stored.part.length} bytes long")
+    groups = value_of(values, "PerFrameFunctionalGroupsSequence") or ()
+    if groups:
+        if len(groups) < count:
+            raise NotUnderstood(f"it has {count} frames, but functional groups for {len(groups)} of them")
+        return [_frame(stored, number) for number in range(1, count + 1)]
+    first = _frame(stored, 1)
+    if count == 1:
+        return [first]
+    offsets = _numbers(value_of(values, "GridFrameOffsetVector"), count, "GridFrameOffsetVector")
+    if offsets is None or first.position is None or offsets[0] != 0:
+        return [replace(first, number=number, position=None) for number in range(1, count + 1)]
+    return [  # RT Dose: offsets along the normal of the first plane (PS3.3 C.8.8.3.2)
+        replace(first, number=number, position=_vector(np.add(first.position, first.normal * offset)))
+        for number, offset in enumerate(offsets, 1)
+    ]
+
+
+def _check_pixels(stored: StoredInstance) -> None:
+    """Raise NotUnderstood if the Image Pixel Module does not define how to read the values (PS3.3 C.7.6.3)."""
+    values = stored.values
+    if not stored.keyword:
+        raise NotUnderstood("it has no pixel data")
+    required_text(values, "PhotometricInterpretation")
+    for keyword in ("Rows", "Columns"):
+        _whole(values, keyword)
+    if (samples := _whole(values, "SamplesPerPixel", 1)) not in (1, 3):
+        raise NotUnderstood(f"its Samples per Pixel is {samples}, not 1 or 3")
+    if (bits := _whole(values, "BitsAllocated")) not in BITS_ALLOCATED:
+        raise NotUnderstood(f"its Bits Allocated is {bits}, which no image has")
+    if stored.keyword == "PixelData":
+        if not 1 <= (used := _whole(values, "BitsStored")) <= bits:
+            raise NotUnderstood(f"its Bits Stored is {used} of {bits} Bits Allocated")
+        if not used - 1 <= (high := _whole(values, "HighBit", used - 1)) < bits:
+            raise NotUnderstood(f"its High Bit is {high}, with {used} Bits Stored of {bits} Bits Allocated")
+        if (signed := _whole(values, "PixelRepresentation")) not in (0, 1):
+            raise NotUnderstood(f"its Pixel Representation is {signed}, not 0 or 1")
+
+
+def _frame(stored: StoredInstance, number: int) -> Frame:
+    """Return one frame by its functional groups, or by the header (PS3.3 C.7.6.2, C.7.6.16, C.11.1)."""
+    values = stored.values
+    numbers = {
+        keyword: _numbers(frame_value(values, number, sequence, keyword), length, keyword)
+        for keyword, sequence, length in (
+            ("ImagePositionPatient", "PlanePositionSequence", 3),
+            ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+            ("PixelSpacing", "PixelMeasuresSequence", 2),
+            ("RescaleSlope", "PixelValueTransformationSequence", 1),
+            ("RescaleIntercept", "PixelValueTransformationSequence", 1),
+            ("DoseGridScaling", "", 1),
+        )
+    }
+    position, orientation, spacing, slope, intercept, dose = numbers.values()
+    if orientation is not None and not _perpendicular(orientation):
+        raise NotUnderstood("its Image Orientation (Patient) is not two unit vectors at right angles")
+    if spacing is not None and min(spacing) <= 0:
+        spacing = None  # radiographs and scanned films of unknown spacing write 0
+    scale = (slope or dose or (1.0,))[0]
+    if scale == 0:
+        raise NotUnderstood("its Rescale Slope is 0")
+    placed = position is not None and orientation is not None and spacing is not None
+    return Frame(
+        image=stored,
+        number=number,
+        position=cast(Vector, position) if placed else None,
+        orientation=cast(tuple[float, float, float, float, float, float], orientation) if placed else None,
+        spacing=cast(tuple[float, float], spacing) if placed else None,
+        slope=scale,
+        intercept=(intercept or (0.0,))[0],
+    )
+
+
+def _perpendicular(orientation: Sequence[float]) -> bool:
+    row, column = orientation[:3], orientation[3:]
+    row_square, column_square, product = (
+        math.fsum(map(mul, *pair)) for pair in ((row, row), (column, column), (row, column))
+    )
+    return max(abs(row_square - 1), abs(column_square - 1), abs(product)) <= RIGHT_ANGLE
+
+
+def frame_value(values: Values, number: int, path: str, keyword: str) -> Any:
+    """Return a value of one frame: from its own functional groups, else the shared groups, else the top of the header.
+
+    `path` names the sequences of the functional group, with "/" between them; empty for the top of the header.
+    """
+    if "PerFrameFunctionalGroupsSequence" in values and path:
+        shared = value_of(values, "SharedFunctionalGroupsSequence") or ()
+        for group in (value_of(values, "PerFrameFunctionalGroupsSequence")[number - 1], *shared[:1]):
+            item = group
+            for sequence in path.split("/"):
+                items = value_of(item, sequence) if item else None
+                item = items[0] if items else None
+            if item is not None and (value := value_of(item, keyword)) is not None:
+                return value
+    return value_of(values, keyword)
+
+
+def value_of(item: Values, keyword: str) -> Any:
+    """Return a value, None if it is absent or empty; NotUnderstood if it is not a value of its VR."""
+    try:
+        value = item.get(keyword)
+    except FAULTS as error:
+        raise NotUnderstood(f"its {dictionary_description(keyword)} cannot be read: {error}") from error
+    return None if value is None or value == "" else value
+
+
+def required_text(values: Values, keyword: str) -> str:
+    """Return a text value; NotUnderstood if it is absent or empty."""
+    value = value_of(values, keyword)
+    if not isinstance(value, str) or not value.strip():
+        raise NotUnderstood(f"it has no {dictionary_description(keyword)}")
+    return value
+
+
+def _whole(values: Values, keyword: str, default: int | None = None) -> int:
+    value = value_of(values, keyword)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int):
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is {value}, not a whole number")
+    return int(value)
+
+
+def _numbers(value: Any, count: int, keyword: str) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(map(float, [value] if count == 1 else value))
+    except (TypeError, ValueError) as error:
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers") from error
+    if not numbers:
+        return None
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise NotUnderstood(f"its {dictionary_description(keyword)} is not {count} numbers")
+    return numbers
+
+
+def _vector(numbers: Iterable[float]) -> Vector:
+    x, y, z = map(float, numbers)
+    return x, y, z
