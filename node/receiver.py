@@ -54,7 +54,7 @@ class ReceiverProcess:
         self._receiver = Receiver(
             address=address,
             peers=KnownPeers.parse(address.ae_title, settings.receive.accept_from),
-            store=StoreScp(spool, self._arrivals, closed=self._arrivals.hurry),
+            store=StoreScp(spool, self._arrivals, closed=self._arrivals.record_soon),
             associations=settings.receive.associations,
             idle_seconds=settings.receive.idle_seconds,
             commitment=promises,

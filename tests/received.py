@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 
 from node.ledger import Ledger
 from node.receive import Arrivals, StoreScp
-from node.receive.store import SUCCESS, Received
+from node.receive.c_store import SUCCESS
+from node.receive.incoming import IncomingInstance
 from node.spool import Spool
 
 
@@ -23,15 +24,15 @@ def receive(spool: Spool, ledger: Ledger, images: Iterable[Dataset]) -> None:
         file = BytesIO()
         image.save_as(file, enforce_file_format=True)
         content = file.getvalue()
-        received = Received(
+        instance = IncomingInstance(
             sop_class_uid=str(image.SOPClassUID),
             sop_instance_uid=str(image.SOPInstanceUID),
             transfer_syntax_uid=str(image.file_meta.TransferSyntaxUID),
-            parts=(content[144 + int.from_bytes(content[140:144], "little") :],),
+            parts=[content[144 + int.from_bytes(content[140:144], "little") :]],
             association=association,  # type: ignore[arg-type]
             calling="CT1",
             peer="127.0.0.1",
         )
-        assert store.take(received) == SUCCESS
+        assert store.finish(instance) == SUCCESS
     store.close(association)  # type: ignore[arg-type]
     arrivals.record()

@@ -1,4 +1,4 @@
-"""The mouth: associations in, durable bytes, rows."""
+"""Receive: associations come in, their instances become durable in packs, and get their rows."""
 
 from node.receive.access import KnownPeers
 from node.receive.arrivals import Arrivals

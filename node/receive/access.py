@@ -1,4 +1,4 @@
-"""Who may call: pairs of AE title and address, as people write them in `receive.accept_from`."""
+"""Which peers may open associations: pairs of AE title and address, as in `receive.accept_from`."""
 
 import ipaddress
 import socket
@@ -9,24 +9,29 @@ from node.errors import ConfigError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+REJECTED_PERMANENT = 1
+SERVICE_USER = 1
+CALLING_AE_TITLE_NOT_RECOGNIZED, CALLED_AE_TITLE_NOT_RECOGNIZED = 3, 7
+"""Result, source and reason of an A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
+
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an association is rejected, in words and in the codes of A-ASSOCIATE-RJ (PS3.8 section 9.3.4)."""
+    """Why an association is rejected: a sentence, and the codes of the A-ASSOCIATE-RJ PDU (PS3.8 section 9.3.4)."""
 
-    result: int
-    source: int
     diagnostic: int
     sentence: str
+    result: int = REJECTED_PERMANENT
+    source: int = SERVICE_USER
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPeers:
-    """Accepts callers by AE title and address; from this machine alone when none are named.
+    """Accepts peers by AE title and address; where none are named, peers on this machine.
 
-    An AE title is no proof of who calls: the address is what protects, and TLS more so.
+    An AE title proves nothing. The address protects, and TLS protects better.
     """
 
     called: str
@@ -38,15 +43,17 @@ class KnownPeers:
         return cls(called, tuple((ae, network) for text in accept_from for ae, network in _peers(text)))
 
     def rejection(self, *, calling: str, called: str, address: str) -> Rejection | None:
-        """Return why a caller is rejected, or None for one that is welcome."""
+        """Return why a peer is rejected, or None where it is accepted."""
         if called != self.called:
-            return Rejection(1, 1, 7, f"called AE title {called!r} is not {self.called!r}")
+            return Rejection(CALLED_AE_TITLE_NOT_RECOGNIZED, f"called AE title {called!r} is not {self.called!r}")
         peer = ipaddress.ip_address(address.removeprefix("::ffff:"))
         known = self.peers or tuple(("*", network) for network in LOOPBACK)
         if not any(_within(peer, network) for _, network in known):
-            return Rejection(1, 1, 3, f"address {address} is not in receive.accept_from")
+            sentence = f"address {address} is not in receive.accept_from"
+            return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, sentence)
         if not any(ae in ("*", calling) and _within(peer, network) for ae, network in known):
-            return Rejection(1, 1, 3, f"calling AE title {calling!r} at {address} is not in receive.accept_from")
+            sentence = f"calling AE title {calling!r} at {address} is not in receive.accept_from"
+            return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, sentence)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Between answer and row: what is durable in its pack waits here, and is recorded in groups."""
+"""From the answer to the row: instances that are durable in their packs wait here and are recorded in groups."""
 
 import threading
 import time
@@ -16,66 +16,90 @@ from node.spool import Spool
 log = structlog.get_logger()
 
 GROUP_SECONDS = 0.1
-"""How long the first of a group waits for others: one commit for all of them."""
+"""How long the first row of a group waits for others: one transaction for all of them."""
+GROUP_SIZE = 1000
+"""The most rows in one transaction."""
 COSTLY_SECONDS = 0.005
-"""A group that took longer to write has the next wait longer in proportion, so that ledger work stays a small share."""
+"""After a group that took longer to write than this, the next wait is longer in proportion."""
 LONGEST_WAIT = 10.0
-"""No more than so many times GROUP_SECONDS: rows are a second behind at most."""
+"""At most so many times `GROUP_SECONDS`: rows are a second behind at most."""
 LEAST_WAIT = 4.0
-"""In a hurry a group waits so many times what the last one took: the ledger has a fifth of the time at most."""
-GROUP = 1000
-"""No more rows than this in one transaction."""
+"""Even when rows are wanted soon, a group waits so many times what the last group took to write: writing rows takes a
+fifth of the time at most."""
 PATIENCE_SECONDS = 10.0
-"""How long the ledger may be unwritable before the mouth is closed."""
+"""How long the ledger may be unwritable before instances are refused."""
+RETRY_SECONDS = 1.0
+"""When to try again after the ledger could not be written."""
 
 
 class Arrivals:
-    """Rows to be, in the order in which their instances became durable.
+    """Rows that are still to be written, in the order in which their instances became durable.
 
-    Should the process die, the packs tell them again: `recover` reads what lies beyond the ledger's marks.
+    If the process dies, they are read from the packs again: `recover` reads what lies beyond the ledger's marks.
+
+    Parameters
+    ----------
+    wake
+        Called when there is something to record.
+    group_seconds, group_size
+        How long a group of rows is gathered, and how many rows it has at most.
     """
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, *, wake: Callable[[], None], clock: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        *,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        group_seconds: float = GROUP_SECONDS,
+        group_size: int = GROUP_SIZE,
     ):
         self._ledger = ledger
         self._spool = spool
         self._wake = wake
         self._clock = clock
+        self._group_seconds = group_seconds
+        self._group_size = group_size
         self._lock = threading.Lock()
         self._waiting: deque[Arrival | Refusal] = deque()
         self._failing_since: float | None = None
         self._took = 0.0
-        self._hurry = threading.Event()
+        self._soon = threading.Event()
 
-    def put(self, one: Arrival | Refusal) -> None:
-        """Take what needs a row."""
-        self._waiting.append(one)
+    def put(self, arrival: Arrival | Refusal) -> None:
+        """Have the row of an instance, or of its refusal, written with the next group."""
+        self._waiting.append(arrival)
         self._wake()
 
-    def hurry(self) -> None:
-        """Have what waits recorded soon: an association is over, and perhaps a study."""
-        self._hurry.set()
+    def record_soon(self) -> None:
+        """End the gathering of the current group: an association is over, and perhaps a study."""
+        self._soon.set()
         self._wake()
 
     def check_ledger(self) -> None:
-        """Raise LedgerUnavailable while rows cannot be written and too many would pile up."""
+        """Raise LedgerUnavailable where rows could not be written for `PATIENCE_SECONDS`."""
         since = self._failing_since
         if since is not None and self._clock() - since > PATIENCE_SECONDS:
             raise LedgerUnavailable(f"the ledger has not been writable for {self._clock() - since:.0f} s")
 
     def recover(self, of: str | None = None, *, quiet_seconds: float = 0) -> int:
-        """Record what packs of processes that died hold beyond the ledger's marks; return how many instances.
+        """Record what packs without a writer hold beyond the ledger's marks; return the number of instances.
 
-        `of`: of this writer alone; `quiet_seconds`: of packs that nobody wrote for so long: what a living process has
-        just received waits for its row in there.
+        Parameters
+        ----------
+        of
+            The writer whose packs are read; all, if None.
+        quiet_seconds
+            Only packs that were not written for so long are read: in others, instances that a living process has just
+            received wait for their rows.
         """
         found = 0
         group: list[Arrival] = []
         for arrival in self._spool.unwritten(self._ledger.marks(), of=of, quiet_seconds=quiet_seconds):
             group.append(arrival)
             found += 1
-            if len(group) >= GROUP:
+            if len(group) >= self._group_size:
                 self._ledger.record(group)
                 group = []
         if group:
@@ -85,36 +109,39 @@ class Arrivals:
         return found
 
     def miss(self) -> None:
-        """At the start, park studies that were being received and have rows whose bytes a power cut took with it."""
+        """Park studies in reception that have rows whose bytes are lost, as after a power cut; called at start."""
         for study in self._ledger.studies(StudyState.RECEIVING):
             if lost := self._ledger.lose(study, self._spool.holds):
                 log.error("spool.lost", study=study.study_uid, instances=lost)
 
     def record(self) -> float | None:
-        """Write the rows of all that waits; a group keeps its place when the ledger fails."""
+        """Gather a group and write the rows of all that waits; return when to try again where the ledger fails.
+
+        Rows keep their order when the ledger fails.
+        """
         if not self._waiting:
-            self._hurry.clear()
+            self._soon.clear()
             return None
-        wait = GROUP_SECONDS * min(max(self._took / COSTLY_SECONDS, 1.0), LONGEST_WAIT)
+        wait = self._group_seconds * min(max(self._took / COSTLY_SECONDS, 1.0), LONGEST_WAIT)
         least = min(LEAST_WAIT * self._took, wait)
         time.sleep(least)
-        self._hurry.wait(wait - least)
-        self._hurry.clear()
+        self._soon.wait(wait - least)
+        self._soon.clear()
         begun = time.monotonic()
         with self._lock:
-            due = len(self._waiting)  # what comes while these are written is the next group's, which waits for others
+            due = len(self._waiting)  # what comes while these are written belongs to the next group
             while due:
-                group = [self._waiting[index] for index in range(min(GROUP, due))]
+                group = [self._waiting[index] for index in range(min(self._group_size, due))]
                 fault("receive.rows.due")
                 try:
                     self._ledger.record(
-                        [one for one in group if isinstance(one, Arrival)],
-                        [one for one in group if isinstance(one, Refusal)],
+                        [row for row in group if isinstance(row, Arrival)],
+                        [row for row in group if isinstance(row, Refusal)],
                     )
                 except LedgerUnavailable as error:
                     self._failing_since = self._failing_since or self._clock()
                     log.warning("ledger.unavailable", reason=str(error), waiting=len(self._waiting))
-                    return 1.0
+                    return RETRY_SECONDS
                 fault("receive.rows.recorded")
                 self._failing_since = None
                 for _ in group:

@@ -1,17 +1,25 @@
-"""What is picked out of a data set while it is received: the one place that knows which attributes those are."""
+"""What the node reads of a data set's header while it receives it, and how: this module alone names the attributes.
+
+The header of an ordinary data set is walked over, without pydicom; pydicom reads what is out of the ordinary.
+"""
 
 import re
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
 
+from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.images.elements import CUT, END, FIRST, PIXELS, Walk, walk
 from node.images.header_summary import SUMMARIZED
+from node.images.part10 import file_header, parse, understood
 
 UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
-"""What is taken as a UID: PS3.5 section 9.1 allows digits and dots only, but objects with letters in them are about.
+"""What is accepted as a UID: PS3.5 section 9.1 allows digits and dots only, but some objects have letters in theirs.
 
-It names folders too: none can be ".." or hidden.
+UIDs also name folders: none can be ".." or hidden.
 """
 
 Pattern = re.Pattern[bytes]
@@ -24,39 +32,56 @@ PICKED: Mapping[int, tuple[str, bytes, Pattern]] = {
     0x0020000D: ("StudyInstanceUID", b"UI", UI),
     0x0020000E: ("SeriesInstanceUID", b"UI", UI),
 }
-"""Tag, keyword, VR, and what its value must look like to be taken without pydicom."""
+"""Keyword, VR and pattern by tag. A value that does not match its pattern is left to pydicom."""
+REQUIRED = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+"""Without these an instance cannot be filed (Type 1 in PS3.3 C.12.1, C.7.2.1 and C.7.3.1)."""
 
-REQUESTS = 0x00400275
-PRIORITY = 0x00401003
-PRIORITY_BYTES = b"\x40\x00\x03\x10"
-"""Request Attributes Sequence, and Requested Procedure Priority, which pydicom reads where one may be."""
-ENOUGH = PRIORITY
-"""The last tag that is looked for."""
-WANTED = frozenset((*PICKED, REQUESTS, PRIORITY, *SUMMARIZED))
-"""What one walk brings, for all that is asked of a header."""
+REQUEST_ATTRIBUTES = 0x00400275
+REQUESTED_PRIORITY = 0x00401003
+REQUESTED_PRIORITY_BYTES = b"\x40\x00\x03\x10"
+"""Request Attributes Sequence and Requested Procedure Priority: pydicom reads a data set that may have a priority."""
+LAST_TAG = REQUESTED_PRIORITY
+"""The last tag that is needed."""
+WANTED = frozenset((*PICKED, REQUEST_ATTRIBUTES, REQUESTED_PRIORITY, *SUMMARIZED))
+"""All that the walk collects, for this module and for the summary."""
+LARGEST_HEADER = 8 * 2**20
+"""At most so many bytes are inflated, or read back from a pack, in search of the header."""
+
+HeaderValues = Mapping[str, str] | Dataset
+"""Values of a data set before its pixel data, by keyword."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedHeader:
+    """The header of a received data set, and its summary; that is empty where it is no ordinary image."""
+
+    values: HeaderValues
+    summary: str = ""
 
 
 def walked(data: bytes, transfer_syntax_uid: str) -> Walk:
-    """Walk over a data set, inflated where its transfer syntax deflates, or its beginning."""
+    """Walk over a data set or its beginning; a deflated one must be inflated before."""
     if transfer_syntax_uid == ExplicitVRBigEndian:
         return Walk({}, FIRST, CUT)
     return walk(data, explicit=transfer_syntax_uid != ImplicitVRLittleEndian, wanted=WANTED)
 
 
-def pick(walk: Walk, *, whole: bool, enough: int = PIXELS[-1]) -> dict[str, str] | None:
-    """Return the picked attributes of a data set by keyword, or None where pydicom must look at it.
+def pick(walk: Walk, *, whole: bool, last_tag: int = PIXELS[-1]) -> dict[str, str] | None:
+    """Return the values of `PICKED` by keyword, or None where pydicom has to read the data set.
 
     Parameters
     ----------
     whole
-        Whether it was all of the data set that was walked over.
-    enough
-        A tag beyond which it is of no interest whether it could be walked over.
+        Whether the walk was over the whole data set, not over its beginning.
+    last_tag
+        The walk need not have come further than this tag.
     """
     found = walk.found
-    if not (walk.tag in PIXELS or walk.last > enough or (whole and walk.tag == END)):
+    if not (walk.tag in PIXELS or walk.last > last_tag or (whole and walk.tag == END)):
         return None
-    if PRIORITY in found or (REQUESTS in found and PRIORITY_BYTES in found[REQUESTS][1]):
+    if REQUESTED_PRIORITY in found or (
+        REQUEST_ATTRIBUTES in found and REQUESTED_PRIORITY_BYTES in found[REQUEST_ATTRIBUTES][1]
+    ):
         return None
     picked: dict[str, str] = {}
     for tag, (keyword, its_vr, pattern) in PICKED.items():
@@ -71,3 +96,32 @@ def pick(walk: Walk, *, whole: bool, enough: int = PIXELS[-1]) -> dict[str, str]
 def is_deflated(transfer_syntax_uid: str) -> bool:
     """Return whether data sets of a transfer syntax are deflated (PS3.5 section A.5)."""
     return transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+
+
+def inflated(data: bytes, *, whole: bool) -> bytes:
+    """Return the first `LARGEST_HEADER` bytes of a deflated data set; NotUnderstood where it is not deflated.
+
+    `whole` says that `data` is all of it, which must then have its end.
+    """
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    with understood():
+        content = inflate.decompress(data, LARGEST_HEADER)
+        if whole and not inflate.eof and len(content) < LARGEST_HEADER:
+            raise zlib.error("incomplete or truncated stream")
+    return content
+
+
+def values_of_whole(data: bytes, transfer_syntax_uid: str) -> HeaderValues:
+    """Return the header values of a whole data set, already inflated; NotUnderstood where it cannot be read."""
+    picked = pick(walked(data, transfer_syntax_uid), whole=True)
+    return picked if picked is not None else read_values(data, transfer_syntax_uid, stop_at=None)
+
+
+def read_values(data: bytes, transfer_syntax_uid: str, *, stop_at: int | None) -> HeaderValues:
+    """Have pydicom read a data set up to its pixel data, or to a tag; NotUnderstood where it cannot."""
+    meta = file_header(sop_class_uid="", sop_instance_uid="", transfer_syntax_uid=transfer_syntax_uid)
+    with understood():
+        values = parse(BytesIO(meta + data), pixels=False, stop_at=stop_at)
+        for keyword in (*REQUIRED, "Modality"):
+            values.get(keyword)  # pydicom decodes a value at the first access
+        return values

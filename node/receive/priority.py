@@ -1,4 +1,4 @@
-"""How far a study goes before others, by what its images say of the procedure they were made for."""
+"""The priority of a study, by the Requested Procedure Priority in its images."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,16 +12,17 @@ URGENCY = {"STAT": 20, "HIGH": 10, "MEDIUM": 0, "ROUTINE": 0, "LOW": -10}
 
 
 def urgency(header: Mapping[str, str] | Dataset) -> int:
-    """Return the most urgent priority in a data set, or in its Request Attributes Sequence; 0 where it says none.
+    """Return the highest priority in a data set and in its Request Attributes Sequence; 0 where there is none.
 
-    What was picked without pydicom has no such element. It is no reason to refuse an image that this cannot be read.
+    Values that were read without pydicom have none: a data set that may have one is read by pydicom. An image is not
+    refused because its priority cannot be read.
     """
     try:
         with understood():
-            told = [URGENCY[word] for word in _priorities(header) if word in URGENCY]
+            found = [URGENCY[priority] for priority in _priorities(header) if priority in URGENCY]
     except NotUnderstood:
         return 0
-    return max(told, default=0)
+    return max(found, default=0)
 
 
 def _priorities(header: Mapping[str, str] | Dataset) -> Iterator[str]:

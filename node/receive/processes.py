@@ -1,7 +1,7 @@
-"""The receiver processes of a node: each accepts from the one socket that is bound here, on a core of its own.
+"""The receiver processes of a node, which accept associations from one socket, so that several cores receive.
 
-A process that dies is followed by another. Callers that no process has taken yet wait at the socket, which outlives
-them all, and what was acknowledged lies in packs that carry the name of their writer.
+A process that dies is replaced. Connections that no process has accepted yet wait at the socket, which this process
+keeps open. What a dead process had acknowledged lies in packs that carry the name of their writer.
 """
 
 import socket
@@ -23,37 +23,39 @@ from node.spool import writer
 log = structlog.get_logger()
 
 WATCH_SECONDS = 30.0
-"""How often packs are looked for that somebody left behind, on whatever machine."""
+"""How often packs are searched for that a dead process left behind, on any machine."""
 QUIET_SECONDS = 60.0
-"""What nobody wrote for so long is no living process's, whose rows are half a second late; or hurts nobody."""
-REST_SECONDS = 5.0
-"""A process that died sooner after its start is not followed at once."""
+"""Packs that were not written for so long are read: a living process writes its rows within a second or so."""
+RESTART_SECONDS = 5.0
+"""A process is replaced no sooner than so long after its start."""
 
 
 class Recover(Protocol):
-    """Records what packs of processes that died hold beyond the ledger's marks."""
+    """Records what packs of dead processes hold beyond the ledger's marks."""
 
     def __call__(self, of: str | None = None, *, quiet_seconds: float = 0) -> int:
-        """Return how many instances that were."""
+        """Return the number of instances that were recorded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
-    """One receiver process."""
+class ReceiverChild:
+    """One receiver process, and when it was started, by the monotonic clock."""
 
     process: subprocess.Popen[str]
-    since: float
+    started_at: float
 
 
 @dataclass(slots=True)
 class Receivers:
-    """Starts receiver processes, follows those that die, and hears what steps they wake.
+    """Starts receiver processes, replaces those that die, and wakes the steps that they name.
 
     Parameters
     ----------
     program
-        The module that a process runs. It is given the descriptor of the socket, `order` as the first line of its
-        stdin, whose end is the end of its service, and prints the name of each step to be woken.
+        The module that a process runs, with the descriptor of the socket as its argument. The first line of its stdin
+        is `order`; it stops at the end of its stdin. On stdout it prints the name of each step to be woken.
+    restart_seconds
+        A process is replaced no sooner than so long after its start.
 
     Raises
     ------
@@ -67,12 +69,13 @@ class Receivers:
     processes: int
     wake: Callable[[str], None]
     recover: Recover
+    restart_seconds: float = RESTART_SECONDS
     _listening: socket.socket | None = None
-    _children: list[Child] = field(default_factory=list)
+    _children: list[ReceiverChild] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
-        """Listen, and start the processes; who calls before they are ready waits at the socket."""
+        """Listen, and start the processes; connections wait at the socket until a process is ready."""
         self._listening = listen(self.address)
         self._children = [self._launch(self._listening) for _ in range(self.processes)]
 
@@ -83,39 +86,39 @@ class Receivers:
 
     @property
     def pids(self) -> list[int]:
-        """The processes there are."""
+        """The process IDs, living or dead."""
         return [child.process.pid for child in self._children]
 
     def watch(self) -> float:
-        """Follow processes that died, record what they left, and return when to look again."""
+        """Replace processes that died, record what they left, and return in how many seconds to look again."""
         dead = [child for child in self._children if child.process.poll() is not None]
-        waits = [wait for child in dead if (wait := self._follow(child)) > 0]
+        waits = [wait for child in dead if (wait := self._replace(child)) > 0]
         for child in dead:
             self.recover(writer(child.process.pid))
         self.recover(quiet_seconds=QUIET_SECONDS)
         return min(waits, default=WATCH_SECONDS)
 
-    def _follow(self, child: Child) -> float:
-        """Start another process in the place of one that died, or return how long that has to wait."""
+    def _replace(self, child: ReceiverChild) -> float:
+        """Replace a dead process, or return how long that has to wait."""
         with self._lock:
-            wait = child.since + REST_SECONDS - time.monotonic()
+            wait = child.started_at + self.restart_seconds - time.monotonic()
             if self._listening is not None and wait <= 0:
                 log.error("receiver.died", pid=child.process.pid, code=child.process.returncode)
                 self._children[self._children.index(child)] = self._launch(self._listening)
             return wait
 
     def close(self) -> None:
-        """Take no more associations; the processes end when those that are open have, or their time is over."""
+        """Accept no more associations; the processes end with their last association, or when their time is over."""
         with self._lock:
             if self._listening is not None:
                 self._listening.close()
             self._listening = None
             for child in self._children:
-                with suppress(OSError):  # it has died
+                with suppress(OSError):  # the process has died
                     child.process.stdin.close()  # type: ignore[union-attr]
 
     def wait(self, seconds: float) -> None:
-        """Wait until the processes have ended; kill those that have not after so many seconds."""
+        """Wait so many seconds for the processes to end, and kill those that have not."""
         until = time.monotonic() + seconds
         for child in self._children:
             try:
@@ -125,7 +128,7 @@ class Receivers:
                 child.process.kill()
                 child.process.wait()
 
-    def _launch(self, listening: socket.socket) -> Child:
+    def _launch(self, listening: socket.socket) -> ReceiverChild:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", self.program, str(listening.fileno())],
             stdin=subprocess.PIPE,
@@ -133,14 +136,16 @@ class Receivers:
             pass_fds=[listening.fileno()],
             text=True,
         )
-        with suppress(OSError):  # it has died already, and is found dead
+        with suppress(OSError):  # the process has died already; `watch` finds it
             process.stdin.write(f"{self.order}\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
-        threading.Thread(target=self._hear, args=(process,), name=f"receiver-{process.pid}", daemon=True).start()
-        return Child(process, time.monotonic())
+        threading.Thread(
+            target=self._wake_named_steps, args=(process,), name=f"receiver-{process.pid}", daemon=True
+        ).start()
+        return ReceiverChild(process, time.monotonic())
 
-    def _hear(self, process: subprocess.Popen[str]) -> None:
+    def _wake_named_steps(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout:  # type: ignore[union-attr]
             self.wake(line.strip())
-        process.wait()  # its end of the pipe is closed a moment before it can be found dead
+        process.wait()  # the pipe is closed a moment before the process can be waited for
         self.wake("receive")

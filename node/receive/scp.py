@@ -1,4 +1,4 @@
-"""The Storage, Verification and Storage Commitment SCP: associations, contexts, access."""
+"""The SCP for Storage, Verification and Storage Commitment: its socket, its associations, who is accepted."""
 
 import errno
 import socket
@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -21,73 +22,76 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from node.errors import ConfigError
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.receive import upper_layer
 from node.receive.access import KnownPeers
-from node.receive.upper_layer import LONGEST_PDU
+from node.receive.c_store import SUCCESS
+from node.receive.incoming import IncomingInstance, Store
+from node.receive.p_data import ReceiveLimits
+from node.receive.upper_layer import SharedContexts, install_upper_layer
 from node.records import Address
 
 log = structlog.get_logger()
 
 MAXIMUM_PDU = 131072
-"""Larger P-DATA-TF PDUs than pynetdicom's 16 KB: half again the rate, measured."""
+"""Maximum length received that the node negotiates. Peers that follow it send 1.5 times as fast as with 16 KB."""
 ABORT_SECONDS = 2.0
-"""How long a peer may take to be told that the association is over."""
-
-
-QUEUE = 128
-"""Callers that the kernel lets wait until a process takes them."""
-
-
+"""How long the node waits for its A-ABORT PDUs to be sent when it stops."""
+BACKLOG = 128
+"""Connections that wait in the kernel until a process accepts them."""
 SWITCH_SECONDS = 0.0005
-"""How long a thread that receives waits for one that computes: Python's own 5 ms, at each of a dozen system calls an
-instance, had a group of rows hold up receiving for many times its own duration."""
+"""Python's thread switch interval. With its default of 5 ms, receiving waits at each of a dozen system calls for a
+thread that computes: writing a group of rows delayed receiving by many times its own duration."""
+RELEASE_POLL_SECONDS = 0.05
+"""How often `stop` looks whether all associations have ended."""
 
 
-class Store(Protocol):
-    """What is done with a received instance."""
-
-    def on_store(self, event: evt.Event) -> int:
-        """Return the status of one C-STORE request."""
-
-    def close(self, association: Association) -> None:
-        """Let go of what is held for an association that is over."""
-
-
-class Commitment(Protocol):
-    """What is done with the two messages of Storage Commitment (PS3.4 annex J)."""
+class CommitmentHandler(Protocol):
+    """Handles the two messages of the Storage Commitment Push Model (PS3.4 annex J)."""
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:
-        """Return the status of one N-ACTION request: a sender asks us to commit."""
+        """Return the status of an N-ACTION request, by which a sender asks the node to commit."""
 
     def on_report(self, event: evt.Event) -> tuple[int, None]:
-        """Return the status of one N-EVENT-REPORT request: a destination answers us."""
+        """Return the status of an N-EVENT-REPORT request, by which a destination answers the node's own request."""
 
 
-class Acceptor(ThreadedAssociationServer):
-    """Takes associations from a socket that listens already, perhaps in other processes too."""
+class AssociationAcceptor(ThreadedAssociationServer):
+    """Accepts associations from a socket that is listening already; other processes may accept from it too."""
 
     def __init__(self, *arguments: Any, listening: socket.socket, **named: Any) -> None:
         self._listening = listening
         super().__init__(*arguments, **named)
 
     def server_bind(self) -> None:
-        """Use the socket that there is."""
+        """Use the given socket."""
         if self.socket is not None:
             self.socket.close()
         self.socket = self._listening
         self.server_address = self.socket.getsockname()
 
     def server_activate(self) -> None:
-        """It listens already."""
+        """Do nothing: the socket is listening already."""
 
     def server_close(self) -> None:
-        """Let go of the socket, and not of what other processes do with it."""
+        """Close the socket in this process; other processes go on with it."""
         self._listening.close()
 
 
 @dataclass(slots=True)
 class Receiver:
-    """Takes associations, from a socket of its own or from one that is given, until it is stopped.
+    """Accepts associations, from a socket of its own or from a given one, until it is stopped.
+
+    Parameters
+    ----------
+    address
+        AE title, interface and port; port 0 is any free port.
+    associations
+        How many may be open at once.
+    idle_seconds
+        An association in which nothing comes for so long is aborted.
+    listening
+        A socket that is listening already; without it, one is opened at the address.
+    poll_seconds
+        How often the acceptor's thread looks whether it has been stopped.
 
     Raises
     ------
@@ -100,76 +104,93 @@ class Receiver:
     store: Store
     associations: int
     idle_seconds: float
-    commitment: Commitment | None = None
+    commitment: CommitmentHandler | None = None
     listening: socket.socket | None = None
-    _server: Acceptor | None = None
+    limits: ReceiveLimits = field(default_factory=ReceiveLimits)
+    poll_seconds: float = 0.5
+    _server: AssociationAcceptor | None = None
 
     def start(self) -> None:
         """Begin to listen."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        entity = self._entity()
+        server = AssociationAcceptor(
+            entity,
+            (self.address.host, self.address.port),
+            entity.ae_title,
+            SharedContexts(entity.supported_contexts),
+            evt_handlers=self._handlers(),
+            listening=self.listening or listen(self.address),
+        )
+        if server.socket is not None:
+            server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        entity._servers.append(server)  # noqa: SLF001 (as its start_server does; the server's shutdown takes it out)
+        serve = partial(server.serve_forever, self.poll_seconds)
+        threading.Thread(target=serve, name="AcceptorServer", daemon=True).start()
+        self._server = server
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1]) if self._server else self.address.port
+
+    def stop(self, *, seconds: float = 0) -> None:
+        """Accept no more associations, wait so many seconds for the open ones to end, and abort the rest.
+
+        Every instance that was answered with Success is durable.
+        """
+        if self._server is not None:
+            self._server.shutdown()
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and any(
+                association.is_established for association in self._server.active_associations
+            ):
+                time.sleep(RELEASE_POLL_SECONDS)
+            _abort(self._server.ae.active_associations)
+            self._server = None
+
+    def _entity(self) -> AE:
         entity = AE(self.address.ae_title)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         entity.add_supported_context(Verification)
+        if self.commitment is not None:
+            # Both roles: senders call as SCU, and destinations that report call as SCP (PS3.4 J.3.3).
+            entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.maximum_pdu_size = MAXIMUM_PDU
         entity.maximum_associations = self.associations
         entity.network_timeout = self.idle_seconds
         entity.dimse_timeout = self.idle_seconds
+        return entity
+
+    def _handlers(self) -> list[evt.EventHandlerType]:
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_C_STORE, self.store.on_store),
-            (evt.EVT_C_ECHO, lambda _event: 0x0000),
-            (evt.EVT_CONN_CLOSE, lambda event: self.store.close(event.assoc)),
-            (evt.EVT_RELEASED, lambda event: self.store.close(event.assoc)),
-            (evt.EVT_ABORTED, lambda event: self.store.close(event.assoc)),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+            (evt.EVT_CONN_CLOSE, self._on_end),
+            (evt.EVT_RELEASED, self._on_end),
+            (evt.EVT_ABORTED, self._on_end),
         ]
         if self.commitment is not None:
-            # Both roles: senders call as SCU, and destinations that bring an answer call as SCP (PS3.4 J.3.3).
-            entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
             handlers += [
                 (evt.EVT_N_ACTION, self.commitment.on_action),
                 (evt.EVT_N_EVENT_REPORT, self.commitment.on_report),
             ]
-        server = Acceptor(
-            entity,
-            (self.address.host, self.address.port),
-            entity.ae_title,
-            upper_layer.Contexts(entity.supported_contexts),
-            evt_handlers=handlers,
-            listening=self.listening or listen(self.address),
-        )
-        if server.socket is not None:
-            server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        entity._servers.append(server)  # noqa: SLF001 (as its start_server does; the server's shutdown takes it out)
-        threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
-        self._server = server
+        return handlers
 
-    @property
-    def port(self) -> int:
-        """The port listened on; where port 0 was asked for, the one that was free."""
-        return int(self._server.server_address[1]) if self._server else self.address.port
-
-    def stop(self, *, seconds: float = 0) -> None:
-        """Take no more associations, and end those that are open after so many seconds.
-
-        What they had answered with Success is durable.
-        """
-        if self._server is not None:
-            self._server.shutdown()
-            until = time.monotonic() + seconds
-            while any(one.is_established for one in self._server.active_associations) and time.monotonic() < until:
-                time.sleep(0.05)
-            _hang_up(self._server.ae.active_associations)
-            self._server = None
+    def _on_end(self, event: evt.Event) -> None:
+        self.store.close(event.assoc)
 
     def _on_open(self, event: evt.Event) -> None:
-        if isinstance(self.store, upper_layer.Store):
-            upper_layer.hasten(event.assoc, self.store)
-        else:
-            _bound_pdus(event, self.idle_seconds)
+        install_upper_layer(event.assoc, self.store, self.limits)
+
+    def _on_store(self, event: evt.Event) -> int:
+        """Return the status of a C-STORE request that the upper layer has left to pynetdicom."""
+        return self.store.finish(IncomingInstance.of(event))
 
     def _on_requested(self, event: evt.Event) -> None:
         request = event.assoc.requestor.primitive
@@ -183,64 +204,46 @@ class Receiver:
         event.assoc.kill()
 
 
-def _hang_up(associations: Sequence[Association]) -> None:
-    """Abort associations, and close the connections that have none yet or wait for the rest of a PDU."""
-    open_ones = [one for one in associations if one.is_established]
-    for one in open_ones:
-        one.abort(block=False)
+def _abort(associations: Sequence[Association]) -> None:
+    """Abort established associations, and close connections on which no association is established."""
+    established = [association for association in associations if association.is_established]
+    for association in established:
+        association.abort(block=False)
     until = time.monotonic() + ABORT_SECONDS
-    for one in open_ones:
-        one.dul.join(max(until - time.monotonic(), 0.0))
-    for one in associations:
-        if one.dul.is_alive() and one.dul.socket is not None and one.dul.socket.socket is not None:
+    for association in established:
+        association.dul.join(max(until - time.monotonic(), 0.0))
+    for association in associations:
+        upper_layer = association.dul
+        if upper_layer.is_alive() and upper_layer.socket is not None and upper_layer.socket.socket is not None:
             with suppress(OSError):
-                one.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-
-
-def _bound_pdus(event: evt.Event, seconds: float) -> None:
-    """Have the connection closed over a PDU that is too long to be one, before its bytes are taken into memory.
-
-    And over one whose rest does not come for so many seconds: pynetdicom's own time-outs run between PDUs.
-    """
-    connection = event.assoc.dul.socket
-    if connection is None or connection.socket is None:
-        return
-    connection.socket.settimeout(seconds)
-    receive = connection.recv
-
-    def receive_bounded(nr_bytes: int) -> bytearray:
-        if nr_bytes > LONGEST_PDU:
-            raise OSError(errno.EMSGSIZE, f"a PDU of {nr_bytes} bytes")
-        return receive(nr_bytes)
-
-    connection.recv = receive_bounded  # type: ignore[method-assign]
+                upper_layer.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 def listen(address: Address) -> socket.socket:
-    """Return a socket that listens and never blocks: of several processes with it, one gets each caller.
+    """Return a listening socket that never blocks: of several processes that share it, one gets each connection.
 
-    ConfigError where the address cannot be listened on.
+    ConfigError where nothing can listen at the address.
     """
     listening = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of those that are accepted from it, too
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     listening.settimeout(0)
     try:
         listening.bind((address.host, address.port))
-        listening.listen(QUEUE)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise ConfigError(f"receive.address {address}: {_listening(error)}") from error
+        raise ConfigError(f"receive.address {address}: {_reason(error)}") from error
     return listening
 
 
 def try_port(address: Address) -> None:
-    """Raise ConfigError where an address cannot be listened on."""
+    """Raise ConfigError where nothing can listen at an address."""
     listen(address).close()
 
 
-def _listening(error: OSError) -> str:
-    """Return why a port cannot be listened on, for the person who chose it."""
+def _reason(error: OSError) -> str:
+    """Return why nothing can listen at an address, and what to do."""
     reasons = {
         errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
         errno.EADDRNOTAVAIL: "the interface is not one of this machine; use its own address or 0.0.0.0",

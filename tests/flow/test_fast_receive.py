@@ -1,5 +1,6 @@
 """The fast path beside pynetdicom's own: the same answers, the same bytes kept, however a message is cut or damaged."""
 
+import errno
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +29,13 @@ from pynetdicom.association import Association
 
 from node.images.header_summary import read_summary, summarize_file
 from node.images.part10 import file_header, parse
-from node.receive import KnownPeers, Receiver, StoreScp, upper_layer
-from node.receive.header_fields import pick, walked
-from node.receive.store import CANNOT_UNDERSTAND, MISMATCH, SUCCESS, inflated
+from node.receive import KnownPeers, Receiver, StoreScp
+from node.receive.c_store import CANNOT_UNDERSTAND, MISMATCH, SUCCESS
+from node.receive.connection import Connection
+from node.receive.header_fields import inflated, pick, walked
+from node.receive.p_data import BUFFER_SIZE, ReceiveLimits
+from node.receive.pdu import LONGEST_PDU
+from node.receive.upper_layer import UpperLayer
 from node.records import Address, Arrival, Refusal
 from node.spool import Spool
 from node.testing import ct_series
@@ -65,13 +70,28 @@ CONTEXTS = {
 }
 REQUEST = associate(CONTEXTS)
 P_DATA_TYPE, ABORT_TYPE, RELEASE_RP_TYPE = 4, 7, 6
+HELD = ReceiveLimits().held_bytes
 
 
-class Stock:
-    """A store that offers no fast path."""
+class StockReceiver(Receiver):
+    """A receiver whose associations have pynetdicom's own upper layer.
 
-    def __init__(self, store: StoreScp) -> None:
-        self.on_store, self.close = store.on_store, store.close
+    A PDU that is too long, or whose rest does not come, ends its connection: pynetdicom alone would wait for ever.
+    """
+
+    def _on_open(self, event: evt.Event) -> None:
+        connection = event.assoc.dul.socket
+        assert connection is not None
+        assert connection.socket is not None
+        connection.socket.settimeout(self.idle_seconds)
+        receive = connection.recv
+
+        def receive_bounded(nr_bytes: int) -> bytearray:
+            if nr_bytes > LONGEST_PDU:
+                raise OSError(errno.EMSGSIZE, f"a PDU of {nr_bytes} bytes")
+            return receive(nr_bytes)
+
+        connection.recv = receive_bounded  # type: ignore[method-assign]
 
 
 @dataclass
@@ -137,17 +157,18 @@ Open = Callable[..., Side]
 def open_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     opened: list[Receiver] = []
 
-    def made(*, stock: bool = False, idle_seconds: float = 20.0) -> Side:
+    def made(*, kind: type[Receiver] = Receiver, idle_seconds: float = 20.0, **limits: int) -> Side:
         spool = Spool(tmp_path_factory.mktemp("spool"), synced=False)
         rows: list[Any] = []
         side = Side(spool, None, rows)  # type: ignore[arg-type]
-        store = StoreScp(spool, side)  # type: ignore[arg-type]
-        side.receiver = Receiver(
+        side.receiver = kind(
             address=Address("ISOCENTER", "127.0.0.1", 0),
             peers=KnownPeers.parse("ISOCENTER", ()),
-            store=Stock(store) if stock else store,
+            store=StoreScp(spool, side),  # type: ignore[arg-type]
             associations=100,
             idle_seconds=idle_seconds,
+            limits=ReceiveLimits(**limits),
+            poll_seconds=0.02,
         )
         side.receiver.start()
         opened.append(side.receiver)
@@ -159,9 +180,20 @@ def open_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
-def sides(open_side: Open) -> tuple[Side, Side]:
-    """pynetdicom's own way, and the fast one."""
-    return open_side(stock=True), open_side()
+def stock(open_side: Open) -> Side:
+    return open_side(kind=StockReceiver)
+
+
+@pytest.fixture(scope="module")
+def sides(open_side: Open, stock: Side) -> tuple[Side, Side]:
+    """pynetdicom's own upper layer, and the node's."""
+    return stock, open_side()
+
+
+@pytest.fixture(scope="module", params=[0, 700, HELD])
+def sides_that_hold(request: pytest.FixtureRequest, open_side: Open, stock: Side) -> tuple[Side, Side]:
+    """The same, where an instance of more than so many bytes is written in pieces."""
+    return stock, open_side(held_bytes=request.param)
 
 
 def encoded(image: Dataset, syntax: str = str(ExplicitVRLittleEndian)) -> bytes:
@@ -267,15 +299,12 @@ def flooded(sides: tuple[Side, Side], content: Sequence[bytes]) -> None:
 # The same answers.
 
 
-@pytest.mark.parametrize("held", [0, 700, upper_layer.HELD])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=st.lists(STRATEGY, min_size=1, max_size=3))
 def test_however_messages_are_divided_they_are_answered_as_by_pynetdicom(
-    sides: tuple[Side, Side], held: int, messages: list[Message]
+    sides_that_hold: tuple[Side, Side], messages: list[Message]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upper_layer, "HELD", held)
-        compared(sides, lambda side: side.converse(*(message.sent() for message in messages)))
+    compared(sides_that_hold, lambda side: side.converse(*(message.sent() for message in messages)))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -360,11 +389,8 @@ def test_a_message_that_begins_in_the_pdu_in_which_another_ends_is_not_lost(open
     assert peer.pdu()[0] == RELEASE_RP_TYPE
 
 
-def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
-    open_side: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upper_layer, "HELD", 0)
-    side = open_side()
+def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(open_side: Open) -> None:
+    side = open_side(held_bytes=0)
     values = good(fragments=(400,)).values()
     peer = Peer(side.receiver.port, REQUEST)
     for value in values[:-1]:
@@ -379,15 +405,15 @@ def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(
 
 def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender that has one short segment on its way at most (Nagle, RFC 896) would wait for it each time."""
-    acknowledge, told = upper_layer.Connection.acknowledge, threading.Event()
+    acknowledge, told = Connection.acknowledge, threading.Event()
 
-    def telling(connection: upper_layer.Connection) -> None:
+    def telling(connection: Connection) -> None:
         acknowledge(connection)
         told.set()
 
     side = open_side()
     peer = Peer(side.receiver.port, REQUEST)
-    monkeypatch.setattr(upper_layer.Connection, "acknowledge", telling)
+    monkeypatch.setattr(Connection, "acknowledge", telling)
     request, data = good().pdus()
     for short in (request[:40], request[40:], data[:100]):
         told.clear()
@@ -398,9 +424,8 @@ def test_what_arrived_is_acknowledged_before_there_is_more(open_side: Open, monk
     peer.close()
 
 
-def test_another_message_is_not_taken_without_end(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upper_layer, "LONGEST_MESSAGE", 5000)
-    side = open_side()
+def test_another_message_is_not_taken_without_end(open_side: Open) -> None:
+    side = open_side(message_bytes=5000)
     peer = Peer(side.receiver.port, REQUEST)
     elements = {**store_rq(CT, INSTANCE), 0x1031: us(1)}
     peer.send(p_data(pdv(1, COMMAND | LAST, command(elements))), *[p_data(pdv(1, 0, bytes(1000)))] * 6)
@@ -415,12 +440,9 @@ def stream() -> bytes:
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "abort", "release"])
-@pytest.mark.parametrize("held", [0, upper_layer.HELD])
-def test_a_connection_that_ends_at_any_byte_leaves_whole_instances_alone(
-    open_side: Open, monkeypatch: pytest.MonkeyPatch, end: str, held: int
-) -> None:
-    monkeypatch.setattr(upper_layer, "HELD", held)
-    side, content = open_side(), stream()
+@pytest.mark.parametrize("held", [0, HELD])
+def test_a_connection_that_ends_at_any_byte_leaves_whole_instances_alone(open_side: Open, end: str, held: int) -> None:
+    side, content = open_side(held_bytes=held), stream()
     first = len(b"".join(good(fragments=(600,)).pdus()))
     before = threading.active_count()
     places = range(0, len(content), 41 if end != "abort" else 7)
@@ -457,9 +479,8 @@ def test_a_peer_that_stops_at_any_byte_is_met_by_the_idle_time_out(open_side: Op
     wait_until(lambda: threading.active_count() <= before, what="the end of every association")
 
 
-def test_what_is_refused_while_it_comes_leaves_no_pack(open_side: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upper_layer, "HELD", 0)
-    side = open_side()
+def test_what_is_refused_while_it_comes_leaves_no_pack(open_side: Open) -> None:
+    side = open_side(held_bytes=0)
     bad = Message(1, store_rq(CT, INSTANCE), b"\xff" * 5000, fragments=(100,), writes=(50,))
     other = Message(3, store_rq(MR, INSTANCE), BODIES[1], fragments=(100,), writes=(50,))
     answers = side.converse(bad.sent(), other.sent())
@@ -502,9 +523,9 @@ def test_a_large_instance_is_noted(open_side: Open) -> None:
     body = encoded(image)
     side.converse(Message(1, store_rq(CT, str(image.SOPInstanceUID)), body, fragments=(65000,)).sent())
     (arrival,) = side.rows
-    assert arrival.place.length > upper_layer.BUFFER
-    note = read_summary(arrival.instance.note)
-    assert note == summarize_file(side.spool.part10(arrival.place).read())
+    assert arrival.place.length > BUFFER_SIZE
+    note = read_note(arrival.instance.note)
+    assert note == note_of_file(side.spool.part10(arrival.place).read())
     assert note is not None
 
 
@@ -577,7 +598,7 @@ def test_the_upper_layer_is_ours(open_side: Open) -> None:
     assert side.receiver._server is not None
     (association,) = side.receiver._server.active_associations
     assert isinstance(association, Association)
-    assert isinstance(association.dul, upper_layer.UpperLayer)
+    assert isinstance(association.dul, UpperLayer)
     called: list[evt.Event] = []
     association.bind(evt.EVT_C_STORE, lambda event: called.append(event) or 0)  # type: ignore[func-returns-value]
     peer.send(*good().sent())

@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import socketserver
 import sqlite3
 import struct
 import threading
@@ -37,15 +36,16 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AssociationServer
 from sqlalchemy import event as engine_event
 
 from node.errors import ConfigError
 from node.ledger import Ledger
-from node.receive import Arrivals, KnownPeers, Receiver, StoreScp, arrivals, store, try_port
-from node.receive.store import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS, Received
+from node.receive import Arrivals, KnownPeers, Receiver, StoreScp, try_port
+from node.receive.arrivals import GROUP_SIZE, PATIENCE_SECONDS
+from node.receive.c_store import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS
+from node.receive.incoming import IncomingInstance
 from node.records import Address, Instance, Refusal
-from node.spool import Spool
+from node.spool import PACK_LIMIT, Spool
 from node.testing import ct_series, mr_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
@@ -175,26 +175,31 @@ Open = Callable[..., Mouth]
 
 
 @pytest.fixture
-def open_mouth(
-    spool: Spool, ledger: Ledger, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Open]:
-    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 0.0)
-    serve = socketserver.BaseServer.serve_forever
-    monkeypatch.setattr(AssociationServer, "serve_forever", lambda server: serve(server, 0.02))  # so that it stops soon
+def open_mouth(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> Iterator[Open]:
     opened: list[Mouth] = []
 
     def made(
-        *, accept_from: Sequence[str] = (), free_mark: int = 0, associations: int = 10, idle_seconds: float = PATIENCE
+        *,
+        accept_from: Sequence[str] = (),
+        free_mark: int = 0,
+        associations: int = 10,
+        idle_seconds: float = PATIENCE,
+        pack_limit: int = PACK_LIMIT,
+        group_seconds: float = 0.0,
+        group_size: int = GROUP_SIZE,
     ) -> Mouth:
         spool.free_mark = free_mark
-        waiting = Arrivals(ledger, spool, wake=lambda: None, clock=clock)
+        waiting = Arrivals(
+            ledger, spool, wake=lambda: None, clock=clock, group_seconds=group_seconds, group_size=group_size
+        )
         closed: list[bool] = []
         receiver = Receiver(
             address=Address("ISOCENTER", "127.0.0.1", 0),
             peers=KnownPeers.parse("ISOCENTER", accept_from),
-            store=StoreScp(spool, waiting, closed=lambda: closed.append(True), clock=clock),
+            store=StoreScp(spool, waiting, closed=lambda: closed.append(True), clock=clock, pack_limit=pack_limit),
             associations=associations,
             idle_seconds=idle_seconds,
+            poll_seconds=0.02,
         )
         receiver.start()
         opened.append(Mouth(spool, ledger, waiting, receiver, closed))
@@ -284,17 +289,15 @@ def test_the_end_of_an_association_closes_its_pack_and_is_told(mouth: Mouth) -> 
     wait_for(lambda: mouth.closed == [True])
 
 
-def test_what_an_association_brought_waits_for_no_others_when_it_is_over(
-    mouth: Mouth, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 3600.0)
+def test_what_an_association_brought_waits_for_no_others_when_it_is_over(open_mouth: Open) -> None:
+    mouth = open_mouth(group_seconds=3600.0)
     with mouth.association() as association:
         assert store_in(association, *ct_series(slices=1)) == SUCCESS
     writing = threading.Thread(target=mouth.arrivals.record, daemon=True)
     writing.start()
     mouth.all_closed()
     assert mouth.rows() == [], "a group gathers"
-    mouth.arrivals.hurry()
+    mouth.arrivals.record_soon()
     writing.join(PATIENCE)
     assert len(mouth.rows()) == 1
 
@@ -318,8 +321,8 @@ def test_each_association_and_each_study_has_a_pack_of_its_own(mouth: Mouth) -> 
     assert len(mouth.rows()) == 4
 
 
-def test_a_large_pack_is_followed_by_another(mouth: Mouth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PACK_LIMIT", 1000)
+def test_a_large_pack_is_followed_by_another(open_mouth: Open) -> None:
+    mouth = open_mouth(pack_limit=1000)
     mouth.send(*ct_series(slices=3))
     assert len(list(mouth.spool.packs.iterdir())) == 3
     assert len(mouth.rows()) == 3
@@ -499,7 +502,7 @@ class Somebody:
     """Stands for an association where there is none."""
 
 
-def received(body: bytes, **values: Any) -> Received:
+def received(body: bytes, **values: Any) -> IncomingInstance:
     values = {
         "sop_class_uid": str(CTImageStorage),
         "sop_instance_uid": "1.2.3.4",
@@ -509,7 +512,7 @@ def received(body: bytes, **values: Any) -> Received:
         "peer": "127.0.0.1",
         **values,
     }
-    return Received(parts=(body,), **values)
+    return IncomingInstance(parts=[body], **values)
 
 
 @dataclass
@@ -517,13 +520,12 @@ class Seen:
     """Takes what should have a row, and is never full."""
 
     put: Callable[[Any], None]
+    check_ledger: Callable[[], None] = lambda: None
 
-    def check_ledger(self) -> None: ...
 
-
-def taken(spool: Spool, one: Received) -> tuple[int, list[Any]]:
+def stored(spool: Spool, instance: IncomingInstance, **changed: Any) -> tuple[int, list[Any]]:
     rows: list[Any] = []
-    return StoreScp(spool, Seen(rows.append)).take(one), rows  # type: ignore[arg-type]
+    return StoreScp(spool, Seen(rows.append, **changed)).finish(instance), rows  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -537,7 +539,7 @@ def test_whatever_is_damaged_in_a_data_set_ends_in_a_row(spool: Spool, data: st.
     for _ in range(data.draw(st.integers(0, 6), "flips") if body else 0):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     one = received(bytes(body), sop_instance_uid=str(image.SOPInstanceUID), transfer_syntax_uid=str(syntax))
-    status, rows = taken(spool, one)
+    status, rows = stored(spool, one)
     assert len(rows) == 1
     assert isinstance(rows[0], Refusal) == (status != SUCCESS)
     assert status in (SUCCESS, MISMATCH, CANNOT_UNDERSTAND)
@@ -546,21 +548,21 @@ def test_whatever_is_damaged_in_a_data_set_ends_in_a_row(spool: Spool, data: st.
 @pytest.mark.parametrize("values", [{"sop_instance_uid": ""}, {"sop_class_uid": ""}, {"sop_instance_uid": "x/../y"}])
 def test_a_request_that_does_not_say_what_it_brings_is_refused(spool: Spool, values: dict[str, str]) -> None:
     (image,) = ct_series(slices=1)
-    status, rows = taken(spool, received(encoded(image), **values))
+    status, rows = stored(spool, received(encoded(image), **values))
     assert status in (CANNOT_UNDERSTAND, MISMATCH)
     (row,) = rows
     assert isinstance(row, Refusal)
     assert row.reason
 
 
-def test_an_error_of_our_own_is_a_refusal_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_our_own_is_a_refusal_too(spool: Spool) -> None:
     (image,) = ct_series(slices=1)
 
-    def broken(*_: object) -> None:
+    def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(store, "check_identity", broken)
-    status, rows = taken(spool, received(encoded(image), sop_instance_uid=str(image.SOPInstanceUID)))
+    instance = received(encoded(image), sop_instance_uid=str(image.SOPInstanceUID))
+    status, rows = stored(spool, instance, check_ledger=broken)
     assert status == OUT_OF_RESOURCES
     assert rows[0].reason == "the node failed on it: ZeroDivisionError"
 
@@ -665,8 +667,8 @@ def test_recovery_begins_where_the_rows_end(mouth: Mouth, clock: Callable[[], fl
     assert len(mouth.rows()) == 4
 
 
-def test_recovery_goes_by_groups(mouth: Mouth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "GROUP", 2)
+def test_recovery_goes_by_groups(open_mouth: Open) -> None:
+    mouth = open_mouth(group_size=2)
     with mouth.association() as association:
         for image in ct_series(slices=5):
             store_in(association, image)
@@ -701,7 +703,7 @@ def test_while_the_ledger_is_locked_instances_are_taken_up_to_the_patience(mouth
         with locked(mouth.ledger):
             assert store_in(association, one) == SUCCESS
             assert mouth.arrivals.record() == 1.0, "it asks to be tried again"
-            clock.advance(arrivals.PATIENCE_SECONDS)
+            clock.advance(PATIENCE_SECONDS)
             assert store_in(association, two) == SUCCESS
             assert mouth.arrivals.record() == 1.0
             clock.advance(0.1)
@@ -715,8 +717,8 @@ def test_while_the_ledger_is_locked_instances_are_taken_up_to_the_patience(mouth
     assert len(mouth.rows()) == 3
 
 
-def test_a_group_keeps_its_place_when_the_ledger_fails(mouth: Mouth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "GROUP", 2)
+def test_a_group_keeps_its_place_when_the_ledger_fails(open_mouth: Open) -> None:
+    mouth = open_mouth(group_size=2)
     sent = ct_series(slices=5)
     with locked(mouth.ledger):
         mouth.send(*sent)

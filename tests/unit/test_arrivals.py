@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-from node.receive import Arrivals, arrivals
+from node.receive import Arrivals
 from node.records import Arrival, Refusal
 from node.spool import Spool
 
@@ -28,13 +26,15 @@ class Busy:
             self.waiting.put(REFUSED)
 
 
-def test_what_comes_while_a_group_is_written_is_the_next_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 0.0)
-    monkeypatch.setattr(arrivals, "GROUP", 10)
+def test_what_comes_while_a_group_is_written_is_the_next_groups(tmp_path: Path) -> None:
     ledger = Busy()
-    waiting = ledger.waiting = Arrivals(ledger, Spool(tmp_path), wake=lambda: None)  # type: ignore[arg-type]
+    waiting = ledger.waiting = Arrivals(
+        ledger,  # type: ignore[arg-type]
+        Spool(tmp_path),
+        wake=lambda: None,
+        group_seconds=0.0,
+        group_size=10,
+    )
     for _ in range(25):
         waiting.put(REFUSED)
     assert waiting.record() is None

@@ -10,7 +10,8 @@ import pytest
 
 import node
 from node.errors import ConfigError
-from node.receive import Receivers, processes
+from node.receive import Receivers
+from node.receive.processes import RESTART_SECONDS, WATCH_SECONDS
 from node.records import Address
 from node.spool import Spool, writer
 from tests.peers import wait_until
@@ -68,10 +69,15 @@ def build(
         recovered.append((of, quiet_seconds))
         return 0
 
-    def made(count: int, *, port: int = 0) -> Receivers:
-        address = Address("ISOCENTER", "127.0.0.1", port)
+    def made(count: int, *, port: int = 0, restart_seconds: float = RESTART_SECONDS) -> Receivers:
         receivers = Receivers(
-            address=address, program="tried", order="born", processes=count, wake=woken.append, recover=recover
+            address=Address("ISOCENTER", "127.0.0.1", port),
+            program="tried",
+            order="born",
+            processes=count,
+            wake=woken.append,
+            recover=recover,
+            restart_seconds=restart_seconds,
         )
         built.append(receivers)
         return receivers
@@ -106,13 +112,11 @@ def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
     woken: list[str],
     recovered: list[tuple[str | None, float]],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processes, "REST_SECONDS", 0)
-    receivers = build(2)
+    receivers = build(2, restart_seconds=0.0)
     receivers.start()
     wait_until(lambda: woken.count("assemble") == 2, what="two processes")
-    assert receivers.watch() == processes.WATCH_SECONDS
+    assert receivers.watch() == WATCH_SECONDS
     dead, living = receivers.pids
     end(receivers, dead)
     wait_until(lambda: "receive" in woken, what="the word of its end")
@@ -129,7 +133,7 @@ def test_one_that_cannot_live_is_not_started_again_at_once(build: Callable[..., 
     receivers.start()
     (first,) = receivers.pids
     end(receivers, first)
-    assert 0 < receivers.watch() <= processes.REST_SECONDS
+    assert 0 < receivers.watch() <= RESTART_SECONDS
     assert receivers.pids == [first]
 
 
