@@ -524,8 +524,8 @@ def test_a_large_instance_is_noted(open_side: Open) -> None:
     side.converse(Message(1, store_rq(CT, str(image.SOPInstanceUID)), body, fragments=(65000,)).sent())
     (arrival,) = side.rows
     assert arrival.place.length > BUFFER_SIZE
-    note = read_note(arrival.instance.note)
-    assert note == note_of_file(side.spool.part10(arrival.place).read())
+    note = read_summary(arrival.instance.note)
+    assert note == summarize_file(side.spool.part10(arrival.place).read())
     assert note is not None
 
 
