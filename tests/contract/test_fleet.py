@@ -189,7 +189,7 @@ def test_requests_of_a_job_that_is_killed_are_cancelled_and_those_that_wait_neve
 JOB = """
 import sys
 import numpy as np
-from node.infer import GrpcTriton
+from node.triton import GrpcTriton
 
 print("up", flush=True)
 GrpcTriton([sys.argv[1]]).infer("queue", x=np.array([int(sys.argv[2])], np.int16))

@@ -308,7 +308,7 @@ class House:
     def send(self, files: Sequence[Path], answered: Callable[[], None] = lambda: None) -> list[Path]:
         return self.modality.send(self.port, files, answered)
 
-    def story(self, uid: str) -> str:
+    def explain(self, uid: str) -> str:
         with self.ledger() as ledger:
             return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events(uid))
 
@@ -336,7 +336,7 @@ class House:
             wait_until(lambda: self.at_rest(*uids), seconds=seconds, what="the end of every study")
         except TimeoutError as error:
             late = [uid for uid in uids if not self.at_rest(uid)]
-            raise TimeoutError("\n\n".join([*map(self.story, late), self.log[-3000:]])) from error
+            raise TimeoutError("\n\n".join([*map(self.explain, late), self.log[-3000:]])) from error
 
     def account(self, files: Sequence[Path], *, twice: bool = False) -> list[str]:
         """Return what is wrong with a study that is at rest: an empty list where nothing is lost and nothing is double.

@@ -54,7 +54,7 @@ def test_a_disk_that_is_full_or_read_only_costs_the_sender_a_second_try_and_nobo
         assert node.modality.statuses[OUT_OF_RESOURCES] == sum(map(len, left))
         uids = [study_uid(files) for files in studies]
         wait_until(
-            lambda: any("job.postponed" in node.commands.explain(uid) for uid in uids), what="an object without room"
+            lambda: any("job.postponed" in node.explain(uid) for uid in uids), what="an object without room"
         )
 
         remount(disk, "size=20m,ro")
@@ -79,7 +79,7 @@ def test_a_write_that_fails_is_told_and_made_good(house: New, tmp_path: Path, po
     left = node.send(files)
     assert len(left) == (3 if point.startswith("pack") else 0)
     if not left:
-        wait_until(lambda: "job.postponed" in node.commands.explain(study_uid(files)), what="the postponed job")
+        wait_until(lambda: "job.postponed" in node.explain(study_uid(files)), what="the postponed job")
     node.stop()
     node.start()
     assert not left or not node.send(left)
@@ -119,7 +119,7 @@ def test_a_pack_that_is_gone_stops_its_own_study_alone(house: New, tmp_path: Pat
     assert not node.send(other)
     node.rest(study_uid(other))
     wait_until(
-        lambda: "study.parked" in node.commands.explain(study_uid(lost)), what="a reason for the study that is lost"
+        lambda: "study.parked" in node.explain(study_uid(lost)), what="a reason for the study that is lost"
     )
     assert node.account(other) == []
 
@@ -132,14 +132,14 @@ def test_what_waits_for_a_rule_or_a_destination_that_is_gone_is_parked_and_comes
     pacs.answer = lambda event: 0xA700
     node.start()
     assert not node.send(files)
-    wait_until(lambda: "object.postponed" in node.commands.explain(study_uid(files)), what="deliveries that wait")
+    wait_until(lambda: "object.postponed" in node.explain(study_uid(files)), what="deliveries that wait")
     node.stop()
     config, routes = node.config.read_text(), (node.folder / "routes.toml").read_text()
     node.config.write_text(config.replace("destinations.PACS", "destinations.OTHER"))
     (node.folder / "routes.toml").write_text(routes.replace("PACS", "OTHER"))
     node.start()
     wait_until(
-        lambda: "no longer configured" in node.commands.explain(study_uid(files)), what="a reason for what is stranded"
+        lambda: "no longer configured" in node.explain(study_uid(files)), what="a reason for what is stranded"
     )
     node.stop()
     node.config.write_text(config)

@@ -87,10 +87,10 @@ def test_a_line_that_drops_everything_delays_results_and_loses_none(
     node.start()
     assert not node.send(files)
     uid = study_uid(files)
-    wait_until(lambda: "object.postponed" in node.commands.explain(uid), what="a delivery that waits")
+    wait_until(lambda: "object.postponed" in node.explain(uid), what="a delivery that waits")
     pacs.answer = lambda event: 0
     assert not node.send(other), "the mouth is open while the PACS is away"
-    wait_until(lambda: node.commands.explain(uid).count("object.postponed") > 1, what="another try in vain")
+    wait_until(lambda: node.explain(uid).count("object.postponed") > 1, what="another try in vain")
     assert line.dropped
     line.whole.set()
     node.rest(uid, study_uid(other))
@@ -158,7 +158,7 @@ def test_a_cable_that_is_pulled_delays_results_and_loses_none(house: New, tmp_pa
         node.start()
         assert not node.send(files)
         uid = study_uid(files)
-        wait_until(lambda: "object.postponed" in node.commands.explain(uid), what="a delivery that waits")
+        wait_until(lambda: "object.postponed" in node.explain(uid), what="a delivery that waits")
         pacs.answer = lambda event: 0
         assert not node.send(other), "the mouth is open while the PACS is away"
         there.plug()

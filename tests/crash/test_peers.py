@@ -45,7 +45,7 @@ def test_a_pacs_that_fails_an_object_gets_it_again(house: New, pacs: Pacs, tmp_p
     node.start()
     assert not node.send(files)
     node.rest(study_uid(files))
-    assert "object.postponed" in node.commands.explain(study_uid(files))
+    assert "object.postponed" in node.explain(study_uid(files))
     assert node.account(files, twice=mood in ("answers late", "cuts the line")) == []
 
 
@@ -57,11 +57,11 @@ def test_a_pacs_that_refuses_for_good_or_rejects_has_it_when_a_person_or_the_clo
     pacs.answer = lambda event: 0xC000
     node.start()
     assert not node.send(refused)
-    wait_until(lambda: node.commands.explain(study_uid(refused)).count("object.parked") == 3, what="parked deliveries")
-    assert "cannot understand (0xC000)" in node.commands.explain(study_uid(refused))
+    wait_until(lambda: node.explain(study_uid(refused)).count("object.parked") == 3, what="parked deliveries")
+    assert "cannot understand (0xC000)" in node.explain(study_uid(refused))
     pacs.answer, pacs.rejects = lambda event: 0, True
     assert not node.send(rejected)
-    wait_until(lambda: "object.postponed" in node.commands.explain(study_uid(rejected)), what="a delivery that waits")
+    wait_until(lambda: "object.postponed" in node.explain(study_uid(rejected)), what="a delivery that waits")
     pacs.rejects = False
     with node.ledger() as ledger:
         assert ledger.requeue()["deliveries"] == 3
@@ -95,11 +95,11 @@ def test_twenty_associations_twice_at_once_and_late_slices_are_all_whole_studies
     node.rest(study_uid(late))
     assert not node.send(late[6:])
     everyone: Sequence[list[Path]] = [*many, twice, late]
-    wait_until(lambda: "study.revised" in node.commands.explain(study_uid(late)), what="revision 2")
+    wait_until(lambda: "study.revised" in node.explain(study_uid(late)), what="revision 2")
     node.rest(*map(study_uid, everyone))
     assert len(node.modality.acknowledged) == 20 * 4 + 8 + 8
     assert [node.account(files) for files in everyone] == [[]] * 22
-    assert node.commands.explain(study_uid(twice)).count("job.done") == 1
+    assert node.explain(study_uid(twice)).count("job.done") == 1
 
 
 def test_garbage_from_a_model_is_parked_with_its_reason_and_never_sent(house: New, pacs: Pacs, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_garbage_from_a_model_is_parked_with_its_reason_and_never_sent(house: Ne
         garbage.write_text(kind)
         files = study(tmp_path, kind)
         assert not node.send(files)
-        wait_until(lambda: "job.parked" in node.commands.explain(study_uid(files)), what=f"a parked job for {kind}")  # noqa: B023
-        assert reason in node.commands.explain(study_uid(files))
+        wait_until(lambda: "job.parked" in node.explain(study_uid(files)), what=f"a parked job for {kind}")  # noqa: B023
+        assert reason in node.explain(study_uid(files))
     assert not pacs.arrived
     garbage.unlink()
     node.stop()  # a requeue from outside is seen when the step next looks: at the start, or within half a minute
@@ -143,8 +143,8 @@ def test_a_triton_that_hangs_keeps_jobs_waiting_with_the_reason(house: New, tmp_
             config.write(f'[triton]\nurls = ["{url}"]\ndeadline_seconds = 2\n')
         node.start()
         assert not node.send(files)
-        wait_until(lambda: "job.postponed" in node.commands.explain(study_uid(files)), what="a job that waits")
-        assert url in node.commands.explain(study_uid(files))
+        wait_until(lambda: "job.postponed" in node.explain(study_uid(files)), what="a job that waits")
+        assert url in node.explain(study_uid(files))
     manifest.write_text(manifest.read_text().replace('\nmodels = ["threshold"]', ""))
     node.stop()
     node.start()

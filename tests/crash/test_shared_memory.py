@@ -20,7 +20,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from node.arena import Arenas
-from node.infer import LocalServer
+from node.triton.server import LocalServer
 
 server = LocalServer(Path(sys.argv[1]), Path(sys.argv[2])) if len(sys.argv) > 1 else None
 if server:

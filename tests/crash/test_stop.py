@@ -20,9 +20,9 @@ New = Callable[..., House]
 
 STUCK = """\
 import os, signal, threading
-from node import ending
-ending.LEAVE_SECONDS = 0.5
-with ending.ending() as end:
+from node import shutdown
+shutdown.LEAVE_SECONDS = 0.5
+with shutdown.ending() as end:
     threading.Thread(target=threading.Event().wait, name="stuck").start()
     os.kill(os.getpid(), signal.SIGTERM)
     end.wait(0)

@@ -93,8 +93,8 @@ def test_a_route_and_a_plugin_that_are_renamed_strand_no_job(house: New, tmp_pat
     routes.write_text(routes.read_text().replace("every CT", "each CT"))
     rename(node, "threshold", "limit")
     node.start()
-    wait_until(lambda: "job.parked" in node.commands.explain(study_uid(files)), what="a reason for what is stranded")
-    assert "but no version is here; put the plugin back and requeue" in node.commands.explain(study_uid(files))
+    wait_until(lambda: "job.parked" in node.explain(study_uid(files)), what="a reason for what is stranded")
+    assert "but no version is here; put the plugin back and requeue" in node.explain(study_uid(files))
     node.stop()
     rename(node, "limit", "threshold")
     with node.ledger() as ledger:
@@ -114,6 +114,6 @@ def test_a_spool_that_goes_away_before_a_study_is_read_is_waited_for(house: New,
     wait_until(lambda: "is not there; bring it back" in node.log, what="a study that cannot be read just now")
     packs.with_name("elsewhere").rename(packs)
     node.rest(study_uid(files))
-    assert "parked" not in node.commands.explain(study_uid(files))
-    assert "lost" not in node.commands.explain(study_uid(files))
+    assert "parked" not in node.explain(study_uid(files))
+    assert "lost" not in node.explain(study_uid(files))
     assert node.account(files) == []

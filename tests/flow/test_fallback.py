@@ -194,8 +194,8 @@ def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, sta
     node.finish(PACS=ORTHANC)
     node.deliver(peer.address, ORTHANC)
     made = compose(
-        {"ct": node.images.series},
-        _results(node.images.series),
+        {"ct": node.series},
+        _results(node.series),
         replace(_identity(), models=("spleen 1",)),
         kinds=("SR",),
     )
@@ -277,7 +277,7 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
     profile = replace(profile, fallback=("GSPS",))
     node.finish(PACS=profile)
     node.deliver(peer.address, profile)
-    (expected,) = compose({"ct": node.images.series}, _results(node.images.series), _identity(), kinds=("GSPS",))
+    (expected,) = compose({"ct": node.series}, _results(node.series), _identity(), kinds=("GSPS",))
     made, expected = (_read(tmp_path, one) for one in (*peer.stored, expected))
     for keyword in ("GraphicAnnotationSequence", "ReferencedSeriesSequence", "SoftcopyVOILUTSequence", "Modality"):
         assert _words(made[keyword]) == _words(expected[keyword])
@@ -410,7 +410,7 @@ def test_orthanc_has_all_but_what_it_refuses_and_that_by_another_way(node: Node,
     assert sorted(one.Modality for one in stored) == ["SEG", "SR", "SR"]
     (seg,) = [one for one in stored if one.Modality == "SEG"]
     assert seg.SegmentationType == "BINARY"
-    labels = next(result for result in _results(node.images.series) if isinstance(result, Segmentation)).labels.array
+    labels = next(result for result in _results(node.series) if isinstance(result, Segmentation)).labels.array
     read = hd.seg.Segmentation.from_dataset(seg)
     assert np.count_nonzero(read.get_volume(combine_segments=True).array) == np.count_nonzero(labels)
     assert node.states() == {"delivered": 3, "replaced": 1}
