@@ -15,10 +15,19 @@ from node.deliver.storescu import Checkpoint
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
+from tests.peers import ROOT
 from tests.postgres import Postgres, lacking, postgres
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.triton.server`; read when PyTorch is first imported
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start hundreds of nodes: none compiles its modules again
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+QUICK = "quick"
+QUICK_FOLDERS = ("tests/unit",)
+"""What these folders hold needs no server and no peer, and most of it is quick."""
+SLOW_MODULES = ("test_clinical_headers", "test_documents", "test_lungs", "test_training")
+"""What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
+LONGEST_FIRST = ("tests/crash", "tests/flow", "tests/viewer", "tests/contract")
+"""The order of folders: with several workers, a long module that comes last would be waited for alone."""
 
 
 class Sender(Checkpoint):
@@ -37,6 +46,39 @@ class Sender(Checkpoint):
 
 
 Association.__init__ = Sender.of(Association.__init__)  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run whole folders in parallel where pytest-xdist is installed and the machine has cores, unless `-n` says how."""
+    single = [argument for argument in config.args if ".py" in argument]
+    if hasattr(config.option, "numprocesses") and config.option.numprocesses is None and not single:
+        cores = len(os.sched_getaffinity(0))
+        config.option.numprocesses = cores if cores > 1 and not config.option.collectonly else 0
+        config.option.dist = "loadfile"  # a server that a module shares is started once
+        config.option.loadscopereorder = False
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave alone what is not quick, where only that is asked for: importing all other modules takes half a minute."""
+    if config.option.markexpr != QUICK or collection_path.is_dir():
+        return None
+    return None if is_quick(collection_path) else True
+
+
+def is_quick(module: Path) -> bool:
+    """Whether the tests of a module are quick: its folder decides, less the modules named as slow."""
+    folder = module.parent.relative_to(ROOT) if module.is_relative_to(ROOT) else module.parent
+    return str(folder).startswith(QUICK_FOLDERS) and module.stem not in SLOW_MODULES
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is quick, and let the longest come first."""
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker(QUICK)
+    order = {folder: number for number, folder in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(str(item.path.parent.relative_to(ROOT)), len(order)))
 
 
 @dataclass

@@ -53,9 +53,7 @@ def test_a_disk_that_is_full_or_read_only_costs_the_sender_a_second_try_and_nobo
         assert 0 < len(node.modality.acknowledged) < 48
         assert node.modality.statuses[OUT_OF_RESOURCES] == sum(map(len, left))
         uids = [study_uid(files) for files in studies]
-        wait_until(
-            lambda: any("job.postponed" in node.explain(uid) for uid in uids), what="an object without room"
-        )
+        wait_until(lambda: any("job.postponed" in node.explain(uid) for uid in uids), what="an object without room")
 
         remount(disk, "size=20m,ro")
         assert node.send(left[-1]) == left[-1]
@@ -118,9 +116,7 @@ def test_a_pack_that_is_gone_stops_its_own_study_alone(house: New, tmp_path: Pat
     pack.unlink()
     assert not node.send(other)
     node.rest(study_uid(other))
-    wait_until(
-        lambda: "study.parked" in node.explain(study_uid(lost)), what="a reason for the study that is lost"
-    )
+    wait_until(lambda: "study.parked" in node.explain(study_uid(lost)), what="a reason for the study that is lost")
     assert node.account(other) == []
 
 
@@ -138,9 +134,7 @@ def test_what_waits_for_a_rule_or_a_destination_that_is_gone_is_parked_and_comes
     node.config.write_text(config.replace("destinations.PACS", "destinations.OTHER"))
     (node.folder / "routes.toml").write_text(routes.replace("PACS", "OTHER"))
     node.start()
-    wait_until(
-        lambda: "no longer configured" in node.explain(study_uid(files)), what="a reason for what is stranded"
-    )
+    wait_until(lambda: "no longer configured" in node.explain(study_uid(files)), what="a reason for what is stranded")
     node.stop()
     node.config.write_text(config)
     (node.folder / "routes.toml").write_text(routes)
