@@ -55,54 +55,84 @@ class Receive(Table):
     """The Storage SCP: its address, and who may call it."""
 
     address: AddressText = Address("ISOCENTER", "0.0.0.0", 11112)  # noqa: S104 (others reach it only if accept_from says so)
+    """AE title, interface and port that the node listens on."""
     accept_from: tuple[Annotated[str, AfterValidator(_caller)], ...] = ()
+    """Who may call: `CT1@10.0.0.11`, `*@10.0.0.0/24`. Empty: only this machine."""
     commitment_to: tuple[AddressText, ...] = ()
+    """Where senders listen for Storage Commitment reports: `CT1@10.0.0.11:104`. A sender that is not named gets its
+    report on the association it asked on, or none."""
     processes: int = Field(default=2, ge=1)
+    """Receiver processes, which share the port. Associations run on that many cores. Each process takes 80 MB."""
     associations: int = Field(default=50, ge=1)
+    """The most associations at once, in each receiver process."""
     idle_seconds: float = Field(default=60, gt=0)
+    """An association that is silent for so long is ended."""
     durability: Literal["power", "process"] = "power"
+    """What Success promises: `power` or `process`. See docs/promises.md."""
     decoders: int = Field(default=1, ge=0)
+    """Processes that decode compressed images while others of their study arrive, whenever nothing else wants the
+    processor. 0: each job decodes its own images."""
     decoded_mb: int = Field(default=2048, ge=0)
+    """Disk space in the spool for decoded images, until the jobs of their study are done. Never more than stays free
+    beyond `spool.free_mark_mb`."""
 
 
 class Assemble(Table):
     """When a study is taken for stable."""
 
     quiet_seconds: float = Field(default=10, ge=0)
+    """A study is stable when no instance came for so long, or sooner by a route's evidence."""
 
 
 class SpoolSettings(Table):
     """Where received instances and composed objects lie."""
 
     path: Path = Path("/var/lib/isocenter/spool")
+    """Folder of received instances and composed objects."""
     free_mark_mb: int = Field(default=1024, ge=0)
+    """With less free space, instances are refused with 0xA700 and the sender keeps them."""
     keep_days: float = Field(default=7, ge=0)
+    """A study that has been finished for so long is purged."""
 
 
 class LedgerSettings(Table):
     """Where the rows are kept."""
 
     url: str = "sqlite:////var/lib/isocenter/ledger.db"
+    """The database. `postgresql://user:password@host/name`, an empty database, lets several machines share it."""
     keep_days: float = Field(default=365, ge=0)
+    """How long the story of a study is kept after the study was purged: events, refusals, why a route matched."""
 
 
 class EngineSettings(Table):
     """Who tells workers of jobs, how many run at once, how often one is tried, and how long a stop may take."""
 
     kind: Literal["local", "procrastinate"] = "local"
+    """What announces due jobs to workers: `local`, within a process; `procrastinate`, across machines."""
     slots: int = Field(default=2, ge=1)
+    """Jobs that may ask models at once. As many more may be composing their objects at the same time."""
     attempts: int = Field(default=5, ge=1)
+    """How often a job is tried whose process dies."""
     volumes_mb: int = Field(default=2048, ge=0)
+    """Memory in `/dev/shm` for the volumes of all jobs together, which a Triton on this machine reads directly. A job
+    that finds no space waits. 0: none; arrays travel by gRPC."""
     stop_seconds: float = Field(default=20, ge=0)
+    """How long open associations and running jobs may take to end at SIGTERM."""
 
 
 class TritonSettings(Table):
     """Where Triton answers; "local" starts the server from the wheel."""
 
     urls: tuple[str, ...] = Field(default=("local",), min_length=1)
+    """Triton servers: `local` starts the server from its wheel; else `host:port`, several allowed."""
     model_repository: Path = Path("../triton_models")
+    """Model repository of the local server. With servers elsewhere that have the same models, the sizes of models are
+    read from it."""
     deadline_seconds: float = Field(default=120, gt=0)
+    """Time limit of one answer. As much again is added for each job that is ahead at the same instance of a model."""
     models_mb: int = Field(default=16384, ge=0)
+    """Memory for the models of a server, counted as the size of their files and 200 MB for each process of the Python
+    backend. 0: no limit."""
 
 
 def _template(text: str) -> str:
@@ -137,17 +167,32 @@ class Destination(Table):
     """An application entity that results are sent to by C-STORE, and how its profile is to be changed."""
 
     address: AddressText
+    """AE title, host and port that results are sent to: `PACS@10.0.0.5:104`."""
     calling: str = Field(default="", max_length=16)
+    """The AE title that the node calls as. Empty: that of `receive.address`."""
     timeout_seconds: float = Field(default=30, gt=0)
+    """Time limit of an association request and of each answer."""
     give_up_days: float = Field(default=7, gt=0)
+    """An object that could not be stored for so long is parked."""
     commitment: bool = False
+    """Whether the destination is asked to commit to what it stored (Storage Commitment). It must then be in
+    `receive.accept_from`."""
     profile: Literal["orthanc", "dcm4chee", "ohif", "weasis", "plain-pacs"] = "orthanc"
+    """What the destination is sent: `orthanc`, `dcm4chee`, `ohif`, `weasis` or `plain-pacs`. See
+    docs/reference/objects.md."""
     objects: Annotated[Composed | None, BeforeValidator(_own)] = None
+    """Kinds of object, in place of those of the profile: `["SEG", "SR"]`."""
     fallback: Annotated[StandIns | None, BeforeValidator(_own)] = None
+    """Kinds that may replace what it refuses by SOP class, in place of those of the profile. `[]`: none."""
     transfer_syntax: TransferSyntax = "explicit"
+    """How objects are encoded, if it accepts that: `explicit`, `implicit` (VR Little Endian) or `deflated`."""
     most_frames: int = Field(default=0, ge=0)
+    """A Segmentation with more frames is divided into several. 0: no limit."""
     first_series_number: int = Field(default=FIRST_SERIES_NUMBER, ge=1, le=2**31 - 100_000)
+    """Series Numbers of results begin here."""
     series_description: Annotated[str, AfterValidator(_template)] = ""
+    """Series Description of results, such as `AI {kind} {plugin}`, also `{version}` and `{title}`. Empty: the node's
+    own text."""
 
     @property
     def wants(self) -> Profile:
@@ -167,14 +212,18 @@ class PriorsSettings(Table):
     """Which destination is asked for earlier studies that are not here, if any, and how long a job waits for one."""
 
     ask: str = ""
+    """The destination that is asked for earlier studies by C-FIND and C-MOVE. Empty: only studies here are used."""
     seconds: float = Field(default=30, gt=0, le=600)
+    """How long a job waits for a prior. Then it goes on without it."""
 
 
 class Settings(Table):
     """All of config/isocenter.toml."""
 
     routes: Path = Path("routes.toml")
+    """The file with the routes."""
     plugins: tuple[Path, ...] = (Path("../plugins"),)
+    """Folders of plugins, beside the installed entry points `isocenter.plugins`."""
     receive: Receive = Receive()
     assemble: Assemble = Assemble()
     spool: SpoolSettings = SpoolSettings()
