@@ -1,6 +1,6 @@
 """Every kind of object on every kind of image: composed, written, read back and compared, and judged by all validators.
 
-The README shows `MATRIX` as a table.
+docs/reference/objects.md shows `MATRIX` as a table.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Made, 
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "objects.md"
 
 ALLOWED = {
     r"RTSTRUCT\d+\.dcm\tdcentvfy\tMissing SOPInstanceUID that was referenced": (
@@ -89,8 +89,8 @@ def test_reports_satisfy_the_templates(made: Mapping[str, Made], folder: Path) -
     _judge(folder, files, "dciodvfy", "dcentvfy", "rules")
 
 
-def test_the_readme_shows_the_matrix() -> None:
-    assert _table() in README.read_text(), f"put this into README.md:\n{_table()}"
+def test_the_objects_page_shows_the_matrix() -> None:
+    assert _table() in PAGE.read_text(), f"put this into docs/reference/objects.md:\n{_table()}"
 
 
 def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[str, Made]) -> None:

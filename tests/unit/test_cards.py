@@ -1,4 +1,4 @@
-"""The model cards of the plugins that come with isocenter, the README's table of them, and the example routes."""
+"""The model cards of the plugins that come with isocenter, the table of them in docs/plugins.md, and the example routes."""
 
 import re
 
@@ -21,11 +21,11 @@ def card(plugin: Plugin) -> dict[str, str]:
 
 
 def table() -> str:
-    """Return the README's table of plugins."""
+    """Return the table of plugins in docs/plugins.md."""
     lines = [f"| plugin | {' | '.join(column.lower() for column in COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
     for plugin in sorted(PLUGINS, key=lambda one: one.name):
         words = card(plugin)
-        link = f"[`{plugin.name}`](plugins/{plugin.name}/README.md)"
+        link = f"[`{plugin.name}`](../plugins/{plugin.name}/README.md)"
         lines.append(f"| {' | '.join((link, *(words[column] for column in COLUMNS)))} |")
     return "\n".join(lines)
 
@@ -40,8 +40,8 @@ def test_a_card_says_what_a_reader_must_know(plugin: Plugin) -> None:
     assert "Limits" in text
 
 
-def test_the_readme_shows_the_cards() -> None:
-    assert table() in (ROOT / "README.md").read_text(), f"put this into README.md:\n{table()}"
+def test_the_plugins_page_shows_the_cards() -> None:
+    assert table() in (ROOT / "docs" / "plugins.md").read_text(), f"put this into docs/plugins.md:\n{table()}"
 
 
 def test_the_example_routes_name_every_plugin_and_can_be_read() -> None:

@@ -1,0 +1,157 @@
+"""Writes the parts of the reference that are made from the code: `python docs/generate.py`.
+
+Such a part stands between two comments in its page. tests/unit/test_documents.py checks that it is up to date.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydicom.uid import UID
+from sphinx.pycode import ModuleAnalyzer
+from typer.main import get_command
+
+from node import errors
+from node.cli import app
+from node.profiles import CHAIN, KIND_NAMES, PROFILES, SOP_CLASSES
+from node.settings import Destination, Settings
+
+DOCS = Path(__file__).resolve().parent
+PART = "<!-- {name}: written by docs/generate.py -->\n\n{text}\n\n<!-- end of {name} -->"
+
+
+def settings() -> str:
+    """Return the table of all configuration keys, with their defaults and what they mean."""
+    return "\n".join(["| key | default | means |", "|---|---|---|", *_keys(Settings, "")])
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    meanings = ModuleAnalyzer.for_module(model.__module__).find_attr_docs()
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType]
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        for table in tables:
+            yield from _keys(table, f"{prefix}{name}." + ("NAME." if table is Destination else ""))
+        if not tables:
+            default = "–" if field.is_required() else f"`{_toml(field.get_default(call_default_factory=True))}`"
+            meaning = _linked(" ".join(meanings[model.__name__, name]).strip())
+            yield f"| `{prefix}{name}` | {default} | {meaning} |"
+
+
+def _toml(value: object) -> str:
+    """Write a default as a configuration file has it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:g}"
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case None:
+            return '"profile"'  # of `objects` and `fallback`
+        case _:
+            return f'"{value}"'
+
+
+def _linked(text: str) -> str:
+    """Turn `docs/promises.md` into a link from a page of the reference."""
+    pages = {path: re.search("^# (.*)", path.read_text(encoding="utf-8"), re.M) for path in DOCS.rglob("*.md")}
+    for path, title in pages.items():
+        name = path.relative_to(DOCS).as_posix()
+        target = name.removeprefix("reference/") if name.startswith("reference/") else f"../{name}"
+        text = text.replace(f"docs/{name}", f"[{title[1] if title else name}]({target})")
+    return text
+
+
+def commands() -> str:
+    """Return a section for each command, with its arguments and options."""
+    return "\n\n".join(_section(command, words) for words, command in every_command(get_command(app), "isocenter"))
+
+
+def every_command(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+    """Yield each command with the words it is called by: `isocenter model add`."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, f"{words} {name}")
+    if not hasattr(command, "commands"):
+        yield words, command
+
+
+def _section(command: Any, words: str) -> str:
+    usage = " ".join([words, *(f"{_name(one)}" for one in command.params if one.param_type_name == "argument")])
+    lines = [f"## {words}", "", command.help.strip(), "", "```sh", usage, "```"]
+    rows = [_row(one) for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
+    if rows:
+        lines += ["", "| | | default |", "|---|---|---|", *rows]
+    return "\n".join(lines)
+
+
+def _name(parameter: Any) -> str:
+    is_argument = parameter.param_type_name == "argument"
+    return str(parameter.metavar or parameter.name.upper()) if is_argument else ", ".join(parameter.opts)
+
+
+def _row(parameter: Any) -> str:
+    plain = parameter.default in {None, False, ""} or callable(parameter.default)
+    default = "" if plain else f"`{parameter.default}`"
+    return f"| `{_name(parameter)}` | {getattr(parameter, 'help', None) or ''} | {default} |"
+
+
+def kinds() -> str:
+    """Return the table of kinds of object."""
+    sop_classes = {kind: uid for uid, kind in SOP_CLASSES.items()}
+    lines = ["| kind | object | SOP Class UID | may be replaced by |", "|---|---|---|---|"]
+    for kind, name in KIND_NAMES.items():
+        uid = sop_classes.get(kind, "")
+        chain = ", ".join(f"`{other}`" for other in CHAIN.get(kind, ()))
+        lines.append(f"| `{kind}` | {name} | {UID(uid) if uid else ''} | {chain} |")
+    return "\n".join(lines)
+
+
+def profiles() -> str:
+    """Return the table of profiles of destinations."""
+    lines = ["| profile | objects | fallback |", "|---|---|---|"]
+    for name, profile in PROFILES.items():
+        cells = (", ".join(f"`{kind}`" for kind in some) for some in (profile.objects, profile.fallback))
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def error_tree() -> str:
+    """Return the tree of errors, with who acts next."""
+    return "\n".join(_errors(errors.NodeError, ""))
+
+
+def _errors(error: type[Exception], indent: str) -> Iterator[str]:
+    yield f"{indent}- `{error.__name__}`: {(error.__doc__ or '').strip()}"
+    for below in error.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from _errors(below, f"{indent}  ")
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "reference/configuration.md": {"settings": settings},
+    "reference/commands.md": {"commands": commands},
+    "reference/objects.md": {"kinds": kinds, "profiles": profiles},
+    "reference/errors.md": {"errors": error_tree},
+}
+"""Page → name of a part → what makes it."""
+
+
+def written(page: str) -> str:
+    """Return a page with its generated parts as the code is now."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, make in PARTS[page].items():
+        before, after = PART.format(name=name, text="\0").split("\0")
+        pattern = re.compile(f"{re.escape(before.rstrip())}.*{re.escape(after.lstrip())}", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"docs/{page} has no part {name!r}: put {before.strip()} and {after.strip()} into it")
+        text = pattern.sub(lambda _, make=make, name=name: PART.format(name=name, text=make()), text)
+    return text
+
+
+if __name__ == "__main__":
+    for page in PARTS:
+        (DOCS / page).write_text(written(page), encoding="utf-8")
