@@ -1,4 +1,4 @@
-"""The model cards of the plugins that come with isocenter, the table of them in docs/plugins.md, and the example routes."""
+"""The model cards of the plugins that come with isocenter, their table in docs/plugins.md, and the example routes."""
 
 import re
 

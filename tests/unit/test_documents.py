@@ -1,20 +1,31 @@
-"""What the documents say holds: commands, settings, plugins, CI's command; and the tools that judge the text."""
+"""What the documents say holds: settings, commands, links, code, named tests; and the tools that judge the text."""
 
+import ast
+import importlib.util
+import re
+import shlex
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
-from typing import get_args
+from types import ModuleType
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from typer.main import get_command
 
-from node.cli import app, model_app, plugin_app
+import node
+from node.cli import app
 from node.host import find_plugins
-from node.settings import Destination, Settings
 from tests.peers import ROOT
 
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "cards"),
+]
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
@@ -23,44 +34,170 @@ CHECKS = {
 }
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for name, field in model.model_fields.items():
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType]
-        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not tables:
-            found.append(prefix + name)
-        for table in tables:
-            found += keys(table, f"{prefix}{name}." + ("NAME." if table is Destination else ""))
-    return found
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("key", keys(Settings))
-def test_every_setting_is_in_the_readme(key: str) -> None:
-    assert f"| `{key}` |" in README
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize(
-    "name",
-    [command.name or command.callback.__name__ for command in app.registered_commands]
-    + [f"plugin {command.name}" for command in plugin_app.registered_commands]
-    + [f"model {command.name}" for command in model_app.registered_commands],
-)
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert f"| `isocenter {name}" in README
+GENERATE = generator()
+COMMANDS: dict[str, Any] = dict(GENERATE.every_command(get_command(app), "isocenter"))
 
 
-def test_every_plugin_is_in_the_readme_and_has_a_model_card() -> None:
+# The reference is made from the code.
+
+
+@pytest.mark.parametrize("page", GENERATE.PARTS)
+def test_a_page_that_is_made_from_the_code_is_as_the_code_is(page: str) -> None:
+    assert (DOCS / page).read_text() == GENERATE.written(page), "run python docs/generate.py"
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    configuration = (DOCS / "reference" / "configuration.md").read_text()
+    keys = re.findall(r"^\| `([\w.]+)` \|", configuration, re.MULTILINE)
+    assert {"routes", "receive.address", "priors.ask", "destinations.NAME.address"} <= set(keys)
+    assert len(keys) == len(set(keys)) > 35
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_reference(name: str) -> None:
+    assert f"\n## {name}\n" in (DOCS / "reference" / "commands.md").read_text()
+
+
+def test_every_word_of_an_author_is_in_the_reference() -> None:
+    api = (DOCS / "reference" / "api.md").read_text()
+    assert [name for name in node.__all__ if f":: node.{name}\n" not in api] == []
+
+
+def test_every_plugin_has_a_model_card_and_a_test_and_is_in_the_table() -> None:
+    table = (DOCS / "plugins.md").read_text()
     for plugin in find_plugins([ROOT / "plugins"]).values():
-        assert f"[`{plugin.name}`](plugins/{plugin.name}/README.md)" in README
+        assert f"[`{plugin.name}`](../plugins/{plugin.name}/README.md)" in table
         assert (plugin.folder / "README.md").is_file()
         assert (plugin.folder / "test_plugin.py").is_file()
 
 
+# The pages hold together.
+
+
+def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+    build = Path(sys.executable).with_name("sphinx-build")
+    command = [
+        str(build),
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+        "-d",
+        str(tmp_path / "read"),
+        str(DOCS),
+        str(tmp_path / "html"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "html" / "reference" / "api.html").is_file()
+
+
+def links(page: Path) -> Iterator[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    yield from re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "``", text))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page: its headings as GitHub and MyST name them, and names that are written before them."""
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^\((\S+)\)=$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        target, _, anchor = link.partition("#")
+        if target.startswith("https://"):
+            continue
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The code blocks of a page in some languages."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language in languages]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_code_can_be_read_and_commands_exist(page: Path) -> None:
+    for text in blocks(page, "python"):
+        ast.parse(text)
+    for text in blocks(page, "toml"):
+        tomllib.loads(text)
+    for line in (line for text in blocks(page, "sh") for line in text.splitlines()):
+        for part in line.split("#")[0].split("&&"):
+            words = shlex.split(part)
+            if words and Path(words[0]).name == "isocenter" and words[1:] != ["--help"]:
+                check_command(words[1:], line)
+
+
+def check_command(words: list[str], line: str) -> None:
+    name = next((name for name in COMMANDS if ["isocenter", *words][: len(name.split())] == name.split()), None)
+    assert name, line
+    options = {option for one in COMMANDS[name].params for option in one.opts}
+    assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    promised = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "promises.md").read_text())
+    assert len(promised) > 50
+    missing = [(path, name) for path, name in promised if f"def {name}(" not in (ROOT / path).read_text()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # what it says was true when it was written
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    paths = re.findall(r"`((?:node|plugins|triton_models|tests|config|docs)/[\w./]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists() and not re.search(MADE, path)] == []
+
+
+MADE = r"NAME|^plugins/(ct_metal|liver)\b"
+"""What a page makes or has made, or names in general."""
+
+
+# Small print.
+
+
+def test_the_readme_is_a_page_with_two_commands() -> None:
+    assert len(README.splitlines()) <= 130
+    assert len([line for line in README.splitlines() if line.startswith("python3 -m venv")]) == 2
+
+
 def test_ci_runs_the_second_command_of_the_readme_word_for_word() -> None:
     commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
-    assert len(commands) == 2
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(commands[1])
+
+
+def test_every_file_that_names_the_version_names_the_same() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(rf"^## {version} – \d{{4}}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f'name = "isocenter"\nversion = "{version}"' in (ROOT / "uv.lock").read_text()
+
+
+def test_the_lock_file_names_the_public_registry_alone() -> None:
+    hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text()))
+    assert hosts == {"pypi.org", "files.pythonhosted.org"}
 
 
 def passes(tool: str, *words: str, folder: Path = ROOT) -> None:
