@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from node.engine import LEASE_SECONDS, Lease
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
@@ -17,10 +18,6 @@ from node.results import NotSuitable, Result
 
 PREPARE_SECONDS = 60.0
 """How long a job waits for its models to be loaded before it is put back."""
-LEASE_SECONDS = 60.0
-"""How long a claimed job is left to its worker; renewed while the worker lives."""
-RENEWALS = 6
-"""How often a lease is renewed in the time it lasts, so that one that comes late is not one too late."""
 RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
 """A job that waits for Triton is tried again after a quarter of the time it has waited, within these bounds."""
 DEATH_SECONDS = 5.0
@@ -104,9 +101,9 @@ def attempt(
         ledger.park(job, f"its process or the node died {attempts} times while it ran")
         return 0.0
     try:
-        renew = _renewal(ledger, job)
-        order, told = priors(_order(job, ledger, plugins, part10, device_uid), renew)
-        performed = perform(order, renew)
+        lease = Lease(lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=ledger.clock)
+        order, told = priors(_order(job, ledger, plugins, part10, device_uid), lease.keep)
+        performed = perform(order, lease.keep)
         fault("infer.performed")
         ledger.finish(
             job,
@@ -130,21 +127,6 @@ def attempt(
     except NodeError as error:
         ledger.park(job, str(error))
     return 0.0
-
-
-def _renewal(ledger: Ledger, job: Job) -> Renew:
-    """Return what renews a job's lease."""
-    renewed = ledger.clock()
-
-    def renew() -> bool:
-        nonlocal renewed
-        now = ledger.clock()
-        if now - renewed < LEASE_SECONDS / RENEWALS:
-            return True
-        renewed = now
-        return ledger.renew(job, lease_seconds=LEASE_SECONDS)
-
-    return renew
 
 
 def _order(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from node import codes
+from node.engine.lease import LEASE_SECONDS, RENEWALS
 from node.errors import (
     BrokenResult,
     DestinationUnavailable,
@@ -24,7 +25,7 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.infer.geometry import check
-from node.infer.job import LEASE_SECONDS, RENEWALS, Order, Performed, Run, attempt, worth_telling
+from node.infer.job import Order, Performed, Run, attempt, worth_telling
 from node.infer.run import run
 from node.ledger import Ledger
 from node.records import Arrival, JobState, Plan, ResultObject
