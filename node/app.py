@@ -13,7 +13,7 @@ import structlog
 from node import arena, flow
 from node.arena import Arenas
 from node.assemble import decode, decode_due
-from node.deliver import Archive, CommitmentScu, Outbox, echo
+from node.deliver import CommitmentScu, Outbox, QueryRetrieveScu, echo
 from node.engine import Courier, Engine, Places, Step, run_in_child, warm_up
 from node.errors import ConfigError, NodeError, NodeStops
 from node.host import Plugin, find_plugins
@@ -309,7 +309,9 @@ def priors(settings: Settings, ledger: Ledger, spool: Spool) -> Priors:
     if asked:
         one = settings.destinations[asked]
         here = settings.receive.address.ae_title
-        archive = Archive(name=asked, address=one.address, calling=calling_title(settings, one), here=here)
+        archive = QueryRetrieveScu(
+            name=asked, address=one.address, calling=calling_title(settings, one), move_destination=here
+        )
     seconds = settings.priors.seconds
     return Priors(ledger=ledger, part10=spool.part10, stacks=group_into_stacks, archive=archive, seconds=seconds)
 

@@ -15,7 +15,7 @@ from node.commands.demo import demo as run_demo
 from node.commands.explain import explain as story_of
 from node.commands.new_plugin import new_plugin
 from node.commands.try_plugin import try_plugin
-from node.deliver import Outcome, readable
+from node.deliver import StoreOutcome, readable
 from node.deliver import send as send_all
 from node.errors import NodeError
 from node.flow import ROLES
@@ -128,16 +128,16 @@ def send(
     """Send a folder of DICOM files to a Storage SCP."""
     quiet_log()
     with told():
-        parcels, unreadable = readable(folder)
-        answers = list(send_all(parcels, Address.parse(to), calling))
+        objects, unreadable = readable(folder)
+        results = list(send_all(objects, Address.parse(to), calling))
     for line in unreadable:
         out.print(f"[yellow]{escape(line)}[/]")
-    for parcel, answer in answers:
-        if answer.sentence:
-            out.print(f"{escape(str(parcel.path))}: {escape(answer.sentence)}")
-    stored = sum(answer.outcome is Outcome.STORED for _, answer in answers)
-    out.print(f"{stored} of {len(answers)} instances stored by {to}")
-    if stored < len(answers):
+    for sent, result in results:
+        if result.reason:
+            out.print(f"{escape(str(sent.path))}: {escape(result.reason)}")
+    stored = sum(result.outcome is StoreOutcome.STORED for _, result in results)
+    out.print(f"{stored} of {len(results)} instances stored by {to}")
+    if stored < len(results):
         raise typer.Exit(1)
 
 

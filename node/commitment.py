@@ -1,4 +1,4 @@
-"""Storage Commitment Push Model as data sets (PS3.4 annex J): what both ends of the river say and read."""
+"""The Storage Commitment Push Model (PS3.4 annex J): data sets and status codes, for both the SCU and the SCP."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,22 +11,23 @@ from node.records import CommitmentResult, Reference
 
 log = structlog.get_logger()
 
-WELL_KNOWN = "1.2.840.10008.1.20.1.1"
-"""The one instance that every request and report names (PS3.4 J.3.5)."""
-REQUEST = 1
-ALL_COMMITTED, SOME_FAILED = 1, 2
-"""Action Type ID (PS3.4 J.3.2.1) and Event Type IDs (J.3.3.1)."""
+PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The well-known SOP Instance UID that every request and report names (PS3.4 J.3.5)."""
+REQUEST_COMMITMENT = 1
+"""Action Type ID of a request (PS3.4 J.3.2)."""
+REQUEST_SUCCESSFUL, FAILURES_EXIST = 1, 2
+"""Event Type IDs of a report: all instances are committed, or some are not (PS3.4 J.3.3)."""
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
-NO_SUCH_EVENT = 0x0113
+NO_SUCH_EVENT_TYPE = 0x0113
 INVALID_ARGUMENT = 0x0115
-CONFLICT = 0x0119
-NO_SUCH_ACTION = 0x0123
-"""Status codes (PS3.7 annex C); two of them are failure reasons as well."""
+CLASS_INSTANCE_CONFLICT = 0x0119
+NO_SUCH_ACTION_TYPE = 0x0123
+"""Status codes of N-ACTION and N-EVENT-REPORT (PS3.7 annex C)."""
 
-REASONS = {
+FAILURE_REASONS = {
     0x0110: "processing failure",
     0x0112: "no such object instance",
     0x0119: "class and instance conflict",
@@ -34,24 +35,24 @@ REASONS = {
     0x0131: "duplicate transaction UID",
     0x0213: "resource limitation",
 }
-"""Failure Reason (0008,1197) in words (PS3.3 C.14.1.1)."""
+"""Meanings of Failure Reason (0008,1197) (PS3.3 C.14.1.1)."""
 
 
-def reason_in_words(reason: int) -> str:
-    """Return a failure reason as people read it, with its code."""
-    return f"{REASONS.get(reason, 'failure')} (0x{reason:04X})"
+def describe_failure(reason: int) -> str:
+    """Return the meaning of a failure reason, with its code."""
+    return f"{FAILURE_REASONS.get(reason, 'failure')} (0x{reason:04X})"
 
 
-def request_dataset(transaction_uid: str, references: Sequence[Reference]) -> Dataset:
+def action_information(transaction_uid: str, references: Sequence[Reference]) -> Dataset:
     """Return the Action Information of a request (PS3.4 table J.3-1)."""
     dataset = Dataset()
     dataset.TransactionUID = transaction_uid
-    dataset.ReferencedSOPSequence = [_item(one) for one in references]
+    dataset.ReferencedSOPSequence = [_item(reference) for reference in references]
     return dataset
 
 
-def read_request(dataset: Dataset) -> tuple[str, tuple[Reference, ...]]:
-    """Return transaction UID and instances of a request; NotUnderstood where it lacks either."""
+def read_action_information(dataset: Dataset) -> tuple[str, tuple[Reference, ...]]:
+    """Return the Transaction UID and the instances of a request; NotUnderstood where either is missing."""
     with understood():
         transaction_uid = str(dataset.get("TransactionUID") or "")
         references = tuple(_reference(item) for item in dataset.get("ReferencedSOPSequence") or [])
@@ -60,19 +61,19 @@ def read_request(dataset: Dataset) -> tuple[str, tuple[Reference, ...]]:
     return transaction_uid, references
 
 
-def result_dataset(result: CommitmentResult) -> tuple[int, Dataset]:
-    """Return Event Type ID and Event Information of a report (PS3.4 table J.3-2)."""
+def event_report(result: CommitmentResult) -> tuple[int, Dataset]:
+    """Return the Event Type ID and the Event Information of a report (PS3.4 table J.3-2)."""
     dataset = Dataset()
     dataset.TransactionUID = result.transaction_uid
     if result.committed:
-        dataset.ReferencedSOPSequence = [_item(one) for one in result.committed]
+        dataset.ReferencedSOPSequence = [_item(reference) for reference in result.committed]
     if result.failed:
-        dataset.FailedSOPSequence = [_item(one, reason) for one, reason in result.failed]
-    return (SOME_FAILED if result.failed else ALL_COMMITTED), dataset
+        dataset.FailedSOPSequence = [_item(reference, reason) for reference, reason in result.failed]
+    return (FAILURES_EXIST if result.failed else REQUEST_SUCCESSFUL), dataset
 
 
-def read_result(dataset: Dataset) -> CommitmentResult:
-    """Return what a report says; NotUnderstood where it has no transaction UID, or an item lacks what it must have."""
+def read_event_information(dataset: Dataset) -> CommitmentResult:
+    """Return the result that a report brings; NotUnderstood where it, or an item, lacks a required attribute."""
     with understood():
         transaction_uid = str(dataset.get("TransactionUID") or "")
         committed = tuple(_reference(item) for item in dataset.get("ReferencedSOPSequence") or [])
@@ -85,27 +86,28 @@ def read_result(dataset: Dataset) -> CommitmentResult:
     return CommitmentResult(transaction_uid=transaction_uid, committed=committed, failed=failed)
 
 
-def take_report(
+def handle_event_report(
     *,
     instance_uid: str,
     event_type: int | None,
     information: Callable[[], Dataset],
     ae_title: str,
-    note: Callable[[CommitmentResult, str], None],
+    record: Callable[[CommitmentResult, str], None],
 ) -> int:
-    """Note what a report says and return the status of N-EVENT-REPORT, the same on an old and a new association.
+    """Record the result that a report brings, and return the status of N-EVENT-REPORT.
 
-    A transaction that is not ours, or not this peer's, is an invalid argument (0x0115), and told in the log. While the
-    ledger cannot be written it is a processing failure (0x0110): the peer should report again.
+    The report may come on the association of the request or on a new one. An unknown transaction, or that of another
+    peer, is an invalid argument (0x0115). While the ledger cannot be written the status is processing failure (0x0110),
+    and the peer should report again.
     """
-    if instance_uid != WELL_KNOWN:
+    if instance_uid != PUSH_MODEL_INSTANCE:
         return NO_SUCH_INSTANCE
-    if event_type not in (ALL_COMMITTED, SOME_FAILED):
-        return NO_SUCH_EVENT
+    if event_type not in (REQUEST_SUCCESSFUL, FAILURES_EXIST):
+        return NO_SUCH_EVENT_TYPE
     try:
         with understood():
             dataset = information()
-        note(read_result(dataset), ae_title)
+        record(read_event_information(dataset), ae_title)
     except (NotUnderstood, UnknownTransaction) as error:
         log.warning("commitment.refused", calling=ae_title, reason=str(error))
         return INVALID_ARGUMENT
@@ -115,12 +117,12 @@ def take_report(
     return SUCCESS
 
 
-def _item(one: Reference, reason: int | None = None) -> Dataset:
+def _item(reference: Reference, failure_reason: int | None = None) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = one.sop_class_uid
-    item.ReferencedSOPInstanceUID = one.sop_instance_uid
-    if reason is not None:
-        item.FailureReason = reason
+    item.ReferencedSOPClassUID = reference.sop_class_uid
+    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+    if failure_reason is not None:
+        item.FailureReason = failure_reason
     return item
 
 

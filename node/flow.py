@@ -12,7 +12,7 @@ from functools import partial
 
 from node.assemble import settle
 from node.compose import compose_for, fall_back, identify
-from node.deliver import CommitmentScu, Outbox, commit_step
+from node.deliver import CommitmentScu, Outbox, commitment_step
 from node.engine import Places, Step, beside, give_way
 from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
@@ -50,7 +50,7 @@ class River:
     def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
         """Return the river as the engine runs it, or what some roles do of it."""
         mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
-        commits = {commit_step(scu.destination): scu.commit for scu in self.committing}
+        commits = {commitment_step(scu.destination): scu.commit for scu in self.committing}
         jobs = partial(self.places.take, self._infer)
         river = [
             Step(name="receive", work=self.receivers.watch, then=("assemble",)),

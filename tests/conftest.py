@@ -11,7 +11,7 @@ import pytest
 import structlog
 from pynetdicom.association import Association
 
-from node.deliver.storescu import Checkpoint
+from node.deliver.association import ReactorCheckpoint
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
@@ -30,7 +30,7 @@ LONGEST_FIRST = ("tests/crash", "tests/flow", "tests/viewer", "tests/contract")
 """The order of folders: with several workers, a long module that comes last would be waited for alone."""
 
 
-class Sender(Checkpoint):
+class Sender(ReactorCheckpoint):
     """Where associations of the tests pause: at pynetdicom's own an answer that comes at once is now and then lost."""
 
     @classmethod

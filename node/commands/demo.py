@@ -9,7 +9,7 @@ from pathlib import Path
 from node import testing
 from node.app import Node
 from node.commands.explain import stages
-from node.deliver import Parcel, readable, send
+from node.deliver import OutgoingObject, readable, send
 from node.errors import ConfigError, Transient
 from node.ledger import Ledger
 from node.receive import stand_in_pacs
@@ -106,7 +106,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _through_the_node(folder: Path, parcels: Sequence[Parcel], say: Callable[[str], None]) -> Outcome:
+def _through_the_node(folder: Path, parcels: Sequence[OutgoingObject], say: Callable[[str], None]) -> Outcome:
     settings = Settings.read(folder / "isocenter.toml")
     say("starting Triton from its wheel")
     begun = time.time()
@@ -116,9 +116,9 @@ def _through_the_node(folder: Path, parcels: Sequence[Parcel], say: Callable[[st
         started = time.time()
         try:
             say(f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}")
-            for sent, answer in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
-                if answer.sentence:
-                    say(f"{sent.path.name}: {answer.sentence}")
+            for sent, result in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
+                if result.reason:
+                    say(f"{sent.path.name}: {result.reason}")
             last_store = time.time()
             story = _follow(node.ledger, say)
             return _outcome(folder, story, started=started - begun, last_store=last_store)

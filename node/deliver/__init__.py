@@ -1,19 +1,19 @@
-"""The other end: objects out, by C-STORE, until they are stored; and the archive asked for earlier studies."""
+"""Deliver: objects go out by C-STORE until they are stored and committed; archives are asked for earlier studies."""
 
-from node.deliver.commitment_scu import CommitmentScu, commit_step
+from node.deliver.commitment_scu import CommitmentScu, commitment_step
 from node.deliver.outbox import Outbox
-from node.deliver.query_retrieve import Archive
+from node.deliver.query_retrieve import QueryRetrieveScu
 from node.deliver.send import readable, send
-from node.deliver.storescu import Answer, Outcome, Parcel, echo, store
+from node.deliver.storescu import OutgoingObject, StoreOutcome, StoreResult, echo, store
 
 __all__ = [
-    "Answer",
-    "Archive",
     "CommitmentScu",
     "Outbox",
-    "Outcome",
-    "Parcel",
-    "commit_step",
+    "OutgoingObject",
+    "QueryRetrieveScu",
+    "StoreOutcome",
+    "StoreResult",
+    "commitment_step",
     "echo",
     "readable",
     "send",

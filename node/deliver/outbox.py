@@ -1,4 +1,4 @@
-"""The outbox of one destination: due objects out, each answer into the ledger, with growing delays in between."""
+"""The outbox of one destination: sends what is due, records each result, and waits longer after each failure."""
 
 import random
 import time
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from node.deliver.lease import LEASE_SECONDS, Lease
-from node.deliver.storescu import Answer, Outcome, Parcel, store
+from node.deliver.storescu import OutgoingObject, StoreOutcome, StoreResult, store
+from node.engine import LEASE_SECONDS, Lease
 from node.errors import DestinationUnavailable
 from node.faults import fault
 from node.ledger import Ledger
@@ -21,7 +21,8 @@ FIRST_DELAY = 2.0
 LONGEST_DELAY = 3600.0
 JITTER = 0.2
 
-Store = Callable[[Sequence[Parcel]], Iterator[Answer]]
+SendObjects = Callable[..., Iterator[StoreResult]]
+"""`store`, or what a test puts in its place."""
 
 
 def delay(attempts: int, *, chance: Callable[[], float] = random.random) -> float:
@@ -34,7 +35,20 @@ def delay(attempts: int, *, chance: Callable[[], float] = random.random) -> floa
 class Outbox:
     """Delivers what is due for one destination; no other destination waits for it.
 
-    Several processes may deliver to it: each holds what it sends, and when it stops gives the rest back.
+    Several processes may deliver to a destination: each claims what it sends, and releases the rest when it stops.
+
+    Parameters
+    ----------
+    calling
+        AE title that the node calls with.
+    seconds
+        Limit of each wait for the destination.
+    give_up_seconds
+        A delivery that is queued for longer is parked at its next failure.
+    commitment
+        Whether the destination will be asked for Storage Commitment.
+    transfer_syntax
+        What uncompressed objects are encoded in; as they are, where it is empty.
     """
 
     destination: str
@@ -48,77 +62,80 @@ class Outbox:
     stopping: Callable[[], bool] = lambda: False
     transfer_syntax: str = ""
     clock: Callable[[], float] = time.time
+    send_objects: SendObjects = store
+    lease: Callable[[Callable[[], bool]], Lease] = Lease
 
     def deliver(self) -> float | None:
-        """Send all that is due, up to what is declined, and return in how many seconds more will be.
+        """Send all that is due, up to the first unsupported object; return in how many seconds more will be due.
 
-        What is found in the place of a declined object may change what else of its job is to go.
+        A fallback for an unsupported object may change which other objects of its job are sent.
         """
         while not self.stopping():
-            held = self.ledger.claim_deliveries(self.destination, lease_seconds=LEASE_SECONDS)
-            if not held or not self._send(held):
+            claimed = self.ledger.claim_deliveries(self.destination, lease_seconds=LEASE_SECONDS)
+            if not claimed or not self._send(claimed):
                 break
-        later = self.ledger.next_delivery_due(self.destination)
-        return None if later is None else later - self.clock()
+        next_due = self.ledger.next_delivery_due(self.destination)
+        return None if next_due is None else next_due - self.clock()
 
-    def _send(self, held: Sequence[Delivery]) -> bool:
-        """Send what was claimed, and say whether to go on with what else is due."""
-        left, on = list(held), True
-        with Lease(lambda: not left or self.ledger.renew_deliveries(left, lease_seconds=LEASE_SECONDS)) as lease:
+    def _send(self, claimed: Sequence[Delivery]) -> bool:
+        """Send claimed deliveries, and return whether to go on with what else is due."""
+        left, go_on = list(claimed), True
+        renew = lambda: not left or self.ledger.renew_deliveries(left, lease_seconds=LEASE_SECONDS)  # noqa: E731
+        with self.lease(renew) as lease:
             try:
-                on = self._send_all(left, lease)
+                go_on = self._send_all(left, lease)
             except DestinationUnavailable as error:
                 log.warning("destination.unavailable", destination=self.destination, reason=str(error))
                 while left:
-                    self._note(left, lease, Answer(Outcome.LATER, str(error)))
+                    self._take_out(left, lease, StoreResult(StoreOutcome.LATER, str(error)))
         if left:
             self.ledger.release_deliveries(left)
-        return on
+        return go_on
 
     def _send_all(self, left: list[Delivery], lease: Lease) -> bool:
-        """Send one after the other and take each out of `left`; False where one was declined, and the rest not sent.
+        """Send one object after the other, and take each out of `left`; return False at an unsupported object.
 
-        Nor is it when the node stops or the lease is lost.
+        The rest is not sent then, nor when the node stops or the lease is lost.
         """
-        parcels = [self._parcel(one) for one in left]
-        for answer in self._store(parcels):
+        objects = [self._outgoing(delivery) for delivery in left]
+        results = self.send_objects(
+            self.address, self.calling, objects, seconds=self.seconds, convert_to=self.transfer_syntax or None
+        )
+        for result in results:
             fault("deliver.sent")
-            self._note(left, lease, answer)
+            self._take_out(left, lease, result)
             fault("deliver.marked")
-            if answer.outcome is Outcome.UNSUPPORTED:
+            if result.outcome is StoreOutcome.UNSUPPORTED:
                 return False
             if self.stopping() or not lease.held:
                 break
         return True
 
-    def _note(self, left: list[Delivery], lease: Lease, answer: Answer) -> None:
-        """Record the answer to the first that is left, and take it out."""
+    def _take_out(self, left: list[Delivery], lease: Lease, result: StoreResult) -> None:
+        """Record the result of the first delivery in `left`, and take it out of the claim."""
         with lease.lock:
-            self._record(left[0], answer)
+            self._record(left[0], result)
             del left[0]
 
-    def _record(self, sent: Delivery, answer: Answer) -> None:
-        """Record one answer; what has been tried for days is parked with the last of them."""
-        if answer.outcome is Outcome.STORED:
-            self.ledger.delivered(sent, answer.sentence, commitment=self.commitment)
-        elif answer.outcome is Outcome.UNSUPPORTED:
-            self.ledger.unsupported(sent, f"{self.destination} does not take it: {answer.sentence}")
-        elif answer.outcome is Outcome.REFUSED:
-            self.ledger.park_delivery(sent, f"{self.destination} refused it: {answer.sentence}")
-        elif self.clock() - sent.queued_at > self.give_up_seconds:
+    def _record(self, delivery: Delivery, result: StoreResult) -> None:
+        """Record one result; a delivery that has failed for `give_up_seconds` is parked."""
+        if result.outcome is StoreOutcome.STORED:
+            self.ledger.delivered(delivery, result.reason, commitment=self.commitment)
+        elif result.outcome is StoreOutcome.UNSUPPORTED:
+            self.ledger.unsupported(delivery, f"{self.destination} does not take it: {result.reason}")
+        elif result.outcome is StoreOutcome.REFUSED:
+            self.ledger.park_delivery(delivery, f"{self.destination} refused it: {result.reason}")
+        elif self.clock() - delivery.queued_at > self.give_up_seconds:
             days = self.give_up_seconds / 86400
-            self.ledger.park_delivery(sent, f"not stored in {days:g} days of trying: {answer.sentence}")
+            self.ledger.park_delivery(delivery, f"not stored in {days:g} days of trying: {result.reason}")
         else:
-            self.ledger.postpone_delivery(sent, seconds=delay(sent.attempts), reason=answer.sentence)
+            self.ledger.postpone_delivery(delivery, seconds=delay(delivery.attempts), reason=result.reason)
 
-    def _store(self, parcels: Sequence[Parcel]) -> Iterator[Answer]:
-        return store(self.address, self.calling, parcels, seconds=self.seconds, convert_to=self.transfer_syntax or None)
-
-    def _parcel(self, sent: Delivery) -> Parcel:
-        made = sent.object
-        return Parcel(
-            path=self.spool.path / made.path,
-            sop_class_uid=made.sop_class_uid,
-            sop_instance_uid=made.sop_instance_uid,
-            transfer_syntax_uid=made.transfer_syntax_uid,
+    def _outgoing(self, delivery: Delivery) -> OutgoingObject:
+        composed = delivery.object
+        return OutgoingObject(
+            path=self.spool.path / composed.path,
+            sop_class_uid=composed.sop_class_uid,
+            sop_instance_uid=composed.sop_instance_uid,
+            transfer_syntax_uid=composed.transfer_syntax_uid,
         )

@@ -1,4 +1,4 @@
-"""Query/Retrieve as SCU (PS3.4 annex C): earlier studies are asked for by C-FIND, and sent to this node by C-MOVE."""
+"""Query/Retrieve as SCU (PS3.4 annex C): C-FIND finds earlier studies, and C-MOVE has them sent to this node."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,19 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 from pynetdicom.status import code_to_category
 
-from node.deliver.storescu import Associated
+from node.deliver.association import OpenAssociation
 from node.errors import DestinationUnavailable
 from node.images.part10 import understood
 from node.records import Address
 
-MOST_ANSWERS = 500
-"""More matches than this are not read: no patient has so many earlier studies of one modality."""
+MOST_MATCHES = 500
+"""Further matches are not read: no patient has so many earlier studies of one modality."""
 LATE = "it gave no answer in time"
-BROKEN = "it ended the association; it must let our AE title query and retrieve"
+ENDED = "it ended the association; it must let our AE title query and retrieve"
 
 
-class Subject(Protocol):
-    """Of whom a study is, and when it was."""
+class QuerySubject(Protocol):
+    """The patient whose earlier studies are searched, and the time before which they were made."""
 
     @property
     def patient_id(self) -> str:
@@ -39,85 +39,91 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """One archive that is asked for earlier studies, and has them sent to us; each answer comes before `until`.
+class QueryRetrieveScu:
+    """Asks one archive for earlier studies, and has them sent to this node.
+
+    Each method has a time limit, `until`, by `time.monotonic`.
 
     Parameters
     ----------
     name
-        What the configuration calls it.
-    calling, here
-        The AE title that we ask by, and the one that it is to send to; it must know the address of both.
+        The name of the archive in the configuration.
+    calling
+        AE title that the node calls with.
+    move_destination
+        AE title that the archive sends to. The archive must know the address of both titles.
 
     Raises
     ------
     DestinationUnavailable
-        From any method: it does not answer in time, or refuses.
+        From any method: the archive does not answer in time, or refuses.
     """
 
     name: str
     address: Address
     calling: str
-    here: str
+    move_destination: str
 
-    def studies(self, of: Subject, modality: str, *, until: float) -> Sequence[Dataset]:
-        """Return the studies of a patient up to a date that have a modality (PS3.4 table C.6-5)."""
-        asked = Dataset()
-        asked.QueryRetrieveLevel = "STUDY"
-        asked.SpecificCharacterSet = "ISO_IR 192"
-        asked.PatientID = of.patient_id
-        asked.StudyDate = f"-{of.at[:8]}"
-        asked.ModalitiesInStudy = modality
-        return self._find(asked, "StudyInstanceUID", until, "StudyTime", "IssuerOfPatientID", "PatientBirthDate")
+    def studies(self, of: QuerySubject, modality: str, *, until: float) -> Sequence[Dataset]:
+        """Return the studies of a patient, up to a date, that have a modality (PS3.4 table C.6-5)."""
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "STUDY"
+        identifier.SpecificCharacterSet = "ISO_IR 192"
+        identifier.PatientID = of.patient_id
+        identifier.StudyDate = f"-{of.at[:8]}"
+        identifier.ModalitiesInStudy = modality
+        return self._find(identifier, "StudyInstanceUID", until, "StudyTime", "IssuerOfPatientID", "PatientBirthDate")
 
     def series(self, study_uid: str, modality: str, *, until: float) -> Sequence[Dataset]:
         """Return the series of a modality in a study."""
-        asked = Dataset()
-        asked.QueryRetrieveLevel = "SERIES"
-        asked.StudyInstanceUID = study_uid
-        asked.Modality = modality
-        told = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "NumberOfSeriesRelatedInstances")
-        return self._find(asked, "SeriesInstanceUID", until, *told)
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "SERIES"
+        identifier.StudyInstanceUID = study_uid
+        identifier.Modality = modality
+        returned = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "NumberOfSeriesRelatedInstances")
+        return self._find(identifier, "SeriesInstanceUID", until, *returned)
 
     def send(self, study_uid: str, series_uid: str, *, until: float) -> int:
-        """Have a series sent to us by C-MOVE, and return how many instances were (PS3.4 section C.4.2)."""
-        asked = Dataset()
-        asked.QueryRetrieveLevel = "SERIES"
-        asked.StudyInstanceUID = study_uid
-        asked.SeriesInstanceUID = series_uid
+        """Have a series sent by C-MOVE, and return the number of instances that were sent (PS3.4 section C.4.2)."""
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "SERIES"
+        identifier.StudyInstanceUID = study_uid
+        identifier.SeriesInstanceUID = series_uid
         model = StudyRootQueryRetrieveInformationModelMove
         with self._associated(model, until) as association:
             status = Dataset()
-            for status, _ in _in_time(association, association.send_c_move(asked, self.here, model), until):
+            responses = association.send_c_move(identifier, self.move_destination, model)
+            for status, _ in _in_time(association, responses, until):
                 if code_to_category(int(status.Status)) != "Pending":
                     break
         sent = int(status.get("NumberOfCompletedSuboperations") or 0)
         failed = int(status.get("NumberOfFailedSuboperations") or 0)
         if int(status.get("Status", 0xC000)) != 0 or failed:
-            words = f"0x{int(status.Status):04X}, {sent} instances sent, {failed} not"
-            raise DestinationUnavailable(f"it did not send series {series_uid} to {self.here}: {words}")
+            numbers = f"0x{int(status.Status):04X}, {sent} instances sent, {failed} not"
+            raise DestinationUnavailable(f"it did not send series {series_uid} to {self.move_destination}: {numbers}")
         return sent
 
-    def _find(self, asked: Dataset, key: str, until: float, *told: str) -> list[Dataset]:
-        for keyword in (key, *told):
-            setattr(asked, keyword, None)
+    def _find(self, identifier: Dataset, key: str, until: float, *returned: str) -> list[Dataset]:
+        """Return the matches that have a value of `key`, with the attributes named by `returned`."""
+        for keyword in (key, *returned):
+            setattr(identifier, keyword, None)
         model = StudyRootQueryRetrieveInformationModelFind
-        found: list[Dataset] = []
+        matches: list[Dataset] = []
         with self._associated(model, until) as association:
-            for status, answer in _in_time(association, association.send_c_find(asked, model), until):
+            for status, match in _in_time(association, association.send_c_find(identifier, model), until):
                 category = code_to_category(int(status.Status))
-                if category == "Pending" and answer is not None and len(found) < MOST_ANSWERS:
-                    found.append(answer)
+                if category == "Pending" and match is not None and len(matches) < MOST_MATCHES:
+                    matches.append(match)
                 elif category not in ("Pending", "Success"):
                     raise DestinationUnavailable(f"it refused a query: 0x{int(status.Status):04X}")
-        return [one for one in found if one.get(key)]
+        return [match for match in matches if match.get(key)]
 
     @contextmanager
     def _associated(self, model: str, until: float) -> Iterator[Association]:
         seconds = until - time.monotonic()
         if seconds <= 0:
             raise DestinationUnavailable(LATE)
-        with Associated(self.address, self.calling, [build_context(model)], seconds) as association:
+        with OpenAssociation(self.address, self.calling, [build_context(model)], seconds) as association:
             if not association.is_established:
                 raise DestinationUnavailable(f"{self.address} accepts no query and retrieve")
             with understood():
@@ -125,19 +131,19 @@ class Archive:
 
 
 def _in_time(
-    association: Association, answers: Iterator[tuple[Dataset, Dataset | None]], until: float
+    association: Association, responses: Iterator[tuple[Dataset, Dataset | None]], until: float
 ) -> Iterator[tuple[Dataset, Dataset | None]]:
-    """Give the answers to a request; DestinationUnavailable where the next does not come before `until`."""
+    """Yield the responses to a request; DestinationUnavailable where the next does not come before `until`."""
     while True:
         association.dimse_timeout = max(until - time.monotonic(), 0.01)
         try:
-            answer = next(answers, None)
+            response = next(responses, None)
         except RuntimeError as error:
-            raise DestinationUnavailable(BROKEN) from error
-        if answer is None:
+            raise DestinationUnavailable(ENDED) from error
+        if response is None:
             return
         if time.monotonic() > until:
             raise DestinationUnavailable(LATE)
-        if "Status" not in answer[0]:
-            raise DestinationUnavailable(BROKEN)
-        yield answer
+        if "Status" not in response[0]:
+            raise DestinationUnavailable(ENDED)
+        yield response

@@ -1,4 +1,4 @@
-"""Send a folder of DICOM files to any Storage SCP: a modality for trying things."""
+"""Send a folder of DICOM files to any Storage SCP, as `isocenter send` does."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -7,16 +7,16 @@ from pathlib import Path
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
-from node.deliver.storescu import CONTEXTS, Answer, Parcel, store
+from node.deliver.storescu import MOST_CONTEXTS, OutgoingObject, StoreResult, store
 from node.errors import ConfigError, NotUnderstood
 from node.records import Address
 
 
-def parcel(path: Path) -> Parcel:
-    """Return a DICOM file as something to send, by its File Meta Information; NotUnderstood where it has none."""
+def outgoing_file(path: Path) -> OutgoingObject:
+    """Return a DICOM file as an object to send, by its File Meta Information; NotUnderstood where it has none."""
     try:
         meta = read_file_meta_info(path)
-        return Parcel(
+        return OutgoingObject(
             path=path,
             sop_class_uid=str(meta.MediaStorageSOPClassUID),
             sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
@@ -28,29 +28,29 @@ def parcel(path: Path) -> Parcel:
         raise NotUnderstood(f"{path} cannot be sent: {error}") from error
 
 
-def readable(folder: Path) -> tuple[list[Parcel], list[str]]:
+def readable(folder: Path) -> tuple[list[OutgoingObject], list[str]]:
     """Return the DICOM files below a folder, and a sentence for every other file; ConfigError where there are none."""
-    parcels: list[Parcel] = []
+    objects: list[OutgoingObject] = []
     others: list[str] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            parcels.append(parcel(path))
+            objects.append(outgoing_file(path))
         except NotUnderstood as error:
             others.append(str(error))
-    if not parcels:
+    if not objects:
         raise ConfigError(f"{folder} holds no DICOM files")
-    return parcels, others
+    return objects, others
 
 
 def send(
-    parcels: Sequence[Parcel], address: Address, calling: str, *, seconds: float = 30
-) -> Iterator[tuple[Parcel, Answer]]:
-    """Send files and yield the answer to each; over one association, unless they need more contexts than one has."""
-    left = iter(parcels)
-    while group := list(islice(left, _room(parcels))):
+    objects: Sequence[OutgoingObject], address: Address, calling: str, *, seconds: float = 30
+) -> Iterator[tuple[OutgoingObject, StoreResult]]:
+    """Send files and yield the result of each; over one association, or more where they need too many contexts."""
+    left = iter(objects)
+    while group := list(islice(left, _group_size(objects))):
         yield from zip(group, store(address, calling, group, seconds=seconds), strict=True)
 
 
-def _room(parcels: Sequence[Parcel]) -> int:
-    contexts = {(one.sop_class_uid, one.transfer_syntax_uid) for one in parcels}
-    return len(parcels) if len(contexts) <= CONTEXTS else CONTEXTS
+def _group_size(objects: Sequence[OutgoingObject]) -> int:
+    contexts = {(outgoing.sop_class_uid, outgoing.transfer_syntax_uid) for outgoing in objects}
+    return len(objects) if len(contexts) <= MOST_CONTEXTS else MOST_CONTEXTS

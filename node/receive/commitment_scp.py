@@ -1,7 +1,7 @@
-"""Storage Commitment as SCP: senders ask us to commit, and destinations bring their answers.
+"""Storage Commitment as SCP: senders ask this node to commit, and destinations report on the node's own requests.
 
-A request is in the ledger before it is answered. The report follows on the same association while that is open, else
-on a new one to the address that `receive.commitment_to` names; it is tried again with growing delay for days.
+A request is in the ledger before it is answered. The report follows on the same association while that is open, and
+otherwise on a new one to the address in `receive.commitment_to`; it is repeated with growing delay for days.
 """
 
 import time
@@ -23,48 +23,61 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from node.commitment import (
-    CONFLICT,
+    CLASS_INSTANCE_CONFLICT,
     INVALID_ARGUMENT,
-    NO_SUCH_ACTION,
+    NO_SUCH_ACTION_TYPE,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
-    REQUEST,
+    PUSH_MODEL_INSTANCE,
+    REQUEST_COMMITMENT,
     SUCCESS,
-    WELL_KNOWN,
-    read_request,
-    result_dataset,
-    take_report,
+    event_report,
+    handle_event_report,
+    read_action_information,
 )
 from node.errors import DestinationUnavailable, LedgerUnavailable, NotUnderstood, UnknownTransaction
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, understood
 from node.ledger import Ledger
 from node.receive.arrivals import Arrivals
-from node.records import Address, CommitmentRequest, CommitmentResult
+from node.records import Address, CommitmentRequest, CommitmentResult, Reference
 from node.spool import Spool
 
 log = structlog.get_logger()
 
 ROW_SECONDS = 0.5
-"""How far rows may lag behind the answer to C-STORE; nothing is judged sooner after the request."""
-DOUBT_SECONDS = 2.0
-"""What is missing is looked for once more, so long after the request: its row may be another process's to write."""
-ANSWER_SECONDS = 10.0
-"""How long one report waits for its answer."""
+"""How far rows may lag behind the response to C-STORE; no request is answered by a report sooner."""
+MISSING_SECONDS = 2.0
+"""So long after the request, missing instances are looked for once more: another process may write their rows."""
+RESPONSE_SECONDS = 10.0
+"""How long a report waits for its response, and each other wait for a sender."""
 CLAIM_SECONDS = 60.0
-"""How long a process has for one report before another may try."""
-ELSEWHERE_SECONDS = 5.0
+"""How long a process has for one report before another process may try."""
+OTHER_PROCESS_SECONDS = 5.0
 """How long a request is left to the process that holds its association."""
+PAUSE_POLL_SECONDS = 0.001
+RESPONSE_POLL_SECONDS = 0.005
 FIRST_DELAY = 5.0
 LONGEST_DELAY = 3600.0
 GIVE_UP_SECONDS = 7 * 86400.0
 MESSAGE_ID = 1
 
-Key = tuple[str, str]
+RequestKey = tuple[str, str]
+"""Transaction UID and calling AE title."""
 
 
 @dataclass(slots=True, kw_only=True)
 class CommitmentScp:
-    """Answers N-ACTION and N-EVENT-REPORT requests, and reports what this node commits to."""
+    """Answers N-ACTION and N-EVENT-REPORT requests, and reports what this node commits to.
+
+    Parameters
+    ----------
+    ae_title
+        AE title that the node calls with.
+    addresses
+        Where to send reports, by the AE title of the sender; `receive.commitment_to`.
+    wake
+        Called after each message.
+    """
 
     ledger: Ledger
     spool: Spool
@@ -74,30 +87,30 @@ class CommitmentScp:
     wake: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
     _lock: Lock = field(default_factory=Lock)
-    _asked_at: dict[Key, float] = field(default_factory=dict)
-    _associations: WeakValueDictionary[Key, Association] = field(default_factory=WeakValueDictionary)
+    _requested_at: dict[RequestKey, float] = field(default_factory=dict)
+    _associations: WeakValueDictionary[RequestKey, Association] = field(default_factory=WeakValueDictionary)
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:
-        """Remember what a sender asks us to commit to, and return the status of N-ACTION."""
-        status = self._take(event)
+        """Record what a sender asks the node to commit to, and return the status of N-ACTION."""
+        status = self._record(event)
         self.wake()
         return status, None
 
     def on_report(self, event: evt.Event) -> tuple[int, None]:
-        """Note what a destination answers on an association of its own, and return the status of N-EVENT-REPORT."""
-        status = take_report(
+        """Record a report that a destination brings on a new association; return the status of N-EVENT-REPORT."""
+        status = handle_event_report(
             instance_uid=str(getattr(event.request, "AffectedSOPInstanceUID", None) or ""),
             event_type=event.event_type,
             information=lambda: event.event_information,
             ae_title=event.assoc.requestor.ae_title,
-            note=self.ledger.note_result,
+            record=self.ledger.note_result,
         )
         self.wake()
         return status, None
 
     def report(self) -> float | None:
-        """Report all that is due, and return in how many seconds more will be."""
-        waits = [wait for key in list(self._asked_at) if (wait := self._report_here(key)) is not None]
+        """Report all that is due, and return in how many seconds more will be due."""
+        waits = [wait for key in list(self._requested_at) if (wait := self._report_here(key)) is not None]
         while (request := self.ledger.claim_due_request(seconds=CLAIM_SECONDS)) is not None:
             self._report(request)
         later = self.ledger.next_request_due()
@@ -105,16 +118,16 @@ class CommitmentScp:
             waits.append(later - self.clock())
         return min(waits, default=None)
 
-    def _take(self, event: evt.Event) -> int:
+    def _record(self, event: evt.Event) -> int:
         calling = event.assoc.requestor.ae_title
-        if str(getattr(event.request, "RequestedSOPInstanceUID", None) or "") != WELL_KNOWN:
+        if str(getattr(event.request, "RequestedSOPInstanceUID", None) or "") != PUSH_MODEL_INSTANCE:
             return NO_SUCH_INSTANCE
-        if event.action_type != REQUEST:
-            return NO_SUCH_ACTION
+        if event.action_type != REQUEST_COMMITMENT:
+            return NO_SUCH_ACTION_TYPE
         try:
             with understood():
                 dataset = event.action_information
-            transaction_uid, references = read_request(dataset)
+            transaction_uid, references = read_action_information(dataset)
             request = CommitmentRequest(
                 transaction_uid=transaction_uid,
                 calling=calling,
@@ -122,7 +135,7 @@ class CommitmentScp:
                 received_at=self.clock(),
                 attempts=0,
             )
-            self.ledger.take_request(request, seconds=ELSEWHERE_SECONDS)
+            self.ledger.take_request(request, seconds=OTHER_PROCESS_SECONDS)
         except (NotUnderstood, UnknownTransaction) as error:
             log.warning("commitment.refused", calling=calling, reason=str(error))
             return INVALID_ARGUMENT
@@ -132,30 +145,30 @@ class CommitmentScp:
         key = (transaction_uid, calling)
         with self._lock:
             self._associations[key] = event.assoc
-            self._asked_at[key] = self.clock()
+            self._requested_at[key] = self.clock()
         return SUCCESS
 
-    def _report_here(self, key: Key) -> float | None:
-        """Report a request of one of our own associations, or return in how many seconds its time comes."""
-        wait = self._asked_at[key] + ROW_SECONDS - self.clock()
+    def _report_here(self, key: RequestKey) -> float | None:
+        """Report on a request that came to this process, or return in how many seconds to do so."""
+        wait = self._requested_at[key] + ROW_SECONDS - self.clock()
         if wait > 0:
             return wait
         with self._lock:
-            del self._asked_at[key]
+            del self._requested_at[key]
         request = self.ledger.claim_request(*key, seconds=CLAIM_SECONDS)
         if request is not None:
             self._report(request)
         return None
 
     def _report(self, request: CommitmentRequest) -> None:
-        """Judge and report one request; what cannot be reported now is due again later."""
+        """Report on one request; where that is not possible now, the request is due again later."""
         if (wait := self.arrivals.record()) is not None:
             self.ledger.postpone_request(request, seconds=wait, reason="not all that arrived has its row yet")
             return
-        result = self._judge(request)
+        result = self._result(request)
         age = self.clock() - request.received_at
-        if result.failed and age < DOUBT_SECONDS:
-            self.ledger.postpone_request(request, seconds=DOUBT_SECONDS - age, reason="not all are here yet")
+        if result.failed and age < MISSING_SECONDS:
+            self.ledger.postpone_request(request, seconds=MISSING_SECONDS - age, reason="not all are here yet")
             return
         try:
             self._send(request, result)
@@ -169,27 +182,27 @@ class CommitmentScp:
         else:
             self.ledger.reported(request, result)
 
-    def _judge(self, request: CommitmentRequest) -> CommitmentResult:
-        """Committed is what has a row of the same SOP class, and lies in a pack that is synced."""
+    def _result(self, request: CommitmentRequest) -> CommitmentResult:
+        """Return the result: committed is what has a row of the same SOP class and lies in a synced pack."""
         kept = self.ledger.kept(request.references)
         synced = {pack: self.spool.sync(pack) for pack in {place.pack for _, place in kept.values()}}
-        reasons: dict[object, int] = {}
-        for one in request.references:
-            sop_class_uid, place = kept.get(one.sop_instance_uid, ("", None))
+        reasons: dict[Reference, int] = {}
+        for reference in request.references:
+            sop_class_uid, place = kept.get(reference.sop_instance_uid, ("", None))
             if place is None or not synced[place.pack]:
-                reasons[one] = NO_SUCH_INSTANCE
-            elif sop_class_uid != one.sop_class_uid:
-                reasons[one] = CONFLICT
+                reasons[reference] = NO_SUCH_INSTANCE
+            elif sop_class_uid != reference.sop_class_uid:
+                reasons[reference] = CLASS_INSTANCE_CONFLICT
         return CommitmentResult(
             transaction_uid=request.transaction_uid,
-            committed=tuple(one for one in request.references if one not in reasons),
-            failed=tuple((one, reasons[one]) for one in request.references if one in reasons),
+            committed=tuple(reference for reference in request.references if reference not in reasons),
+            failed=tuple((reference, reasons[reference]) for reference in request.references if reference in reasons),
         )
 
     def _send(self, request: CommitmentRequest, result: CommitmentResult) -> None:
-        """Report on the association it was asked on, else on a new one; DestinationUnavailable where neither works."""
+        """Report on the association of the request, or on a new one; DestinationUnavailable where neither works."""
         association = self._associations.pop((request.transaction_uid, request.calling), None)
-        if association is not None and association.is_established and say(association, result):
+        if association is not None and association.is_established and report_on(association, result):
             return
         address = self.addresses.get(request.calling)
         if address is None:
@@ -197,15 +210,15 @@ class CommitmentScp:
                 f"the association of {request.calling} is over and its address is not known;"
                 f" name {request.calling}@host:port in receive.commitment_to"
             )
-        call(address, self.ae_title, result)
+        report_to(address, self.ae_title, result)
 
 
-def call(address: Address, calling: str, result: CommitmentResult) -> None:
-    """Report on a new association, as the SCP that calls; DestinationUnavailable where it was not heard."""
+def report_to(address: Address, calling: str, result: CommitmentResult) -> None:
+    """Report on a new association, as the SCP that calls; DestinationUnavailable where the report was not accepted."""
     entity = AE(calling)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = ANSWER_SECONDS
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = RESPONSE_SECONDS
     entity.add_requested_context(StorageCommitmentPushModel)
     try:
         association = entity.associate(
@@ -218,43 +231,45 @@ def call(address: Address, calling: str, result: CommitmentResult) -> None:
         raise DestinationUnavailable(f"{address}: the host is not known here: {error}") from error
     if not association.is_established:
         raise DestinationUnavailable(f"{address} accepts no association for Storage Commitment")
-    heard = say(association, result)
+    accepted = report_on(association, result)
     if association.is_established:
         association.release()
-    if not heard:
+    if not accepted:
         raise DestinationUnavailable(f"{address} did not take the report of transaction {result.transaction_uid}")
 
 
-def say(association: Association, result: CommitmentResult) -> bool:
-    """Send one N-EVENT-REPORT over an open association and return whether it was answered with Success.
+def report_on(association: Association, result: CommitmentResult) -> bool:
+    """Send one N-EVENT-REPORT over an open association, and return whether its response is Success.
 
-    pynetdicom's own `send_n_event_report` takes whatever comes next for the answer, and aborts when it is none. A
-    sender that goes on storing while we report would lose its association: its requests are served here meanwhile.
+    pynetdicom's own `send_n_event_report` takes the next message for the response, and aborts when it is another. A
+    sender that stores more meanwhile would lose its association; here its requests are served.
     """
-    contexts = [one for one in association.accepted_contexts if one.abstract_syntax == StorageCommitmentPushModel]
-    if not contexts or contexts[0].context_id is None:
+    accepted = (cx for cx in association.accepted_contexts if cx.abstract_syntax == StorageCommitmentPushModel)
+    context = next(accepted, None)
+    if context is None or context.context_id is None:
         return False
-    event_type, dataset = result_dataset(result)
-    syntax = contexts[0].transfer_syntax[0]
+    event_type, dataset = event_report(result)
+    syntax = context.transfer_syntax[0]
     request = N_EVENT_REPORT()
     request.MessageID = MESSAGE_ID
     request.AffectedSOPClassUID = UID(StorageCommitmentPushModel)
-    request.AffectedSOPInstanceUID = UID(WELL_KNOWN)
+    request.AffectedSOPInstanceUID = UID(PUSH_MODEL_INSTANCE)
     request.EventTypeID = event_type
     request.EventInformation = BytesIO(encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian) or b"")
     reactor = association._reactor_checkpoint  # noqa: SLF001 (as its own send_… methods do)
     reactor.clear()
     try:
         while not association._is_paused and association.is_established:  # noqa: SLF001
-            time.sleep(0.001)
-        association.dimse.send_msg(request, contexts[0].context_id)
-        return _answered(association)
+            time.sleep(PAUSE_POLL_SECONDS)
+        association.dimse.send_msg(request, context.context_id)
+        return _await_success(association)
     finally:
         reactor.set()
 
 
-def _answered(association: Association) -> bool:
-    until = time.monotonic() + ANSWER_SECONDS
+def _await_success(association: Association) -> bool:
+    """Serve the peer's requests until the response comes, and return whether it is Success."""
+    until = time.monotonic() + RESPONSE_SECONDS
     while time.monotonic() < until and association.is_established and association.dul.is_alive():
         context_id, message = association.dimse.get_msg(block=False)
         if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo == MESSAGE_ID:
@@ -264,5 +279,5 @@ def _answered(association: Association) -> bool:
         elif isinstance(association.dul.peek_next_pdu(), A_RELEASE):
             return False
         else:
-            time.sleep(0.005)
+            time.sleep(RESPONSE_POLL_SECONDS)
     return False

@@ -1,6 +1,5 @@
 """Storage Commitment over real associations: what destinations promise us, and what we promise senders."""
 
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +15,27 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, 
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel
-from pynetdicom.transport import AssociationServer
 
 from node import testing
 from node.app import check_caller
-from node.commitment import INVALID_ARGUMENT, NO_SUCH_ACTION, NO_SUCH_EVENT, NO_SUCH_INSTANCE, WELL_KNOWN
+from node.commitment import (
+    INVALID_ARGUMENT,
+    NO_SUCH_ACTION_TYPE,
+    NO_SUCH_EVENT_TYPE,
+    NO_SUCH_INSTANCE,
+    PUSH_MODEL_INSTANCE,
+)
 from node.deliver import CommitmentScu, Outbox
 from node.deliver.commitment_scu import FIRST_PATIENCE, LONGEST_PATIENCE, patience
 from node.ledger import Ledger
-from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp, arrivals
-from node.receive.commitment_scp import ELSEWHERE_SECONDS, GIVE_UP_SECONDS, ROW_SECONDS
+from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp
+from node.receive.commitment_scp import GIVE_UP_SECONDS, OTHER_PROCESS_SECONDS, ROW_SECONDS
 from node.records import Address, Delivery, DeliveryState, Plan, ResultObject
 from node.settings import Settings
 from node.spool import Spool
 from tests.conftest import Clock
 from tests.peers import Orthanc, free_port, missing, orthanc, serve, storescu, wait_until
+from tests.scp import start_scp
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
@@ -38,13 +43,6 @@ STUDY = "1.2.1"
 DAY = 86400.0
 WAITING, DELIVERED, COMMITTED, _, _, PARKED = DeliveryState
 Pair = tuple[str, str]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "GROUP_SECONDS", 0.0)
-    serve_forever = socketserver.BaseServer.serve_forever
-    monkeypatch.setattr(AssociationServer, "serve_forever", lambda server: serve_forever(server, 0.02))
 
 
 def information(transaction: str, committed: Sequence[Pair] = (), failed: Sequence[tuple[Pair, int]] = ()) -> Dataset:
@@ -96,7 +94,7 @@ class Pacs:
         return 0x0000
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:
-        assert event.request.RequestedSOPInstanceUID == WELL_KNOWN
+        assert event.request.RequestedSOPInstanceUID == PUSH_MODEL_INSTANCE
         assert event.action_type == 1
         self.asked.append(
             (str(event.action_information.TransactionUID), pairs(event.action_information, "ReferencedSOPSequence"))
@@ -126,11 +124,15 @@ class Pacs:
         if not called.is_established:
             self.statuses.append(None)
             return None
-        status = self._say(called, dataset, other.get("event", 2 if lost else 1), other.get("instance", WELL_KNOWN))
+        status = self._say(
+            called, dataset, other.get("event", 2 if lost else 1), other.get("instance", PUSH_MODEL_INSTANCE)
+        )
         called.release()
         return status
 
-    def _say(self, association: Association, dataset: Dataset, event: int, instance: str = WELL_KNOWN) -> int | None:
+    def _say(
+        self, association: Association, dataset: Dataset, event: int, instance: str = PUSH_MODEL_INSTANCE
+    ) -> int | None:
         answer, _ = association.send_n_event_report(dataset, event, StorageCommitmentPushModel, instance)
         self.statuses.append(answer.get("Status"))
         return self.statuses[-1]
@@ -194,7 +196,7 @@ def opened(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[...,
 
     def made(*, addresses: Sequence[Address] = (), accept_from: Sequence[str] = ()) -> Node:
         woken: list[bool] = []
-        waiting = Arrivals(ledger, spool, wake=lambda: None, clock=clock)
+        waiting = Arrivals(ledger, spool, wake=lambda: None, clock=clock, group_seconds=0.0)
         scp = CommitmentScp(
             ledger=ledger,
             spool=spool,
@@ -211,6 +213,7 @@ def opened(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[...,
             associations=10,
             idle_seconds=20,
             commitment=scp,
+            poll_seconds=0.02,
         )
         receiver.start()
         running.append(receiver)
@@ -237,9 +240,7 @@ def start(node: Node) -> Iterator[Callable[..., Pacs]]:
         if commits:
             entity.add_supported_context(StorageCommitmentPushModel)
         handlers: list[Any] = [(evt.EVT_C_STORE, pacs.on_store), (evt.EVT_N_ACTION, pacs.on_action)]
-        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-        assert server is not None
-        pacs.port = server.server_address[1]
+        pacs.port = start_scp(entity, handlers)
         running.append((entity, pacs))
         return pacs
 
@@ -455,7 +456,7 @@ def test_a_repeated_answer_is_harmless(node: Node, start: Start, queue: Queue) -
         ({"transaction": "2.25.404"}, INVALID_ARGUMENT),
         ({"transaction": ""}, INVALID_ARGUMENT),
         ({"calling": "STRANGER"}, INVALID_ARGUMENT),
-        ({"event": 3}, NO_SUCH_EVENT),
+        ({"event": 3}, NO_SUCH_EVENT_TYPE),
         ({"instance": "1.2.3"}, NO_SUCH_INSTANCE),
     ],
 )
@@ -550,7 +551,7 @@ class Modality:
 
     def on_report(self, event: evt.Event) -> tuple[int, None]:
         time.sleep(self.pause)
-        assert event.request.AffectedSOPInstanceUID == WELL_KNOWN
+        assert event.request.AffectedSOPInstanceUID == PUSH_MODEL_INSTANCE
         self.heard.append((event.event_type, event.event_information))
         self.where.append("new" if event.assoc.is_acceptor else "same")
         return self.status, None
@@ -567,7 +568,7 @@ class Modality:
     def ask(self, association: Association, wanted: Sequence[Pair], transaction: str = "", **other: Any) -> int:
         dataset = information(transaction or str(generate_uid()), wanted)
         answer, _ = association.send_n_action(
-            dataset, other.get("action", 1), StorageCommitmentPushModel, other.get("instance", WELL_KNOWN)
+            dataset, other.get("action", 1), StorageCommitmentPushModel, other.get("instance", PUSH_MODEL_INSTANCE)
         )
         return int(answer.Status)
 
@@ -585,9 +586,7 @@ def listening() -> Iterator[Callable[[Modality], None]]:
         entity = AE("CT1")
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
         handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, modality.on_report)]
-        server = entity.start_server(("127.0.0.1", port or modality.port), block=False, evt_handlers=handlers)
-        assert server is not None
-        modality.port = server.server_address[1]
+        modality.port = start_scp(entity, handlers, port=port or modality.port)
         running.append(entity)
 
     yield made
@@ -711,7 +710,7 @@ def test_a_node_that_is_started_again_reports_what_it_was_asked(
     again = opened(addresses=[modality.address])
     again.arrivals.recover()
     assert again.scp.report() is not None, "left to the process that holds the association, if there is one"
-    assert report(again, ELSEWHERE_SECONDS) is None
+    assert report(again, OTHER_PROCESS_SECONDS) is None
     assert modality.result() == (1, wanted, [], [])
     assert modality.where == ["new"]
 
@@ -754,7 +753,7 @@ def test_a_sender_without_an_address_is_told_on_its_association_or_not_at_all(no
     ("wanted", "other", "status"),
     [
         ([], {}, INVALID_ARGUMENT),
-        ([("1.2", "1.3")], {"action": 2}, NO_SUCH_ACTION),
+        ([("1.2", "1.3")], {"action": 2}, NO_SUCH_ACTION_TYPE),
         ([("1.2", "1.3")], {"instance": "1.2.3"}, NO_SUCH_INSTANCE),
     ],
 )

@@ -1,7 +1,6 @@
 """Objects to a peer that answers in every way a PACS can: each ends in a row, and nothing is sent twice."""
 
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,17 +20,18 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AssociationServer
 
-from node.deliver import Outbox, Outcome, echo, readable, send, storescu
+from node.deliver import Outbox, StoreOutcome, echo, readable, send
+from node.deliver.association import OpenAssociation, QuickAckSocket, ReactorCheckpoint
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
-from node.deliver.storescu import STATUS, Associated, Checkpoint, Prompt, judge
+from node.deliver.storescu import STATUS, result_of
 from node.engine import Engine, Step
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
 from node.records import Address, Delivery, DeliveryState, Plan, ResultObject
 from node.spool import Spool
 from node.testing import ct_series, write
+from tests.scp import start_scp
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
@@ -75,9 +75,7 @@ Start = Callable[..., Peer]
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    serve = socketserver.BaseServer.serve_forever
-    monkeypatch.setattr(AssociationServer, "serve_forever", lambda server: serve(server, 0.02))  # so that it stops soon
+def start() -> Iterator[Start]:
     running: list[tuple[AE, Peer]] = []
 
     def made(
@@ -98,9 +96,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             (evt.EVT_C_STORE, peer.answer),
             (evt.EVT_ACCEPTED, lambda event: peer.calling.append(event.assoc.requestor.ae_title)),
         ]
-        server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
-        assert server is not None
-        peer.port = server.server_address[1]
+        peer.port = start_scp(entity, handlers, port=port)
         running.append((entity, peer))
         return peer
 
@@ -221,10 +217,10 @@ def test_each_status_leads_to_its_row(
 
 def test_every_failure_of_the_standard_is_later_or_refused() -> None:
     for status in (*STATUS, *range(0xA700, 0xA800), *range(0xA900, 0xAA00), *range(0xC000, 0xD000)):
-        answer = judge(status)
-        assert answer.outcome in (Outcome.LATER, Outcome.REFUSED, Outcome.UNSUPPORTED)
-        assert f"(0x{status:04X})" in answer.sentence
-    assert judge(0xFFFF).outcome is Outcome.REFUSED
+        result = result_of(status)
+        assert result.outcome in (StoreOutcome.LATER, StoreOutcome.REFUSED, StoreOutcome.UNSUPPORTED)
+        assert f"(0x{status:04X})" in result.reason
+    assert result_of(0xFFFF).outcome is StoreOutcome.REFUSED
 
 
 def test_what_is_out_of_resources_is_sent_again_when_it_is_due(
@@ -442,10 +438,9 @@ def test_an_echo_that_is_not_answered_says_why(start: Start, free_port: int) -> 
         echo(start(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
 
 
-def test_no_request_goes_out_before_the_association_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_goes_out_before_the_association_pauses() -> None:
     """A thread that has passed the checkpoint is still to look for messages: it would find the answer."""
-    monkeypatch.setattr(storescu, "PAUSE_SECONDS", 20)
-    checkpoint, passed, late = Checkpoint(), threading.Event(), threading.Event()
+    checkpoint, passed, late = ReactorCheckpoint(pause_seconds=20), threading.Event(), threading.Event()
     done: list[str] = []
 
     def reactor() -> None:
@@ -473,13 +468,15 @@ def test_no_request_goes_out_before_the_association_pauses(monkeypatch: pytest.M
 
 def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
-    plainly = Prompt.setsockopt
-    monkeypatch.setattr(Prompt, "setsockopt", lambda self, *option: (asked.append(option), plainly(self, *option)))
+    plainly = QuickAckSocket.setsockopt
+    monkeypatch.setattr(
+        QuickAckSocket, "setsockopt", lambda self, *option: (asked.append(option), plainly(self, *option))
+    )
     peer = Address("PEER", "127.0.0.1", start().port)
-    with Associated(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
+    with OpenAssociation(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
         assert association.dul.socket is not None
-        assert isinstance(association.dul.socket.socket, Prompt)
-        assert type(association._reactor_checkpoint) is Checkpoint
+        assert isinstance(association.dul.socket.socket, QuickAckSocket)
+        assert type(association._reactor_checkpoint) is ReactorCheckpoint
         assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         asked.clear()
         assert association.send_c_echo().Status == 0
@@ -489,16 +486,16 @@ def test_neither_side_waits_for_an_acknowledgement(start: Start, monkeypatch: py
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp_path: Any) -> None:
     paths = sorted(write(ct_series(slices=4, rows=8, columns=8), tmp_path))
-    parcels, others = readable(tmp_path)
+    objects, others = readable(tmp_path)
     assert others == []
-    peer = start(answers={parcels[1].sop_instance_uid: 0xC000})
-    answers = list(send(parcels, peer.address, "CT1", seconds=5))
+    peer = start(answers={objects[1].sop_instance_uid: 0xC000})
+    answers = list(send(objects, peer.address, "CT1", seconds=5))
     assert [one.path for one, _ in answers] == paths
     assert [answer.outcome for _, answer in answers] == [
-        Outcome.STORED,
-        Outcome.REFUSED,
-        Outcome.STORED,
-        Outcome.STORED,
+        StoreOutcome.STORED,
+        StoreOutcome.REFUSED,
+        StoreOutcome.STORED,
+        StoreOutcome.STORED,
     ]
     assert list(send([], peer.address, "CT1")) == []
 
@@ -507,8 +504,8 @@ def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start: Start, tmp
 def test_what_is_no_dicom_file_is_told_beside_those_that_are(tmp_path: Any, content: bytes) -> None:
     write(ct_series(slices=1), tmp_path / "images")
     (tmp_path / "notes.txt").write_bytes(content)
-    parcels, others = readable(tmp_path)
-    assert len(parcels) == 1
+    objects, others = readable(tmp_path)
+    assert len(objects) == 1
     (told,) = others
     assert told.startswith(f"{tmp_path / 'notes.txt'} ")
 

@@ -3,12 +3,12 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from node.deliver import Answer, Outbox, Outcome, Parcel, outbox
-from node.deliver.lease import LEASE_SECONDS, Lease
+from node.deliver import Outbox, OutgoingObject, StoreOutcome, StoreResult
+from node.engine import LEASE_SECONDS, Lease
 from node.errors import LedgerUnavailable
 from node.ledger import Ledger
 from node.records import Address, DeliveryState, Plan, ResultObject
@@ -16,7 +16,7 @@ from node.spool import Spool
 from tests.peers import wait_until
 
 STUDY = "1.2.1"
-STORED = Answer(Outcome.STORED, "")
+STORED = StoreResult(StoreOutcome.STORED, "")
 
 
 @pytest.fixture
@@ -44,20 +44,17 @@ def states(ledger: Ledger) -> list[DeliveryState]:
     return sorted(one.state for one in ledger.deliveries(STUDY))
 
 
-def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(
-    ledger: Ledger, made: Outbox, due: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger, made: Outbox, due: list[str]) -> None:
     sent: list[str] = []
     stopping = threading.Event()
 
-    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
-        for parcel in parcels:
-            sent.append(parcel.sop_instance_uid)
+    def store(_to: Address, _as: str, objects: list[OutgoingObject], **_: float) -> Iterator[StoreResult]:
+        for outgoing in objects:
+            sent.append(outgoing.sop_instance_uid)
             stopping.set()
             yield STORED
 
-    monkeypatch.setattr(outbox, "store", store)
-    replace(made, stopping=stopping.is_set).deliver()
+    replace(made, send_objects=store, stopping=stopping.is_set).deliver()
     assert len(sent) == 1
     assert states(ledger) == ["delivered", "waiting", "waiting"]
     other = ledger.claim_deliveries("PACS", lease_seconds=60)
@@ -66,23 +63,21 @@ def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(
 
 
 def test_who_has_lost_his_lease_sends_no_more(
-    ledger: Ledger, made: Outbox, due: list[str], clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, made: Outbox, due: list[str], clock: Callable[[], float]
 ) -> None:
     """As after a long pause of the whole machine: by then another process has taken all of it."""
     sent: list[str] = []
     others: list[str] = []
 
-    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
-        for parcel in parcels:
-            sent.append(parcel.sop_instance_uid)
+    def store(_to: Address, _as: str, objects: list[OutgoingObject], **_: float) -> Iterator[StoreResult]:
+        for outgoing in objects:
+            sent.append(outgoing.sop_instance_uid)
             clock.advance(LEASE_SECONDS + 1)  # type: ignore[attr-defined]
             taken = ledger.claim_deliveries("PACS", lease_seconds=1000)
             others.extend(one.object.sop_instance_uid for one in taken)
-            monkeypatch.setattr(Lease, "held", False)
             yield STORED
 
-    monkeypatch.setattr(outbox, "store", store)
-    made.deliver()
+    replace(made, send_objects=store, lease=partial(Lease, clock=clock)).deliver()
     assert len(sent) == 1
     assert sorted(others) == sorted(due)
     assert states(ledger) == ["waiting"] * 3, "what became of them is the other's to say"
@@ -123,24 +118,22 @@ def test_a_lease_is_not_renewed_while_a_delivery_is_taken_out_of_it() -> None:
         assert renewed.wait(10)
 
 
-def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(
-    tmp_path: Path, ledger: Ledger, made: Outbox, due: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(ledger: Ledger, made: Outbox, due: list[str]) -> None:
     sent: list[str] = []
     begun, go = threading.Event(), threading.Event()
 
-    def store(_to: Address, _as: str, parcels: list[Parcel], **_: float) -> Iterator[Answer]:
-        for parcel in parcels:
+    def store(_to: Address, _as: str, objects: list[OutgoingObject], **_: float) -> Iterator[StoreResult]:
+        for outgoing in objects:
             begun.set()
             assert go.wait(30)
-            sent.append(parcel.sop_instance_uid)
+            sent.append(outgoing.sop_instance_uid)
             yield STORED
 
-    monkeypatch.setattr(outbox, "store", store)
-    first = threading.Thread(target=made.deliver)
+    deliverer = replace(made, send_objects=store)
+    first = threading.Thread(target=deliverer.deliver)
     first.start()
     assert begun.wait(30)
-    wait = made.deliver()
+    wait = deliverer.deliver()
     assert wait is not None
     assert 0 < wait <= LEASE_SECONDS
     assert sent == []

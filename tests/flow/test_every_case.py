@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, generate_uid
 
 from node.commands.demo import through
-from node.deliver import Answer, Outcome, send
+from node.deliver import StoreOutcome, StoreResult, send
 from node.deliver.send import parcel
 from node.errors import NotUnderstood
 from node.images.part10 import file_header
@@ -46,7 +46,7 @@ def wrapped(path: Path, folder: Path) -> Path:
     return target
 
 
-def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[Answer]:
+def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[StoreResult]:
     """Send files byte for byte, each over an association of its own."""
     folder.mkdir()
     for path in paths:
@@ -77,10 +77,10 @@ def test_every_real_file_is_stored_or_refused_with_a_sentence_and_the_node_stays
                 left += group  # storescu converts what it does not propose, and gives some up: they go as they are
         answers = list(as_they_are(left, node.port, tmp_path / "wrapped"))
         assert len(answers) == len(left)
-        stored += sum(answer.outcome is Outcome.STORED for answer in answers)
-        refused += sum(answer.outcome in (Outcome.REFUSED, Outcome.UNSUPPORTED) for answer in answers)
+        stored += sum(answer.outcome is StoreOutcome.STORED for answer in answers)
+        refused += sum(answer.outcome in (StoreOutcome.REFUSED, StoreOutcome.UNSUPPORTED) for answer in answers)
         assert stored + refused == len(paths)
-        assert stored >= 500, [answer for answer in answers if answer.sentence]
+        assert stored >= 500, [answer for answer in answers if answer.reason]
         assert node.process.poll() is None
 
         ledger = node.ledger()

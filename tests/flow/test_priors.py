@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from node import testing
 from node.compose.object_references import by_study
-from node.deliver import Archive, readable
+from node.deliver import QueryRetrieveScu, readable
 from node.deliver.storescu import store
 from node.errors import DestinationUnavailable
 from node.infer.prior_search import Subject
@@ -82,8 +82,8 @@ def node(tmp_path: Path, pacs: Orthanc, port: int) -> Iterator[Served]:
 def hand(pacs: Orthanc, images: list[Dataset], folder: Path) -> None:
     """Store images in the PACS."""
     testing.write(images, folder)
-    parcels, _ = readable(folder)
-    assert all(not one.sentence for one in store(Address.parse(pacs.address), "CT1", parcels, seconds=30))
+    objects, _ = readable(folder)
+    assert all(not result.reason for result in store(Address.parse(pacs.address), "CT1", objects, seconds=30))
 
 
 def test_a_prior_comes_from_the_pacs_is_named_in_the_report_and_starts_no_analysis(
@@ -126,7 +126,7 @@ def test_a_pacs_that_does_not_answer_costs_the_prior_and_no_more_time_than_is_al
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         address = Address("PACS", "127.0.0.1", mute.getsockname()[1])
-        archive = Archive(name="PACS", address=address, calling="ISOCENTER", here="ISOCENTER")
+        archive = QueryRetrieveScu(name="PACS", address=address, calling="ISOCENTER", move_destination="ISOCENTER")
         subject = Subject(patient_id="P", issuer="", born="", at="20240102000000")
         with pytest.raises(DestinationUnavailable):
             archive.studies(subject, "CT", until=time.monotonic() + 0.5)
@@ -138,7 +138,9 @@ def test_a_pacs_that_cannot_send_or_does_not_let_us_ask_says_so(tmp_path: Path) 
     nobody = {"isocenter": Address("ISOCENTER", "127.0.0.1", free_port())}
     with orthanc(tmp_path / "orthanc", modalities=nobody) as pacs:
         hand(pacs, study("before", "20230101", 200), tmp_path / "kept")
-        archive = Archive(name="PACS", address=Address.parse(pacs.address), calling="ISOCENTER", here="ISOCENTER")
+        archive = QueryRetrieveScu(
+            name="PACS", address=Address.parse(pacs.address), calling="ISOCENTER", move_destination="ISOCENTER"
+        )
         subject = Subject.of(study("now", "20240102", 0)[0])
         until = time.monotonic() + 60
         (found,) = archive.studies(subject, "CT", until=until)

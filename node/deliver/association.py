@@ -1,0 +1,136 @@
+"""Associations that this node opens, for C-STORE, C-ECHO, Storage Commitment and Query/Retrieve."""
+
+import socket
+import threading
+from collections.abc import Sequence
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from node.errors import DestinationUnavailable
+from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.records import Address
+
+PAUSE_SECONDS = 0.5
+"""How long an association's thread may take to pause; a thread that is about to end never does."""
+
+
+class OpenAssociation:
+    """A context in which an association is open; at its end it is released, or aborted after an exception.
+
+    `seconds` limits each wait for the peer. The association is established, or has no context accepted.
+
+    Raises
+    ------
+    DestinationUnavailable
+        At the beginning: the association was rejected or aborted, or could not be opened.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        calling: str,
+        contexts: list[PresentationContext],
+        seconds: float,
+        handlers: Sequence[evt.EventHandlerType] = (),
+    ) -> None:
+        self._address = address
+        self._contexts = contexts
+        self._handlers = [(evt.EVT_CONN_OPEN, _on_connection_open), *handlers]
+        entity = AE(calling)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = seconds
+        self._entity = entity
+
+    def __enter__(self) -> Association:
+        address = self._address
+        try:
+            association = self._entity.associate(
+                address.host,
+                address.port,
+                contexts=self._contexts,
+                ae_title=address.ae_title,
+                max_pdu=0,
+                evt_handlers=self._handlers,
+            )
+        except (OSError, UnicodeError) as error:
+            raise DestinationUnavailable(f"{address}: the host is not known here: {error}") from error
+        self._association = association
+        if association.is_established or association.rejected_contexts:
+            return association
+        raise DestinationUnavailable(f"{address}: {_failure(association)}")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._association.is_established:
+            return
+        if kind in (None, GeneratorExit):  # every request has its response
+            self._association.release()
+        else:
+            self._association.abort()
+
+
+class QuickAckSocket(socket.socket):
+    """A connection on which neither side waits 40 ms for a delayed acknowledgement (RFC 896, RFC 1122 4.2.3.2).
+
+    What is sent goes at once, and what has come is acknowledged before more is read: dcmtk, also in Orthanc, sends a
+    response in two short writes.
+    """
+
+    @classmethod
+    def of(cls, plain: socket.socket) -> "QuickAckSocket":
+        """Return a connection that replaces `plain`, which is detached."""
+        seconds = plain.gettimeout()
+        connection = cls(fileno=plain.detach())
+        connection.settimeout(seconds)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Receive as a socket does, after acknowledging what has come."""
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return super().recv(bufsize, flags)
+
+
+class ReactorCheckpoint(threading.Event):
+    """The event at which pynetdicom's association thread pauses while a request is sent; `clear` waits for the pause.
+
+    pynetdicom looks at a flag that is up for a moment in each round of the association's thread, paused or not. In such
+    a moment a request is sent while that thread is about to look for messages; the thread then takes a response that
+    comes at once for a message that nobody awaits, and it is lost.
+    """
+
+    def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
+        super().__init__()
+        self._pause_seconds = pause_seconds
+        self._paused = threading.Event()
+        self.set()
+
+    def clear(self) -> None:
+        """Make the association's thread pause, and return when it has, or when it is not running any more."""
+        self._paused.clear()
+        super().clear()
+        self._paused.wait(self._pause_seconds)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Pause until the event is set."""
+        if not self.is_set():
+            self._paused.set()
+        return super().wait(timeout)
+
+
+def _on_connection_open(event: evt.Event) -> None:
+    event.assoc._reactor_checkpoint = ReactorCheckpoint()  # noqa: SLF001
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket = QuickAckSocket.of(connection.socket)
+
+
+def _failure(association: Association) -> str:
+    if association.is_rejected:
+        response = association.acceptor.primitive
+        return f"the association was rejected: {response.reason_str if response else 'no reason given'}"
+    if association.is_aborted:
+        return "the association was aborted, or nothing listens there"
+    return "no association could be opened"
