@@ -44,7 +44,7 @@ RELEASE_POLL_SECONDS = 0.05
 """How often `stop` looks whether all associations have ended."""
 
 
-class CommitmentHandler(Protocol):
+class StorageCommitment(Protocol):
     """Handles the two messages of the Storage Commitment Push Model (PS3.4 annex J)."""
 
     def on_action(self, event: evt.Event) -> tuple[int, None]:
@@ -104,7 +104,7 @@ class Receiver:
     store: Store
     associations: int
     idle_seconds: float
-    commitment: CommitmentHandler | None = None
+    commitment: StorageCommitment | None = None
     listening: socket.socket | None = None
     limits: ReceiveLimits = field(default_factory=ReceiveLimits)
     poll_seconds: float = 0.5
