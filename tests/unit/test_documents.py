@@ -1,6 +1,7 @@
 """What the documents say holds: settings, commands, links, code, named tests; and the tools that judge the text."""
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +18,10 @@ import pytest
 from typer.main import get_command
 
 import node
+from node import records
 from node.cli import app
 from node.host import find_plugins
+from node.records import DeliveryState, JobState, StudyState
 from tests.peers import ROOT
 
 DOCS = ROOT / "docs"
@@ -173,6 +177,52 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 MADE = r"NAME|^plugins/(ct_metal|liver)\b"
 """What a page makes or has made, or names in general."""
+
+
+# The words, and the ways through the code.
+
+WALKS = [page for page in sorted((DOCS / "architecture").glob("*.md")) if page.name != "index.md"]
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name leads to a module, class or function."""
+    module, *below = name.split(".")
+    found: object = importlib.import_module(module)
+    for part in below:
+        module = f"{module}.{part}"
+        if not hasattr(found, part) and importlib.util.find_spec(module) is not None:
+            importlib.import_module(module)
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.parametrize("page", WALKS, ids=named)
+def test_a_walk_names_functions_that_exist_and_enters_no_package_twice(page: Path) -> None:
+    text = page.read_text()
+    names = re.findall(r"`(node(?:\.\w+)+)`", text)
+    assert len(names) > 10
+    assert [name for name in names if not exists(name)] == []
+    entered = re.findall(r"^## `([\w.]+)`", text, re.MULTILINE)
+    assert len(entered) == len(set(entered)) > 2
+
+
+def project_words() -> set[str]:
+    """What the code calls packages, states, rows and results, as words: "result object" of ResultObject."""
+    packages = [file.parent.name for file in (ROOT / "node").glob("*/__init__.py")]
+    states = [state.value for states in (StudyState, JobState, DeliveryState) for state in states]
+    rows = [name for name, row in vars(records).items() if is_dataclass(row) and row.__module__ == records.__name__]
+    spoken = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in (*rows, *node.__all__)]
+    return {*packages, *states, *spoken}
+
+
+def test_the_glossary_explains_the_words_of_the_project() -> None:
+    text = (DOCS / "glossary.md").read_text()
+    explained = {
+        word.strip().lower() for cell in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for word in cell.split(",")
+    }
+    assert project_words() - explained == set()
 
 
 # Small print.
