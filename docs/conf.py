@@ -16,6 +16,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["*.py"]
 html_theme = "furo"
 html_title = f"isocenter {release}"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sourcelink = False
 
 myst_heading_anchors = 3  # so that `page.md#heading` is checked
