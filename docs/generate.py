@@ -14,7 +14,7 @@ from pydicom.uid import UID
 from sphinx.pycode import ModuleAnalyzer
 from typer.main import get_command
 
-from node import errors
+from node import errors, records
 from node.cli import app
 from node.profiles import CHAIN, KIND_NAMES, PROFILES, SOP_CLASSES
 from node.settings import Destination, Settings
@@ -131,11 +131,27 @@ def _errors(error: type[Exception], indent: str) -> Iterator[str]:
             yield from _errors(below, f"{indent}  ")
 
 
+def job_moves() -> str:
+    """Return the table of moves that a job can make."""
+    return _moves(records.JOB_MOVES)
+
+
+def delivery_moves() -> str:
+    """Return the table of moves that a delivery can make."""
+    return _moves(records.DELIVERY_MOVES)
+
+
+def _moves(moves: Mapping[Any, Any]) -> str:
+    rows = [f"| `{before}` | {move} | `{after}` |" for (before, move), after in moves.items()]
+    return "\n".join(["| from | move | to |", "|---|---|---|", *rows])
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": {"settings": settings},
     "reference/commands.md": {"commands": commands},
     "reference/objects.md": {"kinds": kinds, "profiles": profiles},
     "reference/errors.md": {"errors": error_tree},
+    "reference/states.md": {"jobs": job_moves, "deliveries": delivery_moves},
 }
 """Page → name of a part → what makes it."""
 
