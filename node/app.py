@@ -1,35 +1,32 @@
 """The only place that builds things: a node from its settings."""
 
 import math
-import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from uuid import UUID, uuid5
 
 import structlog
 
 from node import arena, flow
 from node.arena import Arenas
 from node.assemble import decode, decode_due
-from node.deliver import CommitmentScu, Outbox, QueryRetrieveScu, echo
-from node.engine import Courier, Engine, Places, Step, run_in_child, warm_up
-from node.errors import ConfigError, NodeError, NodeStops
+from node.deliver import CommitmentScu, Outbox, QueryRetrieveScu
+from node.engine import Engine, Places, Step, run_in_child, warm_up
+from node.errors import NodeError, NodeStops
 from node.host import Plugin, find_plugins
 from node.images import decoded
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
 from node.infer import Order, Performed, Priors
-from node.ledger import Ledger, conninfo
+from node.ledger import Ledger
 from node.notifications import News
 from node.profiles import TRANSFER_SYNTAXES, Profile
-from node.receive import Arrivals, KnownPeers, Receivers, try_port
-from node.records import JOB_QUEUE, JOB_TASK, Address
+from node.receive import Arrivals, Receivers
 from node.route import Routes, read_routes
 from node.settings import Destination, Settings, TritonSettings
 from node.spool import Spool
-from node.storage import open_ledger, open_spool, procrastinate
+from node.storage import open_courier, open_ledger, open_spool
 from node.triton import Fleet, GrpcTriton, Room, Servers
 
 log = structlog.get_logger()
@@ -43,21 +40,9 @@ DECODE_SECONDS = 120.0
 """How long the decoding of a few images may take before it is ended."""
 END_SECONDS = 10.0
 """How long it takes to end what has not ended in `engine.stop_seconds`."""
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one that listens everywhere is found)
-_DEVICE = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
 
 
-def device_uid(address: Address) -> str:
-    """Return the UID that names this node as a device: the same as long as its AE title and host name stay."""
-    return f"2.25.{uuid5(_DEVICE, f'{address.ae_title}@{socket.gethostname()}').int}"
-
-
-def calling_title(settings: Settings, destination: Destination) -> str:
-    """Return the AE title we call a destination by: its own setting, else the one we are called by."""
-    return destination.calling or settings.receive.address.ae_title
-
-
-def read_river(settings: Settings) -> Routes:
+def load_routes(settings: Settings) -> Routes:
     """Read plugins and routes; ConfigError where they do not fit together."""
     return read_routes(
         settings.routes,
@@ -67,20 +52,9 @@ def read_river(settings: Settings) -> Routes:
     )
 
 
-def profiles(settings: Settings) -> dict[str, Profile]:
-    """Return what each destination is sent."""
-    return {name: one.wants for name, one in settings.destinations.items()}
-
-
 def versions(plugins: Mapping[str, Plugin]) -> dict[str, str]:
     """Return the installed version of every plugin."""
     return {name: plugin.manifest.version for name, plugin in plugins.items()}
-
-
-def models_of(routes: Routes) -> list[str]:
-    """Return the models that routed plugins ask for."""
-    routed = dict.fromkeys(name for route in routes.routes for name in route.plugins)
-    return list(dict.fromkeys(model for name in routed for model in routes.plugins[name].manifest.models))
 
 
 def perform_order(
@@ -123,7 +97,7 @@ class Node:
     _ends: float = math.inf
 
     def __post_init__(self) -> None:
-        self.routes = read_river(self.settings)
+        self.routes = load_routes(self.settings)
         self.spool = open_spool(self.settings)
         self.ledger = open_ledger(self.settings)
         self._arenas = Arenas(self.settings.engine.volumes_mb * 2**20)
@@ -137,7 +111,7 @@ class Node:
             if swept := arena.sweep():
                 log.info("arenas.swept", arenas=swept)
             self._urls = servers.urls
-            self._fleet = fleet(self.settings.triton, servers, models_of(self.routes), stopping)
+            self._fleet = fleet(self.settings.triton, servers, self.routes.models, stopping)
         arrivals = Arrivals(self.ledger, self.spool, wake=lambda: None)
         self._receivers = self._receiver_processes(arrivals)
         river = flow.River(
@@ -149,8 +123,8 @@ class Node:
             committing=[self._committing(name, one) for name, one in self._asked().items()],
             perform=self._perform,
             priors=priors(self.settings, self.ledger, self.spool),
-            profiles=profiles(self.settings),
-            device_uid=device_uid(self.settings.receive.address),
+            profiles=self.settings.profiles,
+            device_uid=self.settings.device_uid,
             places=Places(self.settings.engine.slots, stopping=lambda: self._engine.stopping),
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
@@ -167,7 +141,7 @@ class Node:
             steps.append(self._decoding())
         news = News(self.ledger, [step.name for step in steps], self._wake)
         engine_steps = [*steps, Step(name="news", work=news.hear)]
-        self._engine = Engine(engine_steps, courier=courier(self.settings) if "work" in self.roles else None)
+        self._engine = Engine(engine_steps, courier=open_courier(self.settings) if "work" in self.roles else None)
         if "work" in self.roles:
             adopted = self.ledger.adopt(versions(self.routes.plugins))
             if any(adopted.values()):
@@ -219,7 +193,7 @@ class Node:
         return Outbox(
             destination=name,
             address=destination.address,
-            calling=calling_title(self.settings, destination),
+            calling=self.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,
             ledger=self.ledger,
@@ -237,7 +211,7 @@ class Node:
         return CommitmentScu(
             destination=name,
             address=destination.address,
-            calling=calling_title(self.settings, destination),
+            calling=self.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,
             ledger=self.ledger,
@@ -258,7 +232,7 @@ class Node:
         with self._arenas.lend(order.volume_bytes, beat) as lent, self._fleet.lend(models) as (urls, deadline):
             performed: Performed = run_in_child(
                 perform_order,
-                (order, self.spool, urls, deadline, profiles(self.settings), lent),
+                (order, self.spool, urls, deadline, self.settings.profiles, lent),
                 seconds=order.plugin.manifest.time_limit_seconds,
                 beat=beat,
                 beat_seconds=BEAT_SECONDS,
@@ -310,24 +284,10 @@ def priors(settings: Settings, ledger: Ledger, spool: Spool) -> Priors:
         one = settings.destinations[asked]
         here = settings.receive.address.ae_title
         archive = QueryRetrieveScu(
-            name=asked, address=one.address, calling=calling_title(settings, one), move_destination=here
+            name=asked, address=one.address, calling=settings.calling_title(one), move_destination=here
         )
     seconds = settings.priors.seconds
     return Priors(ledger=ledger, part10=spool.part10, stacks=group_into_stacks, archive=archive, seconds=seconds)
-
-
-def courier(settings: Settings) -> Courier | None:
-    """Build what brings job ids to this process from others; None where the engine is "local".
-
-    Raises
-    ------
-    ConfigError
-        The settings ask for an engine that cannot be had.
-    """
-    if settings.engine.kind == "local":
-        return None
-    built: Courier = procrastinate(settings).Procrastinate(conninfo(settings.ledger.url), JOB_QUEUE, JOB_TASK)
-    return built
 
 
 def fleet(
@@ -341,78 +301,3 @@ def fleet(
         deadline_seconds=settings.deadline_seconds,
         stopping=stopping,
     )
-
-
-def check_models(routes: Routes, urls: tuple[str, ...], deadline_seconds: float) -> None:
-    """Load every model that a routed plugin asks for; ModelRefused names the first that cannot be."""
-    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
-    try:
-        for model in models_of(routes):
-            triton.prepare([model], deadline_seconds)
-    finally:
-        triton.close()
-
-
-def check_receive(settings: Settings) -> None:
-    """Raise ConfigError where the address cannot be listened on, or a caller's host has no address.
-
-    A port at which a node of our AE title answers is no fault: this very configuration is being served.
-    """
-    address = settings.receive.address
-    KnownPeers.parse(address.ae_title, settings.receive.accept_from)
-    try:
-        try_port(address)
-    except ConfigError:
-        if not answers(address):
-            raise
-
-
-def answers(address: Address) -> bool:
-    """Return whether a node of ours listens at its own address."""
-    here = Address(address.ae_title, ANYWHERE.get(address.host, address.host), address.port)
-    try:
-        echo(here, address.ae_title, seconds=2)
-    except NodeError:
-        return False
-    return True
-
-
-def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
-    """At start, tell of destinations that do not answer.
-
-    One that has stored something before is down for now: the outbox will wait for it. One that never has is more
-    likely a mistake in the configuration, and a ConfigError.
-    """
-    for name in settings.destinations:
-        sentence = check_destination(settings, name)
-        if sentence is not None and not ledger.has_delivered(name):
-            raise ConfigError(sentence)
-        if sentence is not None:
-            log.warning("destination.unavailable", destination=name, reason=sentence)
-
-
-def check_caller(settings: Settings, name: str, what: str) -> str | None:
-    """Return why a destination could not bring us what it is asked for on an association of its own, or None."""
-    called, caller = settings.receive.address.ae_title, settings.destinations[name].address
-    peers = KnownPeers.parse(called, settings.receive.accept_from)
-    try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(caller.host, None)}
-    except (OSError, UnicodeError):
-        return f"destination {name}: host {caller.host} is not known here; mend destinations.{name}.address"
-    for address in sorted(found):
-        if (rejection := peers.rejection(calling=caller.ae_title, called=called, address=address)) is not None:
-            return (
-                f"destination {name}: {what} would be rejected, since {rejection.sentence};"
-                f" add {caller.ae_title}@{caller.host} to it"
-            )
-    return None
-
-
-def check_destination(settings: Settings, name: str) -> str | None:
-    """Verify one destination by C-ECHO; return why it does not answer, or None."""
-    destination = settings.destinations[name]
-    try:
-        echo(destination.address, calling_title(settings, destination), seconds=min(destination.timeout_seconds, 10))
-    except NodeError as error:
-        return f"destination {name}: {error}; start it, or mend destinations.{name}.address"
-    return None

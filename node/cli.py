@@ -1,4 +1,7 @@
-"""The command `isocenter`: words in, words out, no logic."""
+"""The command `isocenter`: its arguments and its output. What a command does is in `node.commands`.
+
+Each command imports what it needs when it runs, so that `isocenter --help` starts at once.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,26 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from node import app as build
-from node.commands.check import check as check_all
-from node.commands.demo import demo as run_demo
-from node.commands.explain import explain as story_of
-from node.commands.new_plugin import new_plugin
-from node.commands.try_plugin import try_plugin
-from node.deliver import StoreOutcome, readable
-from node.deliver import send as send_all
 from node.errors import NodeError
-from node.flow import ROLES
-from node.host import find_plugins
-from node.log import log_to_stderr, quiet_log
-from node.records import Address
-from node.settings import Settings
-from node.shutdown import ending
-from node.storage import open_ledger
-from node.triton import Servers
 
 app = typer.Typer(
     help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -35,19 +20,37 @@ app.add_typer(plugin_app, name="plugin")
 model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
-out = Console(highlight=False, soft_wrap=True)
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
 DEFAULT = Path("config/isocenter.toml")
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Tell an error of the node's own in one sentence, and exit with 2."""
+def reported_errors() -> Iterator[None]:
+    """Print an error of the node as one sentence on stderr, and exit with 2."""
     try:
         yield
     except NodeError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]isocenter:[/] {escape(str(error))}")
+        typer.echo(f"{typer.style('isocenter:', fg='red')} {error}", err=True)
         raise typer.Exit(2) from error
+
+
+def print_version(requested: bool) -> None:  # noqa: FBT001 (typer calls it so)
+    """Print the installed version and exit."""
+    if requested:
+        from importlib.metadata import version
+
+        typer.echo(f"isocenter {version('isocenter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A PACS-integrated DICOM AI node."""
 
 
 @app.command()
@@ -58,20 +61,25 @@ def demo(
     out_folder: Annotated[Path, typer.Option("--out", help="Where everything is left.")] = Path("isocenter-demo"),
 ) -> None:
     """Run the main job here and now: a chest CT by C-STORE, Triton, SEG and SR back in a stand-in PACS."""
+    from node.commands import demo
+    from node.log import quiet_log
+
     quiet_log()
-    with told():
-        left = run_demo(out_folder.resolve(), dicom, lambda line: out.print(f"[dim]·[/] {escape(line)}"))
-    for title, files in (("in the stand-in PACS", left.objects), ("picture", left.pictures)):
+    with reported_errors():
+        outcome = demo.demo(
+            out_folder.resolve(), dicom, lambda line: typer.echo(f"{typer.style('·', dim=True)} {line}")
+        )
+    for title, files in (("in the stand-in PACS", outcome.objects), ("picture", outcome.pictures)):
         for file in files:
-            out.print(f"[bold]{title}:[/] {escape(str(file))}")
-    for name, seconds in left.seconds:
-        out.print(f"{seconds:8.2f} s  {name}")
+            typer.echo(f"{typer.style(title + ':', bold=True)} {file}")
+    for name, seconds in outcome.seconds:
+        typer.echo(f"{seconds:8.2f} s  {name}")
 
 
 @app.command()
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Run the whole node on this machine until SIGTERM or Ctrl-C."""
-    run(config, *ROLES)
+    run(config, "receive", "work", "deliver")
 
 
 @app.command()
@@ -94,27 +102,29 @@ def deliver(config: ConfigFile = DEFAULT) -> None:
 
 def run(config: Path, *roles: str) -> None:
     """Run a node in some roles until SIGTERM or Ctrl-C."""
+    from node.commands import serve
+    from node.log import log_to_stderr
+    from node.settings import Settings
+    from node.shutdown import shutdown_on_signals
+
     log_to_stderr()
-    with told(), ending() as end:
-        settings = Settings.read(config)
-        node = build.Node(settings, roles)
-        if "deliver" in roles:
-            build.check_known_destinations(settings, node.ledger)
-        needed = "work" in roles and bool(build.models_of(node.routes))
-        with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
-            node.start(servers, stopping=lambda: end.told)
-            end.wait(settings.engine.stop_seconds)
-            node.stop()
+    with reported_errors(), shutdown_on_signals() as shutdown:
+        serve.serve(Settings.read(config), roles, shutdown)
 
 
 @app.command()
 def check(config: ConfigFile = DEFAULT) -> None:
     """Check configuration, plugins, models, disk and destinations, and say what to mend."""
+    from node.commands import check
+    from node.log import log_to_stderr
+    from node.settings import Settings
+
     log_to_stderr()
-    with told():
-        reports = check_all(Settings.read(config))
+    with reported_errors():
+        reports = check.check(Settings.read(config))
         for report in reports:
-            out.print(f"{'[green]ok[/]' if report.good else '[red]mend[/]'}  {escape(report.sentence)}")
+            verdict = typer.style("ok", fg="green") if report.good else typer.style("mend", fg="red")
+            typer.echo(f"{verdict}  {report.sentence}")
         if not all(report.good for report in reports):
             raise typer.Exit(2)
 
@@ -126,52 +136,67 @@ def send(
     calling: Annotated[str, typer.Option(help="The AE title to call as.")] = "ISOCENTER_SCU",
 ) -> None:
     """Send a folder of DICOM files to a Storage SCP."""
+    from node.deliver import StoreOutcome, readable
+    from node.deliver import send as send_objects
+    from node.log import quiet_log
+    from node.records import Address
+
     quiet_log()
-    with told():
+    with reported_errors():
         objects, unreadable = readable(folder)
-        results = list(send_all(objects, Address.parse(to), calling))
+        results = list(send_objects(objects, Address.parse(to), calling))
     for line in unreadable:
-        out.print(f"[yellow]{escape(line)}[/]")
+        typer.secho(line, fg="yellow")
     for sent, result in results:
         if result.reason:
-            out.print(f"{escape(str(sent.path))}: {escape(result.reason)}")
+            typer.echo(f"{sent.path}: {result.reason}")
     stored = sum(result.outcome is StoreOutcome.STORED for _, result in results)
-    out.print(f"{stored} of {len(results)} instances stored by {to}")
+    typer.echo(f"{stored} of {len(results)} instances stored by {to}")
     if stored < len(results):
         raise typer.Exit(1)
 
 
 @app.command()
 def explain(study: Annotated[str, typer.Argument(help="Study Instance UID")], config: ConfigFile = DEFAULT) -> None:
-    """Tell the story of a study, with why each route did or did not match."""
-    with told():
-        for line in story_of(open_ledger(Settings.read(config)), study):
-            out.print(escape(line))
+    """Print the history of a study, and why each route did or did not match."""
+    from node.commands import explain
+    from node.settings import Settings
+    from node.storage import open_ledger
+
+    with reported_errors():
+        for line in explain.explain(open_ledger(Settings.read(config)), study):
+            typer.echo(line)
 
 
 @app.command()
 def requeue(
-    study: Annotated[str | None, typer.Option(help="Only of this study; it is analysed as it is.")] = None,
-    job: Annotated[int | None, typer.Option(help="This job alone; explain tells its number.")] = None,
-    delivery: Annotated[str | None, typer.Option(help="Deliveries of this object alone, by its UID.")] = None,
-    destination: Annotated[str | None, typer.Option(help="Deliveries to this destination alone.")] = None,
+    study: Annotated[str | None, typer.Option(help="Only this study; it is analysed as it is.")] = None,
+    job: Annotated[int | None, typer.Option(help="Only this job; isocenter explain prints its number.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="Only deliveries of this object, by its UID.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Only deliveries to this destination.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Put parked studies, jobs and deliveries back."""
-    with told():
+    from node.settings import Settings
+    from node.storage import open_ledger
+
+    with reported_errors():
         ledger = open_ledger(Settings.read(config))
         back = ledger.requeue(study, job_id=job, object_uid=delivery, destination=destination)
-    out.print("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
+    typer.echo("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
 
 
 @plugin_app.command("list")
 def plugin_list(config: ConfigFile = DEFAULT) -> None:
     """List the plugins that routes can name."""
-    with told():
+    from node.host import find_plugins
+    from node.settings import Settings
+
+    with reported_errors():
         settings = Settings.read(config)
         for plugin in find_plugins(settings.plugins).values():
             manifest = plugin.manifest
-            out.print(f"{manifest.name} {manifest.version}  {escape(manifest.title)}  ({', '.join(plugin.roles)})")
+            typer.echo(f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})")
 
 
 @plugin_app.command("new")
@@ -179,12 +204,15 @@ def plugin_new(
     name: Annotated[str, typer.Argument(help="What plugin and model are called.")], config: ConfigFile = DEFAULT
 ) -> None:
     """Make a plugin to begin with: it runs, and its test passes."""
-    with told():
+    from node.commands.new_plugin import new_plugin
+    from node.settings import Settings
+
+    with reported_errors():
         settings = Settings.read(config)
-        made = new_plugin(name, settings.plugins[0], settings.triton.model_repository)
-    for folder in made:
-        out.print(escape(str(folder)))
-    out.print(f"try it: isocenter plugin try {name} FOLDER, with a folder of DICOM files; then change its plugin.py")
+        folders = new_plugin(name, settings.plugins[0], settings.triton.model_repository)
+    for folder in folders:
+        typer.echo(folder)
+    typer.echo(f"try it: isocenter plugin try {name} FOLDER, with a folder of DICOM files; then change its plugin.py")
 
 
 @plugin_app.command("try")
@@ -195,22 +223,28 @@ def plugin_try(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Run one plugin on a folder of DICOM files, with no node running."""
+    from node.commands.try_plugin import try_plugin
+    from node.log import quiet_log
+    from node.settings import Settings
+
     quiet_log()
-    with told():
+    with reported_errors():
         for line in try_plugin(Settings.read(config), plugin, folder, out_folder):
-            out.print(escape(line))
+            typer.echo(line)
 
 
 @model_app.command("list")
 def model_list(config: ConfigFile = DEFAULT) -> None:
     """List the models: kind, versions, state on the servers, and which plugins use them."""
-    from node.models import listed  # noqa: PLC0415 (as below)
+    from node.host import find_plugins
+    from node.models import listed
+    from node.settings import Settings
 
-    with told():
+    with reported_errors():
         settings = Settings.read(config)
         plugins = find_plugins(settings.plugins)
         for line in listed(settings.triton.model_repository, settings.triton.urls, plugins):
-            out.print(escape(str(line)))
+            typer.echo(line)
 
 
 @model_app.command("add")
@@ -224,22 +258,24 @@ def model_add(
     ],
     name: Annotated[str, typer.Option(help="What model and plugin are called.")],
     labels: Annotated[str, typer.Option(help="Names of the segments in the order of the classes, with commas.")] = "",
-    modality: Annotated[str, typer.Option(help="Of the series it takes; CT where nothing tells.")] = "",
-    chain: Annotated[Path | None, typer.Option(help="A TOML file with what is done around the network.")] = None,
+    modality: Annotated[str, typer.Option(help="Of the series it takes; CT if the model names none.")] = "",
+    chain: Annotated[Path | None, typer.Option(help="A TOML file with the steps before and after the network.")] = None,
     network: Annotated[
-        str, typer.Option(help="Of weights alone: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
+        str, typer.Option(help="For a file of weights: monai.networks.nets.UNet(…) or FILE.py:CLASS(…).")
     ] = "",
     backend: Annotated[
-        str, typer.Option(help="What runs the network: python; onnxruntime, tensorrt, pytorch in NVIDIA's container.")
+        str,
+        typer.Option(help="Triton backend: python; onnxruntime, tensorrt or pytorch in NVIDIA's container."),
     ] = "python",
     *,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Make a Triton model and a plugin of a network."""
-    from node.models import add  # noqa: PLC0415 (no other command needs torch in this process)
+    from node.models import add
+    from node.settings import Settings
 
-    with told():
+    with reported_errors():
         settings = Settings.read(config)
         named = [label.strip() for label in labels.split(",") if label.strip()]
         added = add(
@@ -247,27 +283,30 @@ def model_add(
             modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
         )  # fmt: skip
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
-    out.print(f"{added.kind}, {added.classes} classes{phantom}")
+    typer.echo(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:
-        out.print(escape(str(folder)))
+        typer.echo(folder)
 
 
 @model_app.command("compare")
 def model_compare(
     name: Annotated[str, typer.Argument(help="A plugin that a model was added as.")],
     framework: Annotated[
-        str, typer.Option("--with", help="nnunet, monai, or torch: the same here, with no server between.")
+        str,
+        typer.Option("--with", help="nnunet, monai, or torch: what runs the model here, without a server."),
     ],
     folder: Annotated[Path, typer.Option("--on", help="A folder of DICOM files of one study.")],
     source: Annotated[
-        Path | None, typer.Option(help="Where the framework's model lies, if no longer where it was added from.")
+        Path | None, typer.Option(help="The framework's model, if it is no longer where it was added from.")
     ] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Compare a served model with its framework's own answer, and write it into the model card."""
-    from node.models.compare import compare  # noqa: PLC0415 (as above)
+    from node.log import quiet_log
+    from node.models.compare import compare
+    from node.settings import Settings
 
     quiet_log()
-    with told():
+    with reported_errors():
         for line in compare(Settings.read(config), name, framework, folder, source):
-            out.print(escape(line))
+            typer.echo(line)

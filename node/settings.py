@@ -5,9 +5,11 @@ written as in TOML; what is no TOML is text. Paths in the file are relative to i
 """
 
 import os
+import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
+from uuid import UUID, uuid5
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +29,7 @@ from node.records import Address
 from node.toml_files import first_fault, load_toml
 
 PREFIX = "ISOCENTER_"
+_DEVICES = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
 
 
 def _address(value: object) -> Address:
@@ -239,6 +242,20 @@ class Settings(Table):
             there = ", ".join(sorted(self.destinations)) or "none"
             raise ValueError(f"priors.ask names the destination {self.priors.ask!r}; there are: {there}")
         return self
+
+    @property
+    def device_uid(self) -> str:
+        """The UID that names this node as a device; it follows from the AE title and the host name."""
+        return f"2.25.{uuid5(_DEVICES, f'{self.receive.address.ae_title}@{socket.gethostname()}').int}"
+
+    @property
+    def profiles(self) -> dict[str, Profile]:
+        """What each destination is sent, by its name."""
+        return {name: destination.wants for name, destination in self.destinations.items()}
+
+    def calling_title(self, destination: Destination) -> str:
+        """Return the AE title that we call a destination by: its `calling`, else our own."""
+        return destination.calling or self.receive.address.ae_title
 
     @classmethod
     def read(cls, path: Path) -> "Settings":

@@ -1,45 +1,72 @@
-"""Ledger and spool as the settings name them: what every process of a node opens."""
+"""Ledger, spool and the courier of job ids, as the settings name them."""
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from node.errors import ConfigError
 from node.ledger import JobQueue, Ledger, conninfo
+from node.records import JOB_QUEUE, JOB_TASK
 from node.settings import Settings
-from node.spool import Spool
+
+if TYPE_CHECKING:
+    from node.engine import Courier
+    from node.spool import Spool
+
+# Spool and engine are imported where they are opened: `isocenter explain` needs the ledger only, and starts at once.
+# procrastinate is an optional extra.
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger, made where it does not exist; ConfigError where it cannot be."""
+    """Open the ledger, and create it if it does not exist; ConfigError if it cannot be opened."""
     if settings.engine.kind == "local":
         return Ledger(settings.ledger.url)
-    return Ledger(settings.ledger.url, queue=JobQueue(procrastinate(settings).schema()))
+    with _needs_procrastinate(settings):
+        from node.engine.procrastinate import schema
+    return Ledger(settings.ledger.url, queue=JobQueue(schema()))
 
 
-def procrastinate(settings: Settings) -> Any:
-    """Import what speaks to procrastinate, which is an optional extra; ConfigError where it cannot be had."""
-    if conninfo(settings.ledger.url) is None:
-        raise ConfigError(
-            'engine.kind "procrastinate" needs a PostgreSQL ledger; set ledger.url to postgresql://…, or engine.kind '
-            'to "local"'
-        )
-    try:
-        return import_module("node.engine.procrastinate")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'engine.kind "procrastinate" needs {error.name}, which is not installed: pip install '
-            "'isocenter[procrastinate]'"
-        ) from error
+def open_courier(settings: Settings) -> "Courier | None":
+    """Return what brings job ids from other processes to this one; None if the engine is "local".
 
-
-def open_spool(settings: Settings, *, made: bool = False) -> Spool:
-    """Open the spool folder; ConfigError where it cannot be used.
-
-    Who knows that it was `made` makes none anew: it may be away, and a new one would hide what is in it.
+    Raises
+    ------
+    ConfigError
+        The engine needs what is not there: a PostgreSQL ledger, or procrastinate.
     """
+    if settings.engine.kind == "local":
+        return None
+    with _needs_procrastinate(settings):
+        from node.engine.procrastinate import Procrastinate
+    return Procrastinate(conninfo(settings.ledger.url) or "", JOB_QUEUE, JOB_TASK)
+
+
+def open_spool(settings: Settings, *, made: bool = False) -> "Spool":
+    """Open the spool folder; ConfigError if it cannot be used.
+
+    With `made`, the folder must exist and is not created: if it is away for now, a new folder would hide what is in it.
+    """
+    from node.spool import Spool
+
     return Spool(
         settings.spool.path,
         free_mark=settings.spool.free_mark_mb * 2**20,
         synced=settings.receive.durability == "power",
         made=made,
     )
+
+
+@contextmanager
+def _needs_procrastinate(settings: Settings) -> Iterator[None]:
+    if conninfo(settings.ledger.url) is None:
+        raise ConfigError(
+            'engine.kind "procrastinate" needs a PostgreSQL ledger; set ledger.url to postgresql://…, or engine.kind '
+            'to "local"'
+        )
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'engine.kind "procrastinate" needs {error.name}, which is not installed: pip install '
+            "'isocenter[procrastinate]'"
+        ) from error

@@ -1,51 +1,64 @@
-"""What `isocenter check` looks at: one sentence each, good or to be mended."""
+"""What `isocenter check` checks: one sentence for each part, good or to be mended."""
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from node import app
+import structlog
+
+from node.app import load_routes
+from node.deliver import echo
 from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
 from node.ledger import Ledger
+from node.receive import KnownPeers, try_port
+from node.records import Address
+from node.route import Routes
 from node.settings import Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
-from node.triton import LOCAL, Servers
+from node.triton import LOCAL, GrpcTriton, Servers
+
+log = structlog.get_logger()
 
 STUCK_SECONDS = 3600.0
-"""What has waited for so long is told."""
+"""Work that has waited for longer is reported."""
+ECHO_SECONDS = 10.0
+"""How long a destination may take to answer."""
+DAY_SECONDS = 86400.0
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where a node that listens on all interfaces is found)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     good: bool
     sentence: str
 
 
 def check(settings: Settings) -> list[Report]:
-    """Look at everything a node needs, each as far as it can be looked at without the others."""
+    """Check everything that a node needs; a part that fails does not hide the others."""
     return [
         report
-        for look in (_routes, _receive, _spool, _ledger, _triton, _destinations)
-        for report in _looked(look, settings)
+        for part in (_routes, _receive, _spool, _ledger, _triton, _destinations)
+        for report in _reports(part, settings)
     ]
 
 
-def _looked(look: Callable[[Settings], Iterator[Report]], settings: Settings) -> list[Report]:
-    """Turn the first error of a look into its last sentence."""
+def _reports(part: Callable[[Settings], Iterator[Report]], settings: Settings) -> list[Report]:
+    """Return the reports of one part; its first error is the last of them."""
     reports: list[Report] = []
     try:
-        reports.extend(look(settings))
+        reports.extend(part(settings))
     except NodeError as error:
         reports.append(Report(good=False, sentence=str(error)))
     return reports
 
 
 def _routes(settings: Settings) -> Iterator[Report]:
-    routes = app.read_river(settings)
+    routes = load_routes(settings)
     yield Report(good=True, sentence=f"plugins: {', '.join(sorted(routes.plugins)) or 'none'}")
     if not routes.routes:
         raise ConfigError(f"{settings.routes} has no route: nothing will ever be analysed; write a [[route]]")
@@ -53,8 +66,8 @@ def _routes(settings: Settings) -> Iterator[Report]:
 
 
 def _receive(settings: Settings) -> Iterator[Report]:
-    app.check_receive(settings)
-    callers = ", ".join(settings.receive.accept_from) or "this machine alone, since receive.accept_from is empty"
+    check_receive(settings)
+    callers = ", ".join(settings.receive.accept_from) or "this machine only, since receive.accept_from is empty"
     yield Report(good=True, sentence=f"receive: {settings.receive.address}, from {callers}")
 
 
@@ -66,7 +79,7 @@ def _spool(settings: Settings) -> Iterator[Report]:
         raise ConfigError(f"{error}; make room, or lower spool.free_mark_mb") from error
     free = shutil.disk_usage(spool.path).free
     ledger = open_ledger(settings)
-    old = ledger.finished_bytes(before=ledger.clock() - settings.spool.keep_days * app.DAY_SECONDS)
+    old = ledger.finished_bytes(before=ledger.clock() - settings.spool.keep_days * DAY_SECONDS)
     kept = ledger.finished_bytes(before=ledger.clock())
     yield Report(
         good=True,
@@ -77,7 +90,7 @@ def _spool(settings: Settings) -> Iterator[Report]:
 
 
 def _packs(spool: Spool, ledger: Ledger) -> Iterator[Report]:
-    """Tell of packs that cannot be recovered, and of those that are gone and still needed."""
+    """Report packs that cannot be recovered, and packs that are gone and still needed."""
     marks = ledger.marks()
     for name, count in spool.unread(marks).items():
         yield Report(
@@ -109,19 +122,19 @@ def _ledger(settings: Settings) -> Iterator[Report]:
 
 
 def _triton(settings: Settings) -> Iterator[Report]:
-    routes = app.read_river(settings)
-    models = app.models_of(routes)
+    routes = load_routes(settings)
+    models = routes.models
     if LOCAL in settings.triton.urls:
         _model_folders(settings.triton.model_repository, models)
     with Servers(settings.triton, settings.spool.path / "triton-check.log") as servers:
-        app.check_models(routes, servers.urls, settings.triton.deadline_seconds)
+        check_models(routes, servers.urls, settings.triton.deadline_seconds)
     yield Report(
         good=True, sentence=f"triton: {', '.join(settings.triton.urls)} serves {', '.join(models) or 'no models'}"
     )
 
 
 def _model_folders(repository: Path, models: list[str]) -> None:
-    """Say what a missing model is before a server is started for it."""
+    """Raise ModelRefused for a missing model, before a server is started."""
     for model in (model.partition(":")[0] for model in models):
         if not (repository / model / "config.pbtxt").is_file():
             raise ModelRefused(f"model {model} is not in {repository}; put its folder there, with its config.pbtxt")
@@ -129,12 +142,88 @@ def _model_folders(repository: Path, models: list[str]) -> None:
 
 def _destinations(settings: Settings) -> Iterator[Report]:
     for name, destination in settings.destinations.items():
-        sentence = app.check_destination(settings, name)
+        sentence = check_destination(settings, name)
         yield Report(good=sentence is None, sentence=sentence or f"destination {name}: {destination.address} answers")
         brings = {
             "its Storage Commitment answers": destination.commitment,
             "the priors it sends": settings.priors.ask == name,
         }
         for what in (what for what, asked in brings.items() if asked):
-            if (sentence := app.check_caller(settings, name, what)) is not None:
+            if (sentence := check_caller(settings, name, what)) is not None:
                 yield Report(good=False, sentence=sentence)
+
+
+def check_models(routes: Routes, urls: tuple[str, ...], deadline_seconds: float) -> None:
+    """Load every model that a routed plugin uses; ModelRefused names the first that cannot be loaded."""
+    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
+    try:
+        for model in routes.models:
+            triton.prepare([model], deadline_seconds)
+    finally:
+        triton.close()
+
+
+def check_receive(settings: Settings) -> None:
+    """Raise ConfigError if the address cannot be listened on, or the host of a caller has no address.
+
+    A port on which a node of our AE title answers is in order: this configuration is being served already.
+    """
+    address = settings.receive.address
+    KnownPeers.parse(address.ae_title, settings.receive.accept_from)
+    try:
+        try_port(address)
+    except ConfigError:
+        if not _served(address):
+            raise
+
+
+def _served(address: Address) -> bool:
+    """Return whether a node of our AE title answers at our own address."""
+    here = Address(address.ae_title, LOOPBACK.get(address.host, address.host), address.port)
+    try:
+        echo(here, address.ae_title, seconds=2)
+    except NodeError:
+        return False
+    return True
+
+
+def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
+    """At start, report destinations that do not answer.
+
+    A destination that has stored something before is down for now, and the outbox waits for it. For one that never has,
+    the configuration is probably wrong: ConfigError.
+    """
+    for name in settings.destinations:
+        sentence = check_destination(settings, name)
+        if sentence is not None and not ledger.has_delivered(name):
+            raise ConfigError(sentence)
+        if sentence is not None:
+            log.warning("destination.unavailable", destination=name, reason=sentence)
+
+
+def check_caller(settings: Settings, name: str, what: str) -> str | None:
+    """Return why an association from a destination, which brings `what`, would be rejected; None if it would not."""
+    called, caller = settings.receive.address.ae_title, settings.destinations[name].address
+    peers = KnownPeers.parse(called, settings.receive.accept_from)
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(caller.host, None)}
+    except (OSError, UnicodeError):
+        return f"destination {name}: host {caller.host} is not known here; mend destinations.{name}.address"
+    for address in sorted(found):
+        if (rejection := peers.rejection(calling=caller.ae_title, called=called, address=address)) is not None:
+            return (
+                f"destination {name}: {what} would be rejected, since {rejection.sentence};"
+                f" add {caller.ae_title}@{caller.host} to it"
+            )
+    return None
+
+
+def check_destination(settings: Settings, name: str) -> str | None:
+    """Verify one destination by C-ECHO; return why it does not answer, or None."""
+    destination = settings.destinations[name]
+    seconds = min(destination.timeout_seconds, ECHO_SECONDS)
+    try:
+        echo(destination.address, settings.calling_title(destination), seconds=seconds)
+    except NodeError as error:
+        return f"destination {name}: {error}; start it, or mend destinations.{name}.address"
+    return None

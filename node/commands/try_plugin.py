@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node import app, flow
+from node import flow
 from node.deliver import readable
 from node.errors import ConfigError, UnsuitableSeries
 from node.host import Plugin, find_plugins, read_plugin
@@ -38,7 +38,7 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
     """
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
-    order = order_of(chosen, fitting, app.device_uid(settings.receive.address))
+    order = order_of(chosen, fitting, settings.device_uid)
     for role, key in (pair for one in order.job.inputs for pair in one.items()):
         yield from _looked_at(role, fitting.series[key])
     yield from _perform(settings, order, Spool(out.resolve()))

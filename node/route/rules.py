@@ -67,6 +67,12 @@ class Routes:
     plugins: Mapping[str, Plugin]
     quiet_seconds: float
 
+    @property
+    def models(self) -> list[str]:
+        """The models of the plugins that routes name, in the order of the routes."""
+        names = dict.fromkeys(name for route in self.routes for name in route.plugins)
+        return list(dict.fromkeys(model for name in names for model in self.plugins[name].manifest.models))
+
     def wants(self, series: Series) -> bool:
         """Say whether a route sends a stack to a plugin that has a role for it."""
         return any(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from node.cli import app
+from node.commands import serve as _serve  # noqa: F401 - so that no child imports it
 
 
 def main() -> None:

@@ -20,12 +20,11 @@ New = Callable[..., House]
 
 STUCK = """\
 import os, signal, threading
-from node import shutdown
-shutdown.LEAVE_SECONDS = 0.5
-with shutdown.ending() as end:
+from node.shutdown import shutdown_on_signals
+with shutdown_on_signals(exit_seconds=0.5) as shutdown:
     threading.Thread(target=threading.Event().wait, name="stuck").start()
     os.kill(os.getpid(), signal.SIGTERM)
-    end.wait(0)
+    shutdown.wait(0)
 print("stopped", flush=True)
 """
 

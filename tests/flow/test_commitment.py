@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from node import testing
-from node.app import check_caller
+from node.commands.check import check_caller
 from node.commitment import (
     INVALID_ARGUMENT,
     NO_SUCH_ACTION_TYPE,

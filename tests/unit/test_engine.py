@@ -15,7 +15,7 @@ import pytest
 from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
-from node import app
+from node import storage
 from node.commands import check
 from node.engine import Places, beside, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
@@ -327,7 +327,7 @@ def test_what_the_work_raises_is_its_outcome() -> None:
 # Which engine.
 
 
-@pytest.mark.parametrize("build", [app.open_ledger, app.courier])
+@pytest.mark.parametrize("build", [storage.open_ledger, storage.open_courier])
 def test_procrastinate_without_postgresql_is_a_mistake_in_the_configuration(
     tmp_path: Path, build: Callable[[Settings], object]
 ) -> None:
@@ -341,7 +341,7 @@ def test_procrastinate_without_postgresql_is_a_mistake_in_the_configuration(
 
 def test_check_tells_of_it(tmp_path: Path) -> None:
     settings = asked_for("procrastinate", f"sqlite:///{tmp_path / 'ledger.db'}")
-    (report,) = check._looked(check._ledger, settings)
+    (report,) = check._reports(check._ledger, settings)
     assert not report.good
     assert report.sentence.startswith('engine.kind "procrastinate" needs a PostgreSQL ledger')
 
@@ -351,19 +351,21 @@ def test_procrastinate_that_is_not_installed_is_told_with_how_to_install_it(monk
     monkeypatch.setitem(sys.modules, "procrastinate", None)
     settings = asked_for("procrastinate", "postgresql://isocenter@db/ledger")
     with pytest.raises(ConfigError, match=r"needs procrastinate, which is not .*: pip install 'isocenter\[procrast"):
-        app.open_ledger(settings)
+        storage.open_ledger(settings)
 
 
 def test_the_local_engine_needs_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "node.engine.procrastinate", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)
     settings = asked_for("local", f"sqlite:///{tmp_path / 'ledger.db'}")
-    app.open_ledger(settings).close()
-    assert app.courier(settings) is None
+    storage.open_ledger(settings).close()
+    assert storage.open_courier(settings) is None
 
 
 def test_a_courier_reaches_the_database_as_the_ledger_does() -> None:
-    built = app.courier(asked_for("procrastinate", "postgres://isocenter:s%40cret@db:5433/ledger?sslmode=require"))
+    built = storage.open_courier(
+        asked_for("procrastinate", "postgres://isocenter:s%40cret@db:5433/ledger?sslmode=require")
+    )
     said = conninfo_to_dict(built.conninfo)
     assert {
         "host": "db",

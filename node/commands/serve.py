@@ -1,0 +1,27 @@
+"""Run a node in one role or all, until SIGTERM or Ctrl-C."""
+
+from collections.abc import Sequence
+
+from node.app import Node
+from node.commands.check import check_known_destinations
+from node.settings import Settings
+from node.shutdown import Shutdown
+from node.triton import Servers
+
+
+def serve(settings: Settings, roles: Sequence[str], shutdown: Shutdown) -> None:
+    """Start a node and stop it when a signal comes.
+
+    Raises
+    ------
+    ConfigError, ModelRefused
+        The configuration cannot be served; the message says what to mend.
+    """
+    node = Node(settings, roles)
+    if "deliver" in roles:
+        check_known_destinations(settings, node.ledger)
+    needed = "work" in roles and bool(node.routes.models)
+    with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
+        node.start(servers, stopping=lambda: shutdown.requested)
+        shutdown.wait(settings.engine.stop_seconds)
+        node.stop()
