@@ -8,11 +8,11 @@ from functools import partial
 
 import structlog
 
-from node import arena, flow
+from node import arena, flow, preload
 from node.arena import Arenas
 from node.assemble import decode, decode_due
 from node.deliver import CommitmentScu, Outbox, QueryRetrieveScu
-from node.engine import Engine, Places, Step, run_in_child, warm_up
+from node.engine import Engine, Slots, Step, preload_children, run_in_child, start_fork_server
 from node.errors import NodeError, NodeStops
 from node.host import Plugin, find_plugins
 from node.images import decoded
@@ -107,6 +107,7 @@ class Node:
 
         `stopping` tells whether to stop while models load.
         """
+        preload_children(preload)
         if "work" in self.roles:
             if swept := arena.sweep():
                 log.info("arenas.swept", arenas=swept)
@@ -125,7 +126,7 @@ class Node:
             priors=priors(self.settings, self.ledger, self.spool),
             profiles=self.settings.profiles,
             device_uid=self.settings.device_uid,
-            places=Places(self.settings.engine.slots, stopping=lambda: self._engine.stopping),
+            slots=Slots(self.settings.engine.slots, stopping=lambda: self._engine.stopping),
             attempts=self.settings.engine.attempts,
             keep_seconds=self.settings.spool.keep_days * DAY_SECONDS,
             tell_seconds=self.settings.ledger.keep_days * DAY_SECONDS,
@@ -165,7 +166,7 @@ class Node:
         except NodeError:
             self._receivers.close()
             raise
-        warm_up()
+        start_fork_server()
 
     @property
     def port(self) -> int:
@@ -236,7 +237,7 @@ class Node:
                 seconds=order.plugin.manifest.time_limit_seconds,
                 beat=beat,
                 beat_seconds=BEAT_SECONDS,
-                gave_way=leave,
+                on_slot_released=leave,
             )
         return performed
 

@@ -13,7 +13,7 @@ from functools import partial
 from node.assemble import settle
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commitment_step
-from node.engine import Places, Step, beside, give_way
+from node.engine import Slots, Step, consumer_thread, release_slot
 from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
 from node.ledger import Ledger
@@ -42,7 +42,7 @@ class River:
     perform: Callable[[Callable[[], None], Order, Callable[[], bool]], Performed]
     priors: Priors
     device_uid: str
-    places: Places
+    slots: Slots
     attempts: int
     keep_seconds: float
     tell_seconds: float
@@ -51,12 +51,12 @@ class River:
         """Return the river as the engine runs it, or what some roles do of it."""
         mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
         commits = {commitment_step(scu.destination): scu.commit for scu in self.committing}
-        jobs = partial(self.places.take, self._infer)
+        jobs = partial(self.slots.run, self._infer)
         river = [
             Step(name="receive", work=self.receivers.watch, then=("assemble",)),
             Step(name="assemble", work=self._assemble, then=("route",)),
             Step(name="route", work=self._route, then=("infer",)),
-            Step(name="infer", work=jobs, then=tuple(mouths), threads=self.places.threads, remind=self.ledger.remind),
+            Step(name="infer", work=jobs, then=tuple(mouths), threads=self.slots.threads, remind=self.ledger.remind),
             *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
             *(Step(name=name, work=commit) for name, commit in commits.items()),
             Step(name="purge", work=self._purge),
@@ -92,11 +92,11 @@ def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, P
     triton.prepare(manifest.models, PREPARE_SECONDS)
     called = partial(identify, order.job, manifest, triton.version, device_uid=order.device_uid)
     compose = partial(compose_for, profiles, order.job, called, spool, order.predecessors)
-    with beside(compose) as (hand, outcome):
+    with consumer_thread(compose) as (put, composed):
         for told in worth_telling(((one, run(order.plugin, one, triton)) for one in inputs), remarks):
-            hand(told)
+            put(told)
         watch.lap("infer")
-        give_way()
-    objects, recipients = outcome.result()
+        release_slot()
+    objects, recipients = composed.result()
     watch.lap("compose")
     return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)

@@ -1,37 +1,55 @@
-"""What the process that jobs are forked from has done once, so that no job does it again: it has composed objects.
+"""What the fork server does once, so that no job has to: it imports the stages, and composes results of a phantom.
 
-Imported there, by `node.engine.child_process`, and nowhere else. highdicom reads its tables of attributes, pydicom its
-dictionaries and Pillow its fonts when they are first asked for, which takes longer than to compose a study's results.
+highdicom reads its tables of attributes, pydicom its dictionaries and Pillow its fonts when they are first used, which
+takes longer than to compose the results of a study. `node.engine.preload_children` has the fork server import this
+module; only there does the import do anything.
 """
 
 import gc
+import sys
 from contextlib import suppress
-from datetime import UTC, datetime
-from io import BytesIO
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from multiprocessing import forkserver
 
-import numpy as np
 
-from node import testing
-from node.codes import SCT, UCUM
-from node.compose import Identity, compose, picture, write
-from node.images.part10 import Part10
-from node.images.stacks import group_into_stacks
-from node.results import Measurement, Result, Segment, Segmentation
+def preload() -> None:
+    """Import what jobs need, have it read its tables, and keep all of it out of the garbage collector.
 
-SPLEEN = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ)
-SPLEEN_VOLUME = Measurement(name=SCT.Volume, value=1.0, unit=UCUM.CubicCentimeter, of=SPLEEN)
+    The collector of a job would write to every page of what it finds, and so have the kernel copy it.
+    """
+    from node import flow as _flow  # noqa: F401 (what children run is imported with it)
+
+    with suppress(OSError):  # no room for temporary files: the first objects of each job take longer
+        compose_phantom()
+    gc.collect()
+    gc.freeze()
 
 
 def compose_phantom() -> None:
     """Compose, write and draw the results of a phantom of two slices, and forget them."""
+    from datetime import UTC, datetime
+    from io import BytesIO
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import numpy as np
+
+    from node import testing
+    from node.codes import SCT, UCUM
+    from node.compose import Identity, compose, picture, write
+    from node.images.part10 import Part10
+    from node.images.stacks import group_into_stacks
+    from node.results import Measurement, Result, Segment, Segmentation
+
+    spleen = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ)
     with TemporaryDirectory() as folder:
         files = testing.write(testing.ct_series(slices=2, rows=16, columns=16), Path(folder))
         (ct,) = group_into_stacks(map(Part10.of_file, files)).series
         volume = ct.volume()
         labels = volume.with_array(np.ones(volume.array.shape, np.uint8))
-        results: list[Result] = [Segmentation(labels=labels, segments=[SPLEEN]), SPLEEN_VOLUME]
+        results: list[Result] = [
+            Segmentation(labels=labels, segments=[spleen]),
+            Measurement(name=SCT.Volume, value=1.0, unit=UCUM.CubicCentimeter, of=spleen),
+        ]
         identity = Identity(
             study_uid=ct.study_uid,
             revision=1,
@@ -44,12 +62,15 @@ def compose_phantom() -> None:
             first_series_number=1,
             device_uid="2.25.1",
         )
-        for made in compose({"ct": ct}, results, identity):
-            write(made, BytesIO())
+        for dataset in compose({"ct": ct}, results, identity):
+            write(dataset, BytesIO())
         picture({"ct": ct}, results, identity)
 
 
-with suppress(OSError):  # no room for temporary files: the first of each job's objects takes longer
-    compose_phantom()
-gc.collect()
-gc.freeze()  # a job whose collector went over all of this would copy every page of it
+def in_fork_server() -> bool:
+    """Return whether this process is the fork server of `multiprocessing`: its program is that function."""
+    return getattr(sys.modules["__main__"], "main", None) is forkserver.main
+
+
+if in_fork_server():
+    preload()

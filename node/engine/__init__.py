@@ -1,20 +1,21 @@
-"""What makes the river move: steps in threads, jobs in child processes."""
+"""What runs the steps of the flow: threads in this process, and child processes for jobs."""
 
-from node.engine.child_process import give_way, run_in_child, warm_up
-from node.engine.handover import beside
+from node.engine.child_process import preload_children, release_slot, run_in_child, start_fork_server
+from node.engine.consumer import consumer_thread
 from node.engine.lease import LEASE_SECONDS, Lease
-from node.engine.local import Courier, Engine, Step
-from node.engine.slots import Places
+from node.engine.slots import Slots
+from node.engine.steps import Courier, Engine, Step
 
 __all__ = [
     "LEASE_SECONDS",
     "Courier",
     "Engine",
     "Lease",
-    "Places",
+    "Slots",
     "Step",
-    "beside",
-    "give_way",
+    "consumer_thread",
+    "preload_children",
+    "release_slot",
     "run_in_child",
-    "warm_up",
+    "start_fork_server",
 ]

@@ -1,7 +1,8 @@
-"""A job slot: one child process, one job, one time limit.
+"""A job in a child process of its own, with a time limit.
 
-What a job does – a plugin's code, large arrays, libraries in C – can crash, hang or exhaust memory. In a child it takes
-nothing with it. The child is forked from a server process that has imported the heavy libraries and holds no threads.
+A plugin's code, large arrays and C libraries can crash, hang or exhaust memory; in a child process they harm nothing
+else. The child is forked from the fork server of `multiprocessing`, a process without threads that has imported the
+heavy libraries.
 """
 
 import multiprocessing
@@ -13,18 +14,26 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from node.errors import JobDied, NodeError, PluginFailed
 
-PRELOAD = ("node.app", "node.preload")
-"""What the server process imports once, so that a child starts in milliseconds and finds tables read."""
-
-WARM_UP_SECONDS = 120.0
+START_SECONDS = 120.0
+"""How long the fork server may take to start."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(list(PRELOAD))
-_parents: list[Connection] = []  # in a child: where its answer goes
+_parent: list[Connection] = []  # in a child: the connection to its parent
+
+
+def preload_children(module: ModuleType) -> None:
+    """Have the fork server import a module once, so that no child has to; without effect once the server runs."""
+    _context.set_forkserver_preload([module.__name__])
+
+
+def start_fork_server() -> None:
+    """Start the fork server, so that the first job starts as fast as any other."""
+    run_in_child(os.getpid, (), seconds=START_SECONDS, beat=lambda: True)
 
 
 def run_in_child(
@@ -34,115 +43,117 @@ def run_in_child(
     seconds: float,
     beat: Callable[[], bool],
     beat_seconds: float = 10.0,
-    gave_way: Callable[[], None] = lambda: None,
+    on_slot_released: Callable[[], None] = lambda: None,
 ) -> Any:
-    """Return what `work(*arguments)` returns, run in a child process of its own.
+    """Run `work(*arguments)` in a child process and return its result.
 
-    `beat` is called every `beat_seconds` while the child runs; when it returns False, or raises, the child is ended.
-    `gave_way` is called when the work calls `give_way`.
+    `beat` is called every `beat_seconds` while the child runs; when it returns False, or raises, the child is killed.
+    `on_slot_released` is called when the work calls `release_slot`.
 
     Raises
     ------
     NodeError
-        What the work raised of the node's own errors, as it was.
+        An error of the node that the work raised, unchanged.
     PluginFailed
-        It raised anything else.
+        The work raised any other error.
     JobDied
-        It ran longer than `seconds`, was ended, or died.
+        The child ran longer than `seconds`, was killed, or died.
     """
-    ours, theirs = _context.Pipe(duplex=False)
-    child = _context.Process(target=_child, args=(theirs, work, tuple(arguments)), daemon=True)
+    answers, to_parent = _context.Pipe(duplex=False)
+    child = _context.Process(target=_child, args=(to_parent, work, tuple(arguments)), daemon=True)
     child.start()
-    theirs.close()
+    to_parent.close()
     try:
-        answer = _wait(ours, seconds=seconds, beat=beat, beat_seconds=beat_seconds, gave_way=gave_way)
+        answer = _wait(
+            answers, seconds=seconds, beat=beat, beat_seconds=beat_seconds, on_slot_released=on_slot_released
+        )
     except EOFError as error:
         child.join(5)
-        raise JobDied(f"the job's process died {_how(child.exitcode)}") from error
+        raise JobDied(f"the job's process died {_cause(child.exitcode)}") from error
     finally:
-        ours.close()
-        _end(child)
+        answers.close()
+        _kill(child)
     if isinstance(answer, NodeError):
         raise answer
     return answer
 
 
-class GaveWay:
-    """What a child says before its answer when what is left of its work needs no slot."""
+class SlotReleased:
+    """The message of a child whose remaining work needs no slot; its result follows."""
 
 
-def give_way() -> None:
-    """Say that, in a child; elsewhere nobody is told."""
-    for parent in _parents:
-        parent.send(GaveWay())
-
-
-def warm_up() -> None:
-    """Have the server process import what children need, so that the first job starts as fast as any other."""
-    run_in_child(os.getpid, (), seconds=WARM_UP_SECONDS, beat=lambda: True)
+def release_slot() -> None:
+    """In a child, release the slot of its job; elsewhere do nothing."""
+    for connection in _parent:
+        connection.send(SlotReleased())
 
 
 def _wait(
-    ours: Connection, *, seconds: float, beat: Callable[[], bool], beat_seconds: float, gave_way: Callable[[], None]
+    answers: Connection,
+    *,
+    seconds: float,
+    beat: Callable[[], bool],
+    beat_seconds: float,
+    on_slot_released: Callable[[], None],
 ) -> Any:
     left = seconds
     while True:
-        while not ours.poll(min(beat_seconds, max(left, 0.0))):
+        while not answers.poll(min(beat_seconds, max(left, 0.0))):
             left -= beat_seconds
             if left <= 0:
                 raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
             if not beat():
                 raise JobDied("the job was ended: its lease is lost")
         try:
-            answer = ours.recv()
-        except OSError as error:  # it was killed with half its answer on the way
+            answer = answers.recv()
+        except OSError as error:  # the child was killed while it sent its answer
             raise EOFError from error
-        if not isinstance(answer, GaveWay):
+        if not isinstance(answer, SlotReleased):
             return answer
-        gave_way()
+        on_slot_released()
 
 
-def _how(code: int | None) -> str:
+def _cause(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"of {name}" + (", as it does when memory runs out" if name == "SIGKILL" else "")
     return f"with exit code {code}"
 
 
-def _end(child: Any) -> None:
+def _kill(child: Any) -> None:
     child.join(2)
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # whatever the plugin started, and itself if it still runs
+        os.killpg(child.pid, signal.SIGKILL)  # the child, if it still runs, and what the plugin started
     if child.is_alive():
-        child.kill()  # it had no process group of its own yet
-    child.join(5)  # one that the kernel does not let go of is left to it
+        child.kill()  # it has no process group of its own yet
+    child.join(5)  # a child that the kernel cannot end now is left behind
 
 
-def _child(theirs: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
+def _child(to_parent: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
     os.setpgid(0, 0)
-    _parents.append(theirs)
+    _parent.append(to_parent)
     threading.Thread(target=_follow_node, daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: None)  # service managers send it to all at once; the node says what ends
+    signal.signal(signal.SIGTERM, lambda *_: None)  # sent to every process; the node itself ends its jobs
     try:
         answer = work(*arguments)
     except NodeError as error:
         answer = error
     except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
         answer = PluginFailed(f"{type(error).__name__}: {error} ({_where(error)})")
-    theirs.send(answer)
-    theirs.close()
+    to_parent.send(answer)
+    to_parent.close()
     sys.stdout.flush()
 
 
 def _follow_node() -> None:
-    """End this process, and what the plugin started, when the node is killed: nobody is left to bound their time."""
+    """Kill this process and what the plugin started when the node dies: nothing else would limit their time."""
     if (node := multiprocessing.parent_process()) is not None:
         node.join()
         os.killpg(0, signal.SIGKILL)
 
 
 def _where(error: Exception) -> str:
-    """Return file and line of the innermost frame that is not in an installed library, for the plugin's author."""
+    """Return file and line of the innermost frame that is not in an installed library, for the author of the plugin."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
     return f"{os.path.basename(own[-1].filename)}, line {own[-1].lineno}"  # noqa: PTH119

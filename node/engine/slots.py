@@ -1,13 +1,13 @@
-"""How many jobs compute at once; what a job still composes when its answers are known needs no place."""
+"""How many jobs compute at once."""
 
 import threading
 from collections.abc import Callable
 
 
-class Places:
-    """The places of one machine for jobs that ask models; who comes when all are taken waits, until the node stops.
+class Slots:
+    """The slots of one machine for jobs that ask models; a job that finds none free waits until the node stops.
 
-    Twice as many jobs may be under way: one that has left its place composes beside the next one.
+    Twice as many jobs may run: a job that has its answers releases its slot, and composes while the next one computes.
     """
 
     def __init__(self, number: int, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -15,17 +15,20 @@ class Places:
         self._free = threading.Semaphore(number)
         self._stopping = stopping
 
-    def take(self, work: Callable[[Callable[[], None]], float | None]) -> float | None:
-        """Return what work returns that is done in a place, and is given what leaves it before the end."""
-        taken = self._free.acquire()
+    def run(self, work: Callable[[Callable[[], None]], float | None]) -> float | None:
+        """Run `work` in a slot and return what it returns; its argument is the function that releases the slot early.
 
-        def leave() -> None:
-            nonlocal taken
-            if taken:
-                taken = False
+        If the node stops while it waits for a slot, `work` is not run.
+        """
+        held = self._free.acquire()
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
                 self._free.release()
 
         try:
-            return None if self._stopping() else work(leave)
+            return None if self._stopping() else work(release)
         finally:
-            leave()
+            release()

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from node import arena, testing
+from node import arena, preload, testing
 from node.assemble import decode, decode_due
-from node.engine import run_in_child, warm_up
+from node.engine import preload_children, run_in_child, start_fork_server
 from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
 from node.spool import Spool
@@ -193,7 +193,8 @@ def load_compressed() -> None:
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name, made_arena():
         study = receive(Path(name), compressed())
         ledger = study.ledger
-        warm_up()
+        preload_children(preload)
+        start_fork_server()
         took = timed(lambda: study.decode(ledger))
         expected = by_pydicom(study).astype(np.int16) - 1024
         for early in (False, True):

@@ -17,9 +17,8 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from node.engine import Engine, Step
-from node.engine import local as engine_local
-from node.engine import procrastinate as engine_procrastinate
-from node.engine.procrastinate import Procrastinate, schema
+from node.engine.procrastinate import CONNECT_SECONDS, POLL_SECONDS, Procrastinate, schema
+from node.engine.steps import REST_SECONDS
 from node.errors import LedgerUnavailable
 from node.ledger import JobQueue, Ledger, conninfo
 from node.records import JOB_QUEUE, JOB_TASK, Job, JobState, Plan, StudyState
@@ -71,10 +70,16 @@ class Engines:
 
     kind: str
     url: str
+    idle_seconds: float = NEVER
+    rest_seconds: float = REST_SECONDS
+    poll_seconds: float = POLL_SECONDS
+    connect_seconds: float = CONNECT_SECONDS
     started: list[Engine] = field(default_factory=list)
 
     def __call__(self, *steps: Step) -> Engine:
-        engine = Engine(list(steps), courier=self.courier())
+        engine = Engine(
+            list(steps), courier=self.courier(), idle_seconds=self.idle_seconds, rest_seconds=self.rest_seconds
+        )
         self.started.append(engine)
         engine.start()
         return engine
@@ -82,7 +87,7 @@ class Engines:
     def courier(self) -> Procrastinate | None:
         if self.kind != PROCRASTINATE:
             return None
-        return Procrastinate(str(conninfo(self.url)), JOB_QUEUE, JOB_TASK)
+        return Procrastinate(str(conninfo(self.url)), JOB_QUEUE, JOB_TASK, self.poll_seconds, self.connect_seconds)
 
     def told(self, engine: Engine) -> None:
         """In one process the step before says that a job may be due; else the message is all there is."""
@@ -91,9 +96,8 @@ class Engines:
 
 
 @pytest.fixture
-def start(kind: str, ledger_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
+def start(kind: str, ledger_url: str, ledger: Ledger) -> Iterator[Engines]:
     """Start engines whose steps sleep until they are woken."""
-    monkeypatch.setattr(engine_local, "IDLE_SECONDS", NEVER)
     engines = Engines(kind, ledger_url)
     yield engines
     for engine in engines.started:
@@ -181,18 +185,16 @@ def test_a_step_that_says_when_it_is_due_runs_again_then(start: Engines) -> None
 
 
 @pytest.mark.parametrize("answer", [None, NEVER])
-def test_a_step_is_looked_at_again_now_and_then_whatever_it_says(
-    start: Engines, monkeypatch: pytest.MonkeyPatch, answer: float | None
-) -> None:
+def test_a_step_is_looked_at_again_now_and_then_whatever_it_says(start: Engines, answer: float | None) -> None:
     """What is due sooner than it thought may have come from another process."""
-    monkeypatch.setattr(engine_local, "IDLE_SECONDS", 0.01)
+    start.idle_seconds = 0.01
     work = Counted(answer, answer)
     start(Step(name="one", work=work))
     work.wait(3)
 
 
-def test_a_step_that_raises_is_told_and_goes_on(start: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.01)
+def test_a_step_that_raises_is_logged_and_goes_on(start: Engines) -> None:
+    start.rest_seconds = 0.01
     with structlog.testing.capture_logs() as logs:
         work = Counted(ValueError("odd"), LedgerUnavailable("locked"))
         start(Step(name="one", work=work))
@@ -203,8 +205,8 @@ def test_a_step_that_raises_is_told_and_goes_on(start: Engines, monkeypatch: pyt
     ]
 
 
-def test_after_an_error_a_step_rests(start: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", NEVER)
+def test_after_an_error_a_step_rests(start: Engines) -> None:
+    start.rest_seconds = NEVER
     work = Counted(ValueError("odd"))
     engine = start(Step(name="one", work=work))
     work.wait()
@@ -432,9 +434,9 @@ def test_a_job_whose_worker_died_is_done_when_its_lease_has_run_out(
 
 
 def test_a_job_is_done_though_its_step_raised_when_it_was_told_of_it(
-    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted
 ) -> None:
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.01)
+    start.rest_seconds = 0.01
     slots = Slots(ledger)
     once = Counted(LedgerUnavailable("locked"), LedgerUnavailable("still locked"))
 
@@ -452,7 +454,7 @@ def test_a_job_of_which_the_engine_was_never_told_is_found_in_the_ledger(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(engine_local, "IDLE_SECONDS", 0.3)
+    start.idle_seconds = 0.3
     slots = Slots(ledger)
     start(slots.step())
     with closing(Ledger(ledger_url)) as untold:
@@ -505,11 +507,10 @@ def test_engines_side_by_side_do_each_job_once(start: Engines, ledger: Ledger, r
 
 @only_procrastinate
 def test_a_message_wakes_a_worker_that_sleeps(
-    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, ledger_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, ledger_url: str
+) -> None:
     """By its notification alone: nobody looks into the queue, or into the ledger."""
-    monkeypatch.setattr(engine_procrastinate, "POLL_SECONDS", NEVER)
+    start.poll_seconds = NEVER
     slots = Slots(ledger)
     start(slots.step())
     wait_until(lambda: listening(ledger_url), what="LISTEN")
@@ -597,10 +598,10 @@ def test_a_reminder_is_put_once_and_only_of_what_is_due(
 @only_procrastinate
 def test_the_engine_goes_on_when_the_database_was_away(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, ledger_url: str,
-    database_server: Postgres, monkeypatch: pytest.MonkeyPatch,
+    database_server: Postgres,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.2)
-    monkeypatch.setattr(engine_procrastinate, "CONNECT_SECONDS", 1.0)
+    start.rest_seconds = 0.2
+    start.connect_seconds = 1.0
     slots = Slots(ledger)
     start(slots.step())
     routed(wanted())
@@ -617,11 +618,10 @@ def test_the_engine_goes_on_when_the_database_was_away(
 
 @only_procrastinate
 def test_a_job_that_runs_while_the_database_is_away_holds_up_no_other(
-    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, database_server: Postgres,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(engine_local, "STUMBLE_SECONDS", 0.2)
-    monkeypatch.setattr(engine_procrastinate, "CONNECT_SECONDS", 1.0)
+    start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, database_server: Postgres
+) -> None:
+    start.rest_seconds = 0.2
+    start.connect_seconds = 1.0
     begun, go_on = threading.Event(), threading.Event()
 
     def perform(job: Job) -> None:

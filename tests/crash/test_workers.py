@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from node.engine import Engine, Step, local
+from node.engine import Engine, Step
 from node.engine.procrastinate import Procrastinate, schema
 from node.host import find_plugins
 from node.infer import Order, Performed, attempt, job
@@ -42,7 +42,6 @@ def opened(url: str) -> Ledger:
 def serve(url: str, seed: int) -> None:
     """Be a worker: all that is real but the plugin, which takes its time."""
     job.LEASE_SECONDS = LEASE_SECONDS
-    local.IDLE_SECONDS = local.STUMBLE_SECONDS = 1.0
     ledger, chance = opened(url), random.Random(seed)  # noqa: S311
     (plugin,) = find_plugins([Path(__file__).parent / "plugins"]).values()
     plugins = dict.fromkeys(PLUGINS, plugin)
@@ -63,7 +62,8 @@ def serve(url: str, seed: int) -> None:
         return attempt(ledger, plugins, perform, lambda place, note: None, attempts=1000, device_uid="2.25.1")  # type: ignore[arg-type, return-value]
 
     steps = [Step(name="infer", work=infer, threads=SLOTS, remind=ledger.remind)]
-    engine = Engine(steps, courier=Procrastinate(str(conninfo(url)), JOB_QUEUE, JOB_TASK))
+    courier = Procrastinate(str(conninfo(url)), JOB_QUEUE, JOB_TASK)
+    engine = Engine(steps, courier=courier, idle_seconds=1.0, rest_seconds=1.0)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     engine.start()
     while not engine.stopping:

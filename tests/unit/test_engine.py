@@ -1,4 +1,4 @@
-"""What a job does in its process harms nobody else; and which engine there is."""
+"""A job in a child process harms nothing else; slots; and which engine the settings choose."""
 
 import gc
 import operator
@@ -15,14 +15,19 @@ import pytest
 from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
-from node import storage
+from node import preload, storage
 from node.commands import check
-from node.engine import Places, beside, run_in_child
+from node.engine import Slots, consumer_thread, preload_children, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings
 
 PATIENCE = 30
 """Seconds after which a test that waits has failed; none waits so long when all is well."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _preload() -> None:
+    preload_children(preload)
 
 
 def always() -> bool:
@@ -44,12 +49,12 @@ def wait_for(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-# The slot.
+# The child process.
 
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], tuple[str]]:
-    """The arguments of `runpy.run_path` for a file of Python: what a plugin's code stands for here."""
+    """The arguments of `runpy.run_path` for a file of Python: in place of a plugin."""
 
     def written(text: str) -> tuple[str]:
         path = tmp_path / "plugin.py"
@@ -96,7 +101,7 @@ def test_an_error_inside_a_library_names_the_line_that_called_it(script: Callabl
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "cause"),
     [
         ("import os; os._exit(3)", "died with exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "died of SIGKILL, as it does when memory runs out"),
@@ -105,8 +110,10 @@ def test_an_error_inside_a_library_names_the_line_that_called_it(script: Callabl
         ("import sys; sys.exit(4)", "died with exit code 4"),
     ],
 )
-def test_a_process_that_dies_is_told_by_how(script: Callable[[str], tuple[str]], text: str, told: str) -> None:
-    with pytest.raises(JobDied, match=told):
+def test_a_process_that_dies_is_reported_with_its_cause(
+    script: Callable[[str], tuple[str]], text: str, cause: str
+) -> None:
+    with pytest.raises(JobDied, match=cause):
         run_in_child(runpy.run_path, script(text), seconds=PATIENCE, beat=always)
 
 
@@ -123,11 +130,11 @@ def test_a_job_that_is_ended_leaves_no_process(script: Callable[[str], tuple[str
         "time.sleep(600)\n"
     )
     pids = tmp_path / "pids"
-    run_in_child(os.getpid, (), seconds=PATIENCE, beat=always)  # the first job waits for the imports of its server
+    run_in_child(os.getpid, (), seconds=PATIENCE, beat=always)  # the first job waits for the imports of the fork server
     limit = 3.0 if why == "the time limit" else 600.0
-    said = "longer than its time limit of 3 s" if why == "the time limit" else "ended: its lease is lost"
+    message = "longer than its time limit of 3 s" if why == "the time limit" else "ended: its lease is lost"
     beat = always if why == "the time limit" else lambda: not pids.exists()
-    with pytest.raises(JobDied, match=said):
+    with pytest.raises(JobDied, match=message):
         run_in_child(runpy.run_path, arguments, seconds=limit, beat=beat, beat_seconds=0.05)
     for pid in map(int, pids.read_text().split()):
         wait_for(lambda pid=pid: gone(pid))  # type: ignore[misc]
@@ -149,7 +156,7 @@ def test_a_job_that_ends_by_itself_leaves_no_process_either(
     wait_for(lambda: gone(int(pid.read_text())))
 
 
-def test_the_beat_is_felt_while_the_job_runs() -> None:
+def test_the_beat_is_called_while_the_job_runs() -> None:
     beats: list[float] = []
 
     def beat() -> bool:
@@ -207,66 +214,66 @@ def test_a_job_does_not_collect_what_was_there_before_it() -> None:
     assert run_in_child(gc.get_freeze_count, (), seconds=PATIENCE, beat=always) > 100_000
 
 
-def test_a_job_gives_way_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
-    """What it says is told at once, and its answer is still awaited."""
-    seen, told = tmp_path / "seen", []
+def test_a_job_releases_its_slot_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
+    """Its parent is told at once, and its answer is still awaited."""
+    seen, calls = tmp_path / "seen", []
     arguments = script(
         "import pathlib, time\n"
-        "from node.engine import give_way\n"
-        "give_way()\n"
+        "from node.engine import release_slot\n"
+        "release_slot()\n"
         f"while not pathlib.Path({str(seen)!r}).exists():\n"
         "    time.sleep(0.01)\n"
         "answer = 42\n"
     )
 
-    def gave_way() -> None:
-        told.append(True)
+    def released() -> None:
+        calls.append(True)
         seen.touch()
 
-    assert run_in_child(answer_of, arguments, seconds=PATIENCE, beat=always, gave_way=gave_way) == 42
-    assert told == [True]
+    assert run_in_child(answer_of, arguments, seconds=PATIENCE, beat=always, on_slot_released=released) == 42
+    assert calls == [True]
 
 
 def answer_of(path: str) -> int:
     return int(runpy.run_path(path)["answer"])
 
 
-def test_a_job_that_has_left_its_place_makes_room_for_one_other() -> None:
-    places, begun, go_on = Places(1), threading.Semaphore(0), threading.Event()
+def test_a_job_that_has_released_its_slot_makes_room_for_one_other() -> None:
+    slots, begun, go_on = Slots(1), threading.Semaphore(0), threading.Event()
 
     def other(_: Callable[[], None]) -> None:
         begun.release()
         go_on.wait(PATIENCE)
 
-    def first(leave: Callable[[], None]) -> None:
-        for one in others:
-            one.start()
+    def first(release: Callable[[], None]) -> None:
+        for other_thread in others:
+            other_thread.start()
         assert not begun.acquire(timeout=0.1)
-        leave()
-        leave()
+        release()
+        release()
         assert begun.acquire(timeout=PATIENCE)
         assert not begun.acquire(timeout=0.1)
 
-    others = [threading.Thread(target=places.take, args=(other,)) for _ in range(2)]
-    places.take(first)
-    assert not begun.acquire(timeout=0.1), "its end gives no second place"
+    others = [threading.Thread(target=slots.run, args=(other,)) for _ in range(2)]
+    slots.run(first)
+    assert not begun.acquire(timeout=0.1), "its end frees no second slot"
     go_on.set()
     assert begun.acquire(timeout=PATIENCE)
-    for one in others:
-        one.join(PATIENCE)
+    for other_thread in others:
+        other_thread.join(PATIENCE)
 
 
-def test_who_waited_for_a_place_begins_nothing_when_the_node_stops() -> None:
+def test_a_job_that_waited_for_a_slot_does_not_start_when_the_node_stops() -> None:
     stopping = threading.Event()
-    places, done = Places(1, stopping.is_set), list[str]()
-    waiting = threading.Thread(target=places.take, args=(lambda _: done.append("waited"),))
+    slots, done = Slots(1, stopping.is_set), list[str]()
+    waiting = threading.Thread(target=slots.run, args=(lambda _: done.append("waited"),))
 
     def first(_: Callable[[], None]) -> None:
         waiting.start()
         stopping.set()
         done.append("first")
 
-    places.take(first)
+    slots.run(first)
     waiting.join(PATIENCE)
     assert done == ["first"]
 
@@ -285,30 +292,30 @@ def test_a_job_finds_read_what_composing_needs() -> None:
     assert run_in_child(tables_that_were_read, (), seconds=PATIENCE, beat=always) == 1
 
 
-# Side by side.
+# Producer and consumer.
 
 
-def test_what_is_handed_over_is_taken_while_the_block_runs() -> None:
+def test_items_are_consumed_while_the_block_runs() -> None:
     taken = threading.Event()
 
-    def work(handed: Iterator[int]) -> list[int]:
-        first = next(handed)
+    def work(items: Iterator[int]) -> list[int]:
+        first = next(items)
         taken.set()
-        return [first, *handed]
+        return [first, *items]
 
-    with beside(work) as (hand, outcome):
-        hand(1)
+    with consumer_thread(work) as (put, result):
+        put(1)
         assert taken.wait(PATIENCE)
-        hand(2)
-    assert outcome.result() == [1, 2]
+        put(2)
+    assert result.result() == [1, 2]
 
 
-def test_the_work_ends_when_the_block_fails() -> None:
+def test_the_consumer_ends_when_the_block_fails() -> None:
     ended: list[int] = []
 
     def fail() -> None:
-        with beside(ended.extend) as (hand, _):
-            hand(1)
+        with consumer_thread(ended.extend) as (put, _):
+            put(1)
             raise PluginFailed("it broke")
 
     with pytest.raises(PluginFailed):
@@ -316,12 +323,12 @@ def test_the_work_ends_when_the_block_fails() -> None:
     assert ended == [1]
 
 
-def test_what_the_work_raises_is_its_outcome() -> None:
-    with beside(lambda handed: 1 // next(handed)) as (hand, outcome):
-        hand(0)
-        hand(1)
+def test_an_error_of_the_consumer_is_its_result() -> None:
+    with consumer_thread(lambda items: 1 // next(items)) as (put, result):
+        put(0)
+        put(1)
     with pytest.raises(ZeroDivisionError):
-        outcome.result()
+        result.result()
 
 
 # Which engine.
@@ -339,14 +346,14 @@ def test_procrastinate_without_postgresql_is_a_mistake_in_the_configuration(
     assert not (tmp_path / "ledger.db").exists()
 
 
-def test_check_tells_of_it(tmp_path: Path) -> None:
+def test_check_reports_it(tmp_path: Path) -> None:
     settings = asked_for("procrastinate", f"sqlite:///{tmp_path / 'ledger.db'}")
     (report,) = check._reports(check._ledger, settings)
     assert not report.good
     assert report.sentence.startswith('engine.kind "procrastinate" needs a PostgreSQL ledger')
 
 
-def test_procrastinate_that_is_not_installed_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_of_a_missing_procrastinate_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "node.engine.procrastinate", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)
     settings = asked_for("procrastinate", "postgresql://isocenter@db/ledger")

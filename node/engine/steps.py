@@ -1,4 +1,4 @@
-"""The engine of one process: threads that each do one step of the river when there is something to do."""
+"""The engine of one process: each thread runs one step of the flow when there is something to do."""
 
 import threading
 import time
@@ -12,20 +12,28 @@ import structlog
 log = structlog.get_logger()
 
 IDLE_SECONDS = 30.0
-"""How long a step sleeps at most: whatever it was not told of, it then finds in the ledger."""
-STUMBLE_SECONDS = 5.0
-"""How long a step rests after an error of its own."""
+"""How long a step sleeps at most; it then finds in the ledger what no wake-up announced."""
+REST_SECONDS = 5.0
+"""How long a step rests after an error."""
 STOP_SECONDS = 30.0
 """How long steps may take to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One place of the river where work is done.
+    """One step of the flow.
 
-    `work` does all that is due now, and returns in how many seconds more will be, or None when it cannot know.
-    `then` names the steps that may have something to do afterwards. A step with `remind` can be done for job ids that
-    a courier brings, of which `remind` has those delivered again that were lost; it returns what `work` does.
+    Parameters
+    ----------
+    work
+        Does all that is due now, and returns in how many seconds more will be due, or None if that is not known.
+    then
+        Names of the steps that may have something to do afterwards.
+    threads
+        How many threads run the step.
+    remind
+        Of a step that can run once for each job id that a courier brings: has lost ids delivered again, and returns
+        in how many seconds to do so again, or None.
     """
 
     name: str
@@ -36,27 +44,35 @@ class Step:
 
 
 class Courier(Protocol):
-    """Brings job ids between processes; that one is lost, late, or comes twice does no harm."""
+    """Brings job ids from other processes; an id that is lost, late or comes twice does no harm."""
 
     def listen(self, work: Callable[[], object], *, name: str, slots: int) -> None:
-        """Do the work for each id that comes, so many at once, in threads of that name; return when stopped."""
+        """Run `work` for each id that comes, in `slots` threads called `name`; return when stopped."""
 
     def stop(self) -> None:
-        """Take no more ids; `listen` returns when the work at hand is done."""
+        """Take no more ids; `listen` returns when the work in progress is done."""
 
 
 @dataclass(slots=True)
 class Engine:
-    """Runs steps until it is stopped. A lost or repeated wake-up is harmless: every step looks at the ledger.
+    """Runs steps until it is stopped. A lost or repeated wake-up is harmless: every step looks into the ledger.
 
-    Without a courier a step is done when it is due or woken. With one, a step that has a `remind` is done when a job id
-    comes, and a wake-up has it look for lost ones.
+    Parameters
+    ----------
+    courier
+        Without a courier, a step runs when it is due or woken. With one, a step that has a `remind` runs when a job id
+        comes, and reminds when it is due or woken.
+    elsewhere
+        Is called with the name of a step of another process that may have something to do.
+    idle_seconds, rest_seconds
+        How long a step sleeps at most, and how long it rests after an error.
     """
 
     steps: Sequence[Step]
     courier: Courier | None = None
     elsewhere: Callable[[str], object] = lambda _name: None
-    """Is told the name of a step that another process runs, when it may have something to do."""
+    idle_seconds: float = IDLE_SECONDS
+    rest_seconds: float = REST_SECONDS
     _wakes: dict[str, threading.Event] = field(init=False)
     _threads: list[threading.Thread] = field(init=False, default_factory=list)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
@@ -65,7 +81,7 @@ class Engine:
         self._wakes = {loop.name: threading.Event() for step in self.steps for loop in self._loops(step)}
 
     def wake(self, *names: str) -> None:
-        """Say that there may be something to do."""
+        """Run steps soon: they may have something to do."""
         for name in names:
             if name in self._wakes:
                 self._wakes[name].set()
@@ -73,7 +89,7 @@ class Engine:
                 self.elsewhere(name)
 
     def start(self) -> None:
-        """Begin to run every step in threads of its own."""
+        """Run every step in threads of its own."""
         for loop in [loop for step in self.steps for loop in self._loops(step)]:
             for number in range(loop.threads):
                 thread = threading.Thread(target=self._run, args=(loop,), name=f"{loop.name}-{number + 1}")
@@ -81,7 +97,7 @@ class Engine:
                 thread.start()
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
-        """Let every step finish what it is doing, and end; in so many seconds, all together."""
+        """Let every step finish what it is doing, and end; wait so many seconds for all of them."""
         self._stopping.set()
         self.wake(*self._wakes)
         if self.courier is not None:
@@ -98,7 +114,7 @@ class Engine:
         return self._stopping.is_set()
 
     def _loops(self, step: Step) -> Iterator[Step]:
-        """Return what the threads of a step do again and again: its work, or listening and reminding."""
+        """Return the loops of a step: its work, or listening for job ids and reminding."""
         if self.courier is None or step.remind is None:
             yield step
             return
@@ -112,19 +128,19 @@ class Engine:
             wake.clear()
             _, wait = self._once(step)
             if not self.stopping:
-                wake.wait(IDLE_SECONDS if wait is None else min(max(wait, 0.0), IDLE_SECONDS))
+                wake.wait(self.idle_seconds if wait is None else min(max(wait, 0.0), self.idle_seconds))
 
     def _deliver(self, step: Step) -> None:
-        """Do a step's work for a job id; after an error, rest and do it again, since the id will not come again."""
+        """Run a step for a job id; after an error, rest and run it again, since the id will not come again."""
         while not self.stopping and not self._once(step)[0]:
-            self._stopping.wait(STUMBLE_SECONDS)
+            self._stopping.wait(self.rest_seconds)
 
     def _once(self, step: Step) -> tuple[bool, float | None]:
-        """Do a step's work; return whether it went well, and in how many seconds to do it again."""
+        """Run a step once; return whether it raised no error, and in how many seconds to run it again."""
         try:
             wait = step.work()
-        except Exception as error:  # noqa: BLE001 (one of three: whatever a step meets, the river goes on)
+        except Exception as error:  # noqa: BLE001 (one of three: whatever a step meets, the flow goes on)
             log.error("step.failed", step=step.name, reason=f"{type(error).__name__}: {error}")
-            return False, STUMBLE_SECONDS
+            return False, self.rest_seconds
         self.wake(*step.then)
         return True, wait
