@@ -12,7 +12,7 @@ BROAD = {"Exception", "BaseException"}
 VAGUE_MODULES = {"utils", "util", "helpers", "helper", "common", "manager", "service", "base", "misc"}
 VAGUE_ENDINGS = ("Manager", "Helper", "Service", "Base", "Handler", "Util", "Utils")
 CATCH_ALL = {
-    ("node/receive/store.py", "take"),  # the C-STORE handler
+    ("node/receive/store.py", "finish"),  # the C-STORE handler
     ("node/engine/child_process.py", "_child"),  # the job slot
     ("node/engine/steps.py", "_once"),  # the step loop
 }
