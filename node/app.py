@@ -8,8 +8,8 @@ from functools import partial
 
 import structlog
 
-from node import arena, flow, preload
-from node.arena import Arenas
+from node import flow, preload
+from node.arena import PROCESS_MEMORY, Arena, ArenaPool, remove_orphans
 from node.assemble import decode, decode_due
 from node.deliver import CommitmentScu, Outbox, QueryRetrieveScu
 from node.engine import Engine, Slots, Step, preload_children, run_in_child, start_fork_server
@@ -65,11 +65,11 @@ def perform_order(
     profiles: Mapping[str, Profile],
     lent: str = "",
 ) -> Performed:
-    """Do one job, in an arena that is lent to it; runs in a child process."""
-    arena.use(lent)
-    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds, priority=order.job.priority)
+    """Do one job, in the arena that is lent to it; runs in a child process."""
+    arena = Arena(lent) if lent else None
+    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds, priority=order.job.priority, arena=arena)
     try:
-        return flow.perform(order, spool, triton, profiles)
+        return flow.perform(order, spool, triton, profiles, arena or PROCESS_MEMORY)
     finally:
         triton.close()
 
@@ -91,7 +91,7 @@ class Node:
     ledger: Ledger = field(init=False)
     _receivers: Receivers = field(init=False)
     _engine: Engine = field(init=False)
-    _arenas: Arenas = field(init=False)
+    _arenas: ArenaPool = field(init=False)
     _fleet: Fleet = field(init=False)
     _urls: tuple[str, ...] = ()
     _ends: float = math.inf
@@ -100,7 +100,7 @@ class Node:
         self.routes = load_routes(self.settings)
         self.spool = open_spool(self.settings)
         self.ledger = open_ledger(self.settings)
-        self._arenas = Arenas(self.settings.engine.volumes_mb * 2**20)
+        self._arenas = ArenaPool(self.settings.engine.volumes_mb * 2**20)
 
     def start(self, servers: Servers, *, stopping: Callable[[], bool] = lambda: False) -> None:
         """Listen, recover what a former process left, and begin to work, each where it is in our roles.
@@ -109,7 +109,7 @@ class Node:
         """
         preload_children(preload)
         if "work" in self.roles:
-            if swept := arena.sweep():
+            if swept := remove_orphans():
                 log.info("arenas.swept", arenas=swept)
             self._urls = servers.urls
             self._fleet = fleet(self.settings.triton, servers, self.routes.models, stopping)

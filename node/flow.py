@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from node.arena import PROCESS_MEMORY, Memory
 from node.assemble import settle
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commitment_step
@@ -83,10 +84,12 @@ class River:
         return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell)
 
 
-def perform(order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile]) -> Performed:
+def perform(
+    order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile], memory: Memory = PROCESS_MEMORY
+) -> Performed:
     """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
     watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
-    series = {one.key: one for one in group_into_stacks(order.parts).series}
+    series = {one.key: one for one in group_into_stacks(order.parts, memory).series}
     inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)

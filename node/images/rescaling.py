@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node import arena
+from node.arena import PROCESS_MEMORY, Memory
 from node.errors import UnsuitableSeries
 from node.images.frame import Frame, FrameReader
 
@@ -24,24 +24,31 @@ class _OutOfRange(Exception):
     """int16 does not hold the values."""
 
 
-def rescaled(frames: Sequence[Frame], read: FrameReader, lowest: int | None) -> NDArray[Any]:
-    """Return the real values of frames, (slice, row, column), none below `lowest`: int16 if exact, else float32."""
+def rescaled(
+    frames: Sequence[Frame], read: FrameReader, lowest: int | None, memory: Memory = PROCESS_MEMORY
+) -> NDArray[Any]:
+    """Return the real values of frames, (slice, row, column), none below `lowest`: int16 if exact, else float32.
+
+    The array is allocated in `memory`.
+    """
     if all(frame.slope == 1 and frame.intercept.is_integer() for frame in frames):
         with suppress(_OutOfRange):
-            return _read_all(frames, read, np.dtype(np.int16), lowest)
-    return _read_all(frames, read, np.dtype(np.float32), lowest)
+            return _read_all(frames, read, np.dtype(np.int16), lowest, memory)
+    return _read_all(frames, read, np.dtype(np.float32), lowest, memory)
 
 
-def _read_all(frames: Sequence[Frame], read: FrameReader, dtype: np.dtype[Any], lowest: int | None) -> NDArray[Any]:
+def _read_all(
+    frames: Sequence[Frame], read: FrameReader, dtype: np.dtype[Any], lowest: int | None, memory: Memory
+) -> NDArray[Any]:
     """Return all frames rescaled. Each frame is read into its slice of the array; several threads share the frames."""
     values = frames[0].image.values
-    array = arena.empty((len(frames), int(values.get("Rows") or 0), int(values.get("Columns") or 0)), dtype)
+    array = memory.empty((len(frames), int(values.get("Rows") or 0), int(values.get("Columns") or 0)), dtype)
     shares = np.array_split(np.arange(len(frames)), min(WORKERS, -(-len(frames) // FEWEST_FRAMES)))
     parts = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
 
     def fill(part: slice) -> None:
         own, planes = frames[part], array[part]
-        arena.populate(planes)
+        memory.populate(planes)
         floor = None if lowest is None else np.full(array.shape[1:], lowest, dtype)
         into = planes if dtype == np.int16 else None
         for frame, stored, plane in zip(own, read(own, into), planes, strict=True):

@@ -11,6 +11,7 @@ from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from node.arena import PROCESS_MEMORY, Memory
 from node.errors import UnsuitableSeries
 from node.images.frame import Frame, FrameReader, Image, Vector
 from node.images.rescaling import INT16, rescaled
@@ -88,12 +89,15 @@ class Series:
         Decodes stored values on demand.
     warnings
         Sentences about what is unusual in the stack but does not prevent its use.
+    memory
+        Where its volume is allocated.
     """
 
     key: str
     frames: tuple[Frame, ...]
     read: FrameReader
     warnings: tuple[str, ...] = ()
+    memory: Memory = PROCESS_MEMORY
 
     @property
     def header(self) -> Dataset:
@@ -173,7 +177,7 @@ class Series:
             the message names the instance.
         """
         affine = self.affine()
-        array = rescaled(self.frames, self.read, LOWEST_HU if self.modality == "CT" else None)
+        array = rescaled(self.frames, self.read, LOWEST_HU if self.modality == "CT" else None, self.memory)
         return Volume(array=array, affine=affine, frame_of_reference_uid=self.frame_of_reference_uid)
 
     @property

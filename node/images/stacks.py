@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from node.arena import PROCESS_MEMORY, Memory
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.images.frame import Frame
 from node.images.frame_reading import Values, frame_value, frames_of, is_image, required_text, value_of
@@ -112,7 +113,7 @@ class _Stack:
     split_by: tuple[str, ...] = ()
 
 
-def group_into_stacks(instances: Iterable[Part10]) -> StudyStacks:
+def group_into_stacks(instances: Iterable[Part10], memory: Memory = PROCESS_MEMORY) -> StudyStacks:
     """Group the instances of one study into stacks. Instances that are not images (SEG, SR, PDF …) are left out.
 
     A series is one stack if possible. It is split by SOP class, size, colour, orientation, pixel spacing, frame of
@@ -123,7 +124,7 @@ def group_into_stacks(instances: Iterable[Part10]) -> StudyStacks:
 
     Keys do not depend on the order of the instances: within a series the largest stack comes first, and among equally
     large stacks the one with the lowest Instance Number. Frames are ordered along row × column direction; without
-    positions they are ordered by frame number.
+    positions they are ordered by frame number. Volumes of the stacks are allocated in `memory`.
     """
     set_aside: list[tuple[str, str]] = []
     images: dict[str, StoredInstance] = {}
@@ -145,7 +146,7 @@ def group_into_stacks(instances: Iterable[Part10]) -> StudyStacks:
             set_aside.append((uid, str(error)))
     ordered = sorted(by_series.items(), key=lambda item: (_lenient(item[1][0].image.values, "SeriesNumber"), item[0]))
     return StudyStacks(
-        series=tuple(stack for uid, frames in ordered for stack in _series(uid, frames, images)),
+        series=tuple(stack for uid, frames in ordered for stack in _series(uid, frames, images, memory)),
         set_aside=tuple(set_aside),
     )
 
@@ -165,7 +166,7 @@ def _order(frame: Frame) -> tuple[float, str, int]:
     return _lenient(frame.image.values, "InstanceNumber"), frame.sop_instance_uid, frame.number
 
 
-def _series(uid: str, frames: list[Frame], images: Mapping[str, StoredInstance]) -> Iterator[Series]:
+def _series(uid: str, frames: list[Frame], images: Mapping[str, StoredInstance], memory: Memory) -> Iterator[Series]:
     """Yield the stacks of one series with their keys, the largest first."""
     read = PixelReader({frame.sop_instance_uid: images[frame.sop_instance_uid] for frame in frames})
     found: list[_Stack] = []
@@ -178,7 +179,7 @@ def _series(uid: str, frames: list[Frame], images: Mapping[str, StoredInstance])
     for number, stack in enumerate(found, 1):
         along = along_normal(stack.frames) if stack.frames[0].position else np.zeros(len(stack.frames))
         ordered = tuple(stack.frames[index] for index in np.argsort(along, kind="stable"))
-        series = Series(key=uid if number == 1 else f"{uid}#{number}", frames=ordered, read=read)
+        series = Series(key=uid if number == 1 else f"{uid}#{number}", frames=ordered, read=read, memory=memory)
         yield replace(series, warnings=tuple(_warnings(series, stack, len(found))))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from node import arena
+from node.arena import Arena
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
 from node.triton.model_config import instances
 from node.triton.shared_memory import ABOUT_SHARING, Exchange, Tensor, let_go, reach
@@ -126,10 +126,12 @@ class GrpcTriton:
     `priority` above 0 go first and those below 0 last, where the model's queue has priorities.
     """
 
-    def __init__(self, urls: Sequence[str], deadline_seconds: float = 300, priority: int = 0) -> None:
+    def __init__(
+        self, urls: Sequence[str], deadline_seconds: float = 300, priority: int = 0, arena: Arena | None = None
+    ) -> None:
         if not urls:
             raise ConfigError("[triton] urls is empty: name one server at least.")
-        self._servers = [_Server(url, priority) for url in urls]
+        self._servers = [_Server(url, priority, arena) for url in urls]
         self._deadline_seconds = deadline_seconds
         self._pins: dict[str, str] = {}  # model → version
         self._answered: dict[str, str] = {}  # model → version
@@ -209,8 +211,9 @@ class GrpcTriton:
 class _Server:
     """One Triton server: the calls, each with its errors translated."""
 
-    def __init__(self, url: str, priority: int) -> None:
+    def __init__(self, url: str, priority: int, arena: Arena | None) -> None:
         self.url = url
+        self._arena = arena
         self._priority = priority
         self._rested = 0.0  # when, by time.monotonic, it is tried in its turn again
         self._client: Any = None
@@ -285,7 +288,7 @@ class _Server:
     def infer(self, model: str, pin: str, arrays: dict[str, Array], ends: float) -> tuple[str, dict[str, Array]]:
         signature = self.signature(model, pin, ends)
         fitted = _fitted(model, signature, arrays)
-        shared = self._arena(ends)
+        shared = self._mapped_arena(ends)
         for place, answers in ((shared, True), (shared, False), (None, False)):
             exchange = Exchange(place, fitted, signature.inputs, signature.outputs, answers=answers)
             if (result := self._ask(model, pin, exchange, ends)) is not None:
@@ -313,18 +316,18 @@ class _Server:
                 if exchange.shares and ABOUT_SHARING in error.message():
                     return None
                 if exchange.places and error.status() in CLOCK:
-                    arena.abandon()  # the server may still write into it
+                    exchange.abandon()  # the server may still write into the arena
                 raise
 
-    def _arena(self, ends: float) -> arena.Arena | None:
-        """The arena of this process, if the server has it mapped, or can; asked once for each server and arena."""
-        ours = arena.lent()
-        if ours is None or self._beyond == ours.name:
+    def _mapped_arena(self, ends: float) -> Arena | None:
+        """The arena, if the server has it mapped, or can map it; asked once for each server."""
+        arena = self._arena
+        if arena is None or arena.abandoned or self._beyond == arena.name:
             return None
-        if self._reached != ours.name:
-            reached = reach(self.client, ours, min(PROBE_SECONDS, _left(ends)))
-            self._reached, self._beyond = (ours.name, "") if reached else ("", ours.name)
-        return ours if self._reached else None
+        if self._reached != arena.name:
+            reached = reach(self.client, arena, min(PROBE_SECONDS, _left(ends)))
+            self._reached, self._beyond = (arena.name, "") if reached else ("", arena.name)
+        return arena if self._reached else None
 
     def let_go(self, names: Iterable[str]) -> None:
         """Have the server unmap arenas, if it is there."""

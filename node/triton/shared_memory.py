@@ -86,7 +86,7 @@ class Exchange:
         self.places: dict[str, Array] = {}
         if arena is not None and answers:
             sizes = {name: _size(tensor, arrays) for name, tensor in outputs.items()}
-            found = {name: arena.empty((size,), np.uint8) for name, size in sizes.items() if size >= SMALLEST}
+            found = {name: arena.allocate((size,), np.uint8) for name, size in sizes.items() if size >= SMALLEST}
             self.places = {name: place for name, place in found.items() if place is not None}
 
     @property
@@ -98,6 +98,11 @@ class Exchange:
     def shares(self) -> bool:
         """Whether anything does not travel in the message."""
         return bool(self.places) or any(place is not None for place in self._held.values())
+
+    def abandon(self) -> None:
+        """Use the arena no more: the server may still write into it."""
+        if self.arena is not None:
+            self.arena.abandon()
 
     def inputs(self) -> list[Any]:
         """Return the inputs as the client takes them."""
@@ -144,7 +149,7 @@ def _placed(arena: Arena | None, array: Array) -> Array | None:
         return None
     if arena.offset(array) is not None:
         return array
-    place = arena.empty(array.shape, array.dtype)
+    place = arena.allocate(array.shape, array.dtype)
     if place is not None:
         arena.populate(place)
         place[...] = array

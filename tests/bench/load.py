@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from node import arena, preload, testing
+from node import preload, testing
+from node.arena import HEADROOM, PROCESS_MEMORY, SHARED_MEMORY, Arena, Memory, create_arena
 from node.assemble import decode, decode_due
 from node.engine import preload_children, run_in_child, start_fork_server
 from node.images.stacks import group_into_stacks
@@ -42,11 +43,12 @@ RUNS = 5
 STUDY = str(testing.uid("bench", "load"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Study:
     """One study, as the receiver left it in the spool and the ledger, and as files of its own."""
 
     folder: Path
+    memory: Memory = PROCESS_MEMORY
 
     @property
     def files(self) -> list[Path]:
@@ -67,7 +69,8 @@ class Study:
         """
         spool, rows = self.spool, ledger.instances(STUDY)
         parts = (spool.part10(place, row.note if noted else "") for row, place in rows)
-        (series,) = group_into_stacks(parts if early else (replace(part, decoded=None) for part in parts)).series
+        given = parts if early else (replace(part, decoded=None) for part in parts)
+        (series,) = group_into_stacks(given, self.memory).series
         return series.volume().array
 
     def decode(self, ledger: Ledger) -> None:
@@ -127,15 +130,13 @@ def by_highdicom(study: Study) -> NDArray[Any]:
 
 
 @contextmanager
-def made_arena() -> Iterator[None]:
-    """Lend this process an arena."""
-    name, fd = arena.make(int(SLICES * ROWS * ROWS * 2 * arena.ROOM), owner=os.getpid())
+def new_arena() -> Iterator[Arena]:
+    """Create an arena for this process."""
+    name, fd = create_arena(int(SLICES * ROWS * ROWS * 2 * HEADROOM), owner=os.getpid())
     try:
-        arena.use(name)
-        yield
+        yield Arena(name)
     finally:
-        arena.use("")
-        (arena.SHARED_MEMORY / name).unlink()
+        (SHARED_MEMORY / name).unlink()
         os.close(fd)
 
 
@@ -152,7 +153,7 @@ def cold(folder: Path, *, ours: bool) -> float:
     study.forget()
     if not ours:
         return timed(lambda: by_pydicom(study))
-    with made_arena():
+    with new_arena() as study.memory:
         return timed(lambda: study.volume(study.ledger))
 
 
@@ -171,8 +172,9 @@ def main() -> None:
 
 def load_plain() -> None:
     """Print the table of slices that are not compressed."""
-    with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name, made_arena():
+    with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name, new_arena() as arena:
         study = receive(Path(name), plain())
+        study.memory = arena
         ledger = study.ledger
         assert np.array_equal(study.volume(ledger), by_pydicom(study).astype(np.int16) - 1024)
         seconds = in_turn(
@@ -190,8 +192,9 @@ def load_plain() -> None:
 
 def load_compressed() -> None:
     """Print the table of compressed slices, decoded when the job asks for them or before."""
-    with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name, made_arena():
+    with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name, new_arena() as arena:
         study = receive(Path(name), compressed())
+        study.memory = arena
         ledger = study.ledger
         preload_children(preload)
         start_fork_server()

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node import arena
-from node.arena import Arenas
+from node.arena import Arena, ArenaPool
 from node.triton import GrpcTriton
 from tests.bench.transport import server
 
@@ -51,10 +50,10 @@ def counted(address: str) -> Iterator[tuple[str, Counter[str]]]:
         mouth.shutdown(socket.SHUT_RDWR)
 
 
-def study(address: str, volume: np.ndarray) -> tuple[Counter[str], np.ndarray]:
+def study(address: str, volume: np.ndarray, arena: Arena | None = None) -> tuple[Counter[str], np.ndarray]:
     """Prepare the model and have a volume answered, as a job does; return the bytes of both ways, and the labels."""
     with counted(address) as (there, wires):
-        triton = GrpcTriton([there])
+        triton = GrpcTriton([there], arena=arena)
         triton.prepare(["labels"], 60)
         labels = triton.infer("labels", image=volume)["mask"]
         triton.close()
@@ -64,22 +63,19 @@ def study(address: str, volume: np.ndarray) -> tuple[Counter[str], np.ndarray]:
 def main() -> None:
     """Print the table; an AssertionError where more goes over the wire than may."""
     size = 2 * int(np.prod(SHAPE))
-    arenas = Arenas(1 << 30)
+    arenas = ArenaPool(1 << 30)
     with (
         tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name,
         server(Path(name)) as address,
         arenas.lend(size, lambda: True) as lent,
     ):
         elsewhere, _ = study(address, np.ones(SHAPE, np.int16))
-        arena.use(lent)
-        ours = arena.lent()
-        assert ours is not None
-        volume = arena.empty(SHAPE, np.int16)
+        ours = Arena(lent)
+        volume = ours.empty(SHAPE, np.int16)
         volume[...] = 1
-        here, labels = study(address, volume)
+        here, labels = study(address, volume, ours)
         in_place = ours.offset(volume) is not None and ours.offset(labels) is not None
         del volume, labels
-        arena.use("")
     arenas.close()
     extent = " × ".join(map(str, SHAPE))
     print(f"traffic: int16 {extent} up ({size / 1e6:.1f} MB), uint8 labels down ({size / 2e6:.1f} MB)")

@@ -15,8 +15,7 @@ from statistics import median
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from node import arena
-from node.arena import Arenas
+from node.arena import Arena, ArenaPool
 from node.triton import GrpcTriton, LocalServer
 
 SHAPE = (500, 512, 512)
@@ -80,16 +79,16 @@ def timed(work: Callable[[], np.ndarray]) -> float:
 
 def main() -> None:
     """Print the table."""
-    arenas = Arenas(1 << 30)
+    arenas = ArenaPool(1 << 30)
     size = 2 * int(np.prod(SHAPE))
     with (
         tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name,
         server(Path(name)) as address,
         arenas.lend(size, lambda: True) as lent,
     ):
-        plain, ours = by_grpc(address), GrpcTriton([address])
+        arena = Arena(lent)
+        plain, ours = by_grpc(address), GrpcTriton([address], arena=arena)
         elsewhere = np.ones(SHAPE, np.int16)
-        arena.use(lent)
         volume = arena.empty(SHAPE, np.int16)
         volume[...] = 1
 
@@ -103,7 +102,6 @@ def main() -> None:
                 took = work()
                 if number:
                     seconds[way].append(took)
-        arena.use("")
     arenas.close()
     show(seconds)
 

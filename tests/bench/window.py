@@ -17,8 +17,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor
 
-from node import arena
-from node.arena import Arenas
+from node.arena import Arena, ArenaPool
 from node.models import add
 from node.serving.volume import Chain, segment
 from node.toml_files import load_toml
@@ -54,7 +53,7 @@ def main() -> None:
     """Print the table."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = SIZES[device]
-    arenas = Arenas(2 << 30)
+    arenas = ArenaPool(2 << 30)
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-") as name:
         folder = Path(name)
         network = brought(folder, size).to(device)
@@ -64,8 +63,8 @@ def main() -> None:
             LocalServer(folder / "models", folder / "triton.log") as server,
             arenas.lend(2 * int(np.prod(size.shape)), lambda: True) as lent,
         ):
-            arena.use(lent)
-            triton = GrpcTriton([server.address], deadline_seconds=600)
+            arena = Arena(lent)
+            triton = GrpcTriton([server.address], deadline_seconds=600, arena=arena)
             triton.prepare(["window_net", "window"], 600)
             volume = arena.empty(size.shape, np.int16)
             volume[...] = np.random.default_rng(1).integers(-1000, 1000, size.shape, np.int16)
@@ -81,7 +80,6 @@ def main() -> None:
                     if number:
                         seconds[way].append(time.perf_counter() - begun)
             triton.close()
-            arena.use("")
     arenas.close()
     show(device, size, len(batches), seconds)
 

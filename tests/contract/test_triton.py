@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import arena
+from node.arena import SHARED_MEMORY, Arena, ArenaPool
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
 from node.triton.client import MESSAGE_BYTES, GrpcTriton, Triton, _exact, _fit
 from node.triton.fake import FakeTriton
@@ -125,26 +125,27 @@ def real(address: str) -> Iterator[GrpcTriton]:
 
 
 @pytest.fixture
-def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[arena.Arena]:
-    """The arena of this process, into which arrays of any size go."""
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+    """An arena, into which arrays of any size go."""
     monkeypatch.setattr("node.triton.shared_memory.SMALLEST", 1)
-    arenas = arena.Arenas(64 << 20)
-    with arenas.lend(8 << 20, lambda: True) as name:
-        arena.use(name)
-        lent = arena.lent()
-        assert lent is not None
-        yield lent
-        arena.use("")
-    arenas.close()
+    pool = ArenaPool(64 << 20)
+    with pool.lend(8 << 20, lambda: True) as name:
+        yield Arena(name)
+    pool.close()
+
+
+@pytest.fixture
+def sharing(address: str, shared: Arena) -> Iterator[GrpcTriton]:
+    triton = GrpcTriton([address], deadline_seconds=30, arena=shared)
+    yield triton
+    triton.close()
 
 
 @pytest.fixture(params=["fake", "real", "real with shared memory"])
 def triton(request: pytest.FixtureRequest) -> Triton:
     if request.param == "fake":
         return FakeTriton({"double": double, "raises": raises, "words": words})
-    if request.param == "real with shared memory":
-        request.getfixturevalue("shared")
-    real: Triton = request.getfixturevalue("real")
+    real: Triton = request.getfixturevalue("sharing" if request.param == "real with shared memory" else "real")
     return real
 
 
@@ -442,7 +443,7 @@ def test_numbers_are_no_text() -> None:
 # Shared memory
 
 
-def answered_in(shared: arena.Arena, triton: GrpcTriton, image: Array, model: str = "double") -> bool:
+def answered_in(shared: Arena, triton: GrpcTriton, image: Array, model: str = "double") -> bool:
     """Whether an answer, which must be right, was written into the arena by the server itself."""
     answer = triton.infer(model, image=image)["image"]
     np.testing.assert_array_equal(answer, np.concatenate([image, image]) if model == "twice" else 2 * image)
@@ -450,58 +451,56 @@ def answered_in(shared: arena.Arena, triton: GrpcTriton, image: Array, model: st
 
 
 def test_an_array_in_the_arena_goes_there_and_back_without_a_copy(
-    real: GrpcTriton, shared: arena.Arena, image: Array, monkeypatch: pytest.MonkeyPatch
+    sharing: GrpcTriton, shared: Arena, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.triton.client.MESSAGE_BYTES", 2**16)  # a message that has no room for arrays
-    here = shared.empty(image.shape, image.dtype)
+    here = shared.allocate(image.shape, image.dtype)
     assert here is not None
     here[...] = image
-    monkeypatch.setattr(shared, "empty", lambda *_: None)  # nor has the arena room for a copy
+    monkeypatch.setattr(shared, "allocate", lambda *_: None)  # nor has the arena room for a copy
     with pytest.raises(ModelRefused, match="gRPC carries"):
-        real.infer("double", image=np.zeros((1, 20000, 3), np.int16))
-    np.testing.assert_array_equal(real.infer("double", image=here)["image"], 2 * image)
+        sharing.infer("double", image=np.zeros((1, 20000, 3), np.int16))
+    np.testing.assert_array_equal(sharing.infer("double", image=here)["image"], 2 * image)
 
 
-def test_an_answer_is_written_into_the_arena(real: GrpcTriton, shared: arena.Arena, image: Array) -> None:
-    assert answered_in(shared, real, image)
-    assert answered_in(shared, real, image[::-1, ::-1])
+def test_an_answer_is_written_into_the_arena(sharing: GrpcTriton, shared: Arena, image: Array) -> None:
+    assert answered_in(shared, sharing, image)
+    assert answered_in(shared, sharing, image[::-1, ::-1])
 
 
-def test_an_answer_stays_when_others_follow(real: GrpcTriton, shared: arena.Arena, image: Array) -> None:
-    first = real.infer("double", image=image)["image"][1:]
+def test_an_answer_stays_when_others_follow(sharing: GrpcTriton, shared: Arena, image: Array) -> None:
+    first = sharing.infer("double", image=image)["image"][1:]
     for _ in range(20):
-        real.infer("double", image=image + 1)
+        sharing.infer("double", image=image + 1)
     np.testing.assert_array_equal(first, 2 * image[1:])
 
 
-def test_an_answer_larger_than_its_place_comes_in_the_message(
-    real: GrpcTriton, shared: arena.Arena, image: Array
-) -> None:
-    assert not answered_in(shared, real, image, "twice")
-    assert answered_in(shared, real, image)
+def test_an_answer_larger_than_its_place_comes_in_the_message(sharing: GrpcTriton, shared: Arena, image: Array) -> None:
+    assert not answered_in(shared, sharing, image, "twice")
+    assert answered_in(shared, sharing, image)
 
 
-def test_a_full_arena_leaves_arrays_to_the_message(real: GrpcTriton, shared: arena.Arena, image: Array) -> None:
-    full = shared.empty((shared.size,), np.uint8)
+def test_a_full_arena_leaves_arrays_to_the_message(sharing: GrpcTriton, shared: Arena, image: Array) -> None:
+    full = shared.allocate((shared.size,), np.uint8)
     assert full is not None
-    assert not answered_in(shared, real, image)
+    assert not answered_in(shared, sharing, image)
     del full
-    assert answered_in(shared, real, image)
+    assert answered_in(shared, sharing, image)
 
 
 def test_a_server_that_does_not_reach_the_arena_gets_arrays_in_the_message(
-    real: GrpcTriton, shared: arena.Arena, image: Array
+    sharing: GrpcTriton, shared: Arena, image: Array
 ) -> None:
-    (arena.SHARED_MEMORY / shared.name).unlink()
-    assert not answered_in(shared, real, image)
+    (SHARED_MEMORY / shared.name).unlink()
+    assert not answered_in(shared, sharing, image)
 
 
 def test_a_server_that_was_restarted_has_the_arena_again(
-    repository: Path, tmp_path: Path, image: Array, shared: arena.Arena, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, image: Array, shared: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = _free_port()
     monkeypatch.setattr("node.triton.server._free_port", lambda: port)
-    triton = GrpcTriton([f"127.0.0.1:{port}"])
+    triton = GrpcTriton([f"127.0.0.1:{port}"], arena=shared)
     with LocalServer(repository, tmp_path / "log"):
         assert answered_in(shared, triton, image)
     with LocalServer(repository, tmp_path / "log"):
@@ -510,30 +509,31 @@ def test_a_server_that_was_restarted_has_the_arena_again(
 
 
 def test_an_arena_is_abandoned_that_a_late_answer_may_still_be_written_into(
-    address: str, shared: arena.Arena, image: Array
+    address: str, shared: Arena, image: Array
 ) -> None:
-    hurried = GrpcTriton([address], deadline_seconds=0.5)
+    hurried = GrpcTriton([address], deadline_seconds=0.5, arena=shared)
     hurried.prepare(["sleeps"], 30)
     with pytest.raises(TritonUnavailable):
         hurried.infer("sleeps", image=image)
-    assert arena.lent() is None
-    assert not (arena.SHARED_MEMORY / shared.name).exists()
+    assert shared.abandoned
+    assert not (SHARED_MEMORY / shared.name).exists()
 
 
 def test_what_a_server_has_mapped_of_a_job_that_was_killed_is_let_go_by_the_next(
-    real: GrpcTriton, shared: arena.Arena, image: Array
+    address: str, sharing: GrpcTriton, shared: Arena, image: Array
 ) -> None:
-    assert answered_in(shared, real, image)
-    (arena.SHARED_MEMORY / shared.name).unlink()  # as its owner does when the job has died
-    arenas = arena.Arenas(64 << 20)
-    with arenas.lend(8 << 20, lambda: True) as name:
-        arena.use(name)
-        real.infer("double", image=image)
-        assert name in mapped(real)
-        assert shared.name not in mapped(real)
-    assert arenas.close() == [name]
-    real.let_go([name])
-    assert name not in mapped(real)
+    assert answered_in(shared, sharing, image)
+    (SHARED_MEMORY / shared.name).unlink()  # as its owner does when the job has died
+    pool = ArenaPool(64 << 20)
+    with pool.lend(8 << 20, lambda: True) as name:
+        following = GrpcTriton([address], deadline_seconds=30, arena=Arena(name))
+        following.infer("double", image=image)
+        assert name in mapped(following)
+        assert shared.name not in mapped(following)
+    assert pool.close() == [name]
+    following.let_go([name])
+    assert name not in mapped(following)
+    following.close()
 
 
 def mapped(triton: GrpcTriton) -> set[str]:

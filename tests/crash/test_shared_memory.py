@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node import arena
-from node.arena import SHARED_MEMORY, Arenas
+from node.arena import SHARED_MEMORY, Arena, ArenaPool, remove_orphans
 from node.engine import run_in_child
 from node.errors import JobDied
 from tests.peers import wait_until
@@ -19,13 +18,13 @@ from tests.peers import wait_until
 OWNER = """
 import sys, time
 from pathlib import Path
-from node.arena import Arenas
-from node.triton.server import LocalServer
+from node.arena import ArenaPool
+from node.triton import LocalServer
 
 server = LocalServer(Path(sys.argv[1]), Path(sys.argv[2])) if len(sys.argv) > 1 else None
 if server:
     server.start()
-with Arenas(64 << 20).lend(8 << 20, lambda: True) as name:
+with ArenaPool(64 << 20).lend(8 << 20, lambda: True) as name:
     print(name, flush=True)
     time.sleep(60)
 """
@@ -33,8 +32,8 @@ MEBIBYTES = 8 << 20
 
 
 @pytest.fixture
-def arenas() -> Iterator[Arenas]:
-    made = Arenas(64 << 20)
+def arenas() -> Iterator[ArenaPool]:
+    made = ArenaPool(64 << 20)
     yield made
     made.close()
 
@@ -52,19 +51,20 @@ def killed(process: "subprocess.Popen[str]") -> None:
 
 
 def fill_and_die(name: str) -> None:
-    arena.use(name)
-    arena.empty((MEBIBYTES,), np.uint8)[...] = 7
+    Arena(name).empty((MEBIBYTES,), np.uint8)[...] = 7
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_killed_node_leaves_is_swept_when_one_starts_and_what_a_living_one_holds_is_not(arenas: Arenas) -> None:
+def test_arenas_of_a_killed_node_are_removed_and_those_of_a_living_node_are_not(
+    arenas: ArenaPool,
+) -> None:
     process, file = owner()
     with arenas.lend(MEBIBYTES, lambda: True) as name:
-        arena.sweep()
+        remove_orphans()
         assert file.exists()
         killed(process)
         assert file.exists()
-        arena.sweep()
+        remove_orphans()
         assert not file.exists()
         assert (SHARED_MEMORY / name).exists()
 
@@ -77,7 +77,7 @@ def test_the_keeper_removes_what_a_killed_node_leaves(tmp_path: Path) -> None:
     wait_until(lambda: not list(SHARED_MEMORY.glob(f"isocenter_{process.pid}_*")), seconds=60, what="the keeper")
 
 
-def test_the_arena_of_a_killed_job_is_never_lent_again(arenas: Arenas) -> None:
+def test_the_arena_of_a_killed_job_is_never_lent_again(arenas: ArenaPool) -> None:
     names: list[str] = []
 
     def lose_a_job() -> None:
