@@ -1,105 +1,139 @@
-"""The river on one screen: what happens to a study, from the first C-STORE to the last.
+"""The flow: what happens to a study, from the first C-STORE to the last.
 
     receive → assemble → route → infer → compose → deliver
 
-`River.steps` is the node's side, each step looking into the ledger for what is due; associations come into processes of
-their own (`node.receiver`). `perform` is what one job does, in a child process too.
+Each function below returns one step, in this order. The engine runs a step when it is due, or when a step before it has
+done something (`then`); a step looks into the ledger for what it has to do. `perform` is one job: it runs in a child
+process, infers and composes.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from node.arena import PROCESS_MEMORY, Memory
-from node.assemble import settle
+from node.assemble import decode_due, settle
 from node.compose import compose_for, fall_back, identify
 from node.deliver import CommitmentScu, Outbox, commitment_step
 from node.engine import Slots, Step, consumer_thread, release_slot
+from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
 from node.ledger import Ledger
 from node.profiles import Profile
-from node.purge import purge
+from node.purge import purge as purge_finished
 from node.receive import Receivers
 from node.route import Routes, plan_due
 from node.spool import Spool
 from node.triton import Triton
 
-ROLES = {"receive": ("receive", "assemble", "route", "purge"), "work": ("infer",), "deliver": ("deliver", "commit")}
-"""What a machine does of the river: the first words of its steps."""
+PerformJob = Callable[[Callable[[], None], Order, Callable[[], bool]], Performed]
+"""Performs a job; its arguments release the job's slot early, say what to do, and renew the job's lease."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class River:
-    """The stages of one node, in the order of the water."""
+def receive(receivers: Receivers) -> Step:
+    """Receive instances: processes of their own take associations, and this step replaces those that died."""
+    return Step(name="receive", work=receivers.watch, then=("assemble",))
 
-    ledger: Ledger
-    spool: Spool
-    receivers: Receivers
-    routes: Routes
-    outboxes: Sequence[Outbox]
-    committing: Sequence[CommitmentScu]
-    profiles: Mapping[str, Profile]
-    perform: Callable[[Callable[[], None], Order, Callable[[], bool]], Performed]
-    priors: Priors
-    device_uid: str
-    slots: Slots
-    attempts: int
-    keep_seconds: float
-    tell_seconds: float
 
-    def steps(self, roles: Collection[str] = tuple(ROLES)) -> list[Step]:
-        """Return the river as the engine runs it, or what some roles do of it."""
-        mouths = {f"deliver to {outbox.destination}": partial(self._deliver, outbox) for outbox in self.outboxes}
-        commits = {commitment_step(scu.destination): scu.commit for scu in self.committing}
-        jobs = partial(self.slots.run, self._infer)
-        river = [
-            Step(name="receive", work=self.receivers.watch, then=("assemble",)),
-            Step(name="assemble", work=self._assemble, then=("route",)),
-            Step(name="route", work=self._route, then=("infer",)),
-            Step(name="infer", work=jobs, then=tuple(mouths), threads=self.slots.threads, remind=self.ledger.remind),
-            *(Step(name=name, work=deliver, then=tuple(commits)) for name, deliver in mouths.items()),
-            *(Step(name=name, work=commit) for name, commit in commits.items()),
-            Step(name="purge", work=self._purge),
-        ]
-        words = {word for role in roles for word in ROLES[role]}
-        return [step for step in river if step.name.partition(" ")[0] in words]
+def assemble(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
+    """Settle studies: a study is stable when what its routes ask for is there, or when nothing more comes."""
+    return Step(name="assemble", work=partial(settle, ledger, spool, routes.patience), then=("route",))
 
-    def _assemble(self) -> float | None:
-        return settle(self.ledger, self.spool, self.routes.patience)
 
-    def _route(self) -> float | None:
-        return plan_due(self.ledger, self.spool, self.routes, group_into_stacks)
+def route(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
+    """Plan jobs: one for each plugin that a route sends series of a stable study to."""
+    return Step(name="route", work=partial(plan_due, ledger, spool, routes, group_into_stacks), then=("infer",))
 
-    def _infer(self, leave: Callable[[], None]) -> float | None:
-        look = partial(attempt, self.ledger, self.routes.plugins, partial(self.perform, leave), self.spool.part10)
-        return look(attempts=self.attempts, device_uid=self.device_uid, priors=self.priors.found)
 
-    def _deliver(self, outbox: Outbox) -> float | None:
-        wait, name = outbox.deliver(), outbox.destination
-        return 0.0 if fall_back(self.ledger, self.spool, name, self.profiles[name], group_into_stacks) else wait
+def infer(
+    ledger: Ledger,
+    spool: Spool,
+    routes: Routes,
+    slots: Slots,
+    perform_job: PerformJob,
+    priors: Priors,
+    *,
+    attempts: int,
+    device_uid: str,
+    destinations: Sequence[str],
+) -> Step:
+    """Do jobs: claim one that is due, have it performed, and record its objects, each due at its destinations."""
 
-    def _purge(self) -> float | None:
-        keep, tell = self.keep_seconds, self.tell_seconds
-        return purge(self.ledger, self.spool, keep_seconds=keep, tell_seconds=tell)
+    def do_job(release: Callable[[], None]) -> float | None:
+        return attempt(
+            ledger,
+            routes.plugins,
+            partial(perform_job, release),
+            spool.part10,
+            attempts=attempts,
+            device_uid=device_uid,
+            priors=priors.found,
+        )
+
+    then = tuple(deliver_step(destination) for destination in destinations)
+    return Step(name="infer", work=partial(slots.run, do_job), then=then, threads=slots.threads, remind=ledger.remind)
 
 
 def perform(
     order: Order, spool: Spool, triton: Triton, profiles: Mapping[str, Profile], memory: Memory = PROCESS_MEMORY
 ) -> Performed:
-    """Do one job: read its series, run the plugin, and leave objects in the spool: of one run while the next infers."""
-    watch, remarks, manifest = Stopwatch(), list[str](), order.plugin.manifest
-    series = {one.key: one for one in group_into_stacks(order.parts, memory).series}
-    inputs = [{role: series[key] for role, key in one.items()} for one in order.job.inputs]
+    """Perform one job: load its series, infer, and compose the objects of one run while the next run infers."""
+    watch = Stopwatch()
+    remarks: list[str] = []
+    manifest = order.plugin.manifest
+    stacks = {series.key: series for series in group_into_stacks(order.parts, memory).series}
+    inputs = [{role: stacks[key] for role, key in keys.items()} for keys in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)
-    called = partial(identify, order.job, manifest, triton.version, device_uid=order.device_uid)
-    compose = partial(compose_for, profiles, order.job, called, spool, order.predecessors)
+    identity = partial(identify, order.job, manifest, triton.version, device_uid=order.device_uid)
+    compose = partial(compose_for, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
-        for told in worth_telling(((one, run(order.plugin, one, triton)) for one in inputs), remarks):
-            put(told)
+        runs = ((series, run(order.plugin, series, triton)) for series in inputs)
+        for answer in worth_telling(runs, remarks):
+            put(answer)
         watch.lap("infer")
         release_slot()
     objects, recipients = composed.result()
     watch.lap("compose")
     return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)
+
+
+def deliver(ledger: Ledger, spool: Spool, outbox: Outbox, profile: Profile) -> Step:
+    """Send objects to one destination, and compose other objects in place of those that it cannot store."""
+
+    def work() -> float | None:
+        seconds = outbox.deliver()
+        replaced = fall_back(ledger, spool, outbox.destination, profile, group_into_stacks)
+        return 0.0 if replaced else seconds
+
+    return Step(name=deliver_step(outbox.destination), work=work, then=(commitment_step(outbox.destination),))
+
+
+def deliver_step(destination: str) -> str:
+    """Return the name of the step that sends to a destination."""
+    return f"deliver to {destination}"
+
+
+def commit(commitment: CommitmentScu) -> Step:
+    """Ask one destination to commit to keeping what it stored (Storage Commitment, PS3.4 Annex J)."""
+    return Step(name=commitment_step(commitment.destination), work=commitment.commit)
+
+
+def decode_early(
+    ledger: Ledger,
+    spool: Spool,
+    routes: Routes,
+    decode: Callable[[Sequence[Part10]], None],
+    *,
+    limit: int,
+    threads: int,
+) -> Step:
+    """Beside the flow: decode compressed images that routes want while their study arrives, `limit` bytes at most."""
+    work = partial(decode_due, ledger, spool, routes.wants, decode, limit=limit)
+    return Step(name="decode", work=work, threads=threads)
+
+
+def purge(ledger: Ledger, spool: Spool, *, keep_seconds: float, history_seconds: float) -> Step:
+    """At the end: delete what was finished so long ago, and later its history."""
+    work = partial(purge_finished, ledger, spool, keep_seconds=keep_seconds, tell_seconds=history_seconds)
+    return Step(name="purge", work=work)

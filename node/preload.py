@@ -16,7 +16,7 @@ def preload() -> None:
 
     The collector of a job would write to every page of what it finds, and so have the kernel copy it.
     """
-    from node import flow as _flow  # noqa: F401 (what children run is imported with it)
+    from node.roles import work_role as _work_role  # noqa: F401 (what children run is imported with it)
 
     with suppress(OSError):  # no room for temporary files: the first objects of each job take longer
         compose_phantom()

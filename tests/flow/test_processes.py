@@ -118,7 +118,7 @@ def receivers(pid: int) -> list[int]:
     found = []
     for one in session(pid):
         with suppress(OSError):
-            if b"node.receiver" in Path(f"/proc/{one}/cmdline").read_bytes():
+            if b"node.roles.receiver_process" in Path(f"/proc/{one}/cmdline").read_bytes():
                 found.append(one)
     return found
 

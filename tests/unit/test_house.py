@@ -72,8 +72,38 @@ def test_no_class_has_a_name_that_says_nothing() -> None:
     assert not [name for name in classes if name.endswith(VAGUE_ENDINGS)]
 
 
-def test_the_river_fits_on_a_screen() -> None:
-    assert len((NODE / "flow.py").read_text().splitlines()) <= 100
+FLOW = NODE / "flow.py"
+LONGEST_FLOW, LONGEST_FUNCTION = 150, 20
+
+
+def test_the_flow_is_read_on_two_screens() -> None:
+    assert len(FLOW.read_text().splitlines()) <= LONGEST_FLOW
+
+
+def test_each_function_of_the_flow_is_short() -> None:
+    functions = [node for node in ast.walk(tree(FLOW)) if isinstance(node, ast.FunctionDef)]
+    assert functions
+    lengths = {
+        node.name: len({part.lineno for part in ast.walk(node) if isinstance(part, ast.stmt)}) for node in functions
+    }
+    assert not {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+
+
+def test_each_line_of_the_flow_holds_one_plain_statement() -> None:
+    """No two statements share a line, no assignment fills several names from a list of values."""
+    statements = [node for node in ast.walk(tree(FLOW)) if isinstance(node, ast.stmt)]
+    lines = [node.lineno for node in statements]
+    assert len(lines) == len(set(lines))
+    assert not [
+        node.lineno for node in statements if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+    ]
+    assert not [node.lineno for node in ast.walk(tree(FLOW)) if isinstance(node, (ast.NamedExpr, ast.Lambda))]
+
+
+def test_the_flow_names_its_steps_in_their_order() -> None:
+    steps = ["receive", "assemble", "route", "infer", "perform", "deliver"]
+    names = [node.name for node in ast.walk(tree(FLOW)) if isinstance(node, ast.FunctionDef)]
+    assert [name for name in names if name in steps] == steps
 
 
 def test_every_error_of_the_node_says_who_acts_next() -> None:

@@ -28,7 +28,7 @@ sys.stdin.read()
 
 def test_a_receiver_process_imports_nothing_that_computes() -> None:
     said = subprocess.run(
-        [sys.executable, "-c", "import node.receiver, sys; print(*sys.modules)"],
+        [sys.executable, "-c", "import node.roles.receiver_process, sys; print(*sys.modules)"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     loaded = set(said.stdout.split())

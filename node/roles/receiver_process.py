@@ -1,6 +1,6 @@
 """One receiver process, built from the settings: it accepts associations and writes rows, and computes nothing.
 
-    python -m node.receiver DESCRIPTOR
+    python -m node.roles.receiver_process DESCRIPTOR
 
 DESCRIPTOR is that of the listening socket. The settings come as JSON in the first line of stdin. Stdin ends when the
 node stops or dies: then no more associations are accepted, and open ones have `engine.stop_seconds` to end. On stdout

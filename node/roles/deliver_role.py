@@ -1,0 +1,56 @@
+"""The role `deliver`: result objects out to the destinations, with Storage Commitment where it is asked for."""
+
+from node import flow
+from node.deliver import CommitmentScu, Outbox
+from node.engine import Step
+from node.profiles import TRANSFER_SYNTAXES
+from node.roles.role import DAY_SECONDS, Role
+from node.settings import Destination
+
+
+class DeliverRole(Role):
+    """Sends to each destination what is due for it."""
+
+    def steps(self) -> list[Step]:
+        """See `Role.steps`."""
+        destinations = self.parts.settings.destinations
+        profiles = self.parts.settings.profiles
+        return [
+            *(
+                flow.deliver(self.parts.ledger, self.parts.spool, self._outbox(name, destination), profiles[name])
+                for name, destination in destinations.items()
+            ),
+            *(
+                flow.commit(self._commitment(name, destination))
+                for name, destination in destinations.items()
+                if destination.commitment
+            ),
+        ]
+
+    def start(self) -> None:
+        """Park deliveries to destinations that are no longer configured."""
+        self.parts.ledger.park_strays(tuple(self.parts.settings.destinations))
+
+    def _outbox(self, name: str, destination: Destination) -> Outbox:
+        return Outbox(
+            destination=name,
+            address=destination.address,
+            calling=self.parts.settings.calling_title(destination),
+            seconds=destination.timeout_seconds,
+            give_up_seconds=destination.give_up_days * DAY_SECONDS,
+            ledger=self.parts.ledger,
+            spool=self.parts.spool,
+            commitment=destination.commitment,
+            stopping=self.parts.stopping,
+            transfer_syntax=TRANSFER_SYNTAXES[destination.wants.transfer_syntax],
+        )
+
+    def _commitment(self, name: str, destination: Destination) -> CommitmentScu:
+        return CommitmentScu(
+            destination=name,
+            address=destination.address,
+            calling=self.parts.settings.calling_title(destination),
+            seconds=destination.timeout_seconds,
+            give_up_seconds=destination.give_up_days * DAY_SECONDS,
+            ledger=self.parts.ledger,
+        )

@@ -1,0 +1,85 @@
+"""The role `receive`: associations in, until studies are stable and their jobs are planned."""
+
+from collections.abc import Sequence
+
+from node import flow
+from node.assemble import decode
+from node.engine import Step, run_in_child
+from node.images import decoded
+from node.images.part10 import Part10
+from node.receive import Arrivals, Receivers
+from node.roles import receiver_process
+from node.roles.role import DAY_SECONDS, NodeParts, Role
+
+DECODE_SECONDS = 120.0
+"""How long the decoding of a few images may take before its process is killed."""
+BEAT_SECONDS = 1.0
+"""How often a process that decodes is looked after."""
+KILL_SECONDS = 10.0
+"""How long it takes to kill processes that have not ended in time."""
+
+
+class ReceiveRole(Role):
+    """Runs the receiver processes, and settles, plans and purges what they receive."""
+
+    def __init__(self, parts: NodeParts) -> None:
+        super().__init__(parts)
+        self._arrivals = Arrivals(parts.ledger, parts.spool, wake=lambda: None)
+        self._receivers = Receivers(
+            address=parts.settings.receive.address,
+            program=receiver_process.__name__,
+            order=parts.settings.model_dump_json(),
+            processes=parts.settings.receive.processes,
+            wake=parts.wake,
+            recover=self._arrivals.recover,
+        )
+
+    def steps(self) -> list[Step]:
+        """See `Role.steps`."""
+        settings, ledger, spool, routes = self.parts.settings, self.parts.ledger, self.parts.spool, self.parts.routes
+        steps = [
+            flow.receive(self._receivers),
+            flow.assemble(ledger, spool, routes),
+            flow.route(ledger, spool, routes),
+            flow.purge(
+                ledger,
+                spool,
+                keep_seconds=settings.spool.keep_days * DAY_SECONDS,
+                history_seconds=settings.ledger.keep_days * DAY_SECONDS,
+            ),
+        ]
+        if settings.receive.decoders:
+            limit = settings.receive.decoded_mb * 2**20
+            threads = settings.receive.decoders
+            steps.append(flow.decode_early(ledger, spool, routes, self._decode, limit=limit, threads=threads))
+        return steps
+
+    def start(self) -> None:
+        """Record what was received and has no row, and start the receiver processes, which outlive an error here."""
+        self._arrivals.recover()
+        self._arrivals.miss()
+        folder = self.parts.spool.decoded
+        decoded.drop(folder, decoded.sizes(folder))  # a killed process may have written half of an image
+        self._receivers.start()
+
+    def stop(self, seconds: float) -> None:  # noqa: ARG002 (the processes know `engine.stop_seconds`)
+        """See `Role.stop`; no association is accepted any more."""
+        self._receivers.close()
+
+    def close(self, seconds: float) -> None:
+        """See `Role.close`."""
+        self._receivers.wait(seconds + KILL_SECONDS)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._receivers.port
+
+    def _decode(self, parts: Sequence[Part10]) -> None:
+        run_in_child(
+            decode,
+            (parts,),
+            seconds=DECODE_SECONDS,
+            beat=lambda: not self.parts.stopping(),
+            beat_seconds=BEAT_SECONDS,
+        )

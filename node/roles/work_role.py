@@ -1,0 +1,161 @@
+"""The role `work`: jobs in child processes, with models on Triton servers and arenas for their volumes."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from node import flow
+from node.arena import PROCESS_MEMORY, Arena, ArenaPool, remove_orphans
+from node.deliver import QueryRetrieveScu
+from node.engine import Slots, Step, run_in_child, start_fork_server
+from node.errors import NodeStops
+from node.images.stacks import group_into_stacks
+from node.infer import Order, Performed, Priors
+from node.profiles import Profile
+from node.roles.role import NodeParts, Role
+from node.spool import Spool
+from node.triton import Fleet, GrpcTriton, Room
+
+log = structlog.get_logger()
+
+BEAT_SECONDS = 1.0
+"""How often a running job is looked after."""
+ARENA_SECONDS = 0.5
+"""How often studies that are being received are measured, to have arenas ready for their volumes."""
+
+
+class WorkRole(Role):
+    """Claims jobs that are due, runs each in a child process, and records its result objects."""
+
+    def __init__(self, parts: NodeParts) -> None:
+        super().__init__(parts)
+        settings = parts.settings
+        self._arenas = ArenaPool(settings.engine.volumes_mb * 2**20)
+        self._slots = Slots(settings.engine.slots, stopping=parts.stopping)
+        self._ends = math.inf  # when running jobs are given back, by time.monotonic
+        self._fleet = Fleet(
+            urls=lambda: parts.servers.urls,
+            models=parts.routes.models,
+            room=Room(repository=settings.triton.model_repository, limit=settings.triton.models_mb * 2**20),
+            deadline_seconds=settings.triton.deadline_seconds,
+            stopping=parts.stopping,
+        )
+
+    def steps(self) -> list[Step]:
+        """See `Role.steps`."""
+        settings = self.parts.settings
+        infer = flow.infer(
+            self.parts.ledger,
+            self.parts.spool,
+            self.parts.routes,
+            self._slots,
+            self._perform,
+            self._priors(),
+            attempts=settings.engine.attempts,
+            device_uid=settings.device_uid,
+            destinations=tuple(settings.destinations),
+        )
+        return [
+            infer,
+            Step(name="arenas", work=self._prepare_arena),
+            Step(name="local triton", work=self.parts.servers.watch, then=("triton",)),
+            Step(name="triton", work=self._fleet.watch, then=("infer",)),
+        ]
+
+    def start(self) -> None:
+        """Remove the arenas of killed nodes, and plan jobs again whose plugin has another version now."""
+        if removed := remove_orphans():
+            log.info("arenas.swept", arenas=removed)
+        versions = {name: plugin.manifest.version for name, plugin in self.parts.routes.plugins.items()}
+        adopted = self.parts.ledger.adopt(versions)
+        if any(adopted.values()):
+            log.warning("jobs.adopted", **adopted)
+
+    def load(self) -> None:
+        """Load the models, and start the process that jobs are forked from."""
+        self._fleet.warm()
+        start_fork_server()
+
+    def stop(self, seconds: float) -> None:
+        """See `Role.stop`; a job that has not ended by then is given back, which costs it no attempt."""
+        self._ends = time.monotonic() + seconds
+
+    def close(self, seconds: float) -> None:  # noqa: ARG002 (jobs end with their steps)
+        """Remove the arenas, and have the servers unmap them."""
+        names = self._arenas.close()
+        triton = GrpcTriton(self.parts.servers.urls)
+        triton.let_go(names)
+        triton.close()
+
+    def _perform(self, release_slot: Callable[[], None], order: Order, renew: Callable[[], bool]) -> Performed:
+        """Run a job in a child process, with an arena and the servers that it is to ask."""
+        manifest = order.plugin.manifest
+        beat = self._until_stopped(renew)
+        with (
+            self._arenas.lend(order.volume_bytes, beat) as arena,
+            self._fleet.lend(manifest.models) as (urls, deadline_seconds),
+        ):
+            performed: Performed = run_in_child(
+                perform_in_child,
+                (order, self.parts.spool, urls, deadline_seconds, self.parts.settings.profiles, arena),
+                seconds=manifest.time_limit_seconds,
+                beat=beat,
+                beat_seconds=BEAT_SECONDS,
+                on_slot_released=release_slot,
+            )
+        return performed
+
+    def _until_stopped(self, renew: Callable[[], bool]) -> Callable[[], bool]:
+        """Return the beat of a job: it renews the lease, and raises NodeStops when the time to end is over."""
+
+        def beat() -> bool:
+            if time.monotonic() > self._ends:
+                raise NodeStops("the node stopped while it ran")
+            return renew()
+
+        return beat
+
+    def _prepare_arena(self) -> float | None:
+        """Have an arena ready for the largest study that is being received."""
+        received = self.parts.ledger.receiving_bytes()
+        self._arenas.prepare(received)
+        return ARENA_SECONDS if received else None
+
+    def _priors(self) -> Priors:
+        """Return what finds earlier studies: here, and at the destination that is asked for them."""
+        settings = self.parts.settings
+        archive = None
+        if settings.priors.ask:
+            destination = settings.destinations[settings.priors.ask]
+            archive = QueryRetrieveScu(
+                name=settings.priors.ask,
+                address=destination.address,
+                calling=settings.calling_title(destination),
+                move_destination=settings.receive.address.ae_title,
+            )
+        return Priors(
+            ledger=self.parts.ledger,
+            part10=self.parts.spool.part10,
+            stacks=group_into_stacks,
+            archive=archive,
+            seconds=settings.priors.seconds,
+        )
+
+
+def perform_in_child(
+    order: Order,
+    spool: Spool,
+    urls: tuple[str, ...],
+    deadline_seconds: float,
+    profiles: Mapping[str, Profile],
+    arena_name: str,
+) -> Performed:
+    """Perform one job in this process, with the arena that was lent to it, if any."""
+    arena = Arena(arena_name) if arena_name else None
+    triton = GrpcTriton(urls, deadline_seconds=deadline_seconds, priority=order.job.priority, arena=arena)
+    try:
+        return flow.perform(order, spool, triton, profiles, arena or PROCESS_MEMORY)
+    finally:
+        triton.close()

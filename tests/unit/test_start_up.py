@@ -1,0 +1,61 @@
+"""What `isocenter` imports before it does anything: a command that is typed in passing starts at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "torch",
+    "highdicom",
+    "pydicom",
+    "pynetdicom",
+    "numpy",
+    "tritonclient",
+    "grpc",
+    "SimpleITK",
+    "PIL",
+    "structlog",
+}
+DATABASE = {"sqlalchemy", "alembic", "psycopg"}
+UNUSED_BY_EXPLAIN = HEAVY | {"alembic", "psycopg", "rich"}
+PROGRAM = """\
+import sys
+from node.cli import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    print(*sys.modules, file=sys.stderr)
+    sys.exit(end.code)
+"""
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the names of all modules that a command has imported when it ends."""
+    program = PROGRAM.format(arguments=list(arguments))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_nothing_but_the_command_line(option: str) -> None:
+    modules = imported(option)
+    assert not modules & (HEAVY | DATABASE | {"pydantic"})
+    assert {name for name in modules if name.startswith("node")} == {"node", "node.cli", "node.errors"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "isocenter.toml"
+    path.write_text(f'[ledger]\nurl = "sqlite:///{tmp_path}/ledger.db"\n', encoding="utf-8")
+    return path
+
+
+def test_explain_imports_the_ledger_and_no_stage(config: Path) -> None:
+    imported("explain", "1.2.3", "--config", str(config))  # the first time makes the ledger
+    modules = imported("explain", "1.2.3", "--config", str(config))
+    assert "sqlalchemy" in modules
+    assert not modules & UNUSED_BY_EXPLAIN
+    assert not [name for name in modules if name.startswith(("node.images", "node.engine", "node.receive", "node.app"))]
