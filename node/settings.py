@@ -51,7 +51,7 @@ def _caller(text: str) -> str:
 class Table(BaseModel):
     """One table of the file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Receive(Table):
@@ -227,13 +227,13 @@ class Settings(Table):
     """The file with the routes."""
     plugins: tuple[Path, ...] = (Path("../plugins"),)
     """Folders of plugins, beside the installed entry points `isocenter.plugins`."""
-    receive: Receive = Receive()
-    assemble: Assemble = Assemble()
-    spool: SpoolSettings = SpoolSettings()
-    ledger: LedgerSettings = LedgerSettings()
-    engine: EngineSettings = EngineSettings()
-    triton: TritonSettings = TritonSettings()
-    priors: PriorsSettings = PriorsSettings()
+    receive: Receive = Field(default_factory=Receive)
+    assemble: Assemble = Field(default_factory=Assemble)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    triton: TritonSettings = Field(default_factory=TritonSettings)
+    priors: PriorsSettings = Field(default_factory=PriorsSettings)
     destinations: dict[str, Destination] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from psycopg.conninfo import make_conninfo
 from sqlalchemy import (
     URL,
     Connection,
@@ -23,7 +22,6 @@ from sqlalchemy import (
 from sqlalchemy import (
     event as engine_event,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -56,7 +54,6 @@ POSTGRESQL = {
     "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
 }
 """What a connection says where the URL does not: a server whose cable was pulled is missed within half a minute."""
-INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Database:
@@ -133,10 +130,12 @@ def read_url(text: str) -> URL:
 
 
 def conninfo(url: str) -> str | None:
-    """Return in libpq's words what a PostgreSQL ledger is reached by, as the ledger itself does; None for SQLite."""
+    """Return the connection string of libpq for a PostgreSQL ledger, with the node's own options; None for SQLite."""
     address = read_url(url)
     if address.drivername == "sqlite":
         return None
+    from psycopg.conninfo import make_conninfo
+
     own = {name: value for name, value in POSTGRESQL.items() if name not in address.query}
     return make_conninfo(address.set(drivername="postgresql").render_as_string(hide_password=False), **own)
 
@@ -155,7 +154,13 @@ def _engine(url: URL, *, seconds: float, **options: Any) -> Engine:
 
 def insert_or(connection: Connection, table: Table) -> Any:
     """Return the INSERT of the database at hand, which has `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    return INSERTS[connection.dialect.name](table)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+
+        return insert(table)
+    from sqlalchemy.dialects.postgresql import insert as insert_into_postgresql
+
+    return insert_into_postgresql(table)
 
 
 def hold(connection: Connection, study_uids: Iterable[str]) -> None:
