@@ -11,7 +11,9 @@ import pytest
 import structlog
 from pynetdicom.association import Association
 
+from node import preload
 from node.deliver.association import ReactorCheckpoint
+from node.engine import preload_children
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
 from node.spool import Spool
@@ -28,6 +30,8 @@ SLOW_MODULES = ("test_clinical_headers", "test_documents", "test_lungs", "test_t
 """What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
 LONGEST_FIRST = ("tests/crash", "tests/flow", "tests/viewer", "tests/contract")
 """The order of folders: with several workers, a long module that comes last would be waited for alone."""
+
+preload_children(preload)  # before any test starts the fork server
 
 
 class Sender(ReactorCheckpoint):

@@ -15,19 +15,14 @@ import pytest
 from highdicom._standard_utils import get_module_attribute_map
 from psycopg.conninfo import conninfo_to_dict
 
-from node import preload, storage
+from node import storage
 from node.commands import check
-from node.engine import Slots, consumer_thread, preload_children, run_in_child
+from node.engine import Slots, consumer_thread, run_in_child
 from node.errors import ConfigError, JobDied, LedgerUnavailable, PluginFailed
 from node.settings import Settings
 
 PATIENCE = 30
 """Seconds after which a test that waits has failed; none waits so long when all is well."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _preload() -> None:
-    preload_children(preload)
 
 
 def always() -> bool:
