@@ -1,6 +1,7 @@
-"""isocenter: a PACS-integrated DICOM AI node. What stands here is a plugin author's whole vocabulary.
+"""isocenter: a PACS-integrated DICOM AI node. This package exports everything that a plugin is written with.
 
-Each word is fetched when it is first used (PEP 562): a receiver process needs none of them, and no torch.
+Each name is imported at its first use (PEP 562), so that importing `node` costs nothing. Plugins import `node`,
+`node.measuring` and, in their tests, `node.testing`.
 """
 
 from importlib import import_module
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
         Measurement,
         NotSuitable,
         Region,
+        RegionKind,
         Registration,
         Result,
         Segment,
         Segmentation,
     )
     from node.triton.client import Triton
+    from node.triton.model_inputs import volume_inputs
 
 __all__ = [
     "Code",
@@ -41,6 +44,7 @@ __all__ = [
     "Measurement",
     "NotSuitable",
     "Region",
+    "RegionKind",
     "Registration",
     "Result",
     "Segment",
@@ -50,12 +54,14 @@ __all__ = [
     "UnsuitableSeries",
     "Volume",
     "codes",
+    "volume_inputs",
 ]
 
 _HOMES = {
     "node.codes": ("Code",),
     "node.errors": ("UnsuitableSeries",),
     "node.triton.client": ("Triton",),
+    "node.triton.model_inputs": ("volume_inputs",),
     "node.results": (
         "Comparison",
         "Deformation",
@@ -66,6 +72,7 @@ _HOMES = {
         "Measurement",
         "NotSuitable",
         "Region",
+        "RegionKind",
         "Registration",
         "Result",
         "Segment",

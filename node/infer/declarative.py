@@ -1,4 +1,4 @@
-"""A plugin without code: its manifest names a volume model and what the model's answer is."""
+"""Run a plugin without code: its manifest names a volume model and the results that are made of the model's outputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,112 +6,87 @@ from dataclasses import dataclass
 import numpy as np
 
 from node import codes
-from node.errors import BrokenResult, UnsuitableSeries
+from node.errors import BrokenResult
 from node.host import Manifest
 from node.images.series import Series, Volume
 from node.results import DerivedSeries, Finding, Heatmap, Measurement, Region, Result, Segment, Segmentation
-from node.triton.client import Array, HasArray, Triton
+from node.triton.client import Array, Triton
+from node.triton.model_inputs import image_inputs, volume_inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
-    """What a model was asked about, and its answer by the names of its outputs; see `GIVEN` for what those are.
+class ModelAnswer:
+    """What a model answered, and on which images.
 
     Parameters
     ----------
+    outputs
+        Outputs by name; each function of `RESULTS_OF_TABLE` names those that it needs.
     series
-        The one that the answer lies on.
+        The series that the outputs lie on.
     volume
-        Its volume; None where its images have no place in the patient.
+        Its volume; None where its images have no position in the patient.
     """
 
+    outputs: Mapping[str, Array]
     series: Series
     volume: Volume | None
-    answer: Mapping[str, Array]
 
 
-def declared(manifest: Manifest, model: str) -> Callable[..., Iterator[Result]]:
-    """Return the `run` of a plugin that is a manifest alone.
+def declared_run(manifest: Manifest, model: str) -> Callable[..., Iterator[Result]]:
+    """Return the `run` of a plugin that consists of a manifest alone.
 
-    For each role the model is given ROLE (int16, in colour uint8) or, where values are no whole numbers, ROLE_field
-    (float32), both (slice, row, column), in colour (slice, row, column, 3), and ROLE_affine (LPS in mm) where the
-    images have a place in the patient. The first table of the manifest that is there says what it answers.
+    The model is given `volume_inputs`, or `image_inputs` where the images have no position in the patient. The first
+    table that the manifest has says which results are made of the outputs.
     """
-    results = next(results for table, results in GIVEN.items() if getattr(manifest, table))
+    results = next(results for table, results in RESULTS_OF_TABLE.items() if getattr(manifest, table))
 
     def run(*, triton: Triton, **inputs: Series) -> Iterator[Result]:
         series = {role: inputs[role] for role in manifest.series}
-        volumes = {role: one.volume() for role, one in series.items() if one.frames[0].position is not None}
-        given = placed(volumes) if len(volumes) == len(series) else flat(series)
-        answer = triton.infer(model, **given)
-        role = next(iter(series)) if manifest.derived or not volumes else _role(answer, volumes)
-        yield from results(manifest, Asked(series=series[role], volume=volumes.get(role), answer=answer))
+        volumes = {role: images.volume() for role, images in series.items() if images.placed}
+        given = volume_inputs(volumes) if len(volumes) == len(series) else image_inputs(series)
+        outputs = triton.infer(model, **given)
+        role = next(iter(series)) if manifest.derived or not volumes else _role(outputs, volumes)
+        yield from results(manifest, ModelAnswer(outputs=outputs, series=series[role], volume=volumes.get(role)))
 
     return run
 
 
-def placed(volumes: Mapping[str, Volume]) -> dict[str, Array | HasArray]:
-    """Return the inputs of a volume model.
-
-    Raises
-    ------
-    UnsuitableSeries
-        A volume lies in another frame of reference than the first: nobody knows where its voxels are in it.
-    """
-    inputs: dict[str, Array | HasArray] = {}
-    (first, reference), *_ = volumes.items()
-    for role, volume in volumes.items():
-        if volume.frame_of_reference_uid != reference.frame_of_reference_uid:
-            raise UnsuitableSeries(f"the images for {role} and {first} have no frame of reference in common")
-        inputs[role if volume.array.dtype == np.int16 else f"{role}_field"] = volume
-        inputs[f"{role}_affine"] = volume.affine
-    return inputs
-
-
-def flat(series: Mapping[str, Series]) -> dict[str, Array | HasArray]:
-    """Return the inputs of a volume model that are images without a place in the patient, one series of them.
-
-    Raises
-    ------
-    UnsuitableSeries
-        There are several: nobody knows how they lie to one another.
-    """
-    if len(series) > 1:
-        raise UnsuitableSeries(f"the images for {', '.join(series)} have no place in the patient")
-    ((role, one),) = series.items()
-    images = np.stack([one.image(index) for index in range(len(one.frames))])
-    return {role if images.dtype in (np.int16, np.uint8) else f"{role}_field": images}
-
-
-def _role(answer: Mapping[str, Array], volumes: Mapping[str, Volume]) -> str:
-    """Return the role whose grid the model says its answer lies on; the first where it lies on none."""
-    if "affine" not in answer:
+def _role(outputs: Mapping[str, Array], volumes: Mapping[str, Volume]) -> str:
+    """Return the role whose grid the output `affine` names; the first role if there is no such output."""
+    if "affine" not in outputs:
         return next(iter(volumes))
-    found = next((role for role, volume in volumes.items() if np.array_equal(volume.affine, answer["affine"])), None)
+    found = next((role for role, volume in volumes.items() if np.array_equal(volume.affine, outputs["affine"])), None)
     if found is None:
         raise BrokenResult("the model answered on a grid that is none of the images it was given")
     return found
 
 
-def segments(manifest: Manifest, asked: Asked) -> Iterator[Result]:
-    """Give the outlines of `labels` and the volume of each in ml; without a place in the patient, maps of them."""
+def segments(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
+    """Yield a segmentation of `labels`, and the volume of each segment in ml; heat maps where there is no volume."""
     named = [
-        Segment(label=one.label, type=one.type, category=one.category, laterality=one.laterality, color=one.color)
-        for one in manifest.segment
+        Segment(
+            label=table.label,
+            type=table.type,
+            category=table.category,
+            laterality=table.laterality,
+            color=table.color,
+        )
+        for table in manifest.segment
     ]
-    labels = asked.answer["labels"]
+    labels = answer.outputs["labels"]
     counts = np.bincount(labels.ravel(), minlength=len(named) + 1)
-    if asked.volume is None:
-        yield from _mapped(named, labels, asked.series)
+    if answer.volume is None:
+        yield from _segment_maps(named, labels, answer.series)
         return
-    yield Segmentation(labels=asked.volume.with_array(labels), segments=named)
+    yield Segmentation(labels=answer.volume.with_array(labels), segments=named)
     for number, segment in enumerate(named, 1):
-        millilitres = float(counts[number]) * asked.volume.voxel_ml
+        millilitres = float(counts[number]) * answer.volume.voxel_ml
         yield Measurement(name=codes.SCT.Volume, value=millilitres, unit=codes.UCUM.CubicCentimeter, of=segment)
 
 
-def _mapped(named: list[Segment], labels: Array, series: Series) -> Iterator[Result]:
-    """Give each segment as a heat map of 0 and 1: a Segmentation is for images with a frame of reference."""
+def _segment_maps(named: list[Segment], labels: Array, series: Series) -> Iterator[Result]:
+    """Yield each segment as a heat map of 0 and 1: a Segmentation needs images with a frame of reference."""
     for number, segment in enumerate(named, 1):
         mask = (labels == number).astype(np.uint8)
         yield Finding(name=segment.type, present=bool(mask.any()))
@@ -119,23 +94,23 @@ def _mapped(named: list[Segment], labels: Array, series: Series) -> Iterator[Res
             yield Heatmap(array=mask, source=series, name=segment.type, label=segment.label, window=(0, 1))
 
 
-def findings(manifest: Manifest, asked: Asked) -> Iterator[Result]:
-    """Give a finding for each of `probabilities`, present where `present` says so."""
-    probabilities, present = asked.answer["probabilities"], asked.answer["present"]
+def findings(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
+    """Yield a finding for each of `probabilities`, present as `present` says."""
+    probabilities, present = answer.outputs["probabilities"], answer.outputs["present"]
     if len(probabilities) != len(manifest.finding):
         raise BrokenResult(
             f"the model gave {len(probabilities)} findings, and plugin.toml names {len(manifest.finding)}"
         )
-    for one, probability, there in zip(manifest.finding, probabilities, present, strict=True):
-        yield Finding(name=one.name, present=bool(there), probability=float(probability))
+    for table, probability, is_present in zip(manifest.finding, probabilities, present, strict=True):
+        yield Finding(name=table.name, present=bool(is_present), probability=float(probability))
 
 
-def regions(manifest: Manifest, asked: Asked) -> Iterator[Result]:
-    """Give each of `boxes` as a box on the image in its middle, the likeliest first."""
-    frames = asked.series.frames
-    size = (int(asked.series.header.Columns), int(asked.series.header.Rows))
+def regions(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
+    """Yield each of `boxes`, (z, y, x) low and high, as a box on its middle image, the most probable first."""
+    frames = answer.series.frames
+    size = (int(answer.series.header.Columns), int(answer.series.header.Rows))
     for number, (box, score, of) in enumerate(
-        zip(*(asked.answer[name] for name in ("boxes", "scores", "classes")), strict=True), 1
+        zip(*(answer.outputs[name] for name in ("boxes", "scores", "classes")), strict=True), 1
     ):
         if not 0 <= of < len(manifest.region):
             raise BrokenResult(f"the model gave a box of class {of}, and plugin.toml names {len(manifest.region)}")
@@ -153,28 +128,28 @@ def regions(manifest: Manifest, asked: Asked) -> Iterator[Result]:
         )
 
 
-def derived(manifest: Manifest, asked: Asked) -> Iterator[Result]:
-    """Give the images of `values`, of the first role's and on their grid, or on another where `affine` says so."""
-    said = manifest.derived
-    if said is None:
+def derived(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
+    """Yield the images of `values`, derived from the first role: on its grid, or on the grid of the output `affine`."""
+    table = manifest.derived
+    if table is None:
         return
-    affine = asked.answer.get("affine")
-    if affine is not None and (asked.volume is None or np.array_equal(affine, asked.volume.affine)):
+    affine = answer.outputs.get("affine")
+    if affine is not None and (answer.volume is None or np.array_equal(affine, answer.volume.affine)):
         affine = None
     yield DerivedSeries(
-        array=asked.answer["values"],
-        source=asked.series,
-        description=said.description,
-        derivation=said.derivation,
+        array=answer.outputs["values"],
+        source=answer.series,
+        description=table.description,
+        derivation=table.derivation,
         affine=affine,
-        synthetic=said.synthetic,
+        synthetic=table.synthetic,
     )
 
 
-GIVEN: Mapping[str, Callable[[Manifest, Asked], Iterator[Result]]] = {
+RESULTS_OF_TABLE: Mapping[str, Callable[[Manifest, ModelAnswer], Iterator[Result]]] = {
     "segment": segments,
     "finding": findings,
     "region": regions,
     "derived": derived,
 }
-"""A table of the manifest → the results that are made of the model's answer."""
+"""A table of the manifest → the function that makes results of the model's outputs."""

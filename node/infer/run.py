@@ -10,7 +10,7 @@ from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
 from node.images.series import Series
-from node.infer.declarative import declared
+from node.infer.declarative import declared_run
 from node.infer.geometry import check
 from node.results import NotSuitable, Result
 from node.triton.client import Triton
@@ -62,7 +62,7 @@ def _results(returned: object) -> Iterable[Result]:
 def load(plugin: Plugin) -> Callable[..., object]:
     """Import plugin.py under a name of its own, and return `run`; a plugin without code gets the one it declares."""
     if plugin.manifest.model is not None:
-        return declared(plugin.manifest, plugin.manifest.model.name)
+        return declared_run(plugin.manifest, plugin.manifest.model.name)
     name = f"isocenter_plugin_{plugin.name}"
     spec = importlib.util.spec_from_file_location(name, plugin.code)
     if spec is None or spec.loader is None:

@@ -20,7 +20,6 @@ from node.commands.try_plugin import find, what_fits
 from node.errors import ConfigError
 from node.host import Plugin
 from node.images.series import Volume
-from node.infer.declarative import placed
 from node.models import monai_bundle, nnunet_folder
 from node.models.import_source import Source
 from node.models.model_card import CARD, SOURCE, compared
@@ -29,6 +28,7 @@ from node.route.plan import describe
 from node.serving import chains
 from node.settings import Settings
 from node.triton import GrpcTriton, Servers
+from node.triton.model_inputs import volume_inputs
 
 Answer = Mapping[str, NDArray[Any]]
 HEADING = "| output | served | {framework} | |\n|---|---|---|---|"
@@ -124,7 +124,7 @@ def _served(settings: Settings, plugin: Plugin, volumes: Sequence[Mapping[str, V
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         try:
             triton.prepare(manifest.models, settings.triton.deadline_seconds)
-            return [triton.infer(manifest.model.name, **placed(one)) for one in volumes]
+            return [triton.infer(manifest.model.name, **volume_inputs(one)) for one in volumes]
         finally:
             triton.close()
 

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from node import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
 
 BONE = Segment(label="Bone", type=codes.SCT.Bone, category=codes.SCT.Tissue, color=(235, 220, 140))
@@ -31,9 +29,7 @@ MM_PER_CM = 10.0
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
     """Ask the model for tissues; where it sees no chest, report why."""
-    volume = ct.volume()
-    if not np.issubdtype(volume.array.dtype, np.integer):
-        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    volume = ct.volume().as_int16()
     answer = triton.infer("ct_body", image=volume, affine=volume.affine)
     if reason := str(answer["reason"][0]):
         yield NotSuitable(reason)

@@ -18,7 +18,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     if reason := unsuitable(ct, volume):
         yield NotSuitable(reason)
         return
-    given = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    given = volume.as_int16()
     values = triton.infer("ct_denoise", image=given, image_affine=volume.affine)["values"]
     restored = np.rint(values).clip(given.array.min(), HIGHEST_HU).astype(np.int16)
     metal = given.array > HIGHEST_HU

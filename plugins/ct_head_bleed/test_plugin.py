@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Heatmap, KeyImages, NotSuitable, testing
-from node.results import Result
+from node import Finding, Heatmap, KeyImages, NotSuitable, Result, testing
 from node.training.phantoms import head
 
 HERE = Path(__file__).parent

@@ -19,7 +19,7 @@ from node import (
     Volume,
     codes,
 )
-from node.measuring import Lump, lumps, sizes
+from node.measuring import Component, find_components, size_measurements
 
 LIVER, LESION, SPLEEN = 1, 2, 3
 """Labels of the model."""
@@ -56,8 +56,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     if reason := unsuitable(ct, volume):
         yield NotSuitable(reason)
         return
-    if not np.issubdtype(volume.array.dtype, np.integer):
-        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    volume = volume.as_int16()
     answer = triton.infer("ct_liver", image=volume, image_affine=volume.affine)["labels"]
     if np.isin(answer, (LIVER, LESION)).sum() * volume.voxel_ml < LEAST_LIVER_ML:
         yield NotSuitable("no liver is seen")
@@ -67,7 +66,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     yield Segmentation(labels=volume.with_array(labels), segments=segments)
     yield from organs(volume, labels, segments[: len(segments) - len(focal)], ct)
     for lesion, of in zip(focal, segments[len(segments) - len(focal) :], strict=True):
-        yield from sizes(lesion, of, volume.array, volume.voxel_ml)
+        yield from size_measurements(lesion, of, volume.array, volume.voxel_ml)
     if focal:
         slices = sorted({lesion.slice for lesion in focal})
         yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each lesion is largest")
@@ -90,15 +89,17 @@ def unsuitable(ct: Series, volume: Volume) -> str:
     return ""
 
 
-def lesions(answer: NDArray[np.uint8], spacing: tuple[float, float, float]) -> Iterator[Lump]:
+def lesions(answer: NDArray[np.uint8], spacing: tuple[float, float, float]) -> Iterator[Component]:
     """Part what the network marked, (slice, row, column), into lesions; leave out the small and what is in no liver."""
-    for lump in lumps(answer == LESION, spacing):
-        around = answer[lump.box][lump.rim]
-        if lump.diameter >= LEAST_LESION_MM and (around == LIVER).mean() >= INSIDE:
-            yield lump
+    for component in find_components(answer == LESION, spacing):
+        around = answer[component.box][component.rim]
+        if component.diameter >= LEAST_LESION_MM and (around == LIVER).mean() >= INSIDE:
+            yield component
 
 
-def outlined(answer: NDArray[np.uint8], focal: list[Lump], voxel_ml: float) -> tuple[list[Segment], NDArray[np.uint8]]:
+def outlined(
+    answer: NDArray[np.uint8], focal: list[Component], voxel_ml: float
+) -> tuple[list[Segment], NDArray[np.uint8]]:
     """Return the liver without its lesions, the spleen if it is seen, each lesion; and their labels."""
     organ = codes.SCT.Organ
     segments = [Segment(label="Liver without lesions", type=codes.SCT.Liver, category=organ, color=(221, 130, 101))]

@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
-from node.results import Result
+from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (20, 60, 60), (5.0, 4.0, 4.0)

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from node import Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
 
 RIGHT, LEFT = (
@@ -26,9 +24,7 @@ DIGITS = 1
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
     """Ask the model for the lungs; where it finds none, report why."""
-    volume = ct.volume()
-    if not np.issubdtype(volume.array.dtype, np.integer):
-        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    volume = ct.volume().as_int16()
     answer = triton.infer("ct_lung", image=volume, affine=volume.affine)
     if reason := str(answer["reason"][0]):
         yield NotSuitable(reason)

@@ -23,7 +23,7 @@ from node import (
     Volume,
     codes,
 )
-from node.measuring import Lump, lumps, sizes
+from node.measuring import Component, find_components, size_measurements
 
 THICKEST_MM = 3.0
 """Nodules are not measured on thicker slices (Fleischner Society 2017: 1.5 mm or less, at most 3)."""
@@ -54,7 +54,7 @@ SIDES = (codes.SCT.Right, codes.SCT.Left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Nodule(Lump):
+class Nodule(Component):
     """One nodule, and on which side it lies: 1 right, 2 left."""
 
     side: int
@@ -122,8 +122,7 @@ def looked_at(ct: Series, triton: Triton) -> Chest:
     volume = ct.volume()
     if volume.spacing[0] > THICKEST_MM:
         raise UnsuitableSeries(f"its slices are {volume.spacing[0]:.1f} mm apart, more than {THICKEST_MM:.0f} mm")
-    if not np.issubdtype(volume.array.dtype, np.integer):
-        volume = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    volume = volume.as_int16()
     lungs = triton.infer("ct_lung", image=volume, affine=volume.affine)
     if reason := str(lungs["reason"][0]):
         raise UnsuitableSeries(reason)
@@ -189,7 +188,7 @@ def segment(nodule: Nodule, number: int, known: Known | None) -> Segment:
 
 def measured(chest: Chest, nodule: Nodule, of: Segment, known: Known | None) -> Iterator[Result]:
     """Measure one nodule: axes, mean diameter, volume and how it grew, density; tell its type."""
-    for size in sizes(nodule, of, chest.volume.array, chest.volume.voxel_ml):
+    for size in size_measurements(nodule, of, chest.volume.array, chest.volume.voxel_ml):
         if known and size.name == codes.SCT.Volume:
             yield Comparison(measurement=size, prior=known.cubic_mm, days=known.days)
         else:
@@ -203,9 +202,16 @@ def found(
     nodules: NDArray[np.bool_], lungs: NDArray[np.uint8], spacing: tuple[float, float, float]
 ) -> Iterator[Nodule]:
     """Part what the network marked, (slice, row, column), into nodules; leave out the small and what is in no lung."""
-    for lump in lumps(nodules, spacing):
-        lung = lungs[lump.box][lump.rim]
-        if (lung > 0).mean() < INSIDE or lump.diameter < LEAST_MM:
+    for component in find_components(nodules, spacing):
+        lung = lungs[component.box][component.rim]
+        if (lung > 0).mean() < INSIDE or component.diameter < LEAST_MM:
             continue
         side = 1 if (lung == 1).sum() >= (lung == 2).sum() else 2
-        yield Nodule(box=lump.box, mask=lump.mask, slice=lump.slice, long=lump.long, short=lump.short, side=side)
+        yield Nodule(
+            box=component.box,
+            mask=component.mask,
+            slice=component.slice,
+            long=component.long,
+            short=component.short,
+            side=side,
+        )

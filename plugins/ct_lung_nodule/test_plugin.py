@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
-from node.results import Result
+from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE = 24, 64, 64

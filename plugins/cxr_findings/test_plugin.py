@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Heatmap, NotSuitable, testing
-from node.results import Result
+from node import Finding, Heatmap, NotSuitable, Result, testing
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 160, 130

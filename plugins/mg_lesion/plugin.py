@@ -4,14 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Code, Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
-from node.images.contours import contours
-from node.results import RegionKind
-from node.serving.components import components
+from node import Code, Finding, Frame, Measurement, NotSuitable, Region, RegionKind, Result, Series, Triton, codes
+from node.measuring import contours, label_components
 
 LESIONS = (("Mass", codes.SCT.Mass), ("Calcifications", codes.SCT.CalcificationCluster))
 """In the order of the model's labels: what each is called, and its code."""
@@ -106,7 +103,7 @@ def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, flo
 
 def outlined(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
     """Yield the outlines of the pieces of a mask (row, column), the largest first, without the small: (n, 2)."""
-    numbers = components(torch.from_numpy(mask)[None]).numpy()[0]
+    numbers = label_components(mask)
     areas = np.bincount(numbers.ravel())
     areas[0] = 0
     for number in np.argsort(-areas, kind="stable")[:MOST]:

@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Measurement, NotSuitable, Region, testing
-from node.results import Result
+from node import Finding, Measurement, NotSuitable, Region, Result, testing
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 320, 260

@@ -4,12 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from node import KeyImages, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, Volume, codes
-from node.infer.declarative import placed
-from node.serving.components import components
+from node import (
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    Volume,
+    codes,
+    volume_inputs,
+)
+from node.measuring import label_components
 
 CAVITY, MYOCARDIUM = 1, 2
 """Labels of the model."""
@@ -95,13 +105,13 @@ def outlined(phases: Sequence[Phase], triton: Triton) -> NDArray[np.uint8]:
     affine[:3, 0] /= first.spacing[0]  # phase after phase the images are 1 mm apart: nothing is resampled between them
     stacked = np.concatenate([one.volume.array for one in phases])
     together = Volume(array=stacked, affine=affine, frame_of_reference_uid=first.frame_of_reference_uid)
-    labels = triton.infer("mr_cardiac", **placed({"image": together}))["labels"]
+    labels = triton.infer("mr_cardiac", **volume_inputs({"image": together}))["labels"]
     return labels.reshape(len(phases), *first.array.shape)
 
 
 def ventricle(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return labels of one phase with only the largest piece of cavity and muscle together."""
-    pieces = components(torch.from_numpy(labels > 0)).numpy()
+    pieces = label_components(labels > 0)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     return np.where((pieces == sizes.argmax()) & (pieces > 0), labels, 0).astype(np.uint8)

@@ -7,12 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Measurement, NotSuitable, Segmentation, testing
-from node.host import read_plugin
-from node.images.part10 import Part10
-from node.images.stacks import group_into_stacks
-from node.results import Result
-from node.route import Route, Routes, plan
+from node import Measurement, NotSuitable, Result, Segmentation, testing
 
 HERE = Path(__file__).parent
 PHASES, SLICES, ROWS = 9, 20, 64
@@ -103,15 +98,10 @@ def test_pieces_apart_from_the_ventricle_do_not_count() -> None:
     assert values(results(labels)) == clean
 
 
-def test_the_phases_of_a_series_are_one_run_and_other_series_are_others(tmp_path: Path) -> None:
-    plugin = read_plugin(HERE)
+def test_the_phases_of_a_series_are_one_run_and_other_series_are_others() -> None:
     other = testing.mr_series(series="still", rows=8, columns=8)
-    files = testing.write([*cine(), *other], tmp_path)
-    found = group_into_stacks(Part10.of_file(file) for file in files).series
-    route = Route(name="hearts", when={}, plugins=(plugin.name,), to=("PACS",))
-    routes = Routes(routes=(route,), plugins={plugin.name: plugin}, quiet_seconds=0)
-    (made,) = plan(found, routes, {frame.sop_instance_uid: 0 for one in found for frame in one.frames}).plans
-    (inputs,) = made.inputs
+    (planned,) = testing.plan_plugin(HERE, [*cine(), *other]).plans
+    (inputs,) = planned.inputs
     assert list(inputs) == [f"cine#{number}" for number in range(1, PHASES + 1)]
     assert {key.partition("#")[0] for key in inputs.values()} == {str(testing.uid("phantom", "mr", "series"))}
 

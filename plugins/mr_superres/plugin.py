@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
 
 HEADS = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK"}
@@ -23,7 +21,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
     if reason := unsuitable(mr, volume):
         yield NotSuitable(reason)
         return
-    given = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    given = volume.as_int16()
     answer = triton.infer("mr_superres", image=given, image_affine=volume.affine)
     lowest, highest = float(volume.array.min()), float(volume.array.max())
     yield DerivedSeries(

@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, codes, testing
-from node.results import Result
+from node import DerivedSeries, NotSuitable, Result, codes, testing
 
 HERE = Path(__file__).parent
 SPACING = 4.0, 0.9, 0.9

@@ -22,7 +22,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
     if reason := unsuitable(mr, volume):
         yield NotSuitable(reason)
         return
-    given = volume.with_array(np.rint(volume.array).clip(-32768, 32767).astype(np.int16))
+    given = volume.as_int16()
     values = triton.infer("mr_to_ct", image=given, image_affine=volume.affine)["values"]
     yield DerivedSeries(
         array=np.rint(values).clip(*HU).astype(np.int16),

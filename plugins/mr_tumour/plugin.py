@@ -17,9 +17,9 @@ from node import (
     Triton,
     Volume,
     codes,
+    volume_inputs,
 )
-from node.infer.declarative import placed
-from node.measuring import longest
+from node.measuring import longest_axes
 
 BRAIN = codes.SCT.Brain
 SEGMENTS = (
@@ -63,7 +63,7 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
     """Look whether the four show the same brain; ask the network; measure what it outlines."""
     volumes = {"t1c": t1c.volume(), "t1": t1.volume(), "t2": t2.volume(), "flair": flair.volume()}
     volume = volumes["t1c"]
-    inputs = placed(volumes)
+    inputs = volume_inputs(volumes)
     if reason := unsuitable(t1c, volumes):
         yield NotSuitable(reason)
         return
@@ -84,7 +84,7 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
 
 def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Measurement]:
     """Measure the longest diameter in one image and the longest one across it (RANO, Wen et al. 2010)."""
-    found = longest(enhancing, spacing[1:])
+    found = longest_axes(enhancing, spacing[1:])
     if found is not None:
         of = SEGMENTS[ENHANCING - 1]
         yield Measurement(name=codes.SCT.LongAxis, value=round(found.long, 1), unit=MM, of=of)

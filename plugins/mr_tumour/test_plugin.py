@@ -8,12 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Segmentation, codes, testing
-from node.host import read_plugin
-from node.images.part10 import Part10
-from node.images.stacks import group_into_stacks
-from node.results import Result
-from node.route import Planned, Route, Routes, plan
+from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (30, 48, 48), (4.0, 4.0, 4.0)
@@ -41,17 +36,9 @@ def series(name: str, **wanted: Any) -> list[Dataset]:
     return images
 
 
-def planned(folder: Path, *names: str) -> Planned:
-    """Return what the node plans of a study with series of these names."""
-    plugin = read_plugin(HERE)
-    files = testing.write([image for name in names for image in series(name)], folder)
-    found = group_into_stacks(Part10.of_file(file) for file in files).series
-    routes = Routes(
-        routes=(Route(name="head", when={}, plugins=(plugin.name,), to=("PACS",)),),
-        plugins={plugin.name: plugin},
-        quiet_seconds=0,
-    )
-    return plan(found, routes, {frame.sop_instance_uid: 0 for one in found for frame in one.frames})
+def study(*names: str) -> list[Dataset]:
+    """Return a study with series of these names."""
+    return [image for name in names for image in series(name)]
 
 
 def results(marked: NDArray[np.uint8], **wanted: dict[str, Any]) -> tuple[Result, ...]:
@@ -69,15 +56,15 @@ def tumour() -> NDArray[np.uint8]:
     return marked
 
 
-def test_each_role_gets_the_series_of_its_contrast_whatever_else_there_is(tmp_path: Path) -> None:
-    (made,) = planned(tmp_path, *MR).plans
+def test_each_role_gets_the_series_of_its_contrast_whatever_else_there_is() -> None:
+    (made,) = testing.plan_plugin(HERE, study(*MR)).plans
     (inputs,) = made.inputs
     wanted = {role: str(testing.uid("phantom", role, "series")) for role in ("t1c", "t1", "t2", "flair")}
     assert inputs == wanted
 
 
-def test_where_a_contrast_is_missing_it_is_told_which_and_why_each_series_is_none(tmp_path: Path) -> None:
-    found = planned(tmp_path, "t1", "t1c", "t2", "diffusion")
+def test_where_a_contrast_is_missing_it_is_told_which_and_why_each_series_is_none() -> None:
+    found = testing.plan_plugin(HERE, study("t1", "t1c", "t2", "diffusion"))
     assert not found.plans
     (remark,) = found.remarks
     assert remark.startswith("mr_tumour does not run: no series for its role 'flair'; ")
@@ -85,8 +72,8 @@ def test_where_a_contrast_is_missing_it_is_told_which_and_why_each_series_is_non
     assert "InversionTime is absent, wanted at least 1200" in remark
 
 
-def test_without_contrast_medium_there_is_no_t1c(tmp_path: Path) -> None:
-    found = planned(tmp_path, "t1", "t2", "flair")
+def test_without_contrast_medium_there_is_no_t1c() -> None:
+    found = testing.plan_plugin(HERE, study("t1", "t2", "flair"))
     assert not found.plans
     assert "role 't1c'" in found.remarks[0]
     assert "ContrastBolusAgent is absent, wanted any value" in found.remarks[0]

@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Heatmap, Measurement, NotSuitable, Segmentation, testing
-from node.results import Result
+from node import Finding, Heatmap, Measurement, NotSuitable, Result, Segmentation, testing
 from node.training.phantoms.fundus import fundus
 
 HERE = Path(__file__).parent

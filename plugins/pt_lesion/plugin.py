@@ -28,7 +28,7 @@ from node import (
     Volume,
     codes,
 )
-from node.measuring import mean_attenuation, within
+from node.measuring import mean_attenuation, values_inside
 
 RAISED = codes.own("pt-raised-uptake", "Raised uptake")
 ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
@@ -88,7 +88,7 @@ def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
         dense = density(ct, pt)
         for segment, row, mask in zip(uptakes, answer["statistics"], masks[:-1], strict=True):
             yield from _measured(segment, row, patient)
-            if dense is not None and len(hu := within(mask, dense)):
+            if dense is not None and len(hu := values_inside(mask, dense)):
                 yield mean_attenuation(hu, segment)
         yield from _metabolism(*answer["total"][:2], of=whole)
     threshold, liver, _ = answer["threshold"]

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
-from node.images.part10 import Part10
-from node.images.stacks import group_into_stacks
 
 HERE = Path(__file__).parent
 KG, METRES = 80.0, 2.0
@@ -161,5 +159,5 @@ def test_a_ct_that_lies_elsewhere_or_has_no_volume_is_passed_over(frame_of_refer
 def test_a_made_pet_has_the_activity_that_was_asked_for(tmp_path: Path) -> None:
     wanted = np.linspace(0, 40000, 3 * 8 * 8).reshape(3, 8, 8)
     files = testing.write(testing.pet_series(array=wanted), tmp_path)
-    (series,) = group_into_stacks(map(Part10.of_file, files)).series
+    (series,) = testing.stacks(files)
     assert np.abs(series.volume().array - wanted).max() < 1

@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, Measurement, NotSuitable, Registration, testing
-from node.results import Result
+from node import DerivedSeries, Measurement, NotSuitable, Registration, Result, testing
 
 HERE = Path(__file__).parent
 

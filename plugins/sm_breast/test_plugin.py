@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Heatmap, KeyImages, Measurement, NotSuitable, testing
-from node.results import Result
+from node import Finding, Heatmap, KeyImages, Measurement, NotSuitable, Result, testing
 from node.training.phantoms.slide import CLASSES, GLASS, field, slide
 
 HERE = Path(__file__).parent

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Triton, codes
-from node.serving.components import components
+from node.measuring import label_components
 
 LESION, MALIGNANT = 0, 1
 """Classes of the model."""
@@ -123,7 +122,7 @@ def unsuitable(header: Dataset, scanned: Scanned) -> str:
 def box_of(seen: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the corners of the box around where a map (row, column) is highest: (2, 2), column and row, in pixels."""
     peak = np.unravel_index(int(seen.argmax()), seen.shape)
-    numbers = components(torch.from_numpy(seen >= WITHIN * seen.max())[None]).numpy()[0]
+    numbers = label_components(seen >= WITHIN * seen.max())
     mask = numbers == numbers[peak]
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Region, testing
-from node.results import Result
+from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, testing
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 150, 200

@@ -1,11 +1,13 @@
-"""Axes of outlines, against scikit-image's."""
+"""Components, axes and values of masks, compared with torch, scikit-image and SimpleITK."""
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from node.images.series import Volume
-from node.measuring import longest, within
+from node.measuring import find_components, label_components, longest_axes, values_inside
+from node.serving.components import components
 
 measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
 
@@ -29,7 +31,7 @@ def blobs(seed: int) -> NDArray[np.bool_]:
 def test_the_long_axis_is_the_largest_feret_diameter_of_all_slices(seed: int) -> None:
     mask = blobs(seed)
     feret = [measure.regionprops(plane.astype(int))[0].feret_diameter_max for plane in mask]
-    found = longest(mask, (0.8, 0.8))
+    found = longest_axes(mask, (0.8, 0.8))
     assert found is not None
     assert found.slice == int(np.argmax(feret))
     assert found.long == pytest.approx(0.8 * max(feret), abs=0.8)
@@ -37,7 +39,7 @@ def test_the_long_axis_is_the_largest_feret_diameter_of_all_slices(seed: int) ->
 
 
 def test_of_nothing_there_is_no_axis() -> None:
-    assert longest(np.zeros(SHAPE, np.bool_), (1.0, 1.0)) is None
+    assert longest_axes(np.zeros(SHAPE, np.bool_), (1.0, 1.0)) is None
 
 
 def placed(array: NDArray[np.generic], spacing: float, turn: float, origin: tuple[float, float, float]) -> Volume:
@@ -63,12 +65,43 @@ def test_what_lies_within_a_mask_of_another_grid_is_what_simpleitk_finds(turn: f
         images.append(image)
     inside = sitk.GetArrayFromImage(sitk.Resample(images[0], images[1], sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
     assert inside.sum() > 1000
-    assert np.array_equal(np.sort(within(mask, hu)), np.sort(hu.array[inside]))
+    assert np.array_equal(np.sort(values_inside(mask, hu)), np.sort(hu.array[inside]))
 
 
 def test_a_mask_that_reaches_beyond_the_images_or_is_empty_holds_nothing() -> None:
     hu = placed(np.zeros((10, 10, 10), np.int16), 1.0, 0.0, (0.0, 0.0, 0.0))
     ones = np.ones((4, 4, 4), np.uint8)
-    assert len(within(placed(ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu)) == 64
-    assert not len(within(placed(ones, 1.0, 0.0, (8.0, 3.0, 3.0)), hu))
-    assert not len(within(placed(0 * ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu))
+    assert len(values_inside(placed(ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu)) == 64
+    assert not len(values_inside(placed(ones, 1.0, 0.0, (8.0, 3.0, 3.0)), hu))
+    assert not len(values_inside(placed(0 * ones, 1.0, 0.0, (3.0, 3.0, 3.0)), hu))
+
+
+@pytest.mark.parametrize("shape", [(9, 31, 40), (1, 60, 60), (70, 3, 2), (4, 5, 1)])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.35, 0.6, 0.9, 1.0])
+def test_components_have_the_numbers_that_the_models_give_them(shape: tuple[int, int, int], part: float) -> None:
+    mask = np.random.default_rng(4).random(shape) < part
+    labels = label_components(mask)
+    assert np.array_equal(labels, components(torch.from_numpy(mask)).numpy())
+    assert labels.dtype == np.int64
+    assert np.array_equal(labels > 0, mask)
+    planes = [label_components(plane) for plane in mask]
+    assert np.array_equal(planes[0], components(torch.from_numpy(mask[:1])).numpy()[0])
+    assert int(labels.max()) == measure.label(mask, connectivity=1).max()
+
+
+def test_components_of_a_mask_that_is_a_view_are_those_of_its_copy() -> None:
+    mask = (np.random.default_rng(5).random((12, 14, 16)) < 0.4)[::-1, ::2].transpose(2, 0, 1)
+    assert np.array_equal(label_components(mask), label_components(np.ascontiguousarray(mask)))
+
+
+def test_a_component_has_its_box_its_widest_slice_and_its_rim() -> None:
+    mask = np.zeros((6, 20, 20), np.bool_)
+    mask[1:4, 5:9, 5:9] = True
+    mask[4, 5:7, 5:7] = True
+    mask[0, 0, 0] = True
+    corner, block = find_components(mask, (1.0, 0.5, 0.5))
+    assert corner.box == (slice(0, 2), slice(0, 2), slice(0, 2))
+    assert block.box == (slice(0, 6), slice(4, 10), slice(4, 10))
+    assert block.slice == 2
+    assert block.mask.sum() == mask.sum() - 1
+    assert corner.rim.sum() == 3

@@ -1,1 +1,0 @@
-"""The plugins that come with isocenter; each folder is one."""
