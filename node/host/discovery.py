@@ -1,4 +1,4 @@
-"""Find plugins: folders below the configured ones, and installed packages that name themselves an entry point."""
+"""Find plugins: in the configured folders, and in installed packages with an entry point "isocenter.plugins"."""
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
@@ -12,12 +12,14 @@ ENTRY_POINTS = "isocenter.plugins"
 
 
 def find_plugins(folders: Sequence[Path]) -> dict[str, Plugin]:
-    """Return every plugin by name; ConfigError where one is malformed or two have the same name."""
+    """Return all plugins by name; ConfigError if a plugin is malformed or two have the same name."""
     plugins: dict[str, Plugin] = {}
     for folder in (*_below(folders), *_installed()):
         plugin = read_plugin(folder)
         if plugin.name in plugins:
-            raise ConfigError(f"there are two plugins called {plugin.name}: {plugins[plugin.name].folder} and {folder}")
+            raise ConfigError(
+                f"there are two plugins called {plugin.name}: {plugins[plugin.name].folder} and {folder}; remove one"
+            )
         plugins[plugin.name] = plugin
     return plugins
 
@@ -25,7 +27,7 @@ def find_plugins(folders: Sequence[Path]) -> dict[str, Plugin]:
 def _below(folders: Sequence[Path]) -> Iterator[Path]:
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"plugins: there is no folder {folder}")
+            raise ConfigError(f"plugins: there is no folder {folder}; correct the path in isocenter.toml")
         yield from sorted(manifest.parent for manifest in folder.glob("*/plugin.toml"))
 
 
@@ -33,5 +35,7 @@ def _installed() -> Iterator[Path]:
     for entry in entry_points(group=ENTRY_POINTS):
         spec = find_spec(entry.value)
         if spec is None or spec.origin is None:
-            raise ConfigError(f"the installed plugin {entry.name} names a package {entry.value} that is not there")
+            raise ConfigError(
+                f"the entry point {entry.name} names package {entry.value}, which is not installed; install it"
+            )
         yield Path(spec.origin).parent

@@ -1,4 +1,4 @@
-"""What a plugin says about itself: plugin.toml, and the one function in plugin.py, checked without running it."""
+"""Read and check a plugin: plugin.toml, and the function `run` in plugin.py, which is parsed and not executed."""
 
 import ast
 import re
@@ -16,27 +16,27 @@ from node.toml_files import read_toml
 
 Stack = TypeVar("Stack")
 TRITON = "triton"
-ANSWERS = "segment", "finding", "region", "derived"
-"""Tables of which a plugin without code has one kind."""
+RESULT_TABLES = "segment", "finding", "region", "derived"
+"""A plugin without code has tables of exactly one of these kinds."""
 
 
 def _name(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", text):
-        raise ValueError(f"{text!r} is no name: small letters, digits and underscores, 32 at most, a letter first")
+        raise ValueError(f"{text!r} is no name: use small letters, digits and underscores, 32 at most, a letter first")
     return text
 
 
 Name = Annotated[str, AfterValidator(_name)]
 Served = Annotated[str, Field(pattern=r"^[^:\s]+(:[1-9][0-9]*)?$")]
-"""A model on Triton, with ":VERSION" where that version alone is to answer."""
+"""A model on Triton, with ":VERSION" to pin its version."""
 
 
 class Role(BaseModel):
-    """One series that the plugin asks for, with what it must be beside what the route says.
+    """One series that the plugin asks for, with conditions beside those of the route.
 
-    With `several`, `run` gets all stacks of one series that fit, a tuple of them in the order of the series, such as
-    the phases of a heart; else one stack. `optional`: `run` gets None where there is none. `prior_of` names another
-    role: the series is of an earlier study of the same patient, like what that role has; None where none is found.
+    Without `several`, `run` gets one stack. With it, `run` gets all fitting stacks of one series as a tuple, in the
+    order of the series, such as the phases of a heart. With `optional`, `run` gets None if no series fits. `prior_of`
+    names another role: the series is a similar series of an earlier study of the patient, or None if none is found.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,24 +47,24 @@ class Role(BaseModel):
     prior_of: Name | None = None
 
 
-def _coded(words: object) -> object:
-    """Read "SCT.Spleen", or [value, scheme, meaning], as a code."""
-    if isinstance(words, str):
-        scheme, _, keyword = words.partition(".")
+def _code(value: object) -> object:
+    """Return the code of "SCT.Spleen", or of [value, scheme, meaning]."""
+    if isinstance(value, str):
+        scheme, _, keyword = value.partition(".")
         table = {"SCT": codes.SCT, "DCM": codes.DCM}.get(scheme)
         if table is None or keyword not in table.dir():
-            raise ValueError(f"{words!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
+            raise ValueError(f"{value!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
         return getattr(table, keyword)
-    if isinstance(words, list) and len(words) == 3 and all(isinstance(word, str) and word for word in words):
-        return codes.Code(*words)
-    raise ValueError(f"{words!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
+    if isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) and part for part in value):
+        return codes.Code(*value)
+    raise ValueError(f"{value!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
 
 
-Coded = Annotated[InstanceOf[codes.Code], BeforeValidator(_coded)]
+Coded = Annotated[InstanceOf[codes.Code], BeforeValidator(_code)]
 
 
 class SegmentTable(BaseModel):
-    """One segment of a plugin without code, in the order of the model's labels."""
+    """One segment of a plugin without code. Tables are in the order of the model's labels."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +76,7 @@ class SegmentTable(BaseModel):
 
 
 class FindingTable(BaseModel):
-    """One finding of a plugin without code, in the order of the network's numbers."""
+    """One finding of a plugin without code. Tables are in the order of the model's outputs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,7 +85,7 @@ class FindingTable(BaseModel):
 
 
 class RegionTable(BaseModel):
-    """One kind of thing that a plugin without code finds, in the order of the network's classes."""
+    """One class of regions of a plugin without code. Tables are in the order of the model's classes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,7 +95,7 @@ class RegionTable(BaseModel):
 
 
 class DerivedTable(BaseModel):
-    """The images that a plugin without code makes."""
+    """The derived series of a plugin without code."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,7 +105,7 @@ class DerivedTable(BaseModel):
 
 
 class ModelTable(BaseModel):
-    """The volume model that is a whole plugin without code; the network it asks is called NAME_net."""
+    """The volume model of a plugin without code; its network is the model NAME_net."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -113,7 +113,7 @@ class ModelTable(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All of plugin.toml."""
+    """The content of plugin.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -135,11 +135,11 @@ class Manifest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _ask_the_pair(cls, words: object) -> object:
-        """A plugin without code asks for its volume model, which asks for its network."""
-        if isinstance(words, dict) and isinstance(model := words.get("model"), dict) and "models" not in words:
-            return {**words, "models": [f"{model.get('name')}_net", model.get("name")]}
-        return words
+    def _default_models(cls, values: object) -> object:
+        """A plugin without code needs its volume model and the network that the volume model asks."""
+        if isinstance(values, dict) and isinstance(model := values.get("model"), dict) and "models" not in values:
+            return {**values, "models": [f"{model.get('name')}_net", model.get("name")]}
+        return values
 
     @model_validator(mode="after")
     def _several_alone(self) -> Self:
@@ -149,17 +149,17 @@ class Manifest(BaseModel):
 
     @property
     def present(self) -> dict[str, Role]:
-        """The roles whose series are of the study itself."""
+        """The roles whose series belong to the study itself."""
         return {name: role for name, role in self.series.items() if role.prior_of is None}
 
     @property
     def priors(self) -> dict[str, str]:
-        """Each role whose series is a prior, with the role that it is the prior of."""
+        """Each role whose series is a prior, and the role that it is a prior of."""
         return {name: role.prior_of for name, role in self.series.items() if role.prior_of is not None}
 
     @model_validator(mode="after")
     def _roles_make_sense(self) -> "Manifest":
-        """A plugin needs a series of the study, priors are of one, and a model without code is given all it takes."""
+        """Check that the study has a required role, that priors name a role, and that a model without code gets all."""
         if all(role.optional for role in self.present.values()):
             raise ValueError("series: every role is optional or a prior; a plugin needs one series of the study itself")
         for name, of in self.priors.items():
@@ -171,25 +171,25 @@ class Manifest(BaseModel):
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The models without the versions they are pinned to."""
+        """The models without their pinned versions."""
         return tuple(model.partition(":")[0] for model in self.models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A plugin that was found and whose form is right."""
+    """A plugin that was found and checked."""
 
     manifest: Manifest
     folder: Path
 
     @property
     def name(self) -> str:
-        """The plugin's name, as routes call it."""
+        """The plugin's name, as routes name it."""
         return self.manifest.name
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Names of the series that `run` takes."""
+        """The roles that `run` takes, by name."""
         return tuple(self.manifest.series)
 
     @property
@@ -198,18 +198,18 @@ class Plugin:
         return self.folder / "plugin.py"
 
     def named(self, stacks: Sequence[Stack]) -> dict[str, Stack]:
-        """Return what one run of a plugin with one role is given, by name: ROLE, or ROLE#1, ROLE#2 … where several."""
-        ((role, asked),) = self.manifest.present.items()
-        if asked.several:
-            return {f"{role}#{number}": stack for number, stack in enumerate(stacks, 1)}
+        """Return the inputs of a run of a plugin with one role, by name: ROLE; ROLE#1, ROLE#2 … for several stacks."""
+        ((name, role),) = self.manifest.present.items()
+        if role.several:
+            return {f"{name}#{number}": stack for number, stack in enumerate(stacks, 1)}
         (stack,) = stacks
-        return {role: stack}
+        return {name: stack}
 
     def arguments(self, inputs: Mapping[str, Stack]) -> dict[str, Stack | tuple[Stack, ...] | None]:
-        """Return what `run` is called with for its roles, of what `named` gave; None for a role that has nothing."""
-        several = [role for role, asked in self.manifest.series.items() if asked.several]
+        """Return the arguments of `run` for its roles, from the inputs of `named`; None for a role without input."""
+        several = [name for name, role in self.manifest.series.items() if role.several]
         if several:
-            return {role: tuple(inputs.values()) for role in several}
+            return {name: tuple(inputs.values()) for name in several}
         return {**dict.fromkeys(self.roles), **inputs}
 
 
@@ -219,8 +219,8 @@ def read_plugin(folder: Path) -> Plugin:
     Raises
     ------
     ConfigError
-        The manifest is wrong, the code cannot be parsed, or `run` does not take exactly the roles and `triton`; the
-        message names the file, and the line of `run`.
+        The manifest is wrong, the code cannot be parsed, or the arguments of `run` are not the roles and `triton`. The
+        message names the file and the line.
     """
     plugin = Plugin(manifest=read_toml(folder / "plugin.toml", Manifest), folder=folder)
     if plugin.name != folder.name:
@@ -228,7 +228,7 @@ def read_plugin(folder: Path) -> Plugin:
             f"{folder / 'plugin.toml'}: the name is {plugin.name!r}, but the folder is called {folder.name!r}"
         )
     if TRITON in plugin.roles:
-        raise ConfigError(f"{folder / 'plugin.toml'}: no role can be called {TRITON!r}")
+        raise ConfigError(f"{folder / 'plugin.toml'}: no role can be called {TRITON!r}; rename it")
     if plugin.manifest.model is None:
         check_run(plugin)
     else:
@@ -237,12 +237,12 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def check_declared(plugin: Plugin) -> None:
-    """Check a plugin that is a manifest alone: tables of one kind that say what it gives, no code beside it."""
+    """Check a plugin that is a manifest alone: it has tables of one kind of result, and no code beside it."""
     path = plugin.folder / "plugin.toml"
     if plugin.code.exists():
         raise ConfigError(f"{path} has a [model], and {plugin.code.name} lies beside it: keep one of them")
-    told = [name for name in ANSWERS if getattr(plugin.manifest, name)]
-    if len(told) != 1:
+    kinds = [name for name in RESULT_TABLES if getattr(plugin.manifest, name)]
+    if len(kinds) != 1:
         raise ConfigError(
             f"{path}: name what the model gives, by tables of one kind: one [[segment]] for each label, one "
             "[[finding]] for each probability, one [[region]] for each class of boxes, or [derived]"
@@ -250,12 +250,12 @@ def check_declared(plugin: Plugin) -> None:
 
 
 def check_run(plugin: Plugin) -> None:
-    """Compare the arguments of `run` with the manifest's roles, by reading the code and not running it."""
+    """Compare the arguments of `run` with the manifest's roles. The code is parsed and not executed."""
     path = plugin.code
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file; a plugin has one function `run` in it") from error
+        raise ConfigError(f"{path}: there is no such file; write it, with a function `run`") from error
     except (SyntaxError, ValueError) as error:
         raise ConfigError(f"{path} is not Python: {error}") from error
     runs = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run"]
@@ -264,10 +264,10 @@ def check_run(plugin: Plugin) -> None:
     run = runs[-1]
     if run.args.vararg or run.args.kwarg or run.args.posonlyargs:
         raise ConfigError(f"{path}, line {run.lineno}: run() takes its arguments by name, without * and /")
-    asked = {argument.arg for argument in (*run.args.args, *run.args.kwonlyargs)}
+    taken = {argument.arg for argument in (*run.args.args, *run.args.kwonlyargs)}
     offered = {*plugin.roles, TRITON}
-    if asked != offered:
+    if taken != offered:
         raise ConfigError(
-            f"{path}, line {run.lineno}: run() takes {', '.join(sorted(asked)) or 'nothing'}, "
+            f"{path}, line {run.lineno}: run() takes {', '.join(sorted(taken)) or 'nothing'}, "
             f"but plugin.toml offers {', '.join(sorted(offered))}"
         )

@@ -1,10 +1,10 @@
-"""Stored values of compressed images, decoded while their study arrives, in files that jobs read instead of decoding.
+"""Files with the stored values of compressed images. They are decoded while the study arrives, so that jobs need not.
 
-Each instance has a file of its own, by its place: `decoded/PACK/OFFSET` below the spool, and no pack is ever written
-anew. In it are its values, (row, column), and a CRC-32 (u32) of its place and of them. It is never the only copy of
-anything: it is not synced, and one that is missing, short or damaged is as good as none. A file is made before its
-image is decoded, as long as the values and without the checksum: of several decoders one decodes it, its bytes are
-counted, and an image at which a decoder died is not tried again.
+Each instance has its own file `decoded/PACK/OFFSET` below the spool; packs are never rewritten. The file contains the
+values, (row, column), and a CRC-32 (u32) of PACK/OFFSET and the values. It is only a cache: it is not synced, and a
+file that is missing, short or damaged is ignored. The file is created before its image is decoded, with the length of
+the values and without the checksum. Therefore only one of several decoders decodes the image, the bytes are counted
+from the start, and an image at which a decoder died is not tried again.
 """
 
 import os
@@ -24,7 +24,7 @@ CHECKSUM = Struct("<L")
 
 
 def claim(part: Part10, size: int) -> bool:
-    """Make the file of an instance whose values have so many bytes; False where there is one, or none can be made."""
+    """Create the file of an instance whose values take `size` bytes; False if it exists or cannot be created."""
     if part.decoded is None:
         return False
     try:
@@ -40,20 +40,20 @@ def claim(part: Part10, size: int) -> bool:
 
 
 def keep(part: Part10, values: NDArray[Any]) -> None:
-    """Write the values of an instance that was claimed; OSError where its file is gone meanwhile, or has no room."""
+    """Write the values of a claimed instance; OSError if its file was deleted meanwhile, or the disk is full."""
     with _file(part).open("r+b") as file:
         file.write(values.data)
         file.write(CHECKSUM.pack(_checksum(part, values)))
 
 
 def give_up(part: Part10) -> None:
-    """Leave an instance that was claimed to its job: its file stays, and is empty."""
+    """Give up a claimed instance: its file remains, empty, and its job will decode the image."""
     with suppress(OSError):
         os.truncate(_file(part), 0)
 
 
 def fill(part: Part10, values: NDArray[Any]) -> bool:
-    """Fill an array with the values that are kept of an instance; False where there are none, or not whole."""
+    """Fill an array with the decoded values of an instance; False if there is no whole file of them."""
     checksum = bytearray(CHECKSUM.size)
     try:
         fd = os.open(_file(part), os.O_RDONLY)
@@ -68,17 +68,17 @@ def fill(part: Part10, values: NDArray[Any]) -> bool:
 
 
 def sizes(folder: Path) -> dict[str, dict[str, int]]:
-    """Return how many bytes each file has, by pack and offset."""
+    """Return the size of each file in bytes, by pack and offset."""
     found: dict[str, dict[str, int]] = {}
     for pack in folder.iterdir():
         found[pack.name] = {}
-        with suppress(FileNotFoundError):  # another process drops it
-            found[pack.name].update({one.name: one.stat().st_size for one in pack.iterdir()})
+        with suppress(FileNotFoundError):  # another process deletes the pack
+            found[pack.name].update({file.name: file.stat().st_size for file in pack.iterdir()})
     return found
 
 
 def drop(folder: Path, packs: Iterable[str]) -> None:
-    """Delete what is kept of the instances of packs."""
+    """Delete the decoded values of all instances of these packs."""
     for pack in packs:
         shutil.rmtree(folder / pack, ignore_errors=True)
 

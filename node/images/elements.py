@@ -1,7 +1,7 @@
-"""The elements of a data set, walked over as they are encoded (PS3.5 section 7), without one value being understood.
+"""Walk over the elements of an encoded data set (PS3.5 section 7) from length to length, without decoding values.
 
-A well-formed data set is walked from length to length, which takes a tenth of the time in which pydicom reads it. The
-walk judges nothing: where anything is out of the ordinary it ends, and the data set is pydicom's to read or to refuse.
+This takes a tenth of the time that pydicom needs. The walk does not judge: it ends at anything unusual, and then
+pydicom reads the data set or refuses it.
 """
 
 import struct
@@ -9,12 +9,12 @@ from collections.abc import Container
 from typing import NamedTuple
 
 FIRST = 0x00080000
-"""No tag below is one of a data set's own (PS3.7 and PS3.10 have them)."""
+"""Lower tags do not belong to a data set, but to commands and file meta information (PS3.7, PS3.10)."""
 PIXEL_DATA = 0x7FE00010
 PIXELS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)
 """Float, Double Float and Pixel Data: the header ends before them."""
 END, CUT = 0, -1
-"""In place of a tag: the bytes are over with an element, or within one that cannot be walked over."""
+"""In place of a tag: the bytes end behind an element, or inside an element that cannot be walked over."""
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 UNDEFINED = 0xFFFFFFFF
@@ -27,21 +27,21 @@ SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
-"""VRs with a length of four bytes after two of nothing, and with one of two (PS3.5 section 7.1.2)."""
+"""VRs with two reserved bytes and a length of four bytes, and VRs with a length of two (PS3.5 section 7.1.2)."""
 
 Element = tuple[int, bytes, int, int]
 """Tag, VR (empty in implicit VR), length, and the offset of the value."""
 
 
 class Doubt(Exception):
-    """Something is out of the ordinary."""
+    """The encoding is unusual."""
 
 
 class Walk(NamedTuple):
-    """How far a data set was walked over, and what was met.
+    """How far a data set was walked over, and which wanted elements were found.
 
-    `found` has VR (empty in implicit VR) and value of what was wanted, by tag. `last` is the last tag before `tag`, at
-    which the walk ended: one of `PIXELS`, `END` or `CUT`. At pixel data `vr`, `value_at` and `length` are theirs.
+    `found` has VR (empty in implicit VR) and value of the wanted elements, by tag. The walk ended at `tag`: one of
+    `PIXELS`, `END` or `CUT`; `last` is the tag before it. At pixel data, `vr`, `value_at` and `length` describe them.
     """
 
     found: dict[int, tuple[bytes, bytes]]
@@ -53,12 +53,12 @@ class Walk(NamedTuple):
 
 
 def walk(data: bytes, *, explicit: bool, wanted: Container[int], at: int = 0) -> Walk:
-    """Walk over a data set in little endian, or its beginning, from an offset up to its pixel data."""
+    """Walk over a little endian data set, or its beginning, from the offset `at` up to its pixel data."""
     found: dict[int, tuple[bytes, bytes]] = {}
     last, size, unpack = FIRST - 1, len(data), EXPLICIT.unpack_from
     try:
         while at < size:
-            if explicit:  # as `_explicit` does, which costs a call for each element
+            if explicit:  # a copy of `_explicit`, which would cost a call for each element
                 group, element, vr, length = unpack(data, at)
                 tag, start = group << 16 | element, at + 8
                 if vr not in SHORT:
@@ -92,13 +92,13 @@ def _explicit(data: bytes, at: int) -> Element:
 
 def _implicit(data: bytes, at: int) -> Element:
     group, element, length = IMPLICIT.unpack_from(data, at)
-    if data[at + 4 : at + 6].isupper():  # looks like a VR, and pydicom would take it for one
+    if data[at + 4 : at + 6].isupper():  # it looks like a VR, and pydicom would read it as a VR
         raise Doubt
     return group << 16 | element, b"", length, at + 8
 
 
 def _after(data: bytes, at: int, length: int, vr: bytes, explicit: bool, depth: int) -> int:  # noqa: FBT001
-    """Return where the next element begins; of a value of undefined length only items are understood."""
+    """Return where the next element begins; Doubt for a value of undefined length that is not a sequence."""
     if length != UNDEFINED:
         return at + length
     if vr not in (b"SQ", b"") or depth > DEPTH:
@@ -114,7 +114,7 @@ def _after(data: bytes, at: int, length: int, vr: bytes, explicit: bool, depth: 
 
 
 def _item_end(data: bytes, at: int, explicit: bool, depth: int) -> int:  # noqa: FBT001
-    """Return where an item of undefined length is over."""
+    """Return the offset behind an item of undefined length."""
     read = _explicit if explicit else _implicit
     while True:
         group, element, length = IMPLICIT.unpack_from(data, at)

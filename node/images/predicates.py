@@ -1,16 +1,16 @@
-"""Typed predicates over DICOM keywords, as people write them in routes and manifests; each tells why it does not hold.
+"""Typed conditions on DICOM attributes, as written in routes and manifests. Each gives the reason if it does not hold.
 
     Modality = "CT"                             equal
     BodyPartExamined = ["CHEST", "THORAX"]      one of
     SliceThickness = { at_most = 3.0 }          also at_least, both together a range
     SeriesDescription = { matches = "(?i)lung" }    a regular expression, found anywhere
     ImageType = { contains = "ORIGINAL" }       one of the values of a multi-valued attribute
-    ReconstructionDiameter = { present = true } there at all
+    ReconstructionDiameter = { present = true } has a value
     ContrastBolusAgent = { present = false }    absent or empty
     orientation = "axial"                       of the images: axial, coronal, sagittal, or oblique
-    instances = { at_least = 30 }               how many images the stack has
+    instances = { at_least = 30 }               number of images of the stack
 
-A missing or empty tag never matches, whatever else is asked of it.
+An absent or empty attribute fulfils no condition except present = false.
 """
 
 import re
@@ -31,14 +31,14 @@ from node.images.series import Series
 Plain = str | int | float | bool
 
 OBLIQUE_COSINE = 0.9
-"""A plane is called axial, coronal or sagittal while its normal lies within 26 degrees of that axis."""
+"""A plane is axial, coronal or sagittal if its normal lies within 26 degrees of that axis (arccos 0.9)."""
 NAMES = frozenset(entry[4] for entry in DicomDictionary.values() if entry[0] == "PN") | {"PatientID"}
-"""Attributes whose values stay out of sentences: the ledger and the log know UIDs, never people."""
+"""Attributes whose values are never written into messages: ledger and log contain UIDs, and no names of people."""
 PLANES = ("sagittal", "coronal", "axial")
 
 
 class Condition(BaseModel):
-    """What is asked of one value; all that is given must hold."""
+    """The conditions on one value; all of them must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,7 +62,7 @@ class Condition(BaseModel):
         if not self.model_fields_set:
             raise ValueError("asks for nothing; give a value, a list, at_least, at_most, matches, contains or present")
         if self.present is False and len(self.model_fields_set) > 1:
-            raise ValueError("present = false asks for no value, and something else for one")
+            raise ValueError("present = false asks for no value, and another condition for one; remove one of them")
         if self.matches is not None:
             try:
                 re.compile(self.matches)
@@ -71,7 +71,7 @@ class Condition(BaseModel):
         return self
 
     def failing(self, value: object) -> str | None:
-        """Return what was wanted of a value and does not hold, or None."""
+        """Return the first condition that a value does not fulfil, in words; None if it fulfils all."""
         for name in sorted(self.model_fields_set):
             wanted = getattr(self, name)
             if wanted is not None and not TESTS[name].holds(value, wanted):
@@ -80,8 +80,8 @@ class Condition(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
-    """How one word of a condition is tested, and how it reads in a sentence."""
+class ValueTest:
+    """How a condition is tested, and its words in a message."""
 
     wanted: str
     holds: Callable[[object, Any], bool]
@@ -104,19 +104,19 @@ def _values(value: object) -> list[object]:
     return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
 
 
-TESTS: Mapping[str, Test] = {
-    "equal": Test("{}", _equal),
-    "any_of": Test("one of {}", lambda value, wanted: any(_equal(value, one) for one in wanted)),
-    "at_least": Test("at least {}", lambda value, wanted: _number(value) >= wanted),
-    "at_most": Test("at most {}", lambda value, wanted: _number(value) <= wanted),
-    "matches": Test("a match of {}", lambda value, wanted: re.search(wanted, _shown(value)) is not None),
-    "contains": Test("{} among its values", lambda value, wanted: wanted in map(str, _values(value))),
-    "present": Test("none", lambda value, wanted: wanted or _absent(value)),
+TESTS: Mapping[str, ValueTest] = {
+    "equal": ValueTest("{}", _equal),
+    "any_of": ValueTest("one of {}", lambda value, wanted: any(_equal(value, option) for option in wanted)),
+    "at_least": ValueTest("at least {}", lambda value, wanted: _number(value) >= wanted),
+    "at_most": ValueTest("at most {}", lambda value, wanted: _number(value) <= wanted),
+    "matches": ValueTest("a match of {}", lambda value, wanted: re.search(wanted, _shown(value)) is not None),
+    "contains": ValueTest("{} among its values", lambda value, wanted: wanted in map(str, _values(value))),
+    "present": ValueTest("none", lambda value, wanted: wanted or _absent(value)),
 }
 
 
 def known_keyword(name: str) -> str:
-    """Return the name of a DICOM attribute, or of what can be asked of a stack; ValueError for any other."""
+    """Return the name if it is a DICOM keyword or a property of a stack; else raise ValueError."""
     if name not in DERIVED and tag_for_keyword(name) is None:
         raise ValueError(f"{name} is neither a DICOM keyword nor one of {', '.join(DERIVED)}")
     return name
@@ -134,14 +134,14 @@ DERIVED: Mapping[str, Callable[[Series], object]] = {
     "orientation": lambda series: orientation(series.frames[0]),
     "instances": lambda series: len(series.frames),
 }
-"""What can be asked of a stack beside its DICOM attributes."""
+"""Properties of a stack that conditions may use like DICOM attributes."""
 
 When = Annotated[dict[Annotated[str, BeforeValidator(known_keyword)], Condition], Field(default_factory=dict)]
 """Conditions by keyword, all of which must hold."""
 
 
 def mismatch(when: Mapping[str, Condition], series: Series) -> str | None:
-    """Return the first reason why a stack does not meet the conditions, or None when it does."""
+    """Return the first reason why a stack does not fulfil the conditions, or None if it fulfils them."""
     for keyword, condition in when.items():
         derived = DERIVED.get(keyword)
         value = derived(series) if derived else found(series.header, keyword)
@@ -154,7 +154,7 @@ def mismatch(when: Mapping[str, Condition], series: Series) -> str | None:
 
 
 def found(header: Dataset, keyword: str) -> object:
-    """Return an attribute's value; in a multi-frame header also from its shared functional groups, None if absent."""
+    """Return the value of an attribute, from the header or its shared functional groups; None if it is absent."""
     if keyword in header:
         return _value(header, keyword)
     for shared in header.get("SharedFunctionalGroupsSequence", [])[:1]:

@@ -1,4 +1,4 @@
-"""The geometry check: no answer leaves the node that does not lie on the images it was made from."""
+"""The geometry check: every result must lie on the images that the plugin was given."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,13 +24,13 @@ from node.results import (
 
 
 def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
-    """Check what a plugin gave back against what it was given.
+    """Check the results of a plugin against the images that it was given.
 
     Raises
     ------
     BrokenResult
-        A result lies on none of the images the plugin was given, a measurement or finding is of a segment or region
-        that it did not give back, or there are results beside "not suitable".
+        A result lies on none of the given images, a measurement or finding is of a segment or region that is not among
+        the results, or there are other results beside "not suitable".
     """
     if len(results) > 1 and any(isinstance(result, NotSuitable) for result in results):
         raise BrokenResult("the plugin gave back results, and also that the images are not suitable")
@@ -63,12 +63,12 @@ def _check_segmentation(result: Segmentation, inputs: Mapping[str, Series]) -> N
 
 
 def _check_region(region: Region, inputs: Mapping[str, Series]) -> None:
-    """Check that the image is one of those given, or that the points lie within the field of view of one stack."""
+    """Check that the region is on a given image, or that its points lie within the field of view of a stack."""
     if region.image is not None:
         if _frames(inputs).isdisjoint({(region.image.sop_instance_uid, region.image.number)}):
             raise BrokenResult(f"region {region.label!r} is on an image the plugin was not given")
         return
-    near = [one for one in inputs.values() if one.frame_of_reference_uid == region.frame_of_reference_uid]
+    near = [series for series in inputs.values() if series.frame_of_reference_uid == region.frame_of_reference_uid]
     if not near:
         raise BrokenResult(f"region {region.label!r} is in a frame of reference that no image has")
     if not any(_contains(series, region) for series in near):
@@ -76,11 +76,11 @@ def _check_region(region: Region, inputs: Mapping[str, Series]) -> None:
 
 
 def _contains(series: Series, region: Region) -> bool:
-    """Say whether all points lie in the stack, its outer voxels included; a stack without a grid holds any."""
+    """Return whether all points lie in the stack, at most one voxel outside; a stack without a grid contains any."""
     try:
         inverse = np.linalg.inv(series.affine())
     except UnsuitableSeries:
-        return series.frames[0].position is not None
+        return series.placed
     indices = (np.c_[region.points, np.ones(len(region.points))] @ inverse.T)[:, :3]
     last = np.array([len(series.frames), int(series.header.Rows), int(series.header.Columns)]) - 1
     return bool((indices >= -1).all() and (indices <= last + 1).all())
@@ -104,7 +104,7 @@ def _check_stack(result: Heatmap | DerivedSeries, inputs: Mapping[str, Series]) 
 
 
 def _check_resampled(affine: NDArray[np.float64], shape: tuple[int, ...], source: Series) -> None:
-    """Check that a grid of its own lies in the field of view of its images, within one of their voxels."""
+    """Check that the grid of a derived series lies in the field of view of its source, at most one voxel outside."""
     try:
         inverse = np.linalg.inv(source.affine())
     except UnsuitableSeries as error:
@@ -131,9 +131,9 @@ def _check_key_images(result: KeyImages, inputs: Mapping[str, Series]) -> None:
 def _check_subject(result: Measurement | Finding, results: Sequence[Result]) -> None:
     if result.of is None:
         return
-    outlined = {segment for one in results if isinstance(one, Segmentation) for segment in one.segments}
-    drawn = {id(one) for one in results if isinstance(one, Region)}
-    if result.of not in outlined and id(result.of) not in drawn:
+    segments = {segment for other in results if isinstance(other, Segmentation) for segment in other.segments}
+    regions = {id(other) for other in results if isinstance(other, Region)}
+    if result.of not in segments and id(result.of) not in regions:
         kind = "region" if isinstance(result.of, Region) else "segment"
         raise BrokenResult(
             f"{result.name.meaning} is of {kind} {result.of.label!r}, which "

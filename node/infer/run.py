@@ -1,4 +1,4 @@
-"""Run one plugin on the series of its roles, and check what it gives back."""
+"""Run one plugin on the series of its roles, and check its results."""
 
 import importlib.util
 import sys
@@ -19,22 +19,21 @@ RESULTS = get_args(Result)
 
 
 def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:
-    """Call the plugin's `run` and return its results, checked against the geometry of what it was given.
+    """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
-    A role that `inputs` has no series for is None.
-
-    A series that no volume can be made of is a result too: `NotSuitable`, with the reason.
+    A role without a series in `inputs` is None. If a series cannot become a volume, the result is `NotSuitable` with
+    the reason.
 
     Raises
     ------
     BrokenResult
-        The plugin gave back something that is no result, or does not fit the images.
+        The plugin returned something that is no result, or does not fit the images.
     PluginFailed
         The plugin's code cannot be imported.
     NodeError
-        What the Triton server, or the plugin itself, raised of the node's own.
+        An error of the node, raised by the Triton client or by the plugin.
     Exception
-        Whatever else the plugin's code raises.
+        Any other error of the plugin's code.
     """
     fault("infer.running")
     try:
@@ -49,7 +48,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
 
 
 def _results(returned: object) -> Iterable[Result]:
-    """Accept one result, several, none, or a generator of them."""
+    """Return the results of `run`, which returns None, a result, several results or a generator."""
     if returned is None:
         return ()
     if isinstance(returned, RESULTS):
@@ -60,7 +59,7 @@ def _results(returned: object) -> Iterable[Result]:
 
 
 def load(plugin: Plugin) -> Callable[..., object]:
-    """Import plugin.py under a name of its own, and return `run`; a plugin without code gets the one it declares."""
+    """Import plugin.py under its own module name, and return `run`; for a plugin without code, its declared `run`."""
     if plugin.manifest.model is not None:
         return declared_run(plugin.manifest, plugin.manifest.model.name)
     name = f"isocenter_plugin_{plugin.name}"
