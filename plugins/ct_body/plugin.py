@@ -1,4 +1,4 @@
-"""Bone, muscle, fat and calcium of the chest: outlined, with volume, mean area, mean density and a calcium score."""
+"""Outline bone, muscle, fat and calcium of the chest, and measure volume, mean area, density and a calcium score."""
 
 import math
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ SEGMENTS = (BONE, MUSCLE, OUTER_FAT, INNER_FAT, CALCIUM)
 CONTRAST = codes.own("ct-contrast", "Contrast medium in the vessels")
 MEAN_AREA = codes.SCT.Area
 CONTRAST_ML = 5.0
-"""Less is streaks and the bright inside of a bone."""
+"""Smaller volumes are streaks, or the bright inside of a bone."""
 MM_PER_CM = 10.0
 
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
-    """Ask the model for tissues; where it sees no chest, report why."""
+    """Ask the model for tissues; if it sees no chest, report its reason."""
     volume = ct.volume().as_int16()
     answer = triton.infer("ct_body", image=volume, affine=volume.affine)
     if reason := str(answer["reason"][0]):
         yield NotSuitable(reason)
         return
-    score, height, contrast = (float(one) for one in answer["score"])
+    score, height, contrast = map(float, answer["score"])
     scored = not math.isnan(score)
     segments = SEGMENTS if scored else SEGMENTS[:-1]
     yield Segmentation(labels=volume.with_array(answer["labels"]), segments=segments)

@@ -1,4 +1,4 @@
-"""CT images with less noise and fewer streaks, as a series of their own beside the images they were made of."""
+"""Make a derived series of CT images with less noise and fewer streaks."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ import numpy as np
 from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
 
 WIDEST_MM = 1.2
-"""Pixels are not wider: the network knows none that are."""
+"""Wider pixels are refused: the network was not trained on them."""
 HIGHEST_HU = 3071
-"""What a scanner of 12 bits tells at most; above it is metal, which the network does not know and which stays."""
+"""The highest value of a 12-bit scanner. Higher values are metal; they are not changed."""
 
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether the values are HU of sections; have each image restored."""
+    """Check that the values are HU of sections, and restore each image."""
     volume = ct.volume()
     if reason := unsuitable(ct, volume):
         yield NotSuitable(reason)
@@ -27,7 +27,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(ct: Series, volume: Volume) -> str:
-    """Return why the images are no sections in HU of usual pixels, empty where they are."""
+    """Return why the images are not suitable; empty if they are sections in HU with fine pixels."""
     kind = [str(word).upper() for word in ct.header.get("ImageType") or ()]
     if "LOCALIZER" in kind:
         return "they are a projection, and no sections"

@@ -1,4 +1,4 @@
-"""Blood inside the skull in a CT of the head: which kinds, how probable each, where it was seen, on which images."""
+"""Detect blood inside the skull in a CT of the head: kinds with probabilities, a heat map, and key images."""
 
 from collections.abc import Iterator
 
@@ -15,21 +15,21 @@ KINDS = (
     codes.own("SUBARACHNOID_HAEMORRHAGE", "Subarachnoid haemorrhage"),
     codes.own("SUBDURAL_HAEMORRHAGE", "Subdural haemorrhage"),
 )
-"""In the order of the model's classes; the first is any of them."""
+"""In the order of the model's classes. The first is any haemorrhage."""
 PRESENT = 0.5
 HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L)."""
 LEAST_SLICES, LEAST_MM = 8, 60.0
 WIDEST_MM = 230.0
-"""No head is wider; shoulders, chest and abdomen are."""
+"""Heads are narrower; shoulders, chest and abdomen are wider."""
 BODY_HU, BONE_HU = -300, 300
 LEAST_BONE = 0.08
-"""Part of a slice through a head that is bone; of other parts of the body it is less."""
+"""Least part of a slice through a head that is bone. Other parts of the body have less bone."""
 MOST_IMAGES = 5
 
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether it is a head without contrast medium; ask the network slice by slice."""
+    """Check that it is a head without contrast medium, and ask the network about each slice."""
     volume = ct.volume()
     if reason := unsuitable(ct, volume):
         yield NotSuitable(reason)
@@ -53,13 +53,13 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
 
 
 def key_images(probabilities: NDArray[np.float32]) -> list[int]:
-    """Return the slices that are likeliest to show blood, in the order of the stack."""
-    likeliest = np.argsort(-probabilities, kind="stable")[:MOST_IMAGES]
-    return sorted(int(index) for index in likeliest if probabilities[index] >= PRESENT)
+    """Return the slices that most probably show blood, in the order of the stack."""
+    most_probable = np.argsort(-probabilities, kind="stable")[:MOST_IMAGES]
+    return sorted(int(index) for index in most_probable if probabilities[index] >= PRESENT)
 
 
 def unsuitable(ct: Series, volume: Volume) -> str:
-    """Return why the images are no plain CT of the head, empty where they are."""
+    """Return why the images are not suitable; empty if they are a CT of the head without contrast medium."""
     part = str(ct.header.get("BodyPartExamined") or "").upper()
     if part and part not in HEADS:
         return f"they are of another part of the body: Body Part Examined is {part}"

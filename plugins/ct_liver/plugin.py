@@ -31,19 +31,19 @@ TRUNKS = {
 THICKEST_MM = 5.0
 LEAST_SLICES, LEAST_MM = 10, 50.0
 NARROWEST_MM = 210.0
-"""No trunk of an adult is narrower; heads, necks and limbs are."""
+"""Trunks of adults are wider; heads, necks and limbs are narrower."""
 BODY_HU = -300
 LEAST_LIVER_ML, LEAST_SPLEEN_ML = 100.0, 20.0
 LEAST_LESION_MM = 5.0
-"""Mean diameter from which a lesion is told of."""
+"""Lesions with a smaller mean diameter are not reported."""
 MOST = 20
-"""More lesions than this are not listed one by one: the largest are."""
+"""At most so many lesions are listed: the largest."""
 INSIDE = 0.5
-"""Part of a lesion's surroundings that is liver; what has less lies beside it."""
+"""Least part of a lesion's rim that is liver. A lesion with less lies outside the liver."""
 CONTRAST_HU = 80.0
-"""No spleen attenuates as much without contrast medium; nor does a liver with fat in it."""
+"""Spleen and fatty liver have lower values without contrast medium."""
 STEATOTIC_HU = 40.0
-"""At most so much without contrast medium is moderate to severe steatosis (Boyce et al. 2010)."""
+"""Up to this value without contrast medium, steatosis is moderate to severe (Boyce et al. 2010)."""
 STEATOSIS = Code("197321007", "SCT", "Steatosis of liver")
 BELOW_SPLEEN = codes.own("liver-spleen-HU", "Attenuation of the liver less that of the spleen")
 CUT = codes.own("liver-cut", "Liver reaches beyond the images")
@@ -51,7 +51,7 @@ HU, ML = codes.UCUM.HounsfieldUnit, codes.UCUM.CubicCentimeter
 
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
-    """Ask for liver, lesions and spleen; measure what is there."""
+    """Ask the model for liver, lesions and spleen, and measure them."""
     volume = ct.volume()
     if reason := unsuitable(ct, volume):
         yield NotSuitable(reason)
@@ -61,7 +61,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     if np.isin(answer, (LIVER, LESION)).sum() * volume.voxel_ml < LEAST_LIVER_ML:
         yield NotSuitable("no liver is seen")
         return
-    focal = sorted(lesions(answer, volume.spacing), key=lambda one: -one.diameter)[:MOST]
+    focal = sorted(lesions(answer, volume.spacing), key=lambda lesion: -lesion.diameter)[:MOST]
     segments, labels = outlined(answer, focal, volume.voxel_ml)
     yield Segmentation(labels=volume.with_array(labels), segments=segments)
     yield from organs(volume, labels, segments[: len(segments) - len(focal)], ct)
@@ -73,7 +73,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(ct: Series, volume: Volume) -> str:
-    """Return why the images are no CT of an abdomen that can be measured, empty where they are."""
+    """Return why the images are not suitable; empty if they are a CT of an abdomen that can be measured."""
     part = str(ct.header.get("BodyPartExamined") or "").upper()
     if part and part not in TRUNKS:
         return f"they are of another part of the body: Body Part Examined is {part}"
@@ -90,7 +90,7 @@ def unsuitable(ct: Series, volume: Volume) -> str:
 
 
 def lesions(answer: NDArray[np.uint8], spacing: tuple[float, float, float]) -> Iterator[Component]:
-    """Part what the network marked, (slice, row, column), into lesions; leave out the small and what is in no liver."""
+    """Yield the lesions in the labels, (slice, row, column), without small ones and those outside the liver."""
     for component in find_components(answer == LESION, spacing):
         around = answer[component.box][component.rim]
         if component.diameter >= LEAST_LESION_MM and (around == LIVER).mean() >= INSIDE:
@@ -100,7 +100,7 @@ def lesions(answer: NDArray[np.uint8], spacing: tuple[float, float, float]) -> I
 def outlined(
     answer: NDArray[np.uint8], focal: list[Component], voxel_ml: float
 ) -> tuple[list[Segment], NDArray[np.uint8]]:
-    """Return the liver without its lesions, the spleen if it is seen, each lesion; and their labels."""
+    """Return segments for the liver without lesions, the spleen if it is seen, and each lesion; and their labels."""
     organ = codes.SCT.Organ
     segments = [Segment(label="Liver without lesions", type=codes.SCT.Liver, category=organ, color=(221, 130, 101))]
     labels = np.isin(answer, (LIVER, LESION)).astype(np.uint8)
@@ -121,7 +121,7 @@ def outlined(
 
 
 def organs(volume: Volume, labels: NDArray[np.uint8], segments: list[Segment], ct: Series) -> Iterator[Result]:
-    """Measure liver and spleen; tell whether the liver is cut off, and without contrast medium whether it is fatty."""
+    """Measure liver and spleen; report whether the liver is cut off, and whether it is fatty if that can be seen."""
     cut = bool((labels[[0, -1]] == 1).any())
     yield Finding(name=CUT, present=cut)
     means = []

@@ -1,4 +1,4 @@
-"""Right and left lung of a chest CT: outlined, with volume, mean density, LAA-950 and Perc15."""
+"""Outline the right and left lung in a chest CT, and give volume, mean density, LAA-950 and Perc15."""
 
 from collections.abc import Iterator
 
@@ -16,14 +16,14 @@ COLUMNS = (
     {"name": LAA_950, "unit": codes.UCUM.Percent},
     {"name": codes.DCM.AttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit, "percentile": 15},
 )
-"""What the model's statistics are, in the order of their columns."""
+"""The measurements in the columns of the model's statistics."""
 ROWS = ({"of": RIGHT}, {"of": LEFT}, {"site": codes.SCT.Lung, "laterality": codes.SCT.Bilateral})
-"""And what they are of, in the order of their rows."""
+"""The subjects in the rows of the model's statistics."""
 DIGITS = 1
 
 
 def run(ct: Series, triton: Triton) -> Iterator[Result]:
-    """Ask the model for the lungs; where it finds none, report why."""
+    """Ask the model for the lungs; if it does not find them, report its reason."""
     volume = ct.volume().as_int16()
     answer = triton.infer("ct_lung", image=volume, affine=volume.affine)
     if reason := str(answer["reason"][0]):

@@ -1,4 +1,4 @@
-"""Nodules in the lungs of a chest CT: outlined by a network, then measured, typed, and compared with the prior's."""
+"""Find nodules in the lungs of a chest CT, measure and type them, and compare them with those of the prior."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,41 +28,41 @@ from node.measuring import Component, find_components, size_measurements
 THICKEST_MM = 3.0
 """Nodules are not measured on thicker slices (Fleischner Society 2017: 1.5 mm or less, at most 3)."""
 LEAST_MM = 4.0
-"""Mean diameter from which a nodule is told of; smaller ones are not measured (Fleischner Society 2017)."""
+"""Nodules with a smaller mean diameter are not measured (Fleischner Society 2017)."""
 MOST = 20
-"""More nodules than this are not listed one by one: the largest are."""
+"""At most so many nodules are listed: the largest."""
 INSIDE = 0.3
-"""Part of a nodule's surroundings that is lung; what has less lies in the wall or the mediastinum."""
+"""Least part of a nodule's rim that is lung. A nodule with less lies in the wall or the mediastinum."""
 SOLID_HU = -300
-"""From this value on a voxel of a nodule is solid."""
+"""A voxel of a nodule is solid from this value on."""
 TYPES = (
     (0.05, codes.own("GROUND_GLASS_NODULE", "Ground-glass pulmonary nodule")),
     (0.70, codes.own("PART_SOLID_NODULE", "Part-solid pulmonary nodule")),
     (1.01, codes.own("SOLID_NODULE", "Solid pulmonary nodule")),
 )
-"""Types of nodule, each up to a part of its volume that is solid; the rim of a solid one is half lung."""
+"""Types of nodule, each with the upper limit of its solid part. Voxels at the edge of a solid nodule are half lung."""
 NEW = codes.own("NEW_NODULE", "Nodule without a counterpart in the prior")
 NOT_COMPARED = codes.own("NOT_COMPARED", "There is a prior that cannot be compared")
 SAME_MM = 15.0
-"""As far as two nodules may lie apart, one lung laid on the other, to be taken for the same."""
+"""Largest distance of two matching nodules after one lung is mapped onto the other."""
 EVERY = 4
-"""Of lungs, every fourth voxel along each axis tells where they lie."""
+"""Every fourth voxel along each axis is enough to locate a lung."""
 ACQUIRED = ("AcquisitionDate", "SeriesDate", "StudyDate")
 NAMESPACE = UUID("5d3a1d1e-8a43-4c0b-9a5c-6a2b7f0c9d11")
 SIDES = (codes.SCT.Right, codes.SCT.Left)
-"""In the order of the labels of the model ct_lung."""
+"""In the order of the labels of model ct_lung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Nodule(Component):
-    """One nodule, and on which side it lies: 1 right, 2 left."""
+    """A nodule, and its side: 1 right, 2 left."""
 
     side: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chest:
-    """One chest: its volume in HU, its lungs on that grid, 1 right and 2 left, and its nodules, the largest first."""
+    """A chest: its volume in HU, its lungs on the same grid (1 right, 2 left), and its nodules, the largest first."""
 
     volume: Volume
     lungs: NDArray[np.uint8]
@@ -72,20 +72,20 @@ class Chest:
         """Return the volume of a nodule."""
         return round(float(nodule.mask.sum()) * self.volume.voxel_ml * 1000)
 
-    def places(self) -> NDArray[np.float64]:
-        """Return where the middle of each nodule lies: (nodule, 3), mm, LPS."""
-        middles = [np.argwhere(one.mask).mean(0) + [edge.start for edge in one.box] for one in self.nodules]
-        return _in_mm(self.volume, np.reshape(middles, (-1, 3)))
+    def centres(self) -> NDArray[np.float64]:
+        """Return the centre of each nodule: (nodule, 3), mm, LPS."""
+        indices = [np.argwhere(nodule.mask).mean(0) + [edge.start for edge in nodule.box] for nodule in self.nodules]
+        return _in_mm(self.volume, np.reshape(indices, (-1, 3)))
 
     def lung(self, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return where the middle of a lung lies, mm, LPS, and how far its voxels reach from it along x, y, z."""
+        """Return the centre of a lung and the standard deviation of its voxels along x, y, z: mm, LPS."""
         inside = _in_mm(self.volume, np.argwhere(self.lungs[::EVERY, ::EVERY, ::EVERY] == side) * EVERY)
         return inside.mean(0), inside.std(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """A nodule as the prior shows it: its Tracking UID, its volume in mm³, and how many days before it was so."""
+class PriorNodule:
+    """A nodule in the prior: its Tracking UID, its volume in mm³, and how many days before."""
 
     tracking_uid: str
     cubic_mm: float
@@ -93,32 +93,32 @@ class Known:
 
 
 def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
-    """Find nodules, measure those that lie in a lung, and compare them with those of the prior, if there is one."""
-    chest = looked_at(ct, triton)
+    """Find nodules, measure those in a lung, and compare them with those of the prior, if there is a prior."""
+    chest = analysed(ct, triton)
     if not chest.nodules:
         return
-    known: dict[int, Known] = {}
+    matches: dict[int, PriorNodule] = {}
     try:
         if prior is not None:
-            known = seen_before(ct, chest, prior, looked_at(prior, triton))
+            matches = matched(ct, chest, prior, analysed(prior, triton))
     except UnsuitableSeries:
         yield Finding(name=NOT_COMPARED, present=True)
         prior = None
     labels = np.zeros(chest.lungs.shape, np.uint8)
     for number, nodule in enumerate(chest.nodules, 1):
         labels[nodule.box][nodule.mask] = number
-    segments = [segment(nodule, number, known.get(number)) for number, nodule in enumerate(chest.nodules, 1)]
+    segments = [segment(nodule, number, matches.get(number)) for number, nodule in enumerate(chest.nodules, 1)]
     yield Segmentation(labels=chest.volume.with_array(labels), segments=segments)
     for number, (nodule, of) in enumerate(zip(chest.nodules, segments, strict=True), 1):
-        yield from measured(chest, nodule, of, known.get(number))
-        if prior is not None and number not in known:
+        yield from measured(chest, nodule, of, matches.get(number))
+        if prior is not None and number not in matches:
             yield Finding(name=NEW, present=True, of=of)
     slices = sorted({nodule.slice for nodule in chest.nodules})
     yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each nodule is largest")
 
 
-def looked_at(ct: Series, triton: Triton) -> Chest:
-    """Ask for the lungs of a chest, then for nodules; UnsuitableSeries where that cannot be done."""
+def analysed(ct: Series, triton: Triton) -> Chest:
+    """Ask for the lungs of a chest, then for nodules; UnsuitableSeries if that is not possible."""
     volume = ct.volume()
     if volume.spacing[0] > THICKEST_MM:
         raise UnsuitableSeries(f"its slices are {volume.spacing[0]:.1f} mm apart, more than {THICKEST_MM:.0f} mm")
@@ -127,39 +127,42 @@ def looked_at(ct: Series, triton: Triton) -> Chest:
     if reason := str(lungs["reason"][0]):
         raise UnsuitableSeries(reason)
     answer = triton.infer("ct_lung_nodule", image=volume, image_affine=volume.affine)["labels"]
-    nodules = sorted(found(answer > 0, lungs["labels"], volume.spacing), key=lambda one: -one.diameter)[:MOST]
+    nodules = sorted(found(answer > 0, lungs["labels"], volume.spacing), key=lambda nodule: -nodule.diameter)[:MOST]
     return Chest(volume=volume, lungs=lungs["labels"], nodules=tuple(nodules))
 
 
-def seen_before(ct: Series, chest: Chest, prior: Series, before: Chest) -> dict[int, Known]:
-    """Return what the prior shows of nodules, by their number; UnsuitableSeries where no days lie between.
+def matched(ct: Series, chest: Chest, prior: Series, before: Chest) -> dict[int, PriorNodule]:
+    """Return the nodule of the prior that matches each nodule, by number; UnsuitableSeries if no day lies between.
 
-    Each lung of the prior is laid on that of the chest, by its middle and its reach along x, y and z, since it is
-    breathed in more or less deeply. The two nodules that then lie nearest to each other are the same, and so on.
+    Each lung of the prior is mapped onto that of the chest by centre and extent along x, y and z, because inspiration
+    differs. The two nodules that then are nearest to each other match, then the next two, and so on.
     """
     days = days_between(prior.header, ct.header)
-    here, there = chest.places(), before.places()
-    apart = np.full((len(here), len(there)), np.inf)
+    here, there = chest.centres(), before.centres()
+    distances = np.full((len(here), len(there)), np.inf)
     for side in (1, 2):
-        mine = [index for index, one in enumerate(chest.nodules) if one.side == side]
-        its = [index for index, one in enumerate(before.nodules) if one.side == side]
-        if mine and its:
-            (middle, reach), (middle_before, reach_before) = chest.lung(side), before.lung(side)
-            laid = (there[its] - middle_before) / reach_before * reach + middle
-            apart[np.ix_(mine, its)] = np.linalg.norm(here[mine][:, None] - laid[None], axis=2)
-    known: dict[int, Known] = {}
-    while apart.size and apart.min() <= SAME_MM:
-        mine_, its_ = (int(index) for index in np.unravel_index(apart.argmin(), apart.shape))
-        apart[mine_], apart[:, its_] = np.inf, np.inf
-        known[mine_ + 1] = Known(
-            tracking_uid=_uid(prior, its_), cubic_mm=before.cubic_mm(before.nodules[its_]), days=days
+        present = [index for index, nodule in enumerate(chest.nodules) if nodule.side == side]
+        earlier = [index for index, nodule in enumerate(before.nodules) if nodule.side == side]
+        if present and earlier:
+            (centre, extent), (centre_before, extent_before) = chest.lung(side), before.lung(side)
+            mapped = (there[earlier] - centre_before) / extent_before * extent + centre
+            distances[np.ix_(present, earlier)] = np.linalg.norm(here[present][:, None] - mapped[None], axis=2)
+    matches: dict[int, PriorNodule] = {}
+    while distances.size and distances.min() <= SAME_MM:
+        index, other = map(int, np.unravel_index(distances.argmin(), distances.shape))
+        distances[index], distances[:, other] = np.inf, np.inf
+        matches[index + 1] = PriorNodule(
+            tracking_uid=_uid(prior, other), cubic_mm=before.cubic_mm(before.nodules[other]), days=days
         )
-    return known
+    return matches
 
 
 def days_between(before: Dataset, now: Dataset) -> float:
-    """Return how many days lie between two acquisitions; UnsuitableSeries where that is not told, or none do."""
-    dates = [next((DA(one[keyword].value) for keyword in ACQUIRED if one.get(keyword)), None) for one in (before, now)]
+    """Return the days between two acquisitions; UnsuitableSeries if a date is missing, or they are not in order."""
+    dates = [
+        next((DA(header[keyword].value) for keyword in ACQUIRED if header.get(keyword)), None)
+        for header in (before, now)
+    ]
     if dates[0] is None or dates[1] is None or dates[1] <= dates[0]:
         raise UnsuitableSeries("no day lies between it and its prior")
     return float((dates[1] - dates[0]).days)
@@ -170,27 +173,27 @@ def _in_mm(volume: Volume, indices: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _uid(prior: Series, index: int) -> str:
-    """Return the Tracking UID of a nodule that was first seen in a prior: the same each time (PS3.5 B.2)."""
+    """Return the Tracking UID of a nodule that was first seen in a prior: always the same (PS3.5 B.2)."""
     return f"2.25.{uuid5(NAMESPACE, f'{prior.series_uid}/{index}').int}"
 
 
-def segment(nodule: Nodule, number: int, known: Known | None) -> Segment:
-    """Return what a nodule is called and coded as."""
+def segment(nodule: Nodule, number: int, earlier: PriorNodule | None) -> Segment:
+    """Return the segment of a nodule."""
     return Segment(
         label=f"Nodule {number}",
         type=codes.SCT.Nodule,
         category=codes.SCT.MorphologicallyAbnormalStructure,
         region=codes.SCT.Lung,
         laterality=SIDES[nodule.side - 1],
-        tracking_uid=known.tracking_uid if known else "",
+        tracking_uid=earlier.tracking_uid if earlier else "",
     )
 
 
-def measured(chest: Chest, nodule: Nodule, of: Segment, known: Known | None) -> Iterator[Result]:
-    """Measure one nodule: axes, mean diameter, volume and how it grew, density; tell its type."""
+def measured(chest: Chest, nodule: Nodule, of: Segment, earlier: PriorNodule | None) -> Iterator[Result]:
+    """Measure one nodule: axes, mean diameter, volume and growth, density; and report its type."""
     for size in size_measurements(nodule, of, chest.volume.array, chest.volume.voxel_ml):
-        if known and size.name == codes.SCT.Volume:
-            yield Comparison(measurement=size, prior=known.cubic_mm, days=known.days)
+        if earlier and size.name == codes.SCT.Volume:
+            yield Comparison(measurement=size, prior=earlier.cubic_mm, days=earlier.days)
         else:
             yield size
     hu = chest.volume.array[nodule.box][nodule.mask]
@@ -201,7 +204,7 @@ def measured(chest: Chest, nodule: Nodule, of: Segment, known: Known | None) -> 
 def found(
     nodules: NDArray[np.bool_], lungs: NDArray[np.uint8], spacing: tuple[float, float, float]
 ) -> Iterator[Nodule]:
-    """Part what the network marked, (slice, row, column), into nodules; leave out the small and what is in no lung."""
+    """Yield the nodules in a mask, (slice, row, column), without small ones and those outside the lungs."""
     for component in find_components(nodules, spacing):
         lung = lungs[component.box][component.rim]
         if (lung > 0).mean() < INSIDE or component.diameter < LEAST_MM:

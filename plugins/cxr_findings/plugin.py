@@ -1,4 +1,4 @@
-"""Twenty findings in a chest radiograph: which, how probable each, and where it was seen."""
+"""Give twenty findings in a chest radiograph, with probabilities and maps of their positions."""
 
 from collections.abc import Iterator
 
@@ -33,13 +33,13 @@ FINDINGS = (
 PRESENT = 0.5
 CHEST_WORDS = ("CHEST", "THORAX", "LUNG")
 LIKE_A_CHEST = 0.5
-"""Correlation with two lungs, by the model cxr_quality; its card tells what chests and other images have."""
+"""Least correlation with two lungs, by model cxr_quality; its card lists the values of chests and other images."""
 LEAST_PIXELS = 128
-"""Along either side of an image, as the network is given it."""
+"""Least number of rows and of columns."""
 
 
 def run(xray: Series, triton: Triton) -> Iterator[Result]:
-    """Turn frontal views upright and ask the network; a finding is as probable as in its likeliest view."""
+    """Turn frontal views upright and ask the network. The probability of a finding is the highest of all views."""
     if reason := unsuitable(xray):
         yield NotSuitable(reason)
         return
@@ -62,7 +62,7 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(xray: Series) -> str:
-    """Return why the images are no radiographs of the chest by their headers, empty where they are."""
+    """Return why the images are not suitable; empty if the headers allow radiographs of the chest."""
     part = str(xray.header.get("BodyPartExamined") or "").upper()
     if part and not any(word in part for word in CHEST_WORDS):
         return f"the header says that the images show {part}, not a chest"
@@ -73,9 +73,9 @@ def unsuitable(xray: Series) -> str:
 
 
 def upright(xray: Series, index: int, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a plane (row, column) head up, the patient's right on the left, and back again where it is so already.
+    """Return a plane (row, column) with the head up and the patient's right on the left; applied again, undo that.
 
-    By Patient Orientation (PS3.3 C.7.6.1.1.1), which says where rows and columns lead; without it, it is left as it is.
+    Patient Orientation (PS3.3 C.7.6.1.1.1) gives the direction of rows and columns; without it nothing changes.
     """
     along_row, down = [*(xray.frames[index].header.get("PatientOrientation") or ()), "", ""][:2]
     turned = plane[:: -1 if down.startswith("H") else 1, :: -1 if along_row.startswith("R") else 1]
@@ -83,7 +83,7 @@ def upright(xray: Series, index: int, plane: NDArray[np.float32]) -> NDArray[np.
 
 
 def shown(xray: Series, name: str, maps: dict[int, NDArray[np.float32]]) -> Heatmap:
-    """Return where a finding was seen, on all images of the series: nowhere on those that are no frontal views."""
+    """Return the heat map of a finding on all images of the series; it is 0 on images that are no frontal views."""
     planes = np.zeros((len(xray.frames), *next(iter(maps.values())).shape), np.float32)
     for index, seen in maps.items():
         planes[index] = upright(xray, index, seen)

@@ -1,4 +1,4 @@
-"""How well a chest radiograph was made: view, grey scale, rotation, marker, cropping, exposure."""
+"""Check the quality of a chest radiograph: view, grey scale, rotation, marker, cropping, exposure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ DEVIATION = 3.0
 
 
 def run(xray: Series, triton: Triton) -> Iterator[Result]:
-    """Look at each image of the series; where the header or the images say that it is no chest, say so."""
+    """Check each image of the series. If header or images show that it is no chest, report that."""
     part = str(xray.header.get("BodyPartExamined") or "").upper()
     if part and not any(word in part for word in CHEST_WORDS):
         yield NotSuitable(f"the header says that the images show {part}, not a chest")
@@ -42,14 +42,14 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable("no chest is recognised in the images, and the header names no part of the body")
         return
     for number, (frame, answer) in enumerate(zip(xray.frames, answers, strict=True), 1):
-        yield from _looked_at(frame, answer, f" {number}" if len(answers) > 1 else "")
+        yield from _checked(frame, answer, f" {number}" if len(answers) > 1 else "")
 
 
 def _frontal(answer: Mapping[str, NDArray[Any]]) -> bool:
     return bool(abs(answer["chest"][0]) >= LIKE_A_CHEST)
 
 
-def _looked_at(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> Iterator[Result]:
+def _checked(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> Iterator[Result]:
     header, frontal = frame.header, _frontal(answer)
     rows, columns = answer["lungs"].shape
     box = _around(answer["lungs"]) if frontal else (0, 0, rows, columns)
@@ -73,7 +73,7 @@ def _looked_at(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) ->
 
 
 def _exposure(header: Any, answer: Mapping[str, NDArray[Any]], seen: Region) -> Iterator[Result]:
-    """Yield by the Deviation Index, else by how much of the chest has the lowest or highest value there is."""
+    """Judge exposure by the Deviation Index, else by the part of the chest that has the lowest or the highest value."""
     deviation = header.get("DeviationIndex")
     if deviation is not None and deviation != "":
         under, over = float(deviation) < -DEVIATION, float(deviation) > DEVIATION
@@ -85,7 +85,7 @@ def _exposure(header: Any, answer: Mapping[str, NDArray[Any]], seen: Region) -> 
 
 
 def _markers(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> Iterator[Result]:
-    """Yield each letter and whether it lies on its side: the patient's left is on the right of the image."""
+    """Yield each letter, and whether its side is wrong: the patient's left is on the right of the image."""
     shape = answer["lungs"].shape
     middle = float(answer["chest"][2] + answer["chest"][4]) / 2
     turned_over = str((frame.header.get("PatientOrientation") or ["L"])[0]).startswith("R")
@@ -100,7 +100,7 @@ def _markers(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> I
 
 
 def _around(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Return top, left, bottom and right of what is not 0."""
+    """Return top, left, bottom and right of the box around a mask."""
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     if not len(rows):
         return 0, 0, mask.shape[0], mask.shape[1]
@@ -108,7 +108,7 @@ def _around(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 def _box(frame: Frame, box: Any, *, label: str, kind: codes.Code, shape: tuple[int, ...]) -> Region:
-    """Return a box of top, left, bottom and right in pixels, as far as it lies on the image."""
+    """Return a box of top, left, bottom and right in pixels, cut at the edges of the image."""
     top, left, bottom, right = (float(edge) for edge in box)
     points = np.clip([[left, top], [right, bottom]], 0, [shape[1], shape[0]])
     return Region(kind="box", points=points, label=label, type=kind, image=frame)

@@ -1,4 +1,4 @@
-"""Mammograms: how dense the breast is, and where a network sees masses and clusters of calcifications."""
+"""Measure breast density in a mammogram, and outline masses and clusters of calcifications."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,32 +11,32 @@ from node import Code, Finding, Frame, Measurement, NotSuitable, Region, RegionK
 from node.measuring import contours, label_components
 
 LESIONS = (("Mass", codes.SCT.Mass), ("Calcifications", codes.SCT.CalcificationCluster))
-"""In the order of the model's labels: what each is called, and its code."""
+"""Name and code of each kind, in the order of the model's labels."""
 COMPOSITION = (
     (25.0, codes.SCT.AlmostEntirelyFat),
     (50.0, codes.SCT.ScatteredFibroglandularDensities),
     (75.0, codes.SCT.HeterogeneouslyDense),
     (100.1, codes.SCT.ExtremelyDense),
 )
-"""Breast composition (PS3.16 CID 6000), each below a percent density: quarters, as in BI-RADS, 4th edition, 2003."""
+"""Breast composition (PS3.16 CID 6000) below each percent density: quarters, as in BI-RADS, 4th edition, 2003."""
 SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right}
 CRANIO_CAUDAL = {"CC", "399162004", "R-10242"}
 """View Position, or the code of the view (PS3.16 CID 4014) in SNOMED CT or in the older SNOMED-RT."""
 BIOPSY = "STEREO", "PREFIRE", "POSTFIRE"
-"""How the third value of Image Type begins where a needle is guided (PS3.3 C.8.11.7.1.4)."""
+"""The third value of Image Type begins so in images for a biopsy (PS3.3 C.8.11.7.1.4)."""
 LEAST_BREAST = 0.05
-"""Part of an image that is breast, at the least."""
+"""Least part of an image that is breast."""
 LEAST_PIXELS = 256
-"""Along either side of an image, as the network is given it."""
+"""Least number of rows and of columns."""
 SMALLEST = 2e-4
-"""Part of the image that a lesion takes, at the least: a mass of 4 mm in 240 mm."""
+"""Least part of the image that a lesion covers: a mass of 4 mm in 240 mm."""
 MOST = 10
-"""More lesions of a kind than this are not listed one by one: the largest are."""
+"""At most so many lesions of a kind are listed: the largest."""
 MM = codes.UCUM.Millimeter
 
 
 def run(mg: Series, triton: Triton) -> Iterator[Result]:
-    """Outline the breast and measure its density; ask the network for lesions, and keep those within the breast."""
+    """Outline the breast and measure its density; ask the network for lesions, and keep those inside the breast."""
     if reason := unsuitable(mg):
         yield NotSuitable(reason)
         return
@@ -61,7 +61,7 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(mg: Series) -> str:
-    """Return why the image is no mammogram to look at by its header, empty where it is one."""
+    """Return why the image is not suitable; empty if its header allows a mammogram."""
     return next((reason for wrong, reason in _reasons(mg) if wrong), "")
 
 
@@ -90,7 +90,7 @@ def _reasons(mg: Series) -> Iterator[tuple[bool, str]]:
 
 
 def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, float] | None) -> Iterator[Result]:
-    """Measure area percent density, and tell the composition; areas in cm² where pixels have a size."""
+    """Measure area percent density, and report the composition; areas in cm² if the size of pixels is known."""
     percent = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
     yield Measurement(
         name=codes.DCM.PercentFibroglandularTissue, value=round(percent, 1), unit=codes.UCUM.Percent, of=breast
@@ -102,15 +102,15 @@ def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, flo
 
 
 def outlined(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
-    """Yield the outlines of the pieces of a mask (row, column), the largest first, without the small: (n, 2)."""
+    """Yield the outlines of the components of a mask (row, column), the largest first, without small ones: (n, 2)."""
     numbers = label_components(mask)
     areas = np.bincount(numbers.ravel())
     areas[0] = 0
     for number in np.argsort(-areas, kind="stable")[:MOST]:
         if areas[number] >= SMALLEST * mask.size:
-            piece = numbers == number
-            (left, top), (right, bottom) = box_of(piece).astype(int)
-            (outline, *_), _ = contours(piece[top:bottom, left:right])
+            component = numbers == number
+            (left, top), (right, bottom) = box_of(component).astype(int)
+            (outline, *_), _ = contours(component[top:bottom, left:right])
             yield np.add(outline, (left, top))
 
 
@@ -121,7 +121,7 @@ def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def sizes(outline: NDArray[np.float64], of: Region, spacing: tuple[float, float] | None) -> Iterator[Measurement]:
-    """Measure an outline along columns and rows, where pixels have a size."""
+    """Measure an outline along columns and rows, if the size of pixels is known."""
     if spacing is None:
         return
     for name, pixels, length in zip(
@@ -131,7 +131,7 @@ def sizes(outline: NDArray[np.float64], of: Region, spacing: tuple[float, float]
 
 
 def region(frame: Frame, kind: RegionKind, points: NDArray[np.float64], label: str, of: Code) -> Region:
-    """Return a region of a type on an image, in the breast of its side."""
+    """Return a region of a type on an image, with the side of the breast."""
     return Region(
         kind=kind,
         points=points,
@@ -144,19 +144,19 @@ def region(frame: Frame, kind: RegionKind, points: NDArray[np.float64], label: s
 
 
 def spacing_of(header: Dataset) -> tuple[float, float] | None:
-    """Return the distance of rows and of columns in mm in the breast, where the header tells it.
+    """Return the distance of rows and of columns in mm in the breast; None if the header does not have it.
 
-    Imager Pixel Spacing is at the detector, and larger by the magnification (PS3.3 C.8.11.3.1.4, C.8.7.1).
+    Imager Pixel Spacing is at the detector, where it is larger by the magnification (PS3.3 C.8.11.3.1.4, C.8.7.1).
     """
-    given: Any = header.get("ImagerPixelSpacing")
-    if not given:
+    at_detector: Any = header.get("ImagerPixelSpacing")
+    if not at_detector:
         return None
     magnified = float(header.get("EstimatedRadiographicMagnificationFactor") or 1)
-    return float(given[0]) / magnified, float(given[1]) / magnified
+    return float(at_detector[0]) / magnified, float(at_detector[1]) / magnified
 
 
 def cranio_caudal(header: Dataset) -> bool:
-    """Say whether the view is from above: in others the pectoral muscle is as bright as dense tissue."""
-    told = {str(header.get("ViewPosition") or "").upper()}
-    told |= {str(item.get("CodeValue") or "") for item in header.get("ViewCodeSequence") or ()}
-    return bool(told & CRANIO_CAUDAL)
+    """Return whether the view is from above. In other views the pectoral muscle is as bright as dense tissue."""
+    views = {str(header.get("ViewPosition") or "").upper()}
+    views |= {str(item.get("CodeValue") or "") for item in header.get("ViewCodeSequence") or ()}
+    return bool(views & CRANIO_CAUDAL)

@@ -1,4 +1,4 @@
-"""The brain in a T1-weighted MR: outlined by a network, its parts measured; a second network looks at the volumes."""
+"""Outline the parts of the brain in a T1-weighted MR and measure them; a second network judges the volumes."""
 
 from collections.abc import Iterator
 
@@ -30,32 +30,32 @@ SEGMENTS = tuple(
         ("Ventral diencephalon", codes.own("ventral-dienceph", "Ventral diencephalon"), (165, 42, 42)),
     )
 )
-"""In the order of the model's labels; both sides together, in FreeSurfer's colours."""
+"""In the order of the model's labels; both sides together, in the colours of FreeSurfer."""
 FLUID = {"Lateral ventricles", "Inferior horns of the lateral ventricles", "Third ventricle", "Fourth ventricle"}
 CONDITIONS = (
     codes.own("as-in-dementia", "Volumes as in dementia"),
     codes.own("as-in-parkinson", "Volumes as in Parkinson's disease"),
 )
-"""In the order of what the second network answers."""
+"""In the order of the second network's outputs."""
 PRESENT = 0.5
 HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L)."""
 LONGEST_ECHO_MS = 25.0
-"""T1 contrast needs a short echo; T2, FLAIR and diffusion have longer ones."""
+"""T1 contrast needs a short echo; T2, FLAIR and diffusion have longer echoes."""
 LONGEST_REPETITION_MS = 1500.0
-"""Of a spin echo without inversion: with longer ones it shows proton density."""
+"""A spin echo without inversion shows proton density with a longer repetition time."""
 PROJECTIONS = {"MAXIMUM INTENSITY PROJECTION", "PROJECTION IMAGE", "MAXIMUM", "MINIMUM", "MIP", "MINIP"}
-"""Words of Image Type for images that are looked through, not cut."""
+"""Values of Image Type of projections."""
 COARSEST_MM = 3.0
 LEAST_SLICES, LEAST_MM = 40, 110.0
 LEAST_BRAIN_ML = 400.0
 FEWEST_PARTS = 15
-"""Of the 17, that must be seen before anything is told of their volumes."""
+"""Fewest of the 17 parts that must be seen before the volumes are judged."""
 DIGITS = 2
 
 
 def run(mr: Series, triton: Triton) -> Iterator[Result]:
-    """Ask for the parts of the brain; measure them; where most are seen, ask what their volumes are like."""
+    """Ask for the parts of the brain and measure them; if most are seen, ask the second network about their volumes."""
     if reason := of_another_kind(mr.header):
         yield NotSuitable(reason)
         return
@@ -80,12 +80,12 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         return
     like = triton.infer("mr_brain_state", input=volumes[None].astype(np.float32))["output"][0]
     for name, probability in zip(CONDITIONS, like.tolist(), strict=True):
-        if not np.isnan(probability):  # of volumes that the second network was not trained on
+        if not np.isnan(probability):  # NaN: the second network was not trained on such volumes
             yield Finding(name=name, present=probability >= PRESENT, probability=probability)
 
 
 def of_another_kind(header: Dataset) -> str:
-    """Return why the images are no T1-weighted ones of a head, empty where nothing says so."""
+    """Return why the images are not suitable; empty if the header allows T1-weighted images of a head."""
     part = str(header.get("BodyPartExamined") or "").upper()
     if part and part not in HEADS:
         return f"they are of another part of the body: Body Part Examined is {part}"
@@ -93,7 +93,7 @@ def of_another_kind(header: Dataset) -> str:
         return "contrast medium was given, and the network was trained without"
     if PROJECTIONS & {str(word).upper() for word in header.get("ImageType") or ()}:
         return "they are projections, not slices"
-    echo, repetition = (timing(header, *words) for words in (ECHO, REPETITION))
+    echo, repetition = (timing(header, *keywords) for keywords in (ECHO, REPETITION))
     if echo > LONGEST_ECHO_MS:
         return f"an echo time of {echo:.0f} ms makes no T1 contrast"
     sequence = header.get("ScanningSequence") or ()
@@ -107,15 +107,15 @@ REPETITION = "RepetitionTime", "MRTimingAndRelatedParametersSequence", "Repetiti
 
 
 def timing(header: Dataset, plain: str, group: str, within: str) -> float:
-    """Return a time of the header in ms, or of the first functional group that has it (PS3.3 C.8.13.5); 0 without."""
+    """Return a time in ms from the header or the first functional group that has it (PS3.3 C.8.13.5); 0 without."""
     groups = (header.get(f"{kind}FunctionalGroupsSequence") or [Dataset()] for kind in ("Shared", "PerFrame"))
-    items = [header, *((one[0].get(group) or [Dataset()])[0] for one in groups)]
+    items = [header, *((sequence[0].get(group) or [Dataset()])[0] for sequence in groups)]
     times = (item.get(plain if item is header else within) for item in items)
     return next((float(time) for time in times if time), 0.0)
 
 
 def too_coarse(volume: Volume) -> str:
-    """Return why parts of a brain cannot be measured in a volume, empty where they can."""
+    """Return why parts of a brain cannot be measured in a volume; empty if they can."""
     coarsest = max(volume.spacing)
     if coarsest > COARSEST_MM:
         return f"voxels of {coarsest:.1f} mm are too coarse, {COARSEST_MM:.0f} mm are asked for"

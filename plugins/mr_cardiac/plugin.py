@@ -1,4 +1,4 @@
-"""The left ventricle in cine images along its short axis: outlined over the heartbeat, then measured."""
+"""Outline the left ventricle in short-axis cine images over the heartbeat, and measure it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ CAVITY, MYOCARDIUM = 1, 2
 """Labels of the model."""
 TIMES = "end-diastole", "end-systole"
 FEWEST_PHASES, FEWEST_SLICES = 8, 5
-"""Fewer phases may miss the end of systole; fewer slices are no stack from base to apex, but views along the heart."""
+"""Fewer phases may miss the end of systole. Fewer slices are long-axis views, not a stack from base to apex."""
 LEAST_MM = 40.0
 THICKEST_MM = 15.0
-"""From slice to slice: the sum of discs is not trusted where they are further apart."""
+"""Largest distance of slices: with more, the sum of discs is not reliable."""
 LEAST_ML = 10.0
-"""A ventricle of less is none."""
+"""A smaller cavity is no left ventricle."""
 MUSCLE_G_PER_ML = 1.05
 """Density of myocardium (Schulz-Menger et al. 2020)."""
 VENTRICLE = codes.SCT.LeftVentricularStructure
@@ -40,7 +40,7 @@ ML, PERCENT, GRAM = codes.UCUM.CubicCentimeter, codes.UCUM.Percent, codes.Code("
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Phase:
-    """One phase of the heartbeat: its stack, its volume of images, when it is in ms after the R wave."""
+    """One phase of the heartbeat: its stack, its volume, and its time in ms after the R wave."""
 
     series: Series
     volume: Volume
@@ -48,32 +48,32 @@ class Phase:
 
 
 def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
-    """Look whether it is a short-axis stack over a heartbeat; ask the network about all images; measure."""
+    """Check that it is a short-axis stack over a heartbeat; ask the network about all images; measure."""
     if len(cine) < FEWEST_PHASES:
         yield NotSuitable(f"phases of a heartbeat are needed, at least {FEWEST_PHASES}; there are {len(cine)}")
         return
-    phases = sorted((phase(series) for series in cine), key=lambda one: one.time)
+    phases = sorted((phase(series) for series in cine), key=lambda item: item.time)
     if reason := unsuitable(phases):
         yield NotSuitable(reason)
         return
-    labels = [ventricle(one) for one in outlined(phases, triton)]
-    cavities = [discs(one == CAVITY, phases[0].volume) for one in labels]
+    labels = [ventricle(marked) for marked in outlined(phases, triton)]
+    cavities = [discs(marked == CAVITY, phases[0].volume) for marked in labels]
     diastole, systole = int(np.argmax(cavities)), int(np.argmin(cavities))
     if cavities[diastole] < LEAST_ML:
         yield NotSuitable("no left ventricle was found: they may not lie along the short axis of the heart")
         return
-    for at, time in ((diastole, TIMES[0]), (systole, TIMES[1])):
-        here = phases[at]
-        yield Segmentation(labels=here.volume.with_array(labels[at]), segments=segments(time), source=here.series)
+    for index, time in ((diastole, TIMES[0]), (systole, TIMES[1])):
+        shown = phases[index]
+        yield Segmentation(labels=shown.volume.with_array(labels[index]), segments=segments(time), source=shown.series)
     muscle = discs(labels[diastole] == MYOCARDIUM, phases[0].volume)
     yield from measured(cavities[diastole], cavities[systole], muscle)
-    for one, millilitres in zip(phases, cavities, strict=True):
+    for each, millilitres in zip(phases, cavities, strict=True):
         yield Measurement(
-            name=VOLUME_OVER_TIME, value=round(millilitres, 1), unit=ML, site=VENTRICLE, after_r_wave=one.time
+            name=VOLUME_OVER_TIME, value=round(millilitres, 1), unit=ML, site=VENTRICLE, after_r_wave=each.time
         )
     middle = len(phases[0].series.frames) // 2
     yield KeyImages(
-        images=[phases[at].series.frames[middle] for at in (diastole, systole)], description=" and ".join(TIMES)
+        images=[phases[index].series.frames[middle] for index in (diastole, systole)], description=" and ".join(TIMES)
     )
 
 
@@ -84,48 +84,48 @@ def phase(series: Series) -> Phase:
 
 
 def unsuitable(phases: Sequence[Phase]) -> str:
-    """Return why the stacks are not the phases of one short-axis cine, empty where they are."""
+    """Return why the stacks are not suitable; empty if they are the phases of one short-axis cine."""
     first = phases[0].volume
     shape, apart = first.array.shape, first.spacing[0]
-    if any(one.volume.array.shape != shape or not np.allclose(one.volume.affine, first.affine) for one in phases):
+    if any(each.volume.array.shape != shape or not np.allclose(each.volume.affine, first.affine) for each in phases):
         return "its phases do not lie on the same slices"
     if shape[0] < FEWEST_SLICES or shape[0] * apart < LEAST_MM:
         return f"{shape[0]} slices over {shape[0] * apart:.0f} mm are too few for a stack from base to apex"
     if apart > THICKEST_MM:
         return f"its slices are {apart:.0f} mm apart, more than {THICKEST_MM:.0f} mm"
-    if len({one.time for one in phases}) < len(phases):
+    if len({each.time for each in phases}) < len(phases):
         return "several of its phases have the same Trigger Time, so their order is not known"
     return ""
 
 
 def outlined(phases: Sequence[Phase], triton: Triton) -> NDArray[np.uint8]:
-    """Return the network's labels (phase, slice, row, column): it sees every image by itself, all in one request."""
+    """Return the network's labels (phase, slice, row, column). All images go in one request; it sees each by itself."""
     first = phases[0].volume
     affine = first.affine.copy()
-    affine[:3, 0] /= first.spacing[0]  # phase after phase the images are 1 mm apart: nothing is resampled between them
-    stacked = np.concatenate([one.volume.array for one in phases])
+    affine[:3, 0] /= first.spacing[0]  # with images 1 mm apart, nothing is resampled between them
+    stacked = np.concatenate([each.volume.array for each in phases])
     together = Volume(array=stacked, affine=affine, frame_of_reference_uid=first.frame_of_reference_uid)
     labels = triton.infer("mr_cardiac", **volume_inputs({"image": together}))["labels"]
     return labels.reshape(len(phases), *first.array.shape)
 
 
 def ventricle(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return labels of one phase with only the largest piece of cavity and muscle together."""
-    pieces = label_components(labels > 0)
-    sizes = np.bincount(pieces.ravel())
+    """Return the labels of one phase with only the largest component of cavity and muscle together."""
+    components = label_components(labels > 0)
+    sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    return np.where((pieces == sizes.argmax()) & (pieces > 0), labels, 0).astype(np.uint8)
+    return np.where((components == sizes.argmax()) & (components > 0), labels, 0).astype(np.uint8)
 
 
 def discs(mask: NDArray[np.bool_], volume: Volume) -> float:
-    """Return ml as a sum of discs (Simpson): areas of all slices times their distance, gaps between them included."""
+    """Return ml as a sum of discs (Simpson): areas of all slices times their distance, with the gaps between them."""
     _, rows, columns = volume.spacing
     areas = mask.sum((1, 2)) * rows * columns
     return float(areas.sum() * volume.spacing[0] / 1000)
 
 
 def segments(time: str) -> tuple[Segment, Segment]:
-    """Return cavity and muscle at a time of the heartbeat, in the order of the model's labels."""
+    """Return the segments of cavity and muscle at a time of the heartbeat, in the order of the model's labels."""
     organ = codes.SCT.Organ
     cavity = Segment(label=f"Left ventricle, {time}", type=VENTRICLE, category=organ, color=(210, 60, 60))
     muscle = codes.SCT.StructureOfMyocardiumOfLeftVentricle
@@ -133,7 +133,7 @@ def segments(time: str) -> tuple[Segment, Segment]:
 
 
 def measured(diastolic: float, systolic: float, muscle: float) -> Iterator[Measurement]:
-    """Measure the ventricle: ml at both ends of the beat, what is thrown out of it, and the mass of its muscle."""
+    """Measure the ventricle: end-diastolic, end-systolic and stroke volume, ejection fraction, mass of its muscle."""
     (cavity, myocardium), (small, _) = map(segments, TIMES)
     stroke = diastolic - systolic
     loinc = codes.LN

@@ -1,22 +1,22 @@
-"""Thin slices of a head, 1 mm apart, made of a stack of thick ones, as a series of their own."""
+"""Make a derived series of slices 1 mm apart from a stack of thick slices of a head."""
 
 from collections.abc import Iterator
 
 from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
 
 HEADS = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK"}
-"""Body Part Examined of a head (PS3.16 Annex L), or nothing said."""
+"""Body Part Examined of a head (PS3.16 Annex L), or empty."""
 LEAST_SLICES = 8
 DISTANCES_MM = 2.5, 6.5
-"""From slice to slice; the network learned to make 1 mm of these."""
+"""Distances of slices from which the network learned to make 1 mm."""
 WIDEST_MM = 1.2
-"""Pixels are not wider: a plane that is no finer than the slices lends no detail to them."""
+"""Largest width of pixels: the plane must be finer than the slices."""
 LEAST_THICK = 0.7
-"""Part of the distance between slices that each is thick, at least."""
+"""Least thickness of a slice, as a part of the distance between slices."""
 
 
 def run(mr: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether the stack is one of thick slices of a head; have those between made."""
+    """Check that the stack has thick slices of a head, and make the slices between."""
     volume = mr.volume()
     if reason := unsuitable(mr, volume):
         yield NotSuitable(reason)
@@ -25,7 +25,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
     answer = triton.infer("mr_superres", image=given, image_affine=volume.affine)
     lowest, highest = float(volume.array.min()), float(volume.array.max())
     yield DerivedSeries(
-        array=answer["values"].clip(lowest, highest),  # else stored values could be more than their bits hold
+        array=answer["values"].clip(lowest, highest),  # stored values must fit their bits
         source=mr,
         description="Thin slices",
         derivation=codes.DCM.SpatialResampling,
@@ -34,7 +34,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(mr: Series, volume: Volume) -> str:
-    """Return why the images are no stack of thick slices of a head, empty where they are."""
+    """Return why the images are not suitable; empty if they are a stack of thick slices of a head."""
     part = str(mr.header.get("BodyPartExamined") or "").upper()
     distance, width = volume.spacing[0], max(volume.spacing[1:])
     thickness = float(mr.header.get("SliceThickness") or distance)

@@ -1,4 +1,4 @@
-"""What CT might show of a head that was seen in T1-weighted MR: HU that nobody measured, marked as synthetic."""
+"""Estimate the CT of a head from T1-weighted MR. The HU are not measured, and are marked as synthetic."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
 
 HEADS = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK"}
-"""Body Part Examined of a head (PS3.16 Annex L), or nothing said."""
+"""Body Part Examined of a head (PS3.16 Annex L), or empty."""
 LEAST_SLICES, LEAST_MM = 8, 60.0
 LONGEST_ECHO_MS = 30.0
 """With a longer echo time images are not T1-weighted."""
@@ -17,7 +17,7 @@ SYNTHETIC_CT = codes.own("SYNTHETIC_CT", "CT values estimated from MR by a netwo
 
 
 def run(mr: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether it is a T1-weighted head; have its HU estimated."""
+    """Check that it is a T1-weighted head, and estimate its HU."""
     volume = mr.volume()
     if reason := unsuitable(mr, volume):
         yield NotSuitable(reason)
@@ -36,7 +36,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(mr: Series, volume: Volume) -> str:
-    """Return why the images are no T1-weighted stack of a head, empty where they are."""
+    """Return why the images are not suitable; empty if they are a T1-weighted stack of a head."""
     part = str(mr.header.get("BodyPartExamined") or "").upper()
     height = volume.spacing[0] * len(volume.array)
     echo = float(mr.header.get("EchoTime") or 0)

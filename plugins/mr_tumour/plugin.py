@@ -1,4 +1,4 @@
-"""A tumour of the brain in four contrasts of MR: its parts outlined by a network, then measured."""
+"""Outline the parts of a brain tumour in four MR contrasts, and measure them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -49,18 +49,18 @@ SEGMENTS = (
 ENHANCING = 1
 WHOLE = codes.own("WHOLE_TUMOUR_VOLUME", "Volume of enhancing tumour, oedema and necrotic core")
 LEAST_ML = 2.0
-"""Less than this of all parts together is no tumour: what the network marks here and there in any head."""
+"""A smaller volume of all parts is no tumour: the network marks some voxels in any head."""
 LEAST_SLICES, LEAST_MM = 8, 80.0
-"""Of the series that is outlined: what covers a brain."""
+"""What covers a brain, in the series that is outlined."""
 LEAST_SHARED = 0.8
-"""Part of the field of view of each other series' that must show what T1 after contrast medium does."""
+"""Least part of T1 after contrast medium that each other series must show."""
 HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L)."""
 MM, ML = codes.UCUM.Millimeter, codes.UCUM.CubicCentimeter
 
 
 def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether the four show the same brain; ask the network; measure what it outlines."""
+    """Check that the four series show the same brain; ask the network; measure what it outlines."""
     volumes = {"t1c": t1c.volume(), "t1": t1.volume(), "t2": t2.volume(), "flair": flair.volume()}
     volume = volumes["t1c"]
     inputs = volume_inputs(volumes)
@@ -83,7 +83,7 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
 
 
 def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Measurement]:
-    """Measure the longest diameter in one image and the longest one across it (RANO, Wen et al. 2010)."""
+    """Measure the longest diameter in one image, and the longest diameter across it (RANO, Wen et al. 2010)."""
     found = longest_axes(enhancing, spacing[1:])
     if found is not None:
         of = SEGMENTS[ENHANCING - 1]
@@ -92,7 +92,7 @@ def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float])
 
 
 def unsuitable(t1c: Series, volumes: Mapping[str, Volume]) -> str:
-    """Return why the images are not those of one brain, empty where they are."""
+    """Return why the images are not suitable; empty if they show one brain."""
     part = str(t1c.header.get("BodyPartExamined") or "").upper()
     if part and part not in HEADS:
         return f"they are of another part of the body: Body Part Examined is {part}"
@@ -107,8 +107,8 @@ def unsuitable(t1c: Series, volumes: Mapping[str, Volume]) -> str:
 
 
 def shared(volume: Volume, other: Volume) -> float:
-    """Return which part of the places that one volume shows lies in another."""
-    places = np.indices((9, 9, 9)).reshape(3, -1).T / 8 * (np.array(volume.array.shape) - 1)
-    there = np.linalg.inv(other.affine) @ volume.affine @ np.c_[places, np.ones(len(places))].T
+    """Return which part of one volume lies in another."""
+    points = np.indices((9, 9, 9)).reshape(3, -1).T / 8 * (np.array(volume.array.shape) - 1)
+    there = np.linalg.inv(other.affine) @ volume.affine @ np.c_[points, np.ones(len(points))].T
     inside = (there[:3].T >= -0.5) & (np.array(other.array.shape) - 0.5 >= there[:3].T)
     return float(inside.all(1).mean())

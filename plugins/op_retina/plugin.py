@@ -1,4 +1,4 @@
-"""Diabetic retinopathy in a colour photograph of the retina: grade, where signs of it were seen, and the vessels."""
+"""Grade diabetic retinopathy in a colour photograph of the retina, show its signs, and outline the vessels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,17 +36,17 @@ SCT = codes.SCT
 BACK_OF_THE_EYE = (SCT.Retina, SCT.OpticNerveHead, SCT.FoveaCentralis, SCT.ChoroidOfEye, SCT.Eye, SCT.BothEyes)
 """Anatomic regions that a photograph of the retina may have in its header (PS3.16 CID 4209)."""
 DARK = 20
-"""Of 255: what is darker in every colour lies outside the lit field."""
+"""Of 255. A pixel that is darker in every colour lies outside the lit field."""
 LEAST_PIXELS = 200
-"""Rows and columns of the lit field; microaneurysms are not seen on fewer."""
+"""Least rows and columns of the lit field: microaneurysms are not visible on fewer."""
 LEAST_LIT = 0.5
-"""Part of the box around the field that is lit; a round field fills 0.79 of it."""
+"""Least part of the box around the field that is lit. A round field fills 0.79 of it."""
 REDDER = 1.2
-"""By how much red is brighter than green on average in the light that a retina sends back."""
+"""Least ratio of mean red to mean green in the light that a retina reflects."""
 
 
 def run(photo: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether it is a colour photograph of a retina; ask both networks about the lit field of it."""
+    """Check that it is a colour photograph of a retina, and ask both networks about its lit field."""
     picture = photo.image()
     field = lit(picture)
     if reason := unsuitable(photo, picture, field):
@@ -71,7 +71,7 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
 
 
 def graded(levels: NDArray[np.float32]) -> Iterator[Finding]:
-    """Tell the grade of the probabilities that it is at least 1, 2, 3 and 4; the highest that is likely is the one."""
+    """Yield the grade, from the probabilities that it is at least 1, 2, 3 and 4: the highest probable grade counts."""
     grade = int((levels >= PRESENT).sum())
     yield Finding(name=ANY, present=grade >= 1, probability=float(levels[0]))
     yield Finding(name=REFERABLE, present=grade >= 2, probability=float(levels[1]))
@@ -94,22 +94,23 @@ def lit(picture: NDArray[Any]) -> tuple[slice, slice]:
 
 
 def restored(part: NDArray[Any], field: tuple[slice, slice], picture: NDArray[Any]) -> NDArray[Any]:
-    """Return what lies on the field on the whole photograph, (photograph, row, column), 0 outside."""
+    """Return an array of the field on the whole photograph, (photograph, row, column), 0 outside the field."""
     whole = np.zeros((1, *picture.shape[:2]), part.dtype)
     whole[0][field] = part
     return whole
 
 
 def unsuitable(photo: Series, picture: NDArray[Any], field: tuple[slice, slice]) -> str:
-    """Return why this is no colour photograph of a retina, empty where it is one."""
+    """Return why the photograph is not suitable; empty if it is a colour photograph of a retina."""
     return next((sentence for wrong, sentence in faults(photo, picture, field) if wrong), "")
 
 
 def faults(photo: Series, picture: NDArray[Any], field: tuple[slice, slice]) -> Iterator[tuple[bool, str]]:
-    """Tell what may be wrong with a photograph, and whether it is; what comes later may need what came before."""
+    """Yield whether each fault is present, and its sentence. Later checks may rely on earlier ones."""
     for region in photo.header.get("AnatomicRegionSequence") or ():
-        told = Code(*(str(region.get(word) or "") for word in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
-        yield told not in BACK_OF_THE_EYE, f"the header says that it shows another part of the body: {told.meaning}"
+        fields = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+        code = Code(*(str(region.get(field) or "") for field in fields))
+        yield code not in BACK_OF_THE_EYE, f"the header says that it shows another part of the body: {code.meaning}"
     count = len(photo.frames)
     yield count > 1, f"it has {count} frames, and is a sequence or an angiogram, not one photograph"
     yield picture.ndim == 2, "the photograph is not in colour"

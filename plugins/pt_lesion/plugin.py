@@ -1,6 +1,6 @@
-"""Raised uptake in a PET: outlined, with SUV by weight, lean mass and surface, peak, volume and glycolysis.
+"""Outline raised uptake in a PET, and measure SUV by weight, lean mass and surface, peak, volume and glycolysis.
 
-Beside a CT of the same frame of reference also with the attenuation there: bone, soft tissue, lung or fat.
+If there is a CT in the same frame of reference, also measure the attenuation there: bone, soft tissue, lung or fat.
 """
 
 import math
@@ -42,12 +42,12 @@ PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
 
 
 class Unknown(Exception):
-    """The header does not say what SUV needs; the message completes "not suitable, because …"."""
+    """The header lacks what SUV needs; the message completes "not suitable, because …"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """kg, cm (0 where it is not known) and M, F or another letter."""
+    """Weight in kg, height in cm (0 if unknown), sex M, F or another letter."""
 
     weight: float
     height: float
@@ -65,7 +65,7 @@ class Patient:
 
 
 def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
-    """Turn the images into SUV and ask the model for raised uptake; where that cannot be done, say why."""
+    """Convert the images to SUV and ask the model for raised uptake; if that is not possible, report why."""
     if len(pt.frames) < FEWEST_SLICES:
         yield NotSuitable(f"{len(pt.frames)} slices have no volume; {FEWEST_SLICES} or more are asked for")
         return
@@ -101,7 +101,7 @@ def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
 
 
 def density(ct: Series | None, pt: Series) -> Volume | None:
-    """Return the CT in HU; None where there is none, or it has no volume or another frame of reference."""
+    """Return the CT in HU; None if there is no CT, or it has no volume or another frame of reference."""
     if ct is None or not pt.frame_of_reference_uid or ct.frame_of_reference_uid != pt.frame_of_reference_uid:
         return None
     try:
@@ -119,13 +119,14 @@ def _suv(name: Code, value: float, of: Segment | None = None, derivation: Code |
 
 
 def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> Iterator[Measurement]:
-    highest, peak, mean, millilitres, above = (float(one) for one in row)
+    highest, peak, mean, millilitres, above = map(float, row)
     yield _suv(BODY_WEIGHT[0], highest, segment, codes.SCT.Maximum)
     if not math.isnan(peak):
         yield _suv(codes.DCM.PeakValueWithinROI, peak, segment)
     yield _suv(BODY_WEIGHT[0], mean, segment, codes.SCT.Mean)
-    grams, square_cm = patient.lean_kg(), patient.surface_cm2()
-    for (name, unit), scale in ((LEAN, grams), (SURFACE, square_cm and square_cm / 1000)):
+    lean_kg, surface_cm2 = patient.lean_kg(), patient.surface_cm2()
+    # SUVbw counts the weight in g, SUVbsa the surface in cm²: 1000 converts kg to g.
+    for (name, unit), scale in ((LEAN, lean_kg), (SURFACE, surface_cm2 and surface_cm2 / 1000)):
         if scale:
             value = round(highest * scale / patient.weight, DIGITS)
             yield Measurement(name=name, value=value, unit=unit, of=segment, derivation=codes.SCT.Maximum)
@@ -134,7 +135,7 @@ def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> I
 
 
 def _metabolism(millilitres: float, mean: float, *, of: Segment) -> Iterator[Measurement]:
-    """Yield metabolic volume, and that times the mean SUV."""
+    """Yield the metabolic volume, and its product with the mean SUV."""
     unit = codes.UCUM.CubicCentimeter
     yield Measurement(name=codes.DCM.MetabolicVolume, value=round(millilitres, DIGITS), unit=unit, of=of)
     yield Measurement(name=codes.DCM.TotalLesionGlycolysis, value=round(millilitres * mean, DIGITS), unit=GRAM, of=of)
@@ -149,7 +150,7 @@ def _patient(header: Dataset) -> Patient:
 
 
 def suv_factor(pt: Series) -> float:
-    """Return by what the values of the images are multiplied to be SUV by body weight (PS3.3 C.8.9.1; QIBA's way).
+    """Return the factor from the values of the images to SUV by body weight (PS3.3 C.8.9.1, as QIBA calculates it).
 
     Raises
     ------
@@ -170,10 +171,10 @@ def suv_factor(pt: Series) -> float:
 
 
 def _activity(pt: Series) -> float:
-    """Return the injected activity in Bq at the time that the images are corrected to."""
+    """Return the injected activity in Bq at the time to which the images are decay-corrected."""
     header = pt.header
     given = (header.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
-    dose, half_life = (float(given.get(word) or 0) for word in ("RadionuclideTotalDose", "RadionuclideHalfLife"))
+    dose, half_life = (float(given.get(keyword) or 0) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife"))
     if dose <= 0 or half_life <= 0:
         raise Unknown("the header lacks the injected activity or the half-life of the radionuclide")
     correction = str(header.get("DecayCorrection") or "")
@@ -182,13 +183,13 @@ def _activity(pt: Series) -> float:
     if correction != "START":
         raise Unknown("the images are not corrected for decay")
     scan, injection = _scan_start(pt), _injection(given, header)
-    if injection > scan:  # a time without a date, of the evening before
+    if injection > scan:  # a time without a date: the injection was on the evening before
         injection -= timedelta(days=1)
     return float(dose * 0.5 ** ((scan - injection).total_seconds() / half_life))
 
 
 def _scan_start(pt: Series) -> datetime:
-    """Return Series Date and Time, unless that is later than the first acquisition: then the series was made anew."""
+    """Return Series Date and Time, or the first acquisition if that is earlier: the series was reconstructed later."""
     acquired = min(_moment(header, "AcquisitionDate", "AcquisitionTime") for header in pt.headers)
     series = _moment(pt.header, "SeriesDate", "SeriesTime")
     return min(series, acquired)

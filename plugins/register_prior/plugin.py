@@ -1,4 +1,4 @@
-"""The prior brought into the place of the present images: how it is moved, how it is deformed, and its images there."""
+"""Register the prior to the present images: rigid matrix, deformation, and the prior on the present grid."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from node import (
 
 FEWEST_SLICES = 8
 LEAST_MM = 40.0
-"""What a stack shows of the body at least along its slices."""
+"""Least extent of a stack along its normal."""
 LEAST_LIKENESS = 0.3
-"""Mean squared local correlation after registration below which the two do not show the same."""
+"""Least mean squared local correlation after registration: with less, the two do not show the same."""
 STEPS = 4000.0
-"""Values that are no whole numbers are sent as so many steps."""
+"""Values that are not int16 are scaled to so many steps before they are sent."""
 AIR_HU = -1024
 CORRELATION = codes.own("LOCAL_CORRELATION", "Mean squared local correlation with the prior")
 RIGID = codes.own("LOCAL_CORRELATION_RIGID", "Mean squared local correlation with the prior, rigidly aligned")
@@ -32,21 +32,21 @@ RIGID = codes.own("LOCAL_CORRELATION_RIGID", "Mean squared local correlation wit
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A volume as int16, and by how much its values were multiplied for that."""
+    """A volume as int16, and the factor by which its values were multiplied."""
 
     volume: Volume
     factor: float
 
 
 def run(image: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
-    """Ask for the registration of the prior to the image; say why where there is none."""
+    """Ask for the registration of the prior to the image; if there is none, report why."""
     if prior is None:
         yield NotSuitable("no earlier series of the patient that is like it was found")
         return
     if not (image.frame_of_reference_uid and prior.frame_of_reference_uid):
         yield NotSuitable("the images or the prior's have no Frame of Reference UID")
         return
-    here, there = whole(image.volume()), whole(prior.volume())
+    here, there = scaled(image.volume()), scaled(prior.volume())
     for name, volume in (("its images", here.volume), ("the prior's images", there.volume)):
         slices, reach = len(volume.array), len(volume.array) * volume.spacing[0]
         if slices < FEWEST_SLICES or reach < LEAST_MM:
@@ -79,8 +79,8 @@ def run(image: Series, prior: Series | None, triton: Triton) -> Iterator[Result]
         yield Measurement(name=measured, value=round(value, 3), unit=codes.UCUM.NoUnits)
 
 
-def whole(volume: Volume) -> Sent:
-    """Return a volume of whole numbers; one of small or broken ones is multiplied first."""
+def scaled(volume: Volume) -> Sent:
+    """Return a volume as int16; other values are scaled first."""
     array = volume.array
     if array.dtype == np.int16:
         return Sent(volume, 1.0)

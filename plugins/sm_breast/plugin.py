@@ -1,4 +1,4 @@
-"""Breast tissue on a slide: normal, benign, in situ or invasive, field by field, and what the slide is as a whole."""
+"""Classify breast tissue on a slide as normal, benign, in situ or invasive: each field, and the whole slide."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from node import Code, Finding, Heatmap, KeyImages, Measurement, NotSuitable, Re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Class:
-    """A class of tissue: what is found, its part of the tissue, and that it is the worst on the slide."""
+    """A class of tissue, and the codes of its presence, of its part of the tissue, and of being the worst class."""
 
     name: Code
     part: Code
@@ -21,36 +21,36 @@ class Class:
 CLASSES = tuple(
     Class(
         name=name,
-        part=codes.own(f"PART_{word.upper()}", f"Part of the tissue that is {meaning}"),
-        worst=codes.own(f"SLIDE_{word.upper()}", f"The slide as a whole: {meaning}"),
+        part=codes.own(f"PART_{key.upper()}", f"Part of the tissue that is {meaning}"),
+        worst=codes.own(f"SLIDE_{key.upper()}", f"The slide as a whole: {meaning}"),
     )
-    for word, meaning, name in (
+    for key, meaning, name in (
         ("normal", "normal", codes.own("NORMAL_BREAST", "Normal breast tissue")),
         ("benign", "benign lesion", codes.own("BENIGN_BREAST", "Benign lesion of breast")),
         ("in_situ", "carcinoma in situ", Code("189336000", "SCT", "Carcinoma in situ of breast")),
         ("invasive", "invasive carcinoma", Code("713609000", "SCT", "Invasive carcinoma of breast")),
     )
 )
-"""In the order of the model's classes, those of BACH (Aresta et al. 2019): each worse than those before."""
+"""In the order of the model's classes, those of BACH (Aresta et al. 2019). Each is worse than the one before."""
 IN_SITU = 2
-"""Classes from this one on are carcinoma."""
+"""This class and the following are carcinoma."""
 PRESENT = 0.5
 RARE = 0.05
-"""A class is on the slide where it is likely in more than this part of the fields with tissue."""
+"""A class is present on the slide if it is probable in more than this part of the fields with tissue."""
 FIELD_MM = 0.256
-"""Width of what the network sees at once; tiles are joined to about as much."""
+"""Width of a field that the network sees at once; tiles are joined to about that width."""
 LARGEST_TILE_MM = 0.4
 COARSEST_MM = 0.002
-"""From pixel to pixel; on coarser ones no nuclei are seen."""
+"""Largest distance of pixels: nuclei are not visible on coarser slides."""
 COLOURED, LEAST_TISSUE = 20, 0.1
-"""Of 255, by how much colours differ in stained tissue, and in which part of a field at the least; glass has none."""
+"""Difference of colours in stained tissue, of 255, and the least part of a field that has it. Glass has no colour."""
 AT_ONCE = 8
-"""Fields on their way to the server: memory is that of these, however large the slide."""
+"""Number of fields sent at once. Memory does not grow with the slide."""
 MOST_IMAGES = 5
 
 
 def run(slide: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether it is a slide of breast tissue; ask about the fields with tissue, some at a time."""
+    """Check that it is a slide of breast tissue, and ask the network about the fields with tissue."""
     if reason := unsuitable(slide):
         yield NotSuitable(reason)
         return
@@ -62,32 +62,34 @@ def run(slide: Series, triton: Triton) -> Iterator[Result]:
     parts = np.bincount(probabilities.argmax(1), minlength=len(CLASSES)) / len(tissue)
     for kind, part in zip(CLASSES, parts.tolist(), strict=True):
         yield Measurement(name=kind.part, value=round(100 * part, 1), unit=codes.UCUM.Percent)
-    yield from told(np.quantile(probabilities, 1 - RARE, axis=0))
+    yield from classes(np.quantile(probabilities, 1 - RARE, axis=0))
     carcinoma = probabilities[:, IN_SITU:].sum(1)
     tiles = np.zeros(len(slide.frames), np.float32)
     for field, probability in zip(fields[tissue], carcinoma, strict=True):
         tiles[field] = probability
     shape = len(tiles), int(slide.header.Rows), int(slide.header.Columns)
     yield Heatmap(
-        array=np.broadcast_to(tiles[:, None, None], shape),  # one number a tile in memory
+        array=np.broadcast_to(tiles[:, None, None], shape),  # in memory there is one number for each tile
         source=slide,
         name=codes.DCM.Probability,
         label="Carcinoma, field by field",
         window=(0.0, 1.0),
     )
-    likeliest = [index for index in np.argsort(-carcinoma, kind="stable")[:MOST_IMAGES] if carcinoma[index] >= PRESENT]
-    if likeliest:
+    most_probable = [
+        index for index in np.argsort(-carcinoma, kind="stable")[:MOST_IMAGES] if carcinoma[index] >= PRESENT
+    ]
+    if most_probable:
         middle = fields.shape[1] // 2
-        images = [slide.frames[fields[tissue[index], middle, middle]] for index in likeliest]
+        images = [slide.frames[fields[tissue[index], middle, middle]] for index in most_probable]
         yield KeyImages(images=images, description="Where carcinoma is likeliest")
 
 
-def told(probabilities: NDArray[np.float64]) -> Iterator[Finding]:
-    """Tell which classes are on the slide, and which of them is the worst; normal is what has no other."""
+def classes(probabilities: NDArray[np.float64]) -> Iterator[Finding]:
+    """Yield which classes are on the slide, and the worst of them. Normal is present if no other class is."""
     present = probabilities >= PRESENT
     present[0] = not present[1:].any()
-    for kind, there, probability in zip(CLASSES, present.tolist(), probabilities.tolist(), strict=True):
-        yield Finding(name=kind.name, present=there, probability=probability)
+    for kind, is_present, probability in zip(CLASSES, present.tolist(), probabilities.tolist(), strict=True):
+        yield Finding(name=kind.name, present=is_present, probability=probability)
     yield Finding(name=CLASSES[int(np.flatnonzero(present)[-1])].worst, present=True)
 
 
@@ -108,15 +110,15 @@ def asked(slide: Series, fields: NDArray[np.int64], triton: Triton) -> tuple[NDA
 
 
 def seen(slide: Series, field: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the tiles of a field, (down, across), as one picture (row, column, 3)."""
+    """Return the tiles of a field, (down, across), as one picture: (row, column, 3)."""
     tiles = iter(slide.read([slide.frames[index] for index in field.ravel()]))
     return np.concatenate([np.concatenate([next(tiles) for _ in line], axis=1) for line in field], axis=0)
 
 
 def joined(slide: Series) -> NDArray[np.int64]:
-    """Return the tiles of every field by their indices, (field, down, across); the last ones overlap those before.
+    """Return the indices of the tiles of every field: (field, down, across). The last fields overlap those before.
 
-    Tiles come row by row (PS3.3 C.7.6.17.3).
+    Tiles are numbered row by row (PS3.3 C.7.6.17.3).
     """
     down, across = layout(slide)
     count = tiles_along(slide)
@@ -127,18 +129,18 @@ def joined(slide: Series) -> NDArray[np.int64]:
 
 
 def layout(slide: Series) -> tuple[int, int]:
-    """Return how many tiles lie down and across."""
+    """Return the number of tiles down and across."""
     header = slide.header
     return -(-header.TotalPixelMatrixRows // header.Rows), -(-header.TotalPixelMatrixColumns // header.Columns)
 
 
 def tiles_along(slide: Series) -> int:
-    """Return how many tiles along each edge of a field are about as wide as the network sees."""
+    """Return the number of tiles along each edge of a field."""
     return max(1, round(FIELD_MM / (spacing(slide) * int(slide.header.Columns))))
 
 
 def spacing(slide: Series) -> float:
-    """Return mm from pixel to pixel, 0 where the header does not say."""
+    """Return the distance of pixels in mm, 0 if the header does not have it."""
     for shared in slide.header.get("SharedFunctionalGroupsSequence") or ():
         for measures in shared.get("PixelMeasuresSequence") or ():
             if values := measures.get("PixelSpacing"):
@@ -147,12 +149,12 @@ def spacing(slide: Series) -> float:
 
 
 def unsuitable(slide: Series) -> str:
-    """Return why this is no slide of breast tissue that can be analysed, empty where it is one."""
+    """Return why the slide is not suitable; empty if it is a slide of breast tissue that can be analysed."""
     return next((sentence for wrong, sentence in faults(slide) if wrong), "")
 
 
 def faults(slide: Series) -> Iterator[tuple[bool, str]]:
-    """Tell what may be wrong with a slide, and whether it is; what comes later may need what came before."""
+    """Yield whether each fault is present, and its sentence. Later checks may rely on earlier ones."""
     header, distance = slide.header, spacing(slide)
     for organ in organs(slide):
         yield "breast" not in organ.lower(), f"the header says that the specimen is of another organ: {organ}"
@@ -171,7 +173,7 @@ def faults(slide: Series) -> Iterator[tuple[bool, str]]:
 
 
 def organs(slide: Series) -> Iterator[str]:
-    """Give what the header says that its specimens are of (PS3.3 C.7.6.22)."""
+    """Yield the organs of the specimens by the header (PS3.3 C.7.6.22)."""
     for specimen in slide.header.get("SpecimenDescriptionSequence") or ():
         for organ in specimen.get("PrimaryAnatomicStructureSequence") or ():
             yield str(organ.get("CodeMeaning") or "")

@@ -1,4 +1,4 @@
-"""A lesion of breast or thyroid in an ultrasound: on which frame it is seen best, where there, and how it looks."""
+"""Find a lesion of breast or thyroid in an ultrasound: the best frame, the position there, and its kind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LESION, MALIGNANT = 0, 1
 HEIGHT = codes.own("HEIGHT", "Extent away from the transducer")
 PRESENT = 0.5
 WITHIN = 0.9
-"""Part of the highest value of the map on a frame, from which on a pixel is of the lesion: chosen on phantoms."""
+"""A pixel belongs to the lesion from this part of the highest value of the map on; chosen on phantoms."""
 PARTS = {"BREAST", "THYROID", "NECK"}
 """Body Part Examined (PS3.16 Annex L)."""
 USES = {"BREAST", "SMALL PARTS", "THYROID"}
@@ -24,12 +24,12 @@ USES = {"BREAST", "SMALL PARTS", "THYROID"}
 TWO_DIMENSIONAL, TISSUE, COLOUR_FLOW, CENTIMETRES = 1, 1, 2, 3
 """Region Spatial Format, Region Data Type (twice) and Physical Units (PS3.3 C.8.5.5.1)."""
 LEAST_PIXELS = 96
-"""Along either side of what was scanned."""
+"""Least rows and columns of the scanned area."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
-    """Where the frames show tissue, and the mm between its columns and rows, None where nobody tells."""
+    """Where the frames show tissue, and the mm between its columns and rows, None if unknown."""
 
     rows: slice
     columns: slice
@@ -37,7 +37,7 @@ class Scanned:
 
 
 def run(us: Series, triton: Triton) -> Iterator[Result]:
-    """Ask the network about what was scanned, and tell what it sees on the frame where a lesion is likeliest."""
+    """Ask the network about the scanned area, and report the frame on which a lesion is most probable."""
     scanned = scanned_of(us.header)
     if reason := unsuitable(us.header, scanned):
         yield NotSuitable(reason)
@@ -46,7 +46,7 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
     answer = triton.infer("us_lesion", image=planes)
     probabilities = answer["probabilities"]
     best = int(probabilities[:, LESION].argmax())
-    likely, malignant = (float(one) for one in probabilities[best])
+    likely, malignant = map(float, probabilities[best])
     yield Finding(name=codes.SCT.Lesion, present=likely >= PRESENT, probability=likely)
     if likely < PRESENT:
         return
@@ -66,49 +66,51 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
 
 
 def regions_of(header: Dataset) -> list[Dataset]:
-    """Return what the header says of parts of the image (Sequence of Ultrasound Regions, PS3.3 C.8.5.5)."""
+    """Return the items of Sequence of Ultrasound Regions (PS3.3 C.8.5.5)."""
     return list(header.get("SequenceOfUltrasoundRegions") or ())
 
 
 def scanned_of(header: Dataset) -> Scanned:
-    """Return where tissue is seen in two dimensions: the largest region of it that lies on the image, else all of it.
+    """Return the largest region of two-dimensional tissue that lies on the image, else the whole image.
 
-    Outside it stand names, scales and curves. A region that leaves the image, as after the image was made smaller
-    without it, tells neither where tissue is nor how large.
+    Names, scales and curves are outside it. A region that exceeds the image (as after the image was scaled down without
+    its regions) says neither where tissue is nor how large.
     """
     rows, columns = int(header.Rows), int(header.Columns)
     found = []
-    for one in regions_of(header):
+    for region in regions_of(header):
         left, top, right, bottom = (
-            int(one.get(f"RegionLocation{edge}") or 0) for edge in ("MinX0", "MinY0", "MaxX1", "MaxY1")
+            int(region.get(f"RegionLocation{edge}") or 0) for edge in ("MinX0", "MinY0", "MaxX1", "MaxY1")
         )
-        of_tissue = one.get("RegionSpatialFormat") == TWO_DIMENSIONAL and one.get("RegionDataType") == TISSUE
+        of_tissue = region.get("RegionSpatialFormat") == TWO_DIMENSIONAL and region.get("RegionDataType") == TISSUE
         if of_tissue and left < right <= columns and top < bottom <= rows:
-            found.append(Scanned(rows=slice(top, bottom), columns=slice(left, right), spacing=spacing_of(one)))
+            found.append(Scanned(rows=slice(top, bottom), columns=slice(left, right), spacing=spacing_of(region)))
     whole = Scanned(rows=slice(0, rows), columns=slice(0, columns))
     return max(
-        found, key=lambda one: (one.rows.stop - one.rows.start) * (one.columns.stop - one.columns.start), default=whole
+        found,
+        key=lambda area: (area.rows.stop - area.rows.start) * (area.columns.stop - area.columns.start),
+        default=whole,
     )
 
 
 def spacing_of(region: Dataset) -> tuple[float, float] | None:
-    """Return mm from column to column and from row to row of a region, where both are told in cm."""
-    told: list[Any] = [
+    """Return mm from column to column and from row to row of a region; None unless both are given in cm."""
+    deltas: list[Any] = [
         region.get(f"PhysicalDelta{axis}") if region.get(f"PhysicalUnits{axis}Direction") == CENTIMETRES else None
         for axis in "XY"
     ]
-    return None if None in told else (abs(float(told[0])) * 10, abs(float(told[1])) * 10)
+    return None if None in deltas else (abs(float(deltas[0])) * 10, abs(float(deltas[1])) * 10)
 
 
 def unsuitable(header: Dataset, scanned: Scanned) -> str:
-    """Return why the images are no greyscale ultrasound of breast or thyroid, empty where they are or may be."""
+    """Return why the images are not suitable; empty if they may be greyscale ultrasound of breast or thyroid."""
     part = str(header.get("BodyPartExamined") or "").upper()
     if part and part not in PARTS:
         return f"the header says that the images show {part}, not breast or thyroid"
     use = [*(header.get("ImageType") or ()), "", "", ""][2]
     if use and use not in USES:
         return f"they were made for another use: the third value of Image Type is {use}"
-    kinds = {(one.get("RegionSpatialFormat"), one.get("RegionDataType")) for one in regions_of(header)}
+    kinds = {(region.get("RegionSpatialFormat"), region.get("RegionDataType")) for region in regions_of(header)}
     if any(kind == COLOUR_FLOW for _, kind in kinds):
         return "colours of flow lie over the tissue"
     if kinds and (TWO_DIMENSIONAL, TISSUE) not in kinds:
@@ -120,7 +122,7 @@ def unsuitable(header: Dataset, scanned: Scanned) -> str:
 
 
 def box_of(seen: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the corners of the box around where a map (row, column) is highest: (2, 2), column and row, in pixels."""
+    """Return the corners of the box around the peak of a map (row, column): (2, 2), column and row, in pixels."""
     peak = np.unravel_index(int(seen.argmax()), seen.shape)
     numbers = label_components(seen >= WITHIN * seen.max())
     mask = numbers == numbers[peak]

@@ -1,4 +1,4 @@
-"""A lesion in a photograph of skin: its outline, and how probable each of seven kinds is."""
+"""Outline a lesion in a photograph of skin, and give the probability of each of seven kinds."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,13 +26,13 @@ LESION = Segment(
 )
 LEAST_PIXELS = 100
 LEAST_PART = 0.005
-"""Part of the photograph that a lesion fills at the least: less cannot be told apart by kind."""
+"""Least part of the photograph that a lesion fills: the kind of a smaller one cannot be recognised."""
 MARGIN = 10
-"""Rows and columns at the edges, where skin is seen and no lesion."""
+"""Rows and columns at the edges, which show skin and no lesion."""
 
 
 def run(photo: Series, triton: Triton) -> Iterator[Result]:
-    """Look whether it is a photograph of skin; ask one network for the outline, and one for the kind."""
+    """Check that it is a photograph of skin; ask one network for the outline, and another for the kind."""
     picture = photo.image()
     if reason := unsuitable(photo, picture):
         yield NotSuitable(reason)
@@ -57,12 +57,12 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
 
 
 def unsuitable(photo: Series, picture: NDArray[Any]) -> str:
-    """Return why this is no photograph of skin, empty where it is one."""
+    """Return why the photograph is not suitable; empty if it is a photograph of skin."""
     return next((sentence for wrong, sentence in faults(photo, picture) if wrong), "")
 
 
 def faults(photo: Series, picture: NDArray[Any]) -> Iterator[tuple[bool, str]]:
-    """Tell what may be wrong with a photograph, and whether it is; what comes later may need what came before."""
+    """Yield whether each fault is present, and its sentence. Later checks may rely on earlier ones."""
     inner = photo.modality == "ES" and not of_skin(photo)
     yield inner, "it is of an endoscope, and its header does not say that it shows skin"
     yield len(photo.frames) > 1, f"it has {len(photo.frames)} frames, and is a film, not one photograph"
@@ -75,6 +75,6 @@ def faults(photo: Series, picture: NDArray[Any]) -> Iterator[tuple[bool, str]]:
 
 
 def of_skin(photo: Series) -> bool:
-    """Say whether the header names the skin."""
-    regions = [str(one.get("CodeMeaning") or "") for one in photo.header.get("AnatomicRegionSequence") or ()]
+    """Return whether the header names the skin."""
+    regions = [str(item.get("CodeMeaning") or "") for item in photo.header.get("AnatomicRegionSequence") or ()]
     return "skin" in " ".join([str(photo.header.get("BodyPartExamined") or ""), *regions]).lower()
