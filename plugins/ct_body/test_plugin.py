@@ -35,9 +35,13 @@ def test_each_tissue_has_volume_mean_area_and_density() -> None:
     segmentation, *found = results(model())
     assert isinstance(segmentation, Segmentation)
     assert len(segmentation.segments) == 5
-    values = [one.value for one in found if isinstance(one, Measurement) and one.of == segmentation.segments[0]]
+    values = [
+        result.value for result in found if isinstance(result, Measurement) and result.of == segmentation.segments[0]
+    ]
     assert values == pytest.approx([100, 10 * 100 / 200, 450.0])
-    score = next(one for one in found if isinstance(one, Measurement) and one.name.meaning == "Calcium score")
+    score = next(
+        result for result in found if isinstance(result, Measurement) and result.name.meaning == "Calcium score"
+    )
     assert score.value == 120
     assert score.of == segmentation.segments[4]
 
@@ -45,8 +49,10 @@ def test_each_tissue_has_volume_mean_area_and_density() -> None:
 def test_contrast_medium_is_told_and_calcium_then_is_not() -> None:
     segmentation, *found = results(model(score=np.nan, contrast=80))
     assert [segment.label for segment in segmentation.segments][-1] == "Fat inside the rib cage"
-    assert [one.present for one in found if isinstance(one, Finding)] == [True]
-    assert not [one for one in found if isinstance(one, Measurement) and one.name.meaning == "Calcium score"]
+    assert [result.present for result in found if isinstance(result, Finding)] == [True]
+    assert not [
+        result for result in found if isinstance(result, Measurement) and result.name.meaning == "Calcium score"
+    ]
 
 
 def test_images_without_a_chest_are_reported_with_the_models_reason() -> None:

@@ -43,25 +43,25 @@ def results(images: list[Dataset], *, bleeding: dict[int, float] | None = None) 
 def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
     images = images_of()
     found = results(images, bleeding={3: 0.6, 12: 0.9, 13: 0.4})
-    told = {one.name.value: one for one in found if isinstance(one, Finding)}
-    assert len(told) == 6
-    assert [name for name, one in told.items() if one.present] == ["1386000", "SUBDURAL_HAEMORRHAGE"]
-    assert told["SUBDURAL_HAEMORRHAGE"].probability == pytest.approx(0.9)
-    (heat,) = (one for one in found if isinstance(one, Heatmap))
+    reported = {result.name.value: result for result in found if isinstance(result, Finding)}
+    assert len(reported) == 6
+    assert [name for name, finding in reported.items() if finding.present] == ["1386000", "SUBDURAL_HAEMORRHAGE"]
+    assert reported["SUBDURAL_HAEMORRHAGE"].probability == pytest.approx(0.9)
+    (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.array.shape == (len(HEIGHTS), ROWS, ROWS)
-    (key,) = (one for one in found if isinstance(one, KeyImages))
+    (key,) = (result for result in found if isinstance(result, KeyImages))
     assert [frame.sop_instance_uid for frame in key.images] == [images[3].SOPInstanceUID, images[12].SOPInstanceUID]
 
 
 def test_at_most_five_images_are_key_images() -> None:
     found = results(images_of(), bleeding={index: 0.5 + index / 100 for index in range(2, 12)})
-    (key,) = (one for one in found if isinstance(one, KeyImages))
+    (key,) = (result for result in found if isinstance(result, KeyImages))
     assert len(key.images) == 5
 
 
 def test_without_blood_there_are_findings_alone() -> None:
     found = results(images_of())
-    assert {one.present for one in found if isinstance(one, Finding)} == {False}
+    assert {result.present for result in found if isinstance(result, Finding)} == {False}
     assert len(found) == 6
 
 

@@ -53,19 +53,23 @@ def answered(images: list[Dataset], marked: NDArray[np.uint8], **header: Any) ->
 
 def values(found: tuple[Result, ...], label: str) -> dict[tuple[str, str], float]:
     """Return the measurements of a segment, by name and derivation."""
-    told = (one for one in found if isinstance(one, Measurement) and (one.of.label if one.of else "") == label)
-    return {(one.name.meaning, one.derivation.meaning if one.derivation else ""): one.value for one in told}
+    reported = (
+        result
+        for result in found
+        if isinstance(result, Measurement) and (result.of.label if result.of else "") == label
+    )
+    return {(item.name.meaning, item.derivation.meaning if item.derivation else ""): item.value for item in reported}
 
 
 def present(found: tuple[Result, ...]) -> dict[str, bool]:
-    return {one.name.meaning: one.present for one in found if isinstance(one, Finding)}
+    return {result.name.meaning: result.present for result in found if isinstance(result, Finding)}
 
 
 def test_liver_lesions_and_spleen_are_segments_of_their_own() -> None:
     hu, marked = abdomen()
     (outlines, *_) = results(hu, marked)
     assert isinstance(outlines, Segmentation)
-    assert [one.label for one in outlines.segments] == ["Liver without lesions", "Spleen", "Lesion 1"]
+    assert [segment.label for segment in outlines.segments] == ["Liver without lesions", "Spleen", "Lesion 1"]
     assert outlines.labels.array.tolist() == np.choose(marked, (0, 1, 3, 2)).tolist()
     lesion = outlines.segments[2]
     assert (lesion.type, lesion.region) == (codes.SCT.Lesion, codes.SCT.Liver)
@@ -77,15 +81,15 @@ def test_attenuation_and_volume_are_those_of_simpleitk() -> None:
     found = results(hu, marked)
     image, labels = sitk.GetImageFromArray(hu), sitk.GetImageFromArray(marked)
     statistics = sitk.LabelIntensityStatisticsImageFilter()
-    for one in (image, labels):
-        one.SetSpacing(SPACING[::-1])
+    for item in (image, labels):
+        item.SetSpacing(SPACING[::-1])
     statistics.Execute(labels, image)
     for label, number in (("Liver without lesions", 1), ("Spleen", 3)):
-        told = values(found, label)
-        assert told["Attenuation Coefficient", "Mean"] == pytest.approx(statistics.GetMean(number), abs=0.051)
+        reported = values(found, label)
+        assert reported["Attenuation Coefficient", "Mean"] == pytest.approx(statistics.GetMean(number), abs=0.051)
         deviation = statistics.GetStandardDeviation(number)
-        assert told["Attenuation Coefficient", "Standard Deviation"] == pytest.approx(deviation, abs=0.06)
-        assert told["Volume", ""] == pytest.approx(statistics.GetPhysicalSize(number) / 1000, abs=0.051)
+        assert reported["Attenuation Coefficient", "Standard Deviation"] == pytest.approx(deviation, abs=0.06)
+        assert reported["Volume", ""] == pytest.approx(statistics.GetPhysicalSize(number) / 1000, abs=0.051)
     lesion = values(found, "Lesion 1")
     assert lesion["Volume", ""] == pytest.approx(statistics.GetPhysicalSize(2), abs=0.51)
     assert lesion["Attenuation Coefficient", "Mean"] == pytest.approx(statistics.GetMean(2), abs=0.51)
@@ -132,7 +136,7 @@ def test_what_is_small_or_lies_beside_the_liver_is_no_lesion_and_the_key_images_
     hu, marked = abdomen()
     marked[10, 12, 12] = 2
     marked[10:13, 52:55, 20:24] = 2
-    *_, outlines, key = sorted(results(hu, marked), key=lambda one: isinstance(one, Segmentation | KeyImages))
+    *_, outlines, key = sorted(results(hu, marked), key=lambda result: isinstance(result, Segmentation | KeyImages))
     assert isinstance(outlines, Segmentation)
     assert isinstance(key, KeyImages)
     assert len(outlines.segments) == 3

@@ -30,9 +30,9 @@ def test_both_lungs_are_segments_each_with_four_measurements_and_four_of_both() 
     assert isinstance(segmentation, Segmentation)
     assert [segment.label for segment in segmentation.segments] == ["Right lung", "Left lung"]
     assert [segment.laterality for segment in segmentation.segments] == [codes.SCT.Right, codes.SCT.Left]
-    values = [one.value for one in measurements if isinstance(one, Measurement)]
+    values = [result.value for result in measurements if isinstance(result, Measurement)]
     assert values == pytest.approx(np.round(STATISTICS, 1).ravel().tolist())
-    assert [one.of.label if one.of else "both" for one in measurements if isinstance(one, Measurement)] == (
+    assert [result.of.label if result.of else "both" for result in measurements if isinstance(result, Measurement)] == (
         ["Right lung"] * 4 + ["Left lung"] * 4 + ["both"] * 4
     )
 

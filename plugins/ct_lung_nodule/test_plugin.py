@@ -64,14 +64,18 @@ def results(
     images = {"ct": testing.ct_series(spacing=SPACING, array=hu)}
     if prior:
         images["prior"] = testing.ct_series(spacing=SPACING, array=prior[0], seed="before", origin=(30.0, -90.0, 400.0))
-        for one in images["prior"]:
-            one.AcquisitionDate = date
+        for item in images["prior"]:
+            item.AcquisitionDate = date
     return testing.run_plugin(HERE, images, {"ct_lung": lung, "ct_lung_nodule": nodule})
 
 
 def values(found: tuple[Result, ...], name: codes.Code) -> dict[str, float]:
     """Return a measurement of every nodule, by its label."""
-    return {one.of.label: one.value for one in found if isinstance(one, Measurement) and one.name == name and one.of}
+    return {
+        result.of.label: result.value
+        for result in found
+        if isinstance(result, Measurement) and result.name == name and result.of
+    }
 
 
 def test_nodules_are_numbered_by_size_and_lie_on_their_side() -> None:
@@ -103,9 +107,11 @@ def test_the_type_is_told_by_the_part_that_is_solid() -> None:
     found = results(marked, hu)
     (outlines, *_) = found
     assert isinstance(outlines, Segmentation)
-    told = {one.of.label: one.name.meaning.split()[0] for one in found if isinstance(one, Finding) and one.of}
+    reported = {
+        result.of.label: result.name.meaning.split()[0] for result in found if isinstance(result, Finding) and result.of
+    }
     labels = [outlines.segments[outlines.labels.array[at] - 1].label for at in (SOLID, PART_SOLID, GROUND_GLASS)]
-    assert [told[label] for label in labels] == ["Solid", "Part-solid", "Ground-glass"]
+    assert [reported[label] for label in labels] == ["Solid", "Part-solid", "Ground-glass"]
 
 
 def test_the_key_images_are_those_where_nodules_are_largest() -> None:
@@ -148,20 +154,20 @@ def ball(radius: float, centre: tuple[int, int, int] = SOLID) -> Seen:
 def test_growth_and_doubling_time_are_as_calculated_by_hand() -> None:
     (hu, marked), prior = ball(5.0), ball(4.0)
     found = results(marked, hu, prior=prior)
-    (grown,) = (one for one in found if isinstance(one, Comparison))
-    now, before = (round(float(one.sum()) * 0.64) for one in (marked, prior[1]))
+    (grown,) = (result for result in found if isinstance(result, Comparison))
+    now, before = (round(float(item.sum()) * 0.64) for item in (marked, prior[1]))
     assert (grown.measurement.value, grown.prior, grown.days) == (now, before, 90)
     assert grown.percent == pytest.approx(100 * (now - before) / before)
     assert grown.doubling_days == pytest.approx(90 * math.log(2) / math.log(now / before))
     assert grown.doubling_days == pytest.approx(90 * math.log(2) / math.log((5 / 4) ** 3), rel=0.1)
-    assert not [one for one in found if isinstance(one, Measurement) and one.name == codes.SCT.Volume]
+    assert not [result for result in found if isinstance(result, Measurement) and result.name == codes.SCT.Volume]
     assert grown.measurement.of
     assert grown.measurement.of.tracking_uid
 
 
 def test_a_nodule_that_shrank_has_no_doubling_time() -> None:
     hu, marked = ball(4.0)
-    (shrunk,) = (one for one in results(marked, hu, prior=ball(5.0)) if isinstance(one, Comparison))
+    (shrunk,) = (result for result in results(marked, hu, prior=ball(5.0)) if isinstance(result, Comparison))
     assert shrunk.change < 0
     assert shrunk.doubling_days is None
 
@@ -177,13 +183,19 @@ def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new()
         at: outlines.segments[int(outlines.labels.array[at]) - 1].label for at in (SOLID, PART_SOLID, GROUND_GLASS)
     }
     compared = {
-        one.measurement.of.label: one.prior for one in found if isinstance(one, Comparison) and one.measurement.of
+        result.measurement.of.label: result.prior
+        for result in found
+        if isinstance(result, Comparison) and result.measurement.of
     }
     assert compared == {
         label[SOLID]: round(float(one[1].sum()) * 0.64),
         label[GROUND_GLASS]: round(float(other[1].sum()) * 0.64),
     }
-    new = [one.of.label for one in found if isinstance(one, Finding) and one.of and "counterpart" in one.name.meaning]
+    new = [
+        result.of.label
+        for result in found
+        if isinstance(result, Finding) and result.of and "counterpart" in result.name.meaning
+    ]
     assert new == [label[PART_SOLID]]
 
 
@@ -191,6 +203,6 @@ def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new()
 def test_without_a_day_between_there_is_no_comparison_and_that_is_told(date: str) -> None:
     hu, marked = ball(5.0)
     found = results(marked, hu, prior=ball(4.0), date=date)
-    assert not [one for one in found if isinstance(one, Comparison)]
-    told = [one.name.meaning for one in found if isinstance(one, Finding) and one.of is None]
-    assert told == ["There is a prior that cannot be compared"]
+    assert not [result for result in found if isinstance(result, Comparison)]
+    reported = [result.name.meaning for result in found if isinstance(result, Finding) and result.of is None]
+    assert reported == ["There is a prior that cannot be compared"]

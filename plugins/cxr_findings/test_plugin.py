@@ -44,12 +44,12 @@ def chest(*, rows: int = ROWS, photometric: str = "MONOCHROME2", **values: Any) 
 
 def test_twenty_findings_and_a_map_of_each_that_is_there() -> None:
     found = results(chest())
-    told = {one.name.meaning: one for one in found if isinstance(one, Finding)}
-    assert len(told) == 20
-    assert [name for name, one in told.items() if one.present] == ["Mass"]
-    assert told["Mass"].probability == pytest.approx(0.9)
-    assert told["Pneumothorax"].probability == pytest.approx(0.4)
-    (heat,) = (one for one in found if isinstance(one, Heatmap))
+    reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
+    assert len(reported) == 20
+    assert [name for name, finding in reported.items() if finding.present] == ["Mass"]
+    assert reported["Mass"].probability == pytest.approx(0.9)
+    assert reported["Pneumothorax"].probability == pytest.approx(0.4)
+    (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.label == "Where it was seen: Mass"
     assert heat.array[0, :20, :20].all()
     assert heat.array.sum() == 400
@@ -64,7 +64,7 @@ def test_the_network_sees_the_image_upright_and_the_map_lies_on_the_image(
 ) -> None:
     given: list[NDArray[np.float32]] = []
     image = chest(PatientOrientation=orientation)
-    (heat,) = (one for one in results(image, given=given) if isinstance(one, Heatmap))
+    (heat,) = (result for result in results(image, given=given) if isinstance(result, Heatmap))
     assert (given[0] == image.pixel_array[turned]).all()
     assert heat.array[0][turned][:20, :20].all()
 

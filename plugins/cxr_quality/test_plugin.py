@@ -31,16 +31,16 @@ def model(*, correlation: float = 0.6, measures: tuple[float, ...] = (0.01, 0, 0
 
 def looked_at(image: Dataset, answer: Model) -> dict[str, bool]:
     results = testing.run_plugin(HERE, {"xray": [image]}, {"cxr_quality": answer})
-    return {one.name.meaning: one.present for one in results if isinstance(one, Finding)}
+    return {result.name.meaning: result.present for result in results if isinstance(result, Finding)}
 
 
 def test_a_good_chest_has_nothing_wrong_and_a_box_around_its_lungs() -> None:
     results = testing.run_plugin(HERE, {"xray": [testing.radiograph()]}, {"cxr_quality": model()})
-    present = [one.name.meaning for one in results if isinstance(one, Finding) and one.present]
+    present = [result.name.meaning for result in results if isinstance(result, Finding) and result.present]
     assert present == ["Frontal view of the chest"]
-    (lungs,) = [one for one in results if isinstance(one, Region)]
+    (lungs,) = [result for result in results if isinstance(result, Region)]
     assert lungs.points.tolist() == [[8, 10], [40, 50]]
-    assert [one.value for one in results if isinstance(one, Measurement)] == [1.0]
+    assert [result.value for result in results if isinstance(result, Measurement)] == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -46,17 +46,17 @@ def mammogram(*, rows: int = ROWS, **values: Any) -> Dataset:
 
 
 def measured(found: tuple[Result, ...]) -> dict[tuple[str, str], float]:
-    values = [one for one in found if isinstance(one, Measurement)]
-    return {(one.of.label if one.of else "", one.name.meaning): one.value for one in values}
+    values = [result for result in found if isinstance(result, Measurement)]
+    return {(value.of.label if value.of else "", value.name.meaning): value.value for value in values}
 
 
 def present(found: tuple[Result, ...]) -> list[str]:
-    return [one.name.meaning for one in found if isinstance(one, Finding) and one.present]
+    return [result.name.meaning for result in found if isinstance(result, Finding) and result.present]
 
 
 def test_lesions_within_the_breast_are_outlined_and_measured_the_largest_first() -> None:
     found = results(mammogram())
-    regions = {one.label: one.points for one in found if isinstance(one, Region)}
+    regions = {result.label: result.points for result in found if isinstance(result, Region)}
     assert {label: [points.min(0).tolist(), points.max(0).tolist()] for label, points in regions.items()} == {
         "Breast": [[0, 60], [150, 260]],
         "Mass 1": [[50, 150], [80, 170]],

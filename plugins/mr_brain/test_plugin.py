@@ -53,37 +53,37 @@ def test_every_part_is_outlined_and_has_the_volume_of_its_voxels() -> None:
     found, (asked,) = results(images(), labels)
     (outlined, *_) = found
     assert isinstance(outlined, Segmentation)
-    assert tuple(one.label for one in outlined.segments) == STRUCTURES
+    assert tuple(segment.label for segment in outlined.segments) == STRUCTURES
     assert np.array_equal(outlined.labels.array, labels)
-    told = {one.of.label: one.value for one in found if isinstance(one, Measurement) and one.of}
+    reported = {result.of.label: result.value for result in found if isinstance(result, Measurement) and result.of}
     expected = {name: (2000 + 10 * number) * VOXEL_ML for number, name in enumerate(STRUCTURES, 1)}
-    assert told == pytest.approx(expected, abs=0.006)
+    assert reported == pytest.approx(expected, abs=0.006)
     assert asked[0].tolist() == pytest.approx(list(expected.values()), rel=1e-5)
-    (brain,) = (one.value for one in found if isinstance(one, Measurement) and not one.of)
+    (brain,) = (result.value for result in found if isinstance(result, Measurement) and not result.of)
     fluid = sum(value for name, value in expected.items() if "entricle" in name)
     assert brain == pytest.approx(sum(expected.values()) - fluid, abs=0.006)
 
 
 def test_what_the_volumes_are_like_is_told_with_its_probability() -> None:
     found, _ = results(images(), outlines())
-    told = {one.name.meaning: one for one in found if isinstance(one, Finding)}
-    assert [one.present for one in told.values()] == [True, False]
-    assert told["Volumes as in dementia"].probability == pytest.approx(0.9)
-    assert told["Volumes as in Parkinson's disease"].probability == pytest.approx(0.2)
+    reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
+    assert [item.present for item in reported.values()] == [True, False]
+    assert reported["Volumes as in dementia"].probability == pytest.approx(0.9)
+    assert reported["Volumes as in Parkinson's disease"].probability == pytest.approx(0.2)
 
 
 def test_a_network_that_has_nothing_to_say_of_volumes_leaves_no_findings() -> None:
     found, asked = results(images(), outlines(), (np.nan, np.nan))
     assert asked
-    assert not [one for one in found if isinstance(one, Finding)]
+    assert not [result for result in found if isinstance(result, Finding)]
 
 
 @pytest.mark.parametrize("seen", [14, 15])
 def test_where_three_parts_are_not_seen_nothing_is_told_of_conditions(seen: int) -> None:
     found, asked = results(images(), outlines(seen))
     assert bool(asked) == (seen == 15)
-    assert len([one for one in found if isinstance(one, Finding)]) == (2 if seen == 15 else 0)
-    assert len([one for one in found if isinstance(one, Measurement)]) == seen + 1
+    assert len([result for result in found if isinstance(result, Finding)]) == (2 if seen == 15 else 0)
+    assert len([result for result in found if isinstance(result, Measurement)]) == seen + 1
 
 
 def test_echo_and_repetition_time_of_a_multi_frame_image_are_found() -> None:

@@ -62,8 +62,8 @@ def results(labels: NDArray[np.uint8], images: list[Dataset] | None = None) -> t
 
 
 def values(found: tuple[Result, ...]) -> dict[str, float]:
-    told = [one for one in found if isinstance(one, Measurement) and one.after_r_wave is None]
-    return {one.name.meaning: one.value for one in told}
+    reported = [result for result in found if isinstance(result, Measurement) and result.after_r_wave is None]
+    return {item.name.meaning: item.value for item in reported}
 
 
 def test_volumes_fraction_and_mass_are_those_of_the_ellipsoids() -> None:
@@ -77,13 +77,17 @@ def test_volumes_fraction_and_mass_are_those_of_the_ellipsoids() -> None:
 
 
 def test_the_volume_is_told_of_every_phase_in_the_order_of_the_beat() -> None:
-    curve = [one for one in results(marked()) if isinstance(one, Measurement) and one.after_r_wave is not None]
-    assert [one.after_r_wave for one in curve] == pytest.approx([BEAT_MS * phase / PHASES for phase in range(9)], abs=1)
-    assert [one.value for one in curve] == pytest.approx([ellipsoid(phase) for phase in range(PHASES)], rel=0.03)
+    curve = [
+        result for result in results(marked()) if isinstance(result, Measurement) and result.after_r_wave is not None
+    ]
+    assert [item.after_r_wave for item in curve] == pytest.approx(
+        [BEAT_MS * phase / PHASES for phase in range(9)], abs=1
+    )
+    assert [item.value for item in curve] == pytest.approx([ellipsoid(phase) for phase in range(PHASES)], rel=0.03)
 
 
 def test_outlines_lie_on_the_images_of_their_phase() -> None:
-    diastole, systole = (one for one in results(marked()) if isinstance(one, Segmentation))
+    diastole, systole = (result for result in results(marked()) if isinstance(result, Segmentation))
     assert diastole.source is not None
     assert systole.source is not None
     assert float(diastole.source.header.TriggerTime) == 0

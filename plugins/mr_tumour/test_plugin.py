@@ -82,26 +82,30 @@ def test_without_contrast_medium_there_is_no_t1c() -> None:
 def test_outlines_lie_on_t1_after_contrast_medium_and_have_their_volumes() -> None:
     marked = tumour()
     found = results(marked)
-    (outlines,) = (one for one in found if isinstance(one, Segmentation))
+    (outlines,) = (result for result in found if isinstance(result, Segmentation))
     assert outlines.source is not None
     assert outlines.source.header.SeriesDescription == "t1c"
     volumes = {
-        one.of.label if one.of else "": one.value
-        for one in found
-        if isinstance(one, Measurement) and one.unit == codes.UCUM.CubicCentimeter
+        result.of.label if result.of else "": result.value
+        for result in found
+        if isinstance(result, Measurement) and result.unit == codes.UCUM.CubicCentimeter
     }
     counts = np.bincount(marked.ravel())[1:] * 0.064
-    assert [volumes[one.label] for one in outlines.segments] == pytest.approx(counts, abs=0.01)
+    assert [volumes[segment.label] for segment in outlines.segments] == pytest.approx(counts, abs=0.01)
     assert volumes[""] == pytest.approx(counts.sum(), abs=0.01)
     assert volumes["Necrotic core"] == pytest.approx(4 / 3 * np.pi * 0.8 * 1.2 * 0.8, rel=0.15)
 
 
 def test_the_enhancing_part_has_the_diameters_of_the_ellipsoid() -> None:
     found = results(tumour())
-    axes = {one.name: one.value for one in found if isinstance(one, Measurement) and one.unit == codes.UCUM.Millimeter}
+    axes = {
+        result.name: result.value
+        for result in found
+        if isinstance(result, Measurement) and result.unit == codes.UCUM.Millimeter
+    }
     assert axes[codes.SCT.LongAxis] == pytest.approx(48, abs=4)
     assert axes[codes.SCT.ShortAxis] == pytest.approx(32, abs=4)
-    (key,) = (one for one in found if isinstance(one, KeyImages))
+    (key,) = (result for result in found if isinstance(result, KeyImages))
     assert key.images[0].sop_instance_uid == testing.uid("phantom/t1c", "instance", 15)
 
 

@@ -45,24 +45,24 @@ def results(image: Dataset, levels: tuple[float, ...] = (0.1, 0.0, 0.0, 0.0)) ->
     ],
 )
 def test_the_grade_is_the_highest_level_that_is_likely_with_all_below_it(levels: tuple[float, ...], grade: str) -> None:
-    told = {
-        one.name.value: one
-        for one in results(testing.fundus_photograph(array=PHOTO), levels)
-        if isinstance(one, Finding)
+    reported = {
+        result.name.value: result
+        for result in results(testing.fundus_photograph(array=PHOTO), levels)
+        if isinstance(result, Finding)
     }
-    assert len(told) == 6
-    assert told["4855003"].present == bool(grade)
-    assert told["REFERABLE_RETINOPATHY"].present == (grade not in ("", "312903003"))
-    grades = {name: one for name, one in told.items() if name not in ("4855003", "REFERABLE_RETINOPATHY")}
-    assert [name for name, one in grades.items() if one.present] == [grade] * bool(grade)
-    total = sum(one.probability or 0 for one in grades.values())
-    assert total == pytest.approx(told["4855003"].probability)
+    assert len(reported) == 6
+    assert reported["4855003"].present == bool(grade)
+    assert reported["REFERABLE_RETINOPATHY"].present == (grade not in ("", "312903003"))
+    grades = {name: finding for name, finding in reported.items() if name not in ("4855003", "REFERABLE_RETINOPATHY")}
+    assert [name for name, finding in grades.items() if finding.present] == [grade] * bool(grade)
+    total = sum(item.probability or 0 for item in grades.values())
+    assert total == pytest.approx(reported["4855003"].probability)
 
 
 def test_map_and_vessels_lie_on_the_photograph_and_not_on_its_black_margin() -> None:
     found = results(testing.fundus_photograph(array=WIDE), (0.9, 0.2, 0.1, 0.0))
-    (heat,) = (one for one in found if isinstance(one, Heatmap))
-    (outlines,) = (one for one in found if isinstance(one, Segmentation))
+    (heat,) = (result for result in found if isinstance(result, Heatmap))
+    (outlines,) = (result for result in found if isinstance(result, Segmentation))
     lit = WIDE.max(2) > 20
     assert heat.array.shape == outlines.labels.array.shape == (1, *WIDE.shape[:2])
     assert heat.array[0][lit].all()
@@ -70,12 +70,12 @@ def test_map_and_vessels_lie_on_the_photograph_and_not_on_its_black_margin() -> 
     top, left = np.flatnonzero(lit.any(1))[0], np.flatnonzero(lit.any(0))[0]
     assert outlines.labels.array[0, top + 40, left + 30] == 1
     assert outlines.labels.array.sum() == 400
-    (density,) = (one for one in found if isinstance(one, Measurement))
+    (density,) = (result for result in found if isinstance(result, Measurement))
     assert density.value == pytest.approx(100 * 400 / lit.sum(), abs=0.05)
 
 
 def test_without_retinopathy_there_is_no_heat_map() -> None:
-    assert not any(isinstance(one, Heatmap) for one in results(testing.fundus_photograph(array=PHOTO)))
+    assert not any(isinstance(result, Heatmap) for result in results(testing.fundus_photograph(array=PHOTO)))
 
 
 def of_the_cornea() -> Dataset:
@@ -118,4 +118,4 @@ def test_an_older_header_names_the_retina_in_another_scheme() -> None:
     image = testing.fundus_photograph(array=PHOTO)
     (region,) = image.AnatomicRegionSequence
     region.CodeValue, region.CodingSchemeDesignator = "T-AA610", "SRT"
-    assert any(isinstance(one, Finding) for one in results(image))
+    assert any(isinstance(result, Finding) for result in results(image))

@@ -55,7 +55,7 @@ def seen(series: list[Dataset]) -> float | str:
         return answer(suv, affine)
 
     results = testing.run_plugin(HERE, {"pt": series}, {"pt_lesion": model})
-    return given[0] if given else next(one.reason for one in results if isinstance(one, NotSuitable))
+    return given[0] if given else next(result.reason for result in results if isinstance(result, NotSuitable))
 
 
 BY_HAND = BQ_PER_ML * KG * 1000 / (200e6 / 4)
@@ -99,11 +99,15 @@ def test_a_lone_slice_has_no_volume() -> None:
 
 def values() -> dict[tuple[str, str, str], float]:
     results = testing.run_plugin(HERE, {"pt": images()}, {"pt_lesion": answer})
-    assert [len(one.segments) for one in results if isinstance(one, Segmentation)] == [2]
+    assert [len(result.segments) for result in results if isinstance(result, Segmentation)] == [2]
     return {
-        (one.of.label if one.of else "", one.name.meaning, one.derivation.meaning if one.derivation else ""): one.value
-        for one in results
-        if isinstance(one, Measurement)
+        (
+            result.of.label if result.of else "",
+            result.name.meaning,
+            result.derivation.meaning if result.derivation else "",
+        ): result.value
+        for result in results
+        if isinstance(result, Measurement)
     }
 
 
@@ -127,8 +131,8 @@ def test_nothing_found_is_a_finding() -> None:
         return {**answer(suv, affine), "statistics": np.zeros((0, 5)), "threshold": np.array([4, np.nan, np.nan])}
 
     results = testing.run_plugin(HERE, {"pt": images()}, {"pt_lesion": nothing})
-    assert [one.present for one in results if isinstance(one, Finding)] == [False]
-    assert [one.value for one in results if isinstance(one, Measurement)] == [4]
+    assert [result.present for result in results if isinstance(result, Finding)] == [False]
+    assert [result.value for result in results if isinstance(result, Measurement)] == [4]
 
 
 MODELS = {"pt_lesion": answer}
@@ -136,7 +140,7 @@ MODELS = {"pt_lesion": answer}
 
 def attenuations(results: Sequence[Result]) -> list[float]:
     unit = codes.UCUM.HounsfieldUnit
-    return [one.value for one in results if isinstance(one, Measurement) and one.unit == unit]
+    return [result.value for result in results if isinstance(result, Measurement) and result.unit == unit]
 
 
 def test_a_ct_in_the_same_place_tells_the_attenuation_of_each_uptake() -> None:
@@ -152,7 +156,7 @@ def test_a_ct_that_lies_elsewhere_or_has_no_volume_is_passed_over(frame_of_refer
     for image in ct if frame_of_reference_uid else ():
         image.FrameOfReferenceUID = frame_of_reference_uid
     whole = testing.run_plugin(HERE, {"pt": images(), "ct": ct if frame_of_reference_uid else ct[:2] + ct[3:]}, MODELS)
-    assert any(isinstance(one, Segmentation) for one in whole)
+    assert any(isinstance(result, Segmentation) for result in whole)
     assert not attenuations(whole)
 
 

@@ -51,16 +51,16 @@ def test_it_gives_the_motion_the_deformation_and_the_prior_in_place() -> None:
     assert series.source is rigid.fixed
     assert series.shows is rigid.moving
     assert "PRIOR" in series.description
-    assert [one.value for one in measured if isinstance(one, Measurement)] == [0.5, 0.7]
+    assert [result.value for result in measured if isinstance(result, Measurement)] == [0.5, 0.7]
 
 
 def test_values_that_are_no_whole_numbers_come_back_as_they_were() -> None:
     images = study("now", testing.mr_series), study("before", testing.mr_series)
-    for one in (*images[0], *images[1]):
-        one.RescaleSlope, one.RescaleIntercept = 0.25, 0
+    for item in (*images[0], *images[1]):
+        item.RescaleSlope, item.RescaleIntercept = 0.25, 0
     _, _, series, *_ = results(answer(), *images)
     assert isinstance(series, DerivedSeries)
-    half = np.stack([one.pixel_array for one in images[0]]) * 0.25 / 2
+    half = np.stack([image.pixel_array for image in images[0]]) * 0.25 / 2
     assert np.abs(series.array - half).max() <= half.max() / 1000
 
 
@@ -84,8 +84,8 @@ def test_what_does_not_show_the_same_is_not_suitable() -> None:
 
 def test_images_without_a_frame_of_reference_are_not_suitable() -> None:
     now = study("now")
-    for one in now:
-        del one.FrameOfReferenceUID
+    for item in now:
+        del item.FrameOfReferenceUID
     (result,) = results(answer(), now, study("before"))
     assert isinstance(result, NotSuitable)
     assert "Frame of Reference" in result.reason
@@ -97,8 +97,8 @@ def test_what_the_prior_does_not_show_is_air_or_nothing(modality: str) -> None:
 
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
         sent.append(int(given["outside"][0]))
-        told: dict[str, NDArray[Any]] = answer()(**given)
-        return told
+        outputs: dict[str, NDArray[Any]] = answer()(**given)
+        return outputs
 
     make = testing.ct_series if modality == "CT" else testing.mr_series
     results(model, study("now", make), study("before", make))

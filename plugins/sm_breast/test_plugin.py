@@ -30,28 +30,29 @@ def results(image: Dataset, classes: Callable[[int], int] = lambda number: 0) ->
     together: list[int] = []
 
     def model(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        told = np.full((len(image), len(CLASSES)), 0.05, np.float32)
+        probabilities = np.full((len(image), len(CLASSES)), 0.05, np.float32)
         for row in range(len(image)):
-            told[row, classes(sum(together) + row)] = 0.85
+            probabilities[row, classes(sum(together) + row)] = 0.85
         together.append(len(image))
-        return {"probabilities": told, "shown": np.array([0]), "maps": np.zeros((1, *image.shape[:3]), np.float32)}
+        maps = np.zeros((1, *image.shape[:3]), np.float32)
+        return {"probabilities": probabilities, "shown": np.array([0]), "maps": maps}
 
     return testing.run_plugin(HERE, {"slide": [image]}, {"sm_breast": model}), together
 
 
 def of(found: tuple[Result, ...], kind: type[Kind]) -> list[Kind]:
-    return [one for one in found if isinstance(one, kind)]
+    return [result for result in found if isinstance(result, kind)]
 
 
 def test_each_field_of_tiles_has_its_number_and_the_slide_its_class() -> None:
     found, together = results(slide_of(8, 8), lambda number: 3 if number in (5, 6) else int(number == 0))
     assert together == [8, 8]
-    assert [one.value for one in of(found, Measurement)] == [81.2, 6.2, 0.0, 12.5]
+    assert [item.value for item in of(found, Measurement)] == [81.2, 6.2, 0.0, 12.5]
     (heat,) = of(found, Heatmap)
     tiles = heat.array[:, 0, 0].reshape(8, 8)
     assert tiles[2:4, 2:6] == pytest.approx(0.9)
     assert np.count_nonzero(tiles > 0.5) == 8
-    present = [one.name.meaning for one in of(found, Finding) if one.present]
+    present = [item.name.meaning for item in of(found, Finding) if item.present]
     assert present == ["Invasive carcinoma of breast", "The slide as a whole: invasive carcinoma"]
     (key,) = of(found, KeyImages)
     assert [frame.number for frame in key.images] == [3 * 8 + 3 + 1, 3 * 8 + 5 + 1]
@@ -71,7 +72,7 @@ def test_fields_at_the_far_edges_overlap_those_before() -> None:
 
 def test_normal_is_what_has_no_other_class() -> None:
     found, _ = results(slide_of(4, 4))
-    assert [one.name.value for one in of(found, Finding) if one.present] == ["NORMAL_BREAST", "SLIDE_NORMAL"]
+    assert [item.name.value for item in of(found, Finding) if item.present] == ["NORMAL_BREAST", "SLIDE_NORMAL"]
     assert not of(found, KeyImages)
 
 

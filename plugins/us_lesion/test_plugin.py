@@ -58,17 +58,17 @@ def ultrasound(*regions: Dataset, rows: int = ROWS, **values: Any) -> Dataset:
 
 def test_a_lesion_is_boxed_on_its_best_frame_and_judged() -> None:
     found = results(ultrasound())
-    (lesion,) = (one for one in found if isinstance(one, Region))
+    (lesion,) = (result for result in found if isinstance(result, Region))
     assert lesion.points.tolist() == [[40, 30], [80, 50]]
     assert lesion.image is not None
     assert lesion.image.number == BEST + 1
     assert lesion.probability == pytest.approx(0.9)
-    told = {one.name.meaning: one for one in found if isinstance(one, Finding)}
-    assert [name for name, one in told.items() if one.present] == ["Lesion", "Malignant"]
-    assert told["Benign"].probability == pytest.approx(0.2)
-    (key,) = (one for one in found if isinstance(one, KeyImages))
+    reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
+    assert [name for name, finding in reported.items() if finding.present] == ["Lesion", "Malignant"]
+    assert reported["Benign"].probability == pytest.approx(0.2)
+    (key,) = (result for result in found if isinstance(result, KeyImages))
     assert key.images == (lesion.image,)
-    assert not any(isinstance(one, Measurement) for one in found)
+    assert not any(isinstance(result, Measurement) for result in found)
 
 
 def test_the_network_sees_the_scanned_tissue_alone_and_its_size_is_told_in_mm() -> None:
@@ -76,9 +76,9 @@ def test_the_network_sees_the_scanned_tissue_alone_and_its_size_is_told_in_mm() 
     image = ultrasound(region((150, 0, 199, 149), spatial=4, data=10), region((20, 10, 180, 140)))
     found = results(image, given=given)
     assert (given[0] == image.pixel_array[:, 10:140, 20:180].mean(3)).all()
-    (lesion,) = (one for one in found if isinstance(one, Region))
+    (lesion,) = (result for result in found if isinstance(result, Region))
     assert lesion.points.tolist() == [[60, 40], [100, 60]]
-    measures = {one.name.meaning: one.value for one in found if isinstance(one, Measurement)}
+    measures = {result.name.meaning: result.value for result in found if isinstance(result, Measurement)}
     assert measures == {"Width": pytest.approx(40 * 0.2), "Extent away from the transducer": pytest.approx(20 * 0.2)}
 
 
@@ -86,7 +86,7 @@ def test_a_region_that_leaves_the_image_is_not_believed() -> None:
     given: list[NDArray[np.float32]] = []
     found = results(ultrasound(region((20, 10, 2 * COLUMNS, 140))), given=given)
     assert given[0].shape == (4, ROWS, COLUMNS)
-    assert not any(isinstance(one, Measurement) for one in found)
+    assert not any(isinstance(result, Measurement) for result in found)
 
 
 def test_without_a_lesion_there_is_one_finding() -> None:

@@ -19,9 +19,10 @@ def results(image: Dataset, *, outline: NDArray[np.uint8] = OUTLINE) -> tuple[Re
     """Run the plugin with a network that sees melanoma, and one that gives this outline."""
 
     def naming(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        told = np.full((1, len(LESIONS)), 0.05, np.float32)
-        told[0, LESIONS.index("mel")] = 0.7
-        return {"probabilities": told, "shown": np.array([4]), "maps": np.ones((1, *image.shape[:3]), np.float32)}
+        probabilities = np.full((1, len(LESIONS)), 0.05, np.float32)
+        probabilities[0, LESIONS.index("mel")] = 0.7
+        maps = np.ones((1, *image.shape[:3]), np.float32)
+        return {"probabilities": probabilities, "shown": np.array([4]), "maps": maps}
 
     def outlining(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         return {"labels": outline[None]}
@@ -32,13 +33,13 @@ def results(image: Dataset, *, outline: NDArray[np.uint8] = OUTLINE) -> tuple[Re
 @pytest.mark.parametrize("modality", ["XC", "ES"])
 def test_a_lesion_is_outlined_and_has_seven_probabilities(modality: str) -> None:
     found = results(testing.photograph(array=PHOTO, modality=modality))
-    (outlines,) = (one for one in found if isinstance(one, Segmentation))
+    (outlines,) = (result for result in found if isinstance(result, Segmentation))
     assert np.array_equal(outlines.labels.array[0], OUTLINE)
-    told = [one for one in found if isinstance(one, Finding)]
-    assert [one.name.meaning for one in told if one.present] == ["Malignant melanoma of skin"]
-    assert sum(one.probability or 0 for one in told) == pytest.approx(1.0)
-    assert {one.of for one in told} == set(outlines.segments)
-    (heat,) = (one for one in found if isinstance(one, Heatmap))
+    reported = [result for result in found if isinstance(result, Finding)]
+    assert [item.name.meaning for item in reported if item.present] == ["Malignant melanoma of skin"]
+    assert sum(item.probability or 0 for item in reported) == pytest.approx(1.0)
+    assert {item.of for item in reported} == set(outlines.segments)
+    (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.array.shape == (1, *PHOTO.shape[:2])
 
 

@@ -73,9 +73,9 @@ def table(made: Mapping[str, Mapping[str, Sequence[Dataset]]]) -> str:
     lines = ["| study | plugin | objects | measurements |", "|---|---|---|---|"]
     for study, plugins in made.items():
         for plugin, objects in sorted(plugins.items()):
-            counts = [one.Modality for one in objects]
+            counts = [composed.Modality for composed in objects]
             named = ", ".join(f"{counts.count(name)} {name}" for name in sorted(set(counts)))
-            told = [line for one in objects if one.Modality == "SR" for line in measurements(one)]
+            told = [line for composed in objects if composed.Modality == "SR" for line in measurements(composed)]
             more = f"; {len(told) - 3} more" if len(told) > 3 else ""
             lines.append(f"| {study} | {plugin} | {named} | {'; '.join(told[:3])}{more} |")
     return "\n".join(lines)
@@ -96,7 +96,7 @@ def sent(port: int, studies: Mapping[str, Sequence[Path]]) -> None:
     """Send all studies at once, each over an association of its own."""
     with ThreadPoolExecutor(len(studies)) as senders:
         done = list(senders.map(lambda files: storescu(port, files), studies.values()))
-    assert not any(one.returncode for one in done)
+    assert not any(item.returncode for item in done)
 
 
 def recorded(ledger: Ledger, studies: Iterable[Sequence[Dataset]]) -> bool:
@@ -120,14 +120,21 @@ def test_a_study_of_every_modality_at_once_ends_with_every_object_in_the_pacs(tm
         wait_until(lambda: through(ledger), seconds=900, what="the end of all jobs")
         jobs = {name: {job.plugin: job for job in ledger.jobs(uid)} for uid, name in uids.items()}
         made: dict[str, dict[str, list[Dataset]]] = {name: defaultdict(list) for name in EXPECTED}
-        for one in pacs.objects():
-            if one.StudyInstanceUID in uids:
-                made[uids[one.StudyInstanceUID]][maker(one)].append(one)
+        for composed in pacs.objects():
+            if composed.StudyInstanceUID in uids:
+                made[uids[composed.StudyInstanceUID]][maker(composed)].append(composed)
     print(f"\n{table(made)}")  # noqa: T201 (with -s)
     for name, plugins in EXPECTED.items():
         for plugin, modalities in plugins.items():
             job = jobs[name][plugin]
             assert job.state is JobState.DONE, f"{plugin} of {name}: {job.state}, {job.reason}"
-            assert {one.Modality for one in made[name][plugin]} >= set(modalities.split()), f"{plugin} of {name}"
-    uptake = {line for one in made["pt_lesion"]["pt_lesion"] if one.Modality == "SR" for line in measurements(one)}
+            assert {composed.Modality for composed in made[name][plugin]} >= set(modalities.split()), (
+                f"{plugin} of {name}"
+            )
+    uptake = {
+        line
+        for composed in made["pt_lesion"]["pt_lesion"]
+        if composed.Modality == "SR"
+        for line in measurements(composed)
+    }
     assert {"Metabolic Volume 16.46 cm3", "Attenuation Coefficient 400.0 [hnsf'U]"} <= uptake

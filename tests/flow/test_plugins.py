@@ -84,13 +84,13 @@ def answered_with(
 
 
 def present(results: tuple[Result, ...]) -> dict[str, bool]:
-    return {one.name.meaning: one.present for one in results if isinstance(one, Finding)}
+    return {result.name.meaning: result.present for result in results if isinstance(result, Finding)}
 
 
 def measured(results: tuple[Result, ...]) -> dict[tuple[str, str], float]:
     """Return values by what they are of and what they are called."""
-    found = [one for one in results if isinstance(one, Measurement)]
-    return {(one.of.label if one.of else "", one.name.meaning): one.value for one in found}
+    found = [result for result in results if isinstance(result, Measurement)]
+    return {(result.of.label if result.of else "", result.name.meaning): result.value for result in found}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,8 @@ def test_suv_of_a_real_slice(triton: Triton, tmp_path: Path) -> None:
     left = given.RadionuclideTotalDose * 2 ** (-seconds / given.RadionuclideHalfLife)
     highest = slices[0].pixel_array.max() * slices[0].RescaleSlope * slices[0].PatientWeight * 1000 / left
     found = [
-        one.value for one in results if isinstance(one, Measurement) and str(one.derivation) == str(codes.SCT.Maximum)
+        result.value
+        for result in results
+        if isinstance(result, Measurement) and str(result.derivation) == str(codes.SCT.Maximum)
     ]
     assert found[0] == pytest.approx(highest, abs=0.01)

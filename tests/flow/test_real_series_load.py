@@ -111,8 +111,10 @@ def test_every_frame_is_the_one_that_pydicom_decodes(case: str) -> None:
 def test_a_chest_ct_is_one_volume_in_hounsfield_units() -> None:
     paths = files("CT", "chest_cmb_crc_100")
     (series,) = assembled(paths).series
-    datasets = sorted(map(pydicom.dcmread, paths), key=lambda one: float(one.ImagePositionPatient[2]))
-    expected = np.stack([one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept) for one in datasets])
+    datasets = sorted(map(pydicom.dcmread, paths), key=lambda item: float(item.ImagePositionPatient[2]))
+    expected = np.stack(
+        [dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept) for dataset in datasets]
+    )
     volume = series.volume()
     assert volume.array.shape == (100, 512, 512)
     assert volume.array.dtype == np.int16

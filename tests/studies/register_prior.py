@@ -18,7 +18,7 @@ def images() -> list[Dataset]:
 
 def prior() -> list[Dataset]:
     """Return the earlier study of the same patient."""
-    array = np.stack([one.pixel_array for one in images()]).astype(np.int16) - 1024
+    array = np.stack([image.pixel_array for image in images()]).astype(np.int16) - 1024
     study = testing.chest_ct(
         slices=SLICES,
         rows=ROWS,
@@ -26,8 +26,8 @@ def prior() -> list[Dataset]:
         seed="registered before",
         array=moved(array, affine(), MOTION),
     )
-    for one in study:
-        one.StudyDate = one.SeriesDate = one.AcquisitionDate = one.ContentDate = "20230102"
+    for image in study:
+        image.StudyDate = image.SeriesDate = image.AcquisitionDate = image.ContentDate = "20230102"
     return study
 
 

@@ -90,9 +90,9 @@ def described(assembled: StudyStacks) -> Any:
             series.frame_of_reference_uid,
             [identity.to_json() for identity in series.identities],
             [
-                (one.sop_instance_uid, one.sop_class_uid, one.number, one.multi_frame, one.position, one.orientation,
-                 one.spacing, one.slope, one.intercept)
-                for one in series.frames
+                (frame.sop_instance_uid, frame.sop_class_uid, frame.number, frame.multi_frame, frame.position,
+                 frame.orientation, frame.spacing, frame.slope, frame.intercept)
+                for frame in series.frames
             ],
         )
         for series in assembled.series

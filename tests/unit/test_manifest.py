@@ -184,7 +184,7 @@ def test_a_manifest_with_a_model_is_a_whole_plugin(plugin: Make) -> None:
     folder = plugin(manifest=DECLARED, code=None)
     manifest = read_plugin(folder).manifest
     assert manifest.models == ("spleen_net", "spleen")
-    assert [(one.label, one.type.meaning, one.category.meaning) for one in manifest.segment] == [
+    assert [(item.label, item.type.meaning, item.category.meaning) for item in manifest.segment] == [
         ("Spleen", "Spleen", "Organ")
     ]
     image = np.full((4, 16, 16), -100, np.int16)

@@ -56,12 +56,12 @@ def test_what_lies_within_a_mask_of_another_grid_is_what_simpleitk_finds(turn: f
     hu = placed(random.integers(-100, 100, (60, 100, 100)).astype(np.int16), 1.0, 0.0, (5.0, 4.0, 3.0))
     mask = placed(blobs(1)[:, 10:30, 10:30].astype(np.uint8), 2.9, turn, (12.0, 20.0, 10.0))
     images = []
-    for one in (mask, hu):
-        image = sitk.GetImageFromArray(one.array)
-        steps = np.linalg.norm(one.affine[:3, :3], axis=0)
+    for item in (mask, hu):
+        image = sitk.GetImageFromArray(item.array)
+        steps = np.linalg.norm(item.affine[:3, :3], axis=0)
         image.SetSpacing(steps[::-1].tolist())
-        image.SetOrigin(one.affine[:3, 3].tolist())
-        image.SetDirection((one.affine[:3, :3] / steps)[:, ::-1].ravel().tolist())
+        image.SetOrigin(item.affine[:3, 3].tolist())
+        image.SetDirection((item.affine[:3, :3] / steps)[:, ::-1].ravel().tolist())
         images.append(image)
     inside = sitk.GetArrayFromImage(sitk.Resample(images[0], images[1], sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
     assert inside.sum() > 1000

@@ -89,7 +89,7 @@ def test_keys_do_not_depend_on_the_order_of_arrival(assemble: Assemble, tmp_path
     told = []
     for order in (paths, paths[::-1], paths[4:] + paths[:4]):
         assembled = group_into_stacks(Part10.of_file(path) for path in order)
-        told.append({one.key: [frame.sop_instance_uid for frame in one.frames] for one in assembled.series})
+        told.append({series.key: [frame.sop_instance_uid for frame in series.frames] for series in assembled.series})
     assert told[0] == told[1] == told[2]
     series_uid = images[0].SeriesInstanceUID
     assert [len(told[0][key]) for key in (series_uid, f"{series_uid}#2", f"{series_uid}#3")] == [5, 3, 3]
@@ -189,7 +189,7 @@ def test_diffusion_is_split_by_b_value_and_then_by_direction(assemble: Assemble)
     )
     assembled = assemble(changed(images, InstanceNumber=None))
     assert sizes(assembled) == [3, 3, 3, 3]
-    headers = [one.header for one in assembled.series]
+    headers = [series.header for series in assembled.series]
     told = {(str(header.DiffusionBValue), str(header.get("DiffusionGradientOrientation"))) for header in headers}
     assert len(told) == 4
 
@@ -198,7 +198,7 @@ def test_an_echo_that_lacks_a_slice_does_not_stop_the_others(assemble: Assemble)
     images = repeated(mr_series(slices=4), 3, EchoTime=[10, 20, 30])
     assembled = assemble(without(images, 11))
     assert sizes(assembled) == [4, 4, 3]
-    assert [one.header.EchoTime for one in assembled.series] == [10, 20, 30]
+    assert [series.header.EchoTime for series in assembled.series] == [10, 20, 30]
 
 
 def test_time_points_that_only_instance_numbers_tell_apart_are_split_in_their_order(assemble: Assemble) -> None:
@@ -207,7 +207,7 @@ def test_time_points_that_only_instance_numbers_tell_apart_are_split_in_their_or
         image.AcquisitionTime = f"1015{index:02d}"  # another for every slice: tells nothing apart
     assembled = assemble(images)
     assert sizes(assembled) == [4, 4, 4]
-    numbers = [sorted(int(header.InstanceNumber) for header in one.headers) for one in assembled.series]
+    numbers = [sorted(int(header.InstanceNumber) for header in series.headers) for series in assembled.series]
     assert numbers == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
 
 
@@ -237,7 +237,10 @@ def test_images_without_positions_are_stacks_of_their_own(assemble: Assemble) ->
     images = [radiograph(), *numbered([radiograph()], 2)]
     assembled = assemble(images)
     assert sizes(assembled) == [1, 1]
-    assert [one.key for one in assembled.series] == [images[0].SeriesInstanceUID, f"{images[0].SeriesInstanceUID}#2"]
+    assert [series.key for series in assembled.series] == [
+        images[0].SeriesInstanceUID,
+        f"{images[0].SeriesInstanceUID}#2",
+    ]
     with pytest.raises(UnsuitableSeries, match="no position"):
         assembled.series[0].volume()
 
@@ -257,7 +260,7 @@ def test_a_multi_frame_image_becomes_its_frames(assemble: Assemble) -> None:
 
 def test_a_multi_frame_image_of_several_time_points_is_split(assemble: Assemble) -> None:
     assembled = assemble([enhanced_ct(slices=4, times=3)])
-    assert [[frame.number for frame in one.frames] for one in assembled.series] == [
+    assert [[frame.number for frame in series.frames] for series in assembled.series] == [
         [1, 4, 7, 10],
         [2, 5, 8, 11],
         [3, 6, 9, 12],
