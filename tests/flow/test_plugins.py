@@ -12,10 +12,7 @@ from pydicom import dcmread
 from node import Finding, Measurement, NotSuitable, Result, codes, testing
 from node.compose import Identity, compose, write
 from node.host import Plugin, find_plugins
-from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import group_into_stacks
-from node.infer import run
 from node.triton import GrpcTriton, LocalServer, Triton
 from tests.conftest import DATA
 from tests.peers import ROOT, VALIDATOR, complaints
@@ -39,7 +36,7 @@ def plugins() -> dict[str, Plugin]:
 
 
 def real(name: str, folder: Path, every: int = 1) -> Series:
-    """Copy a real image, or every n-th of a folder, to `folder/images`, and return their stack; else skip the test."""
+    """Copy a real image, or every n-th of a folder, to `folder/images`, and return the stack; skip without the data."""
     path = DATA / "dicom" / name
     if not path.exists():
         pytest.skip(f"the real data {name} is not beside this repository")
@@ -47,12 +44,12 @@ def real(name: str, folder: Path, every: int = 1) -> Series:
     files = [
         copy(file, folder / "images") for file in (sorted(path.glob("*.dcm"))[::every] if path.is_dir() else [path])
     ]
-    (series,) = group_into_stacks(Part10.of_file(Path(file)) for file in files).series
+    (series,) = testing.stacks(map(Path, files))
     return series
 
 
 def identity(plugin: Plugin, series: Series) -> Identity:
-    """Return what objects tell of the job that made them of a series."""
+    """Return the identity of a job on a series."""
     return Identity(
         study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,
         title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
@@ -61,18 +58,17 @@ def identity(plugin: Plugin, series: Series) -> Identity:
 
 
 def answered(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[Result, ...]:
-    """Run a plugin with one role as the node does; have its objects judged beside the images in `folder/images`."""
+    """Run a plugin with one role, and validate its objects together with the images in `folder/images`."""
     return answered_with(triton, name, dict.fromkeys(plugins()[name].roles, series), folder, *skip)
 
 
 def answered_with(
     triton: Triton, name: str, inputs: Mapping[str, Series], folder: Path, *skip: str
 ) -> tuple[Result, ...]:
-    """Run a plugin on named series as the node does; have its objects judged beside the images in `folder/images`."""
+    """Run a plugin on named series, and validate its objects together with the images in `folder/images`."""
     plugin = plugins()[name]
-    triton.prepare(plugin.manifest.models, 120)
     (series, *_) = inputs.values()
-    results = run(plugin, inputs, triton)
+    results = testing.run_plugin(plugin.folder, inputs, triton)
     (folder / "made").mkdir()
     for number, made in enumerate(compose(inputs, results, identity(plugin, series))):
         write(made, folder / "made" / f"{number}.dcm")
@@ -88,7 +84,7 @@ def present(results: tuple[Result, ...]) -> dict[str, bool]:
 
 
 def measured(results: tuple[Result, ...]) -> dict[tuple[str, str], float]:
-    """Return values by what they are of and what they are called."""
+    """Return values by the label of their subject and by name."""
     found = [result for result in results if isinstance(result, Measurement)]
     return {(result.of.label if result.of else "", result.name.meaning): result.value for result in found}
 
@@ -153,7 +149,7 @@ def test_suv_of_a_real_slice(triton: Triton, tmp_path: Path) -> None:
         one.ImagePositionPatient = [x, y, z + number * float(one.SliceThickness)]
         slices.append(one)
     files = testing.write(slices, tmp_path / "images")
-    (series,) = group_into_stacks(Part10.of_file(file) for file in files).series
+    (series,) = testing.stacks(files)
     results = answered(triton, "pt_lesion", series, tmp_path)
     (given,) = slices[0].RadiopharmaceuticalInformationSequence
     seconds = (15 * 60 + 23) * 60 + 16.921 - (14 * 60 + 17) * 60
