@@ -12,7 +12,6 @@ from node.host import read_plugin
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
-from node.infer import PREPARE_SECONDS
 from node.infer.run import run
 from node.results import Result
 from node.route import Planned, Route, Routes, plan
@@ -20,6 +19,8 @@ from node.testing.data_set import write
 from node.triton.client import Triton
 from node.triton.fake import FakeTriton
 
+LOADING_SECONDS = 120.0
+"""How long a real server may take to load the models of a plugin."""
 Models = Mapping[str, Callable[..., Mapping[str, NDArray[Any]]]]
 """Name of a model → a function from its inputs, by name, to its outputs."""
 Images = Path | Sequence[Dataset] | Series
@@ -51,7 +52,7 @@ def run_plugin(plugin: Path, images: Mapping[str, Images], models: Models | Trit
     found = read_plugin(plugin.resolve())
     triton: Triton = FakeTriton(models) if isinstance(models, Mapping) else models
     if not isinstance(models, Mapping):
-        triton.prepare(found.manifest.models, PREPARE_SECONDS)
+        triton.prepare(found.manifest.models, LOADING_SECONDS)
     several = len(images) == len(found.manifest.present) == 1
     inputs: dict[str, Series] = {}
     with tempfile.TemporaryDirectory() as folder:
