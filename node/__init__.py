@@ -57,7 +57,7 @@ __all__ = [
     "volume_inputs",
 ]
 
-_HOMES = {
+_MODULES = {
     "node.codes": ("Code",),
     "node.errors": ("UnsuitableSeries",),
     "node.triton.client": ("Triton",),
@@ -84,9 +84,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    for home, words in _HOMES.items():
-        if name in words:
-            return getattr(import_module(home), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     if name == "codes":
         return import_module("node.codes")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

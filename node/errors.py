@@ -1,24 +1,24 @@
-"""Every error of the node, told apart by who acts next.
+"""Every error of the node, by who acts next.
 
 NodeError
 ├── Refused                  the sender acts: correct the data and send again
 │   ├── NotUnderstood            a data set that cannot be read as a DICOM instance
-│   ├── UnknownTransaction       a Storage Commitment transaction that this node, or this peer, has no part in
-│   ├── BytesLost                an instance was here, and its bytes are gone from the spool
-│   └── UnsuitableSeries         a series that a plugin or a volume cannot be made of
-├── Transient                the clock acts: the same thing may work later
+│   ├── UnknownTransaction       a Storage Commitment transaction that this node did not begin, or not with this peer
+│   ├── BytesLost                a received instance is no longer in the spool
+│   └── UnsuitableSeries         a series that a plugin cannot use, or that has no volume
+├── Transient                nobody acts: it may work later
 │   ├── TritonUnavailable        no Triton server answers, or it is overloaded
 │   ├── DestinationUnavailable   a destination accepts no association, or is out of resources
 │   ├── SpoolFull                free space has fallen below the mark
-│   ├── SpoolAway                the folder of received instances, or a file in it, cannot be read just now
+│   ├── SpoolAway                the folder of received instances, or a file in it, cannot be read now
 │   ├── JobDied                  a job's process died or ran out of time; tried again a few times
-│   ├── NodeStops                a job was given back, since the node stops
-│   └── LedgerUnavailable        the ledger cannot be written just now
+│   ├── NodeStops                a job was given back because the node stops
+│   └── LedgerUnavailable        the ledger cannot be written now
 └── Permanent                a person acts
-    ├── ConfigError              a file that people write says something impossible
+    ├── ConfigError              a configuration file is wrong
     ├── ModelRefused             Triton knows the model, and refused the request
-    ├── PluginFailed             a plugin raised an error of its own
-    ├── PluginGone               a job was planned for a plugin, or a version of it, that is no longer here
+    ├── PluginFailed             a plugin raised an error
+    ├── PluginGone               a job was planned for a plugin, or a version of it, that is no longer installed
     ├── BrokenResult             what a plugin returned does not fit the images it was given
     ├── LedgerRefused            the ledger can never hold such a row
     └── DestinationRefused       a destination refused an object for good
@@ -26,7 +26,7 @@ NodeError
 
 
 class NodeError(Exception):
-    """Something the node can say in one sentence to whoever must act."""
+    """An error that the node explains in a sentence, to whoever acts next."""
 
 
 class Refused(NodeError):
@@ -38,19 +38,19 @@ class NotUnderstood(Refused):
 
 
 class UnknownTransaction(Refused):
-    """A Storage Commitment transaction that this node never began, began with another peer, or has otherwise."""
+    """A Storage Commitment transaction that this node did not begin, began with another peer, or knows otherwise."""
 
 
 class BytesLost(Refused):
-    """An instance was received, and its bytes are no longer in the spool: it must be sent again."""
+    """A received instance is no longer in the spool: it must be sent again."""
 
 
 class UnsuitableSeries(Refused):
-    """A series that the asked-for thing cannot be made of; the message says why, and names the instance."""
+    """A series that cannot be used as asked; the message says why, and names the instance."""
 
 
 class Transient(NodeError):
-    """It may work later: the clock acts next."""
+    """It may work later, and the node tries again: nobody needs to act."""
 
 
 class TritonUnavailable(Transient):
@@ -66,27 +66,27 @@ class SpoolFull(Transient):
 
 
 class SpoolAway(Transient):
-    """The folder of received instances is away, or a file in it cannot be opened: nothing in it is lost for that."""
+    """The folder of received instances, or a file in it, cannot be read now; nothing in it is lost."""
 
 
 class JobDied(Transient):
-    """The process of a job died or ran out of time; that may be chance, so it is tried again a few times."""
+    """The process of a job died or ran out of time; the job is tried again a few times."""
 
 
 class NodeStops(Transient):
-    """A job was ended because the node stops: it is given back as it was."""
+    """A job was ended because the node stops: it is given back, which costs it no attempt."""
 
 
 class LedgerUnavailable(Transient):
-    """The ledger cannot be written just now."""
+    """The ledger cannot be written now."""
 
 
 class Permanent(NodeError):
-    """It will not work until somebody changes something: a person acts next."""
+    """It works only after a change: a person acts next."""
 
 
 class ConfigError(Permanent):
-    """A file that people write says something impossible; the message names the file and the key."""
+    """A configuration file is wrong; the message names the file and the key."""
 
 
 class ModelRefused(Permanent):
@@ -94,11 +94,11 @@ class ModelRefused(Permanent):
 
 
 class PluginFailed(Permanent):
-    """A plugin raised an error of its own."""
+    """A plugin raised an error; the message names its file and line."""
 
 
 class PluginGone(Permanent):
-    """A job was planned for a plugin, or a version of it, that is no longer here."""
+    """A job was planned for a plugin, or a version of it, that is no longer installed."""
 
 
 class BrokenResult(Permanent):
@@ -106,8 +106,8 @@ class BrokenResult(Permanent):
 
 
 class LedgerRefused(Permanent):
-    """The ledger can never hold such a row: trying again would not help."""
+    """The ledger can never hold such a row: to try again would not help."""
 
 
 class DestinationRefused(Permanent):
-    """A destination refused an object for good; the message gives the status in words."""
+    """A destination refused an object for good; the message explains the DIMSE status."""

@@ -1,9 +1,9 @@
-"""Where the river can be broken on purpose: numbered points, off unless a test arms one.
+"""Points at which a test can kill the node or make a call fail. They do nothing unless a test arms one of them.
 
-`FAULT_AT=pack.append.synced:3` kills the node, with every process it started, at the third passing of that point in any
-one of its processes. `FAULT_AT=spool.keep.written:1:ENOSPC` raises that error there instead, each time from then on.
-Nothing is counted before the file `FAULT_WHEN` exists, where that is set. The names begin with no ISOCENTER_, because
-they are no settings. While they are not set a point costs one look at a constant.
+`FAULT_AT=pack.append.synced:3` kills the node, with every process it started, when one of its processes passes that
+point the third time. `FAULT_AT=spool.keep.written:1:ENOSPC` raises that error there instead, the first time and each
+time after it. If `FAULT_WHEN` names a file, passes are counted only from when that file exists. The variables have no
+prefix ISOCENTER_, because they are not settings. A point that is not armed costs a comparison.
 """
 
 import errno
@@ -21,10 +21,10 @@ POINTS = {
     "pack.append.written": "all of it is in the pack, and not yet synced",
     "pack.append.synced": "it is durable, and the sender has no answer",
     "receive.answer": "its row is due, and the sender is about to be answered",
-    "receive.rows.due": "senders have been told Success, and no row says so",
-    "receive.rows.recorded": "rows are committed, and still wait in memory to be forgotten",
+    "receive.rows.due": "senders were answered Success, and the rows are not written",
+    "receive.rows.recorded": "rows are committed, and still in memory",
     "assemble.settled": "a study is stable, and nothing is planned for it",
-    "route.planned": "its jobs are planned, and nobody has claimed one",
+    "route.planned": "its jobs are planned, and none is claimed",
     "infer.claimed": "a job is claimed, and its process is not yet started",
     "infer.running": "the plugin is about to run, in the job's own process",
     "spool.keep.written": "an object is written under the name of a draft",
@@ -32,10 +32,10 @@ POINTS = {
     "infer.performed": "all objects are kept, and no row names them",
     "infer.finished": "the job is done and its deliveries are due",
     "deliver.sent": "a destination has stored an object, and its delivery still waits",
-    "deliver.marked": "one object is marked as delivered, and the next is not sent",
+    "deliver.marked": "an object is marked as delivered, and the next is not sent",
     "ledger.commit": "a transaction has written all its rows, and is not committed",
 }
-"""Every point, in the order of the water, and what is true there."""
+"""Every point, in the order of the flow, and the state there."""
 
 VARIABLE = "FAULT_AT"
 WHEN = "FAULT_WHEN"
@@ -52,17 +52,17 @@ _NAME, _NUMBER, _KIND = _read(os.environ.get(VARIABLE, ""))
 _passed = itertools.count(1)
 _lock = threading.Lock()
 if _NAME:
-    os.environ.setdefault(ROOT, str(os.getpid()))  # the first of the node's processes; the others inherit it
+    os.environ.setdefault(ROOT, str(os.getpid()))  # the first process of the node; the others inherit it
 
 
 def fault(name: str) -> None:
-    """Pass a point: nothing happens, unless it is the one that is armed."""
+    """Pass a point; if it is armed and due, die or raise."""
     if name == _NAME and _due():
         _strike()
 
 
 def torn(name: str, fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-    """Pass a point in the middle of a write: if it is the one that is armed, half of `parts` is written first."""
+    """Pass a point in the middle of a write; if it is armed and due, write half of `parts` first."""
     if name == _NAME and _due():
         content = b"".join(parts)
         os.write(fd, content[: len(content) // 2])
@@ -85,7 +85,7 @@ def _strike() -> None:
 
 
 def _die() -> NoReturn:
-    """Kill the whole tree, the root first and ourselves last: nobody is left to tidy up."""
+    """Kill all processes of the node, the first process first and this process last: none is left to clean up."""
     root = int(os.environ[ROOT])
     for pid in (root, *_below(root)):
         if pid != os.getpid():
@@ -96,12 +96,12 @@ def _die() -> NoReturn:
 
 
 def _below(root: int) -> list[int]:
-    """Return the processes that descend from one, as /proc tells."""
+    """Return the descendants of a process, from /proc."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
     found = [root]
-    for one in found:
-        found += [pid for pid, parent in parents.items() if parent == one]
+    for ancestor in found:
+        found += [pid for pid, parent in parents.items() if parent == ancestor]
     return found[1:]

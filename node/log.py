@@ -1,4 +1,4 @@
-"""The node's log: to stderr, one line an event."""
+"""The node's log: on stderr, one line for each event."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def log_to_stderr() -> None:
-    """Send the node's log to stderr, one line an event; pynetdicom's own is silent but for errors."""
+    """Write the node's log to stderr, one line for each event; pynetdicom's own log shows critical errors only."""
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
@@ -20,6 +20,6 @@ def log_to_stderr() -> None:
 
 
 def quiet_log() -> None:
-    """Keep the log out of a command whose output people read; warnings still show."""
+    """As `log_to_stderr`, but warnings and errors only: for commands whose output people read."""
     log_to_stderr()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

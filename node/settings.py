@@ -1,7 +1,7 @@
-"""What people set, in config/isocenter.toml: every key has a default, an unknown key is an error.
+"""The settings in config/isocenter.toml: every key has a default, an unknown key is an error.
 
 An environment variable overrides the file: ISOCENTER_RECEIVE__ADDRESS for `address` under `[receive]`. Its value is
-written as in TOML; what is no TOML is text. Paths in the file are relative to it.
+read as TOML, or as text if it is not TOML. Paths in the file are relative to it.
 """
 
 import os
@@ -81,14 +81,14 @@ class Receive(Table):
 
 
 class Assemble(Table):
-    """When a study is taken for stable."""
+    """When a study is stable."""
 
     quiet_seconds: float = Field(default=10, ge=0)
     """A study is stable when no instance came for so long, or sooner by a route's evidence."""
 
 
 class SpoolSettings(Table):
-    """Where received instances and composed objects lie."""
+    """Where received instances and composed objects are."""
 
     path: Path = Path("/var/lib/isocenter/spool")
     """Folder of received instances and composed objects."""
@@ -108,7 +108,7 @@ class LedgerSettings(Table):
 
 
 class EngineSettings(Table):
-    """Who tells workers of jobs, how many run at once, how often one is tried, and how long a stop may take."""
+    """How jobs are announced, how many run at once, how often a job is tried, and how long a stop may take."""
 
     kind: Literal["local", "procrastinate"] = "local"
     """What announces due jobs to workers: `local`, within a process; `procrastinate`, across machines."""
@@ -158,7 +158,7 @@ def _stands_in(kind: Kind) -> Kind:
     return kind
 
 
-def _own(kinds: object) -> object:
+def _unless_profile(kinds: object) -> object:
     return None if kinds == "profile" else kinds
 
 
@@ -183,9 +183,9 @@ class Destination(Table):
     profile: Literal["orthanc", "dcm4chee", "ohif", "weasis", "plain-pacs"] = "orthanc"
     """What the destination is sent: `orthanc`, `dcm4chee`, `ohif`, `weasis` or `plain-pacs`. See
     docs/reference/objects.md."""
-    objects: Annotated[Composed | None, BeforeValidator(_own)] = None
+    objects: Annotated[Composed | None, BeforeValidator(_unless_profile)] = None
     """Kinds of object, in place of those of the profile: `["SEG", "SR"]`."""
-    fallback: Annotated[StandIns | None, BeforeValidator(_own)] = None
+    fallback: Annotated[StandIns | None, BeforeValidator(_unless_profile)] = None
     """Kinds that may replace what it refuses by SOP class, in place of those of the profile. `[]`: none."""
     transfer_syntax: TransferSyntax = "explicit"
     """How objects are encoded, if it accepts that: `explicit`, `implicit` (VR Little Endian) or `deflated`."""
@@ -199,7 +199,7 @@ class Destination(Table):
 
     @property
     def wants(self) -> Profile:
-        """What it is sent: its profile, with the keys that are set here."""
+        """What the destination is sent: its profile, with the keys that are set here."""
         profile = PROFILES[self.profile]
         return Profile(
             objects=self.objects or profile.objects,
@@ -212,7 +212,7 @@ class Destination(Table):
 
 
 class PriorsSettings(Table):
-    """Which destination is asked for earlier studies that are not here, if any, and how long a job waits for one."""
+    """The destination that is asked for earlier studies, and how long a job waits for them."""
 
     ask: str = ""
     """The destination that is asked for earlier studies by C-FIND and C-MOVE. Empty: only studies here are used."""
@@ -270,11 +270,11 @@ class Settings(Table):
             raise ConfigError(f"{source}: {first_fault(error)}") from error
 
     def at(self, folder: Path) -> "Settings":
-        """Return the same settings with their paths below a folder, where they are not absolute."""
+        """Return the same settings, with relative paths taken from a folder."""
         return self.model_copy(
             update={
                 "routes": folder / self.routes,
-                "plugins": tuple(folder / one for one in self.plugins),
+                "plugins": tuple(folder / plugins for plugins in self.plugins),
                 "spool": self.spool.model_copy(update={"path": folder / self.spool.path}),
                 "triton": self.triton.model_copy(update={"model_repository": folder / self.triton.model_repository}),
                 "ledger": self.ledger.model_copy(update={"url": _sqlite_at(folder, self.ledger.url)}),
@@ -286,17 +286,17 @@ def _overrides() -> dict[str, str]:
     return {name: os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)}
 
 
-def _override(table: dict[str, object], words: list[str], text: str) -> None:
-    """Set one key, found whatever the case of its letters: RECEIVE, ADDRESS; DESTINATIONS, PACS, ADDRESS."""
-    word, *below = words
-    key = next((name for name in table if name.lower() == word.lower()), word.lower())
-    if not below:
+def _override(table: dict[str, object], path: list[str], text: str) -> None:
+    """Set the key at a path of table names, in any case: RECEIVE, ADDRESS; DESTINATIONS, PACS, ADDRESS."""
+    first, *rest = path
+    key = next((name for name in table if name.lower() == first.lower()), first.lower())
+    if not rest:
         table[key] = _toml_or_text(text)
         return
     inner = table.get(key)
     if not isinstance(inner, dict):
         inner = table[key] = {}
-    _override(inner, below, text)
+    _override(inner, rest, text)
 
 
 def _toml_or_text(text: str) -> object:
@@ -307,7 +307,7 @@ def _toml_or_text(text: str) -> object:
 
 
 def _sqlite_at(folder: Path, url: str) -> str:
-    """Make the path of `sqlite:///relative.db` absolute; `sqlite:////absolute.db` has four strokes."""
+    """Make the path of `sqlite:///relative.db` absolute; `sqlite:////absolute.db` has four slashes."""
     prefix = "sqlite:///"
     if not url.startswith(prefix) or url.startswith(prefix + "/"):
         return url

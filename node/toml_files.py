@@ -1,4 +1,4 @@
-"""TOML files that people write: read into a model, with every fault told in one sentence."""
+"""TOML files that people write, read into pydantic models; a fault is one sentence."""
 
 import tomllib
 from pathlib import Path
@@ -17,7 +17,7 @@ def read_toml(path: Path, kind: type[Model]) -> Model:
 
 
 def load_toml(path: Path) -> dict[str, object]:
-    """Read a file as it is; ConfigError where it is missing or no TOML."""
+    """Read a file without checking its keys; ConfigError if it is missing or not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -29,7 +29,7 @@ def load_toml(path: Path) -> dict[str, object]:
 
 
 def checked(path: Path, kind: type[Model], content: dict[str, object]) -> Model:
-    """Check what a file says against a model."""
+    """Check the content of a file against a model."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:

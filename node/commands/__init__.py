@@ -1,1 +1,1 @@
-"""What the commands of `isocenter` do, one file each; `node.cli` reads their arguments."""
+"""The commands of `isocenter`, one file each; `node.cli` reads their arguments."""

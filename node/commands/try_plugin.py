@@ -23,24 +23,24 @@ from node.spool import Spool
 from node.triton import GrpcTriton, Servers
 
 COARSE = 5
-"""From how many times the pixel spacing on the distance of slices is told."""
+"""A warning is printed if the slice distance is more than so many times the pixel spacing."""
 
 
 def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iterator[str]:
     """Run a plugin, by name or by its folder, on the images of one study; yield what happened, line by line.
 
-    The objects and the picture are left in `out`. Whatever the plugin raises comes through, with its traceback.
+    The objects and the picture are written to `out`. An error of the plugin is raised unchanged, with its traceback.
 
     Raises
     ------
     ConfigError
-        There is no such plugin, the folder holds images of no or several studies, or nothing that fits its roles.
+        There is no such plugin, the folder holds images of no study or of several, or nothing that fits its roles.
     """
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
     order = order_of(chosen, fitting, settings.device_uid)
-    for role, key in (pair for one in order.job.inputs for pair in one.items()):
-        yield from _looked_at(role, fitting.series[key])
+    for role, key in (pair for inputs in order.job.inputs for pair in inputs.items()):
+        yield from _described(role, fitting.series[key])
     yield from _perform(settings, order, Spool(out.resolve()))
 
 
@@ -55,12 +55,12 @@ class Fitting:
 
 
 def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
-    """Read a folder, telling what in it is set aside, and return what fits the roles of a plugin.
+    """Read a folder, report what in it is set aside, and return what fits the roles of a plugin.
 
     Raises
     ------
     ConfigError
-        The folder holds images of no or several studies, or nothing that fits.
+        The folder holds images of no study or of several, or nothing that fits.
     """
     parcels, unreadable = readable(folder)
     yield from unreadable
@@ -69,7 +69,7 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     yield from (f"{uid} is set aside: {reason}" for uid, reason in assembled.set_aside)
     studies = {series.study_uid for series in assembled.series}
     if len(studies) != 1:
-        raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with those of one")
+        raise ConfigError(f"{folder} holds images of {len(studies)} studies; name a folder with images of one study")
     everything = Route(name="try", when={}, plugins=(plugin.name,), to=(str(folder),))
     routes = Routes(routes=(everything,), plugins={plugin.name: plugin}, quiet_seconds=0)
     checksums = {frame.sop_instance_uid: 0 for series in assembled.series for frame in series.frames}
@@ -86,7 +86,7 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
 
 
 def order_of(plugin: Plugin, fitting: Fitting, device_uid: str) -> Order:
-    """Return the order of a job that no ledger knows: one plugin on what fits its roles."""
+    """Return the order of a job that is in no ledger: one plugin on what fits its roles."""
     job = Job(
         id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
         inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
@@ -95,8 +95,8 @@ def order_of(plugin: Plugin, fitting: Fitting, device_uid: str) -> Order:
     return Order(job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=device_uid)
 
 
-def _looked_at(role: str, series: Series) -> Iterator[str]:
-    """Tell what a plugin is given for a role, with a warning for what its volume would stumble over."""
+def _described(role: str, series: Series) -> Iterator[str]:
+    """Describe what a plugin is given for a role, with warnings about its volume."""
     first, header = series.frames[0], series.header
     yield f"{role}: {series.modality}, {len(series.frames)} images of {header.Rows} × {header.Columns}, {series.key}"
     try:
@@ -114,7 +114,7 @@ def _looked_at(role: str, series: Series) -> Iterator[str]:
 
 
 def find(settings: Settings, plugin: str) -> Plugin:
-    """Return the plugin in a folder, or else the one of that name; ConfigError where there is neither."""
+    """Return the plugin in a folder, else the plugin of that name; ConfigError if there is neither."""
     if (Path(plugin) / "plugin.toml").is_file():
         return read_plugin(Path(plugin).resolve())
     plugins = find_plugins(settings.plugins)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from node import testing
 from node.commands.new_plugin import new_plugin
-from node.commands.try_plugin import _looked_at
+from node.commands.try_plugin import _described
 from node.errors import ConfigError
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
@@ -129,7 +129,7 @@ def test_plugin_new_makes_a_plugin_that_passes_its_test_and_plugin_try_leaves_ob
     assert "warning" not in done.stdout
 
 
-@pytest.mark.parametrize(("name", "told"), [("ct_lung", "is there already"), ("Bone", "is no name")])
+@pytest.mark.parametrize(("name", "told"), [("ct_lung", "exists already"), ("Bone", "is not a valid name")])
 def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         new_plugin(name, ROOT / "plugins", ROOT / "triton_models")
@@ -148,7 +148,7 @@ def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, t
 )
 def test_plugin_try_warns_of_what_a_volume_stumbles_over(images: list[Dataset], told: str, tmp_path: Path) -> None:
     (series,) = group_into_stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
-    assert [line for line in _looked_at("ct", series) if re.match(f"warning: {told}", line)]
+    assert [line for line in _described("ct", series) if re.match(f"warning: {told}", line)]
 
 
 def test_send_tells_how_many_were_stored_and_what_was_no_dicom(tmp_path: Path) -> None:
