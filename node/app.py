@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from node import preload
 from node.engine import Engine, Step, preload_children
 from node.errors import NodeError
 from node.host import find_plugins
 from node.ledger import Ledger
 from node.notifications import News
+from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
 from node.roles.role import NodeParts, Role

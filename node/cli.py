@@ -103,9 +103,9 @@ def deliver(config: ConfigFile = DEFAULT) -> None:
 def run(config: Path, *roles: str) -> None:
     """Run a node in some roles until SIGTERM or Ctrl-C."""
     from node.commands import serve
+    from node.commands.shutdown import shutdown_on_signals
     from node.log import log_to_stderr
     from node.settings import Settings
-    from node.shutdown import shutdown_on_signals
 
     log_to_stderr()
     with reported_errors(), shutdown_on_signals() as shutdown:

@@ -11,11 +11,11 @@ import pytest
 import structlog
 from pynetdicom.association import Association
 
-from node import preload
 from node.deliver.association import ReactorCheckpoint
 from node.engine import preload_children
 from node.ledger import Ledger
 from node.records import Arrival, Instance, Place, Plan, ResultObject
+from node.roles import preload
 from node.spool import Spool
 from tests.peers import ROOT
 from tests.postgres import Postgres, lacking, postgres

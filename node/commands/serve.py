@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from node.app import Node
 from node.commands.check import check_known_destinations
+from node.commands.shutdown import Shutdown
 from node.settings import Settings
-from node.shutdown import Shutdown
 from node.triton import Servers
 
 

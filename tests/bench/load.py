@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from node import preload, testing
+from node import testing
 from node.arena import HEADROOM, PROCESS_MEMORY, SHARED_MEMORY, Arena, Memory, create_arena
 from node.assemble import decode, decode_due
 from node.engine import preload_children, run_in_child, start_fork_server
 from node.images.stacks import group_into_stacks
 from node.ledger import Ledger
+from node.roles import preload
 from node.spool import Spool
 from tests import received
 

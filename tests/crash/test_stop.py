@@ -20,7 +20,7 @@ New = Callable[..., House]
 
 STUCK = """\
 import os, signal, threading
-from node.shutdown import shutdown_on_signals
+from node.commands.shutdown import shutdown_on_signals
 with shutdown_on_signals(exit_seconds=0.5) as shutdown:
     threading.Thread(target=threading.Event().wait, name="stuck").start()
     os.kill(os.getpid(), signal.SIGTERM)
