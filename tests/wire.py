@@ -1,4 +1,4 @@
-"""PDUs made by hand, and a peer that sends exactly these bytes."""
+"""PDUs made by hand, independent of the node's own, and a peer that sends exactly these bytes."""
 
 import socket
 import struct
@@ -33,12 +33,12 @@ def associate(contexts: Mapping[int, tuple[str, str]], *, calling: str = "WIRE",
 
 def command(elements: Mapping[int, bytes]) -> bytes:
     """Return a command set, in implicit VR little endian (PS3.7 section 6.3.1)."""
-    body = b"".join(struct.pack("<HHI", 0, one, len(value)) + value for one, value in elements.items())
+    body = b"".join(struct.pack("<HHI", 0, element, len(value)) + value for element, value in elements.items())
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
 def uid(text: str) -> bytes:
-    """Return a UID as it stands in a command set."""
+    """Return a UID as a command set encodes it."""
     return text.encode() + b"\0" * (len(text) % 2)
 
 
@@ -76,26 +76,26 @@ def p_data(*values: bytes) -> bytes:
 
 
 class Peer:
-    """One connection."""
+    """A connection on which an association was requested; `accepted` is the response."""
 
-    def __init__(self, port: int, request: bytes, *, patience: float = 20) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+    def __init__(self, port: int, request: bytes, *, seconds: float = 20) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(request)
         self.accepted = self.pdu()
 
     def send(self, *chunks: bytes) -> None:
-        """Send bytes, in writes of their own."""
+        """Send each chunk by a write of its own."""
         for chunk in chunks:
             self.socket.sendall(chunk)
 
     def pdu(self) -> bytes:
-        """Return the next PDU; what there is of it where the connection ends or nothing comes."""
+        """Return the next PDU; only its first bytes, where the connection ends or nothing comes for `seconds`."""
         head = self._read(6)
         return head + self._read(struct.unpack(">xxI", head)[0]) if len(head) == 6 else head
 
     def rest(self) -> list[bytes]:
-        """Return all PDUs that still come."""
+        """Return all PDUs up to the end of the connection."""
         found = []
         while pdu := self.pdu():
             found.append(pdu)
@@ -117,7 +117,7 @@ class Peer:
 
 
 def split(content: bytes, sizes: Sequence[int]) -> list[bytes]:
-    """Return content in pieces of these sizes, over and over."""
+    """Return content in pieces of these sizes, which are repeated to its end."""
     pieces, number = [], 0
     while content:
         size = sizes[number % len(sizes)] if sizes else len(content)

@@ -1,0 +1,58 @@
+"""What the node reads of a header without pydicom is what pydicom reads."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from node.images.part10 import file_header, parse
+from node.receive.header_fields import inflated, pick, walked
+from tests.fast_path import BODIES, CONTEXTS
+from tests.peers import DICOM
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def headers() -> Iterator[tuple[str, bytes]]:
+    yield from ((CONTEXTS[number][1], body) for number, body in BODIES.items())
+    for path in sorted(DICOM.rglob("*.dcm"))[::5] if DICOM.exists() else []:
+        content = path.read_bytes()
+        if content[128:132] == b"DICM" and len(content) < 3_000_000:
+            meta = read_file_meta_info(path)
+            start = 144 + int.from_bytes(content[140:144], "little")
+            yield str(meta.get("TransferSyntaxUID", "")), content[start:]
+
+
+def test_what_is_picked_is_what_pydicom_reads() -> None:
+    """Of real data sets of every kind, where they are."""
+    picked = 0
+    for syntax, body in headers():
+        head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid=syntax)
+        plain = inflated(body, whole=True) if syntax == DeflatedExplicitVRLittleEndian else body
+        found = pick(walked(plain, syntax), whole=True)
+        if found is not None:
+            picked += 1
+            header = parse(BytesIO(head + body), pixels=False)
+            read = {keyword: str(header.get(keyword)) for keyword in found}
+            assert found == read
+            assert "Modality" in found or not header.get("Modality")
+    assert picked >= 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_what_pydicom_refuses_is_not_picked(data: st.DataObject) -> None:
+    number = data.draw(st.sampled_from([1, 7]))
+    body = bytearray(BODIES[number])
+    for _ in range(data.draw(st.integers(0, 5))):
+        body[data.draw(st.integers(0, 900))] = data.draw(st.integers(0, 255))
+    syntax = CONTEXTS[number][1]
+    found = pick(walked(bytes(body), syntax), whole=True)
+    if found is not None:
+        head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid=syntax)
+        header = parse(BytesIO(head + body), pixels=False)
+        assert found == {keyword: str(header.get(keyword)) for keyword in found}
