@@ -1,4 +1,4 @@
-"""The real programs that the flow tests and the bench run against: dcmtk, Orthanc, and `isocenter serve` itself."""
+"""The programs that the flow tests and the bench run: dcmtk, Orthanc, and `isocenter serve` itself."""
 
 import json
 import os
@@ -31,7 +31,7 @@ ISOCENTER = Path(sys.executable).with_name("isocenter")
 SYSTEM_PATH = os.pathsep.join(
     folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ISOCENTER.parent
 )
-"""Where dcmtk's programs are; pynetdicom installs others of the same names beside ours."""
+"""Where dcmtk's programs are; pynetdicom installs programs of the same names beside `isocenter`."""
 
 SETTINGS = """\
 routes = "routes.toml"
@@ -121,17 +121,17 @@ class Orthanc:
             return dict(json.loads(answer.read()))
 
     def asks(self, modality: str, references: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """Have it ask a modality to commit to (SOP class, instance) pairs, and return what it was told at last."""
-        content = {"DicomInstances": [list(one) for one in references]}
+        """Have it ask a modality to commit to (SOP class, instance) pairs, and return its final report."""
+        content = {"DicomInstances": [list(reference) for reference in references]}
         asked = self.send("POST", f"/modalities/{modality}/storage-commitment", content)
-        told: dict[str, Any] = {"Status": "Pending"}
+        report: dict[str, Any] = {"Status": "Pending"}
 
         def settled() -> bool:
-            told.update(json.loads(self.get(asked["Path"])))
-            return bool(told["Status"] != "Pending")
+            report.update(json.loads(self.get(asked["Path"])))
+            return bool(report["Status"] != "Pending")
 
         wait_until(settled, what="Orthanc's commitment report")
-        return told
+        return report
 
     def instances(self) -> list[str]:
         """Return Orthanc's own names of all instances it holds."""
@@ -162,7 +162,7 @@ def orthanc(
     """Run Orthanc on an empty store, or on what is there at the ports it had, and stop it; it can call `modalities`."""
     folder.mkdir(parents=True, exist_ok=True)
     peer = again or Orthanc(free_port(), free_port())
-    known = {name: [one.ae_title, one.host, one.port] for name, one in (modalities or {}).items()}
+    known = {name: [address.ae_title, address.host, address.port] for name, address in (modalities or {}).items()}
     settings = {
         "Name": "PACS",
         "StorageDirectory": str(folder / "store"),
@@ -270,7 +270,7 @@ def complaints(sources: Path, results: Path, *skip: str) -> set[str]:
 
 
 def _judged(sources: Path, results: Path, *skip: str) -> set[str]:
-    words = [word for tool in skip for word in ("--skip", tool)]
+    words = [argument for tool in skip for argument in ("--skip", tool)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         [sys.executable, str(VALIDATOR), "--sources", str(sources), *words, str(results)],

@@ -34,7 +34,7 @@ def resident(process: int) -> tuple[str, int]:
     except (OSError, IndexError):
         return "gone", 0
     kinds = (("tritonserver", "Triton server"), ("backend_stub", "Triton model"), ("multiprocessing", "job"))
-    return next((kind for word, kind in kinds if word in words), "node"), pages * PAGE
+    return next((kind for name, kind in kinds if name in words), "node"), pages * PAGE
 
 
 class Peak:

@@ -1,7 +1,7 @@
 """Each plugin that comes with isocenter on one study: from images on disk to objects, its models loaded.
 
 The study is a real one of ../shared where `REAL` names it, else the synthetic one of `tests.studies`, with its prior if
-it has one; a plugin that has neither is left out. `python -m tests.bench plugins ct_lung` measures that one alone.
+it has one; a plugin that has neither is left out. `python -m tests.bench plugins ct_lung` measures that plugin alone.
 """
 
 import os
@@ -95,7 +95,7 @@ def ordered(plugin: Plugin, folder: Path, prior: list[Path]) -> Order:
     parts = tuple(Part10.of_file(path) for path in prior)
     (role,) = (role for role, asked in plugin.manifest.series.items() if asked.prior_of)
     key = group_into_stacks(parts).series[0].key
-    job = replace(order.job, inputs=tuple({**one, role: key} for one in order.job.inputs))
+    job = replace(order.job, inputs=tuple({**inputs, role: key} for inputs in order.job.inputs))
     return replace(order, job=job, parts=order.parts + parts)
 
 
@@ -104,7 +104,7 @@ def row(order: Order, count: int, triton: GrpcTriton, spool: Spool) -> str:
     triton.prepare(order.plugin.manifest.models, PREPARE_SECONDS)
     runs = [once(order, triton, spool) for _ in range(TIMES + 1)][1:]
     seconds = [median(run[part] for run in runs) for part in (*PARTS, "study")]
-    parts = " | ".join(f"{one:.2f}" for one in seconds[:-1])
+    parts = " | ".join(f"{second:.2f}" for second in seconds[:-1])
     return f"| {order.plugin.name} | {count} | {parts} | {seconds[-1]:.1f} |"
 
 
@@ -120,8 +120,8 @@ def fitting(plugin: Plugin, folder: Path) -> Fitting:
     """Return what in a folder fits a plugin, whatever else is in it."""
     found: list[Fitting] = []
 
-    def told() -> Iterator[str]:
+    def events() -> Iterator[str]:
         found.append((yield from what_fits(plugin, folder)))
 
-    list(told())
+    list(events())
     return found[0]

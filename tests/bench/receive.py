@@ -1,11 +1,11 @@
-"""How fast instances are taken, beside other Storage SCPs: dcmtk's storescu sends, on a real disk and on tmpfs.
+"""How fast the node receives, compared with other Storage SCPs: dcmtk's storescu sends, on a real disk and on tmpfs.
 
-Every receiver has its turn in each round, so that whatever else the machine does befalls all; the tables have medians,
-as ratios to storescp with its defaults. `--quick` sends less; `disk`, `tmpfs`, `shipped` or `idle` after it runs that
-alone, as `slices`, `small` or `large` do of what is sent, and `1`, `2` or `4` of the associations at once.
+Every receiver has its turn in each round, so that other work of the machine slows all of them. The tables have medians,
+as ratios to storescp with its defaults. `--quick` sends less. `disk`, `tmpfs`, `shipped` or `idle` runs one part;
+`slices`, `small` or `large` sends that load alone; `1`, `2` or `4` opens so many associations at once.
 
-dcmtk, in Orthanc too, waits for acknowledgements that come 40 ms late, unless the environment of both sides has
-TCP_NODELAY. It has, except in `shipped`: there less is sent, over one association, to dcmtk as it comes.
+dcmtk, also in Orthanc, waits for acknowledgements that come 40 ms late, unless the environment of both sides has
+TCP_NODELAY. It has, except in `shipped`, which sends less, over one association, to dcmtk with its defaults.
 """
 
 import json
@@ -190,8 +190,8 @@ def isocenter(folder: Path, durability: str, processes: int = 1) -> Iterator[Scp
     try:
         yield scp
         for child in children:
-            told, _ = child.communicate(timeout=60)
-            for name, value in json.loads(told).items():
+            report, _ = child.communicate(timeout=60)
+            for name, value in json.loads(report).items():
                 scp.report[name] = scp.report.get(name, 0.0) + value
     finally:
         for child in children:
@@ -228,41 +228,43 @@ def sent(port: int, files: Sequence[Path], associations: int) -> float:
         )
         for number in range(min(associations, len(files)))
     ]
-    told = [sender.communicate()[0] for sender in senders]
+    output = [sender.communicate()[0] for sender in senders]
     took = time.perf_counter() - begun
-    assert not any(sender.returncode for sender in senders), told
+    assert not any(sender.returncode for sender in senders), output
     return took
 
 
 def compare(medium: str, loads: Sequence[Load], rounds: int, names: Sequence[str]) -> None:
     """Print one table for each load."""
-    with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir=MEDIA[medium]) as name, ExitStack() as running:
+    with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir=MEDIA[medium]) as folder, ExitStack() as running:
         inputs = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="isocenter-load-", dir="/dev/shm")))
-        scps = {one: running.enter_context(RECEIVERS[one](Path(name) / str(n))) for n, one in enumerate(names)}
+        scps = {
+            scp: running.enter_context(RECEIVERS[scp](Path(folder) / str(number))) for number, scp in enumerate(names)
+        }
         taking: defaultdict[str, float] = defaultdict(float)
         for number, load in enumerate(loads):
             files = write_load(load, inputs / str(number))
             for associations in load.associations:
                 times: defaultdict[str, list[float]] = defaultdict(list)
                 for turn in range(rounds + 1):
-                    for one, scp in scps.items():
-                        if one in SLOW and associations > 1:
+                    for name, scp in scps.items():
+                        if name in SLOW and associations > 1:
                             continue
                         scp.ready()
                         os.sync()
                         took = sent(scp.port, files, associations)
-                        taking[one] += took
+                        taking[name] += took
                         if turn:  # the first round fills caches
-                            times[one].append(took)
+                            times[name].append(took)
                 show(f"{medium}, {load.name}, {associations} at once", load, files, times)
         print(f"\n| {medium} | most memory, MiB |\n|---|---|")
-        for one, scp in scps.items():
-            print(f"| {one} | {scp.peak:.0f} |")
+        for name, scp in scps.items():
+            print(f"| {name} | {scp.peak:.0f} |")
         running.pop_all().close()
-        for one, scp in scps.items():
+        for name, scp in scps.items():
             if scp.report:
-                share = scp.report["cpu_seconds"] / taking[one]
-                print(f"{one}: ledger {scp.report['cpu_seconds']:.1f} s of CPU for {scp.report['instances']:.0f} "
+                share = scp.report["cpu_seconds"] / taking[name]
+                print(f"{name}: ledger {scp.report['cpu_seconds']:.1f} s of CPU for {scp.report['instances']:.0f} "
                       f"instances, {share:.1%} of the time of receiving")  # fmt: skip
 
 
@@ -270,14 +272,14 @@ def show(title: str, load: Load, files: Sequence[Path], times: dict[str, list[fl
     """Print medians, and medians of the ratios within each round."""
     size = sum(path.stat().st_size for path in files) / 1e6
     print(f"\n| {title} | instances/s | MB/s | × storescp | × storescp --fork -pdu 131072 |\n|---|---|---|---|---|")
-    for one, mine in times.items():
-        took = median(mine)
+    for name, own in times.items():
+        took = median(own)
         ratios = [
-            median(theirs / own for theirs, own in zip(times[peer], mine, strict=True)) if peer in times else 0.0
+            median(theirs / ours for theirs, ours in zip(times[peer], own, strict=True)) if peer in times else 0.0
             for peer in (PEER, "storescp --fork -pdu 131072")
         ]
         print(
-            f"| {one} | {load.count / took:.0f} | {size / took:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True
+            f"| {name} | {load.count / took:.0f} | {size / took:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True
         )
 
 
@@ -301,7 +303,7 @@ def idle(loads: Sequence[Load], rounds: int) -> None:
     """Print the rate with many idle associations open, beside that without."""
     with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir="/dev/shm") as name, ExitStack() as running:
         scp = running.enter_context(isocenter(Path(name) / "scp", "process"))
-        for number, load in enumerate(one for one in loads if one.count > 1):
+        for number, load in enumerate(load for load in loads if load.count > 1):
             files = write_load(load, Path(name) / str(number))
             times: dict[bool, list[float]] = {False: [], True: []}
             for turn in range(rounds + 1):
@@ -309,9 +311,11 @@ def idle(loads: Sequence[Load], rounds: int) -> None:
                     scp.ready()
                     with ExitStack() as others:
                         for _ in range(IDLE if crowded else 0):
-                            one = others.enter_context(closing(socket.create_connection(("127.0.0.1", scp.port))))
-                            one.sendall(request())
-                            assert one.recv(4096)[0] == 2
+                            connection = others.enter_context(
+                                closing(socket.create_connection(("127.0.0.1", scp.port)))
+                            )
+                            connection.sendall(request())
+                            assert connection.recv(4096)[0] == 2
                         took = sent(scp.port, files, 1)
                     if turn:
                         times[crowded].append(took)
@@ -328,7 +332,7 @@ def main() -> None:
     words = sys.argv[2:]
     everything = QUICK if "--quick" in words else FULL
     sizes, numbers = named(words, *(load.word for load in everything)), [int(n) for n in named(words, "1", "2", "4")]
-    loads = [replace(one, associations=tuple(n for n in one.associations if n in numbers)) for one in everything]
+    loads = [replace(load, associations=tuple(n for n in load.associations if n in numbers)) for load in everything]
     parts = {
         "disk": partial(compare, "disk", names=list(RECEIVERS)),
         "tmpfs": partial(compare, "tmpfs", names=list(RECEIVERS)),
@@ -340,9 +344,9 @@ def main() -> None:
         if part != "shipped":
             os.environ["TCP_NODELAY"] = "1"
         sent_there = SHIPPED if part == "shipped" else loads
-        parts[part]([one for one in sent_there if one.word in sizes], ROUNDS)
+        parts[part]([load for load in sent_there if load.word in sizes], ROUNDS)
 
 
 def named(words: Sequence[str], *choice: str) -> list[str]:
     """Return those of a choice that are among the words, all where none is."""
-    return [one for one in choice if one in words] or list(choice)
+    return [name for name in choice if name in words] or list(choice)

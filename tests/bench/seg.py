@@ -1,6 +1,6 @@
 """Writing a segmentation: 500×512×512 with 1, 5 and 25 segments, against plain highdicom, dcmqi, and bare packing.
 
-Every way runs in a process of its own, in turn, so that its peak memory is its own; the label map is there before.
+Every method runs in a process of its own, in turn, so that its peak memory is its own; the label map is there before.
 `python -m tests.bench seg 25` does it with so many segments only; dcmqi, which takes long, runs once.
 """
 
@@ -38,8 +38,8 @@ MODULE = "tests.bench.seg"
 def main() -> None:
     """Print the table."""
     program = program_of_dcmqi()
-    ways = [name for name in WAYS if name != "dcmqi" or program]
-    counts = [int(word) for word in sys.argv[2:]] or SEGMENTS
+    methods = [name for name in METHODS if name != "dcmqi" or program]
+    counts = [int(count) for count in sys.argv[2:]] or SEGMENTS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         testing.write(testing.ct_series(slices=SLICES, rows=ROWS, columns=ROWS), folder / "images")
@@ -47,17 +47,17 @@ def main() -> None:
         print(f"{'segments':>8}  {'':24}{'seconds':>9}{'ratio':>8}{'MiB more':>10}{'× map':>7}{'MB file':>9}")
         for count in counts:
             np.save(folder / "labels.npy", labels(count))
-            told: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+            measurements: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
             for number in range(RUNS):
-                for way in ways:
-                    if way != "dcmqi" or not number:
-                        told[way].append(measured(way, count, folder))
-            theirs = median(run["seconds"] for run in told["plain highdicom"])
-            for way, runs in told.items():
+                for method in methods:
+                    if method != "dcmqi" or not number:
+                        measurements[method].append(measured(method, count, folder))
+            theirs = median(run["seconds"] for run in measurements["plain highdicom"])
+            for method, runs in measurements.items():
                 seconds, size = (median(run[key] for run in runs) for key in ("seconds", "size"))
                 more = median(run["memory"] for run in runs)
                 print(
-                    f"{count:8}  {way:24}{seconds:9.2f}{seconds / theirs:8.2f}{more:10.0f}"
+                    f"{count:8}  {method:24}{seconds:9.2f}{seconds / theirs:8.2f}{more:10.0f}"
                     f"{more * 2**20 / (SLICES * ROWS * ROWS):7.2f}{size / 1e6:9.1f}",
                     flush=True,
                 )
@@ -68,45 +68,45 @@ def main() -> None:
 def program_of_dcmqi() -> str | None:
     """Return where the wheel has put dcmqi's writer, None where it is not installed."""
     with suppress(PackageNotFoundError):
-        return next(str(one.locate()) for one in files("dcmqi") or () if one.name == "itkimage2segimage")
+        return next(str(file.locate()) for file in files("dcmqi") or () if file.name == "itkimage2segimage")
     return None
 
 
 def labels(count: int) -> NDArray[np.uint8]:
-    """Return balls that are in as many slices as organs are, in each label one."""
+    """Return balls that are in as many slices as organs are, one in each label."""
     random = np.random.default_rng(count)
     array = np.zeros((SLICES, ROWS, ROWS), np.uint8)
     row, column = np.ogrid[:ROWS, :ROWS]
     for label in range(1, count + 1):
-        place, *centre = random.uniform((100, 100, 100), (SLICES - 100, ROWS - 100, ROWS - 100))
-        for index in range(max(0, int(place) - 90), min(SLICES, int(place) + 90)):
-            radius = max(60 * (1 - ((index - place) / 90) ** 2), 0) ** 0.5 * 7.75
+        position, *centre = random.uniform((100, 100, 100), (SLICES - 100, ROWS - 100, ROWS - 100))
+        for index in range(max(0, int(position) - 90), min(SLICES, int(position) + 90)):
+            radius = max(60 * (1 - ((index - position) / 90) ** 2), 0) ** 0.5 * 7.75
             array[index][(row - centre[0]) ** 2 + (column - centre[1]) ** 2 < radius**2] = label
     return array
 
 
-def measured(way: str, count: int, folder: Path) -> dict[str, float]:
-    """Run one way once in a process of its own, and return its seconds, MiB beyond the label map, and bytes."""
+def measured(method: str, count: int, folder: Path) -> dict[str, float]:
+    """Run one method once in a process of its own, and return its seconds, MiB beyond the label map, and bytes."""
     done = subprocess.run(
-        [sys.executable, "-m", MODULE, way, str(count), str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", MODULE, method, str(count), str(folder)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def one(way: str, count: int, folder: Path) -> None:
+def run_method(method: str, count: int, folder: Path) -> None:
     """Do it, in the child."""
     series = next(
         iter(group_into_stacks(Part10.of_file(path) for path in sorted((folder / "images").iterdir())).series)
     )
     array = np.load(folder / "labels.npy")
-    WAYS[way](series, testing_labels(array[:8]), count, folder)  # tables are read and code is loaded at the first time
+    METHODS[method](series, testing_labels(array[:8]), count, folder)  # the first call reads tables and loads code
     forget_peak()
     before = memory("VmRSS")
     begun = time.perf_counter()
-    path = WAYS[way](series, array, count, folder)
+    path = METHODS[method](series, array, count, folder)
     seconds = time.perf_counter() - begun
-    more = child_peak() if way == "dcmqi" else memory("VmHWM") - before
+    more = child_peak() if method == "dcmqi" else memory("VmHWM") - before
     print(json.dumps({"seconds": seconds, "memory": more, "size": path.stat().st_size if path else 0}))
 
 
@@ -138,7 +138,7 @@ def segments(count: int) -> list[Segment]:
     return [Segment(label=f"Organ {number}", type=SCT.Organ, category=SCT.Organ) for number in range(1, count + 1)]
 
 
-def ours(series: Series, array: NDArray[np.uint8], count: int, folder: Path) -> Path:
+def by_isocenter(series: Series, array: NDArray[np.uint8], count: int, folder: Path) -> Path:
     """Compose and write as the node does."""
     first = Series(key=series.key, frames=series.frames[: len(array)], read=series.read)
     volume = Volume(array=array, affine=first.affine(), frame_of_reference_uid=first.frame_of_reference_uid)
@@ -189,7 +189,7 @@ def packed(_: Series, array: NDArray[np.uint8], count: int, folder: Path) -> Pat
 
 
 def dcmqi(series: Series, array: NDArray[np.uint8], count: int, folder: Path) -> Path:
-    """Have dcmqi write it, from a file that it reads: NRRD, its own way in."""
+    """Have dcmqi write it, from a file that it reads: NRRD, its own format."""
     program = program_of_dcmqi()
     assert program is not None
     affine = series.affine()
@@ -242,12 +242,12 @@ def identity(series: Series) -> Identity:
     )
 
 
-WAYS: dict[str, Callable[[Series, NDArray[np.uint8], int, Path], Path]] = {
-    "isocenter": ours,
+METHODS: dict[str, Callable[[Series, NDArray[np.uint8], int, Path], Path]] = {
+    "isocenter": by_isocenter,
     "plain highdicom": plain,
     "numpy packbits, bare": packed,
     "dcmqi": dcmqi,
 }
 
 if __name__ == "__main__":
-    one(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    run_method(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

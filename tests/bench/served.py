@@ -25,7 +25,7 @@ def started(node: int) -> str:
     for process in tree(node):
         with suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
-            port = next((word.removeprefix(PORT) for word in words if word.startswith(PORT)), "")
+            port = next((argument.removeprefix(PORT) for argument in words if argument.startswith(PORT)), "")
             if port:
                 return f"127.0.0.1:{port}"
     return ""
@@ -57,4 +57,4 @@ class Computing:
             models = client.get_inference_statistics().model_stats
         finally:
             client.close()
-        return sum(one.inference_stats.compute_infer.ns for one in models) / 1e9
+        return sum(model.inference_stats.compute_infer.ns for model in models) / 1e9

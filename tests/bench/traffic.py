@@ -35,14 +35,14 @@ def counted(address: str) -> Iterator[tuple[str, Counter[str]]]:
                 while True:
                     near = mouth.accept()[0]
                     far = socket.create_connection((host, int(port)))
-                    for way, source, sink in (("up", near, far), ("down", far, near)):
-                        threading.Thread(target=forward, args=(way, source, sink), daemon=True).start()
+                    for direction, source, sink in (("up", near, far), ("down", far, near)):
+                        threading.Thread(target=forward, args=(direction, source, sink), daemon=True).start()
 
-        def forward(way: str, source: socket.socket, sink: socket.socket) -> None:
+        def forward(direction: str, source: socket.socket, sink: socket.socket) -> None:
             with suppress(OSError):
                 while some := source.recv(1 << 20):
                     sink.sendall(some)
-                    wires[way] += len(some)
+                    wires[direction] += len(some)
                 sink.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=accept, daemon=True).start()
@@ -74,15 +74,15 @@ def main() -> None:
         volume = ours.empty(SHAPE, np.int16)
         volume[...] = 1
         here, labels = study(address, volume, ours)
-        in_place = ours.offset(volume) is not None and ours.offset(labels) is not None
+        in_place = used.offset(volume) is not None and used.offset(labels) is not None
         del volume, labels
     arenas.close()
     extent = " × ".join(map(str, SHAPE))
     print(f"traffic: int16 {extent} up ({size / 1e6:.1f} MB), uint8 labels down ({size / 2e6:.1f} MB)")
     print("| | bytes up | × volume | bytes down | × labels |\n|---|---|---|---|---|")
-    for way, wires in (("gRPC, the server elsewhere", elsewhere), ("shared memory, the server here", here)):
+    for transport, wires in (("gRPC, the server elsewhere", elsewhere), ("shared memory, the server here", here)):
         up, down = wires["up"], wires["down"]
-        print(f"| {way} | {up:,} | {up / size:.4f} | {down:,} | {down / (size / 2):.4f} |")
+        print(f"| {transport} | {up:,} | {up / size:.4f} | {down:,} | {down / (size / 2):.4f} |")
     print(f"by shared memory the server read the volume and wrote the labels where the node has them: {in_place}")
     assert elsewhere["up"] <= AT_MOST * size
     assert here["up"] + here["down"] < 1 << 16

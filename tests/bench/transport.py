@@ -53,7 +53,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def by_grpc(address: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The plain way, as the client's own examples go."""
+    """As the examples of tritonclient do it."""
     limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     client = InferenceServerClient(address, channel_args=limits)
     client.load_model("labels")
@@ -87,21 +87,21 @@ def main() -> None:
         arenas.lend(size, lambda: True) as lent,
     ):
         arena = Arena(lent)
-        plain, ours = by_grpc(address), GrpcTriton([address], arena=arena)
+        plain, client = by_grpc(address), GrpcTriton([address], arena=arena)
         elsewhere = np.ones(SHAPE, np.int16)
         volume = arena.empty(SHAPE, np.int16)
         volume[...] = 1
 
-        ways = {
+        methods = {
             f"tritonclient {version('tritonclient')}: gRPC": lambda: timed(lambda: plain(elsewhere)),
-            "isocenter: shared memory": lambda: timed(lambda: ours.infer("labels", image=volume)["mask"]),
+            "isocenter: shared memory": lambda: timed(lambda: client.infer("labels", image=volume)["mask"]),
         }
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        seconds: dict[str, list[float]] = {method: [] for method in methods}
         for number in range(RUNS + 1):
-            for way, work in ways.items():
+            for method, work in methods.items():
                 took = work()
                 if number:
-                    seconds[way].append(took)
+                    seconds[method].append(took)
     arenas.close()
     show(seconds)
 
@@ -111,6 +111,6 @@ def show(seconds: dict[str, list[float]]) -> None:
     peer = median(next(iter(seconds.values())))
     print(f"transport: int16 {' × '.join(map(str, SHAPE))} there, uint8 back; medians of {RUNS} after one to warm up")
     print("| | median, s | least | most | × gRPC |\n|---|---|---|---|---|")
-    for way, several in seconds.items():
-        middle = median(several)
-        print(f"| {way} | {middle:.3f} | {min(several):.3f} | {max(several):.3f} | {middle / peer:.3f} |")
+    for method, measured in seconds.items():
+        middle = median(measured)
+        print(f"| {method} | {middle:.3f} | {min(measured):.3f} | {max(measured):.3f} | {middle / peer:.3f} |")

@@ -68,17 +68,17 @@ def main() -> None:
             triton.prepare(["window_net", "window"], 600)
             volume = arena.empty(size.shape, np.int16)
             volume[...] = np.random.default_rng(1).integers(-1000, 1000, size.shape, np.int16)
-            ways: dict[str, Callable[[], object]] = {
+            methods: dict[str, Callable[[], object]] = {
                 "the bare network": lambda: run_bare(network, batches),
                 "isocenter": lambda: triton.infer("window", image=volume, image_affine=np.eye(4))["labels"],
             }
-            seconds: dict[str, list[float]] = {way: [] for way in ways}
+            seconds: dict[str, list[float]] = {method: [] for method in methods}
             for number in range(RUNS + 1):
-                for way, work in ways.items():
+                for method, work in methods.items():
                     begun = time.perf_counter()
                     work()
                     if number:
-                        seconds[way].append(time.perf_counter() - begun)
+                        seconds[method].append(time.perf_counter() - begun)
             triton.close()
     arenas.close()
     show(device, size, len(batches), seconds)
@@ -141,6 +141,8 @@ def show(device: str, size: Size, batches: int, seconds: dict[str, list[float]])
     shape = " × ".join(map(str, size.shape))
     print(f"window: {shape} on {device}, {batches} batches of {size.together} tiles of {size.tile}³; medians of {RUNS}")
     print("| | median, s | least | most | of the bare throughput |\n|---|---|---|---|---|")
-    for way, several in seconds.items():
-        middle = median(several)
-        print(f"| {way} | {middle:.2f} | {min(several):.2f} | {max(several):.2f} | {peer / middle:.2f} |", flush=True)
+    for method, measured in seconds.items():
+        middle = median(measured)
+        print(
+            f"| {method} | {middle:.2f} | {min(measured):.2f} | {max(measured):.2f} | {peer / middle:.2f} |", flush=True
+        )
