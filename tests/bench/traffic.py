@@ -70,10 +70,10 @@ def main() -> None:
         arenas.lend(size, lambda: True) as lent,
     ):
         elsewhere, _ = study(address, np.ones(SHAPE, np.int16))
-        ours = Arena(lent)
-        volume = ours.empty(SHAPE, np.int16)
+        used = Arena(lent)
+        volume = used.empty(SHAPE, np.int16)
         volume[...] = 1
-        here, labels = study(address, volume, ours)
+        here, labels = study(address, volume, used)
         in_place = used.offset(volume) is not None and used.offset(labels) is not None
         del volume, labels
     arenas.close()

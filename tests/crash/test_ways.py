@@ -20,10 +20,10 @@ How others lose images, and what shows that we do not:
 * a failed delivery cannot be sent again – `test_peers`: a PACS that refuses for good, and `requeue`
 * a rule or plugin is renamed or deleted: its queued jobs are stranded – here
 * an odd character set stops an image, or loops – here
-* an image that cannot be read is left out unseen, and the rest is analysed – `flow/test_receive`: refusals are rows;
+* an image that cannot be read is left out unseen, and the rest is analysed – `flow/test_receive_refusals`: refusals are rows;
   `unit/test_stacks`: set aside with a reason
 * a study sent twice is there twice – `test_peers`: twice at once
-* one slow PACS blocks all others – `flow/test_deliver`
+* one slow PACS blocks all others – `flow/deliver/test_outbox`
 * a model that hangs blocks everything for ever – `unit/test_engine`: time limits; `test_peers`: a Triton that hangs;
   `test_stop`
 * files are written in place and cut short by a crash – `test_points`: `pack.append.torn`, `spool.keep.written`

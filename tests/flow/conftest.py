@@ -1,17 +1,20 @@
 """A PACS for the flow tests, and receivers that are watched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.receive import KnownPeers, Receiver, StoreScp
+from node.ledger import Ledger
+from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
+from node.receive.arrivals import GROUP_SIZE
 from node.receive.p_data import ReceiveLimits
 from node.records import Address
-from node.spool import Spool
+from node.spool import PACK_LIMIT, Spool
 from tests.fast_path import ObservedReceiver
 from tests.peers import Orthanc, missing, orthanc
+from tests.reception import WAIT_SECONDS, OpenReception, Reception
 
 
 @pytest.fixture
@@ -49,3 +52,44 @@ def open_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield opened_receiver
     for receiver in opened:
         receiver.stop()
+
+
+@pytest.fixture
+def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> Iterator[OpenReception]:
+    receptions: list[Reception] = []
+
+    def opened_reception(
+        *,
+        accept_from: Sequence[str] = (),
+        free_mark: int = 0,
+        associations: int = 10,
+        idle_seconds: float = WAIT_SECONDS,
+        pack_limit: int = PACK_LIMIT,
+        group_seconds: float = 0.0,
+        group_size: int = GROUP_SIZE,
+    ) -> Reception:
+        spool.free_mark = free_mark
+        waiting = Arrivals(
+            ledger, spool, wake=lambda: None, clock=clock, group_seconds=group_seconds, group_size=group_size
+        )
+        closed: list[bool] = []
+        receiver = Receiver(
+            address=Address("ISOCENTER", "127.0.0.1", 0),
+            peers=KnownPeers.parse("ISOCENTER", accept_from),
+            store=StoreScp(spool, waiting, closed=lambda: closed.append(True), clock=clock, pack_limit=pack_limit),
+            associations=associations,
+            idle_seconds=idle_seconds,
+            poll_seconds=0.02,
+        )
+        receiver.start()
+        receptions.append(Reception(spool, ledger, waiting, receiver, closed))
+        return receptions[-1]
+
+    yield opened_reception
+    for reception in receptions:
+        reception.receiver.stop()
+
+
+@pytest.fixture
+def reception(open_reception: OpenReception) -> Reception:
+    return open_reception()

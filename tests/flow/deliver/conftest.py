@@ -1,0 +1,101 @@
+"""Peers, queued objects and outboxes for the tests of deliver."""
+
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from typing import Any
+
+import pytest
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+
+from node.deliver import Outbox
+from node.ledger import Ledger
+from node.records import Address, Plan, ResultObject
+from node.spool import Spool
+from node.testing import ct_series
+from tests.delivering import DAY, STUDY, StartPeer, StoringPeer
+from tests.scp import start_scp
+
+
+@pytest.fixture
+def start_peer() -> Iterator[StartPeer]:
+    running: list[tuple[AE, StoringPeer]] = []
+
+    def made(
+        *,
+        classes: tuple[str, ...] = (CTImageStorage, Verification),
+        syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+        answers: Mapping[str, int | str] | None = None,
+        port: int = 0,
+        rejects: bool = False,
+    ) -> StoringPeer:
+        entity = AE("PEER")
+        for sop_class in classes:
+            entity.add_supported_context(sop_class, list(syntaxes))
+        if rejects:
+            entity.require_calling_aet = ["SOMEBODY_ELSE"]
+        peer = StoringPeer(0, dict(answers or {}))
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, peer.answer),
+            (evt.EVT_ACCEPTED, lambda event: peer.calling.append(event.assoc.requestor.ae_title)),
+        ]
+        peer.port = start_scp(entity, handlers, port=port)
+        running.append((entity, peer))
+        return peer
+
+    yield made
+    for entity, peer in running:
+        peer.release.set()
+        entity.shutdown()
+
+
+@pytest.fixture
+def queue_objects(
+    ledger: Ledger, spool: Spool, routed: Callable[..., int], wanted: Callable[..., Plan]
+) -> Callable[..., list[str]]:
+    """Finish a job with so many objects, CT images here, for destinations; return their UIDs as they will be sent."""
+
+    def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[str]:
+        routed(wanted(to=to))
+        job = ledger.claim(lease_seconds=60)
+        assert job is not None
+        objects = []
+        for number, image in enumerate(ct_series(slices=count, rows=8, columns=8)):
+            out = BytesIO()
+            image.save_as(out, enforce_file_format=True)
+            objects.append(
+                ResultObject(
+                    sop_instance_uid=str(image.SOPInstanceUID),
+                    sop_class_uid=str(image.SOPClassUID),
+                    series_uid=str(image.SeriesInstanceUID),
+                    kind=f"CT{number}",
+                    transfer_syntax_uid=str(ExplicitVRLittleEndian),
+                    path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
+                )
+            )
+        assert ledger.finish(job, objects)
+        return [made.sop_instance_uid for made in objects]
+
+    return made
+
+
+@pytest.fixture
+def outbox(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Callable[..., Outbox]:
+    def made(address: Address, *, destination: str = "PACS", seconds: float = 10, give_up: float = 7 * DAY) -> Outbox:
+        return Outbox(
+            destination=destination,
+            address=address,
+            calling="ISOCENTER",
+            seconds=seconds,
+            give_up_seconds=give_up,
+            ledger=ledger,
+            spool=spool,
+            clock=clock,
+        )
+
+    return made

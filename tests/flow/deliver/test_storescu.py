@@ -1,0 +1,180 @@
+"""The Storage SCU: transfer syntaxes, status codes, C-ECHO, and folders that are sent."""
+
+import socket
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification
+
+from node.deliver import StoreOutcome, echo, readable, send
+from node.deliver.association import OpenAssociation, QuickAckSocket, ReactorCheckpoint
+from node.deliver.storescu import STATUS, result_of
+from node.errors import ConfigError, DestinationUnavailable
+from node.ledger import Ledger
+from node.records import Address
+from node.testing import ct_series, write
+from tests.delivering import (
+    DELIVERED,
+    UNSUPPORTED,
+    MakeOutbox,
+    QueueObjects,
+    StartPeer,
+    rows,
+    states,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
+
+
+def test_every_failure_of_the_standard_is_later_or_refused() -> None:
+    for status in (*STATUS, *range(0xA700, 0xA800), *range(0xA900, 0xAA00), *range(0xC000, 0xD000)):
+        result = result_of(status)
+        assert result.outcome in (StoreOutcome.LATER, StoreOutcome.REFUSED, StoreOutcome.UNSUPPORTED)
+        assert f"(0x{status:04X})" in result.reason
+    assert result_of(0xFFFF).outcome is StoreOutcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("taken", "asked", "sent"),
+    [
+        ((ExplicitVRLittleEndian, ImplicitVRLittleEndian), ExplicitVRLittleEndian, ExplicitVRLittleEndian),
+        ((ExplicitVRLittleEndian, ImplicitVRLittleEndian), ImplicitVRLittleEndian, ImplicitVRLittleEndian),
+        ((ImplicitVRLittleEndian,), ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+        ((DeflatedExplicitVRLittleEndian,), DeflatedExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian),
+        ((ExplicitVRLittleEndian,), DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian),
+    ],
+)
+def test_objects_go_in_the_transfer_syntax_that_is_wanted_and_taken(
+    ledger: Ledger,
+    start_peer: StartPeer,
+    queue_objects: QueueObjects,
+    outbox: MakeOutbox,
+    taken: tuple[UID, ...],
+    asked: UID,
+    sent: UID,
+) -> None:
+    (uid,) = queue_objects()
+    peer = start_peer(syntaxes=taken)
+    replace(outbox(peer.address), transfer_syntax=asked).deliver()
+    assert states(ledger) == [DELIVERED], rows(ledger)[uid].reason
+    (dataset,) = peer.datasets
+    assert (dataset.SOPInstanceUID, dataset.file_meta.TransferSyntaxUID) == (uid, sent)
+    assert dataset.PixelData == ct_series(slices=1, rows=8, columns=8)[0].PixelData
+
+
+def test_bytes_stay_as_they_are_where_nothing_else_is_asked_for(
+    ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
+) -> None:
+    queue_objects()
+    outbox(start_peer(syntaxes=(ImplicitVRLittleEndian,)).address).deliver()
+    assert states(ledger) == [UNSUPPORTED]
+
+
+def test_an_echo_that_is_answered_says_nothing(start_peer: StartPeer) -> None:
+    echo(start_peer().address, "ISOCENTER", seconds=5)
+
+
+def test_an_echo_that_is_not_answered_says_why(start_peer: StartPeer, free_port: int) -> None:
+    with pytest.raises(DestinationUnavailable, match="nothing listens there"):
+        echo(Address("PEER", "127.0.0.1", free_port), "ISOCENTER", seconds=2)
+    with pytest.raises(DestinationUnavailable, match="the association was rejected"):
+        echo(start_peer(rejects=True).address, "ISOCENTER", seconds=5)
+    with pytest.raises(DestinationUnavailable):
+        echo(start_peer(classes=(CTImageStorage,)).address, "ISOCENTER", seconds=5)
+
+
+def test_no_request_goes_out_before_the_association_pauses() -> None:
+    """A thread that has passed the checkpoint is still to look for messages: it would find the answer."""
+    checkpoint, passed, late = ReactorCheckpoint(pause_seconds=20), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def reactor() -> None:
+        checkpoint.wait()
+        passed.set()
+        late.wait(20)
+        done.append("looked")
+        checkpoint.wait()
+
+    def request() -> None:
+        checkpoint.clear()
+        done.append("sent")
+
+    threads = [threading.Thread(target=work) for work in (reactor, request)]
+    threads[0].start_peer()
+    assert passed.wait(20)
+    threads[1].start_peer()
+    threads[1].join(0.1)
+    late.set()
+    threads[1].join(20)
+    checkpoint.set()
+    threads[0].join(20)
+    assert done == ["looked", "sent"]
+
+
+def test_neither_side_waits_for_an_acknowledgement(start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    plainly = QuickAckSocket.setsockopt
+    monkeypatch.setattr(
+        QuickAckSocket, "setsockopt", lambda self, *option: (asked.append(option), plainly(self, *option))
+    )
+    peer = Address("PEER", "127.0.0.1", start_peer().port)
+    with OpenAssociation(peer, "ISOCENTER", [build_context(Verification)], 10) as association:
+        assert association.dul.socket is not None
+        assert isinstance(association.dul.socket.socket, QuickAckSocket)
+        assert type(association._reactor_checkpoint) is ReactorCheckpoint
+        assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        asked.clear()
+        assert association.send_c_echo().Status == 0
+        assert len(asked) >= 2, "before each read: of a head, and of the rest"
+        assert set(asked) == {(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)}
+
+
+def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start_peer: StartPeer, tmp_path: Any) -> None:
+    paths = sorted(write(ct_series(slices=4, rows=8, columns=8), tmp_path))
+    objects, others = readable(tmp_path)
+    assert others == []
+    peer = start_peer(answers={objects[1].sop_instance_uid: 0xC000})
+    results = list(send(objects, peer.address, "CT1", seconds=5))
+    assert [outgoing.path for outgoing, _ in results] == paths
+    assert [result.outcome for _, result in results] == [
+        StoreOutcome.STORED,
+        StoreOutcome.REFUSED,
+        StoreOutcome.STORED,
+        StoreOutcome.STORED,
+    ]
+    assert list(send([], peer.address, "CT1")) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\2\0\0\0UL\4"])
+def test_what_is_no_dicom_file_is_told_beside_those_that_are(tmp_path: Any, content: bytes) -> None:
+    write(ct_series(slices=1), tmp_path / "images")
+    (tmp_path / "notes.txt").write_bytes(content)
+    objects, others = readable(tmp_path)
+    assert len(objects) == 1
+    (sentence,) = others
+    assert sentence.startswith(f"{tmp_path / 'notes.txt'} ")
+
+
+def test_a_folder_without_dicom_files_is_told(tmp_path: Any) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"text")
+    with pytest.raises(ConfigError, match="holds no DICOM files"):
+        readable(tmp_path)
+
+
+def test_the_peer_of_these_tests_is_gone_afterwards() -> None:
+    """Its threads do not outlive the test that asked for it."""
+    until = time.monotonic() + 20
+    while any(thread.name.startswith("AcceptorThread") for thread in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
