@@ -20,7 +20,8 @@ How others lose images, and what shows that we do not:
 * a failed delivery cannot be sent again – `test_peers`: a PACS that refuses for good, and `requeue`
 * a rule or plugin is renamed or deleted: its queued jobs are stranded – here
 * an odd character set stops an image, or loops – here
-* an image that cannot be read is left out unseen, and the rest is analysed – `flow/test_receive_refusals`: refusals are rows;
+* an image that cannot be read is left out unseen, and the rest is analysed – `flow/test_receive_refusals`: refusals are
+  rows;
   `unit/test_stacks`: set aside with a reason
 * a study sent twice is there twice – `test_peers`: twice at once
 * one slow PACS blocks all others – `flow/deliver/test_outbox`
