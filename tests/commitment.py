@@ -169,7 +169,7 @@ class NodeEnds:
         return sorted(found, key=lambda delivery: delivery.object.kind)
 
     def states(self) -> list[DeliveryState]:
-        return [one.state for one in self.rows()]
+        return [delivery.state for delivery in self.rows()]
 
     def event_names(self) -> list[str]:
         return [event.name for _, event in self.ledger.events(STUDY)]

@@ -149,14 +149,14 @@ def test_an_association_without_instances_leaves_no_pack(reception: Reception) -
 
 
 def test_each_association_and_each_study_has_a_pack_of_its_own(reception: Reception) -> None:
-    one, other = ct_series(slices=2, seed="a"), ct_series(slices=2, seed="b")
+    study, other = ct_series(slices=2, seed="a"), ct_series(slices=2, seed="b")
     with reception.association() as first, reception.association() as second:
-        for association, image in ((first, one[0]), (second, one[1]), (first, other[0]), (second, other[1])):
+        for association, image in ((first, study[0]), (second, study[1]), (first, other[0]), (second, other[1])):
             assert store_in(association, image) == SUCCESS
         assert len(reception.open_packs()) == 2, "the pack of the study before is closed"
     reception.all_closed()
     reception.arrivals.record()
-    assert len(reception.ledger.packs(str(one[0].StudyInstanceUID))) == 2
+    assert len(reception.ledger.packs(str(study[0].StudyInstanceUID))) == 2
     assert len(list(reception.spool.packs.iterdir())) == 4
     assert len(reception.rows()) == 4
 
@@ -214,12 +214,12 @@ def test_an_abort_leaves_what_was_acknowledged(reception: Reception) -> None:
 
 @pytest.mark.parametrize("end", ["abort", "silence"])
 def test_an_association_that_is_lost_amid_an_instance_leaves_a_whole_pack(reception: Reception, end: str) -> None:
-    one, two = ct_series(slices=2, rows=256, columns=256)
+    first, second = ct_series(slices=2, rows=256, columns=256)
     with reception.association() as association:
-        assert store_in(association, one) == SUCCESS
+        assert store_in(association, first) == SUCCESS
         message = C_STORE_RQ()
         message.primitive_to_message(
-            request(encoded(two), sop_class=str(two.SOPClassUID), instance=str(two.SOPInstanceUID))
+            request(encoded(second), sop_class=str(second.SOPClassUID), instance=str(second.SOPInstanceUID))
         )
         fragments = list(message.encode_msg(context_of(association, CTImageStorage), 16384))
         assert len(fragments) > 4
@@ -232,10 +232,10 @@ def test_an_association_that_is_lost_amid_an_instance_leaves_a_whole_pack(recept
             socket_of(association).shutdown(socket.SHUT_RDWR)
     reception.all_closed()
     recovered = [arrival.instance.sop_instance_uid for arrival in reception.spool.unwritten({})]
-    assert recovered == [str(one.SOPInstanceUID)]
+    assert recovered == [str(first.SOPInstanceUID)]
     reception.arrivals.record()
     assert reception.rows() == recovered
-    assert reception.send(two) == [SUCCESS], "as before"
+    assert reception.send(second) == [SUCCESS], "as before"
 
 
 def socket_of(association: Association) -> socket.socket:

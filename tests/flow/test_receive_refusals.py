@@ -54,20 +54,20 @@ def test_below_the_disk_mark_nothing_is_taken(open_reception: OpenReception) -> 
 def test_a_disk_that_fails_is_told_and_the_association_goes_on_in_another_pack(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two, three = ct_series(slices=3)
+    first, second, third = ct_series(slices=3)
 
     def fail(_fd: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     with reception.association() as association:
-        assert store_in(association, one) == SUCCESS
+        assert store_in(association, first) == SUCCESS
         with monkeypatch.context() as disk:
             disk.setattr(os, "fdatasync", fail)
-            assert store_in(association, two) == OUT_OF_RESOURCES
-        assert store_in(association, three) == SUCCESS
+            assert store_in(association, second) == OUT_OF_RESOURCES
+        assert store_in(association, third) == SUCCESS
     reception.all_closed()
     reception.arrivals.record()
-    assert sorted(reception.rows()) == sorted(str(image.SOPInstanceUID) for image in (one, three))
+    assert sorted(reception.rows()) == sorted(str(image.SOPInstanceUID) for image in (first, third))
     assert reception.reasons() == ["the spool cannot be written: Input/output error"]
     assert len(list(reception.spool.packs.iterdir())) == 2
 

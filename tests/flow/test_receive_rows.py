@@ -82,21 +82,21 @@ def locked(ledger: Ledger) -> Iterator[None]:
 
 
 def test_while_the_ledger_is_locked_instances_are_taken_up_to_the_patience(reception: Reception, clock: Any) -> None:
-    one, two, three, four = ct_series(slices=4)
+    first, second, third, fourth = ct_series(slices=4)
     with reception.association() as association:
         with locked(reception.ledger):
-            assert store_in(association, one) == SUCCESS
+            assert store_in(association, first) == SUCCESS
             assert reception.arrivals.record() == 1.0, "it asks to be tried again"
             clock.advance(PATIENCE_SECONDS)
-            assert store_in(association, two) == SUCCESS
+            assert store_in(association, second) == SUCCESS
             assert reception.arrivals.record() == 1.0
             clock.advance(0.1)
-            assert store_in(association, three) == OUT_OF_RESOURCES
+            assert store_in(association, third) == OUT_OF_RESOURCES
         assert reception.rows() == []
         assert reception.arrivals.record() is None
         assert len(reception.rows()) == 2, "the rows follow"
         assert reception.reasons() == ["the ledger has not been writable for 10 s"]
-        assert store_in(association, four) == SUCCESS, "instances are accepted again"
+        assert store_in(association, fourth) == SUCCESS, "instances are accepted again"
     reception.arrivals.record()
     assert len(reception.rows()) == 3
 

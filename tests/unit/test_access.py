@@ -1,4 +1,4 @@
-"""Who may call, and what a caller that may not is told."""
+"""Which peers may open associations, and how others are rejected."""
 
 import socket
 

@@ -36,9 +36,9 @@ def test_a_receiver_process_imports_nothing_that_computes() -> None:
     assert not HEAVY & loaded
 
 
-@pytest.mark.parametrize("word", node.__all__)
-def test_every_word_of_an_author_is_there_when_it_is_used(word: str) -> None:
-    assert getattr(node, word) is not None
+@pytest.mark.parametrize("name", node.__all__)
+def test_every_word_of_an_author_is_there_when_it_is_used(name: str) -> None:
+    assert getattr(node, name) is not None
     with pytest.raises(ImportError):
         exec("from node import Spleen")  # noqa: S102
 
@@ -83,9 +83,9 @@ def build(
         return receivers
 
     yield made
-    for one in built:
-        one.close()
-        one.wait(30)
+    for receivers in built:
+        receivers.close()
+        receivers.wait(30)
 
 
 def born(folder: Path) -> set[int]:
@@ -97,14 +97,14 @@ def test_they_are_told_what_to_do_and_are_heard(
 ) -> None:
     receivers = build(3)
     receivers.start()
-    wait_until(lambda: woken.count("assemble") == 3, what="three words")
+    wait_until(lambda: woken.count("assemble") == 3, what="three processes")
     assert born(tmp_path) == set(receivers.pids)
     assert receivers.port > 0
     receivers.close()
     receivers.wait(30)
-    wait_until(lambda: woken.count("receive") == 3, what="the word of each one's end")
+    wait_until(lambda: woken.count("receive") == 3, what="the end of each")
     receivers.watch()
-    assert born(tmp_path) == set(receivers.pids), "after the close nobody is followed"
+    assert born(tmp_path) == set(receivers.pids), "after the close no process is replaced"
 
 
 def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
@@ -119,7 +119,7 @@ def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
     assert receivers.watch() == WATCH_SECONDS
     dead, living = receivers.pids
     end(receivers, dead)
-    wait_until(lambda: "receive" in woken, what="the word of its end")
+    wait_until(lambda: "receive" in woken, what="its end")
     receivers.watch()
     assert (writer(dead), 0) in recovered
     assert (writer(living), 0) not in recovered
@@ -138,7 +138,7 @@ def test_one_that_cannot_live_is_not_started_again_at_once(build: Callable[..., 
 
 
 def end(receivers: Receivers, pid: int) -> None:
-    """Kill one of them, and see it dead."""
+    """Kill a process, and wait until it is dead."""
     (process,) = (child.process for child in receivers._children if child.process.pid == pid)
     process.kill()
     process.wait()
@@ -168,8 +168,8 @@ def test_what_one_writer_left_is_told_from_what_others_write(
         pack.close()
         names[host, pid] = pack.name
     monkeypatch.setattr("socket.gethostname", lambda: "one")
-    assert [one.place.pack for one in spool.unwritten({}, of=writer(7))] == [names["one", 7]]
-    assert {one.place.pack for one in spool.unwritten({})} == set(names.values())
+    assert [arrival.place.pack for arrival in spool.unwritten({}, of=writer(7))] == [names["one", 7]]
+    assert {arrival.place.pack for arrival in spool.unwritten({})} == set(names.values())
     assert list(spool.unwritten({}, quiet_seconds=60)) == []
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
@@ -185,7 +185,9 @@ def test_a_torn_end_is_not_read_again_until_there_is_more(
     assert list(spool.unwritten({})) == [], "while it is written"
     pack.close()
     marks = {pack.name: first.place.offset - 32}
-    assert [one.instance.sop_instance_uid for one in spool.unwritten(marks)] == [first.instance.sop_instance_uid]
+    assert [arrival.instance.sop_instance_uid for arrival in spool.unwritten(marks)] == [
+        first.instance.sop_instance_uid
+    ]
     assert len(list(spool.unwritten(marks))) == 1, "as long as it has no row"
     with pack.path.open("r+b") as file:
         file.truncate(first.end - 1)

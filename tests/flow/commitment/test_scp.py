@@ -58,14 +58,14 @@ def test_rows_are_written_before_they_are_judged(node: NodeEnds) -> None:
 def test_what_is_not_here_and_what_is_of_another_class_is_told_with_the_reason(node: NodeEnds) -> None:
     modality = CommitmentSender(node)
     association = modality.associate()
-    (one, two) = stored(association)
-    other = (str(MRImageStorage), two[1])
+    (first, second) = stored(association)
+    other = (str(MRImageStorage), second[1])
     absent = (str(CTImageStorage), "1.2.3.404")
-    modality.ask(association, [one, other, absent])
+    modality.ask(association, [first, other, absent])
     assert report(node) is not None
     assert modality.reports == [], "what is missing is looked for once more"
     assert report(node, 2.0) is None
-    assert modality.result() == (2, [one], [other, absent], [0x0119, 0x0112])
+    assert modality.result() == (2, [first], [other, absent], [0x0119, 0x0112])
     assert modality.where == ["same"]
     association.release()
 

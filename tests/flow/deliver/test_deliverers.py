@@ -1,4 +1,4 @@
-"""Several deliverers on one destination: what one holds, no other sends."""
+"""Several processes deliver to a destination: what is claimed by one, no other sends."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def made(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Outbox:
 
 
 def states(ledger: Ledger) -> list[DeliveryState]:
-    return sorted(one.state for one in ledger.deliveries(STUDY))
+    return sorted(delivery.state for delivery in ledger.deliveries(STUDY))
 
 
 def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger, made: Outbox, due: list[str]) -> None:
@@ -58,8 +58,8 @@ def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger
     assert len(sent) == 1
     assert states(ledger) == ["delivered", "waiting", "waiting"]
     other = ledger.claim_deliveries("PACS", lease_seconds=60)
-    assert {one.object.sop_instance_uid for one in other} == set(due) - set(sent)
-    assert {one.attempts for one in other} == {0}
+    assert {delivery.object.sop_instance_uid for delivery in other} == set(due) - set(sent)
+    assert {delivery.attempts for delivery in other} == {0}
 
 
 def test_who_has_lost_his_lease_sends_no_more(
@@ -74,13 +74,13 @@ def test_who_has_lost_his_lease_sends_no_more(
             sent.append(outgoing.sop_instance_uid)
             clock.advance(LEASE_SECONDS + 1)  # type: ignore[attr-defined]
             taken = ledger.claim_deliveries("PACS", lease_seconds=1000)
-            others.extend(one.object.sop_instance_uid for one in taken)
+            others.extend(delivery.object.sop_instance_uid for delivery in taken)
             yield STORED
 
     replace(made, send_objects=store, lease=partial(Lease, clock=clock)).deliver()
     assert len(sent) == 1
     assert sorted(others) == sorted(due)
-    assert states(ledger) == ["waiting"] * 3, "what became of them is the other's to say"
+    assert states(ledger) == ["waiting"] * 3, "the other process records what became of them"
     assert ledger.claim_deliveries("PACS", lease_seconds=60) == [], "and they are still the other's"
 
 

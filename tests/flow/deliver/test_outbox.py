@@ -74,12 +74,12 @@ def test_each_status_leads_to_its_row(
     state: DeliveryState,
     reason: str,
 ) -> None:
-    one, two = queue_objects(2)
-    peer = start_peer(answers={one: status})
+    first, second = queue_objects(2)
+    peer = start_peer(answers={first: status})
     while (wait := outbox(peer.address).deliver()) is not None and wait <= 0:
         assert state is UNSUPPORTED, "only what is declined ends a pass, for the sake of what follows from it"
-    assert (rows(ledger)[one].state, rows(ledger)[one].reason) == (state, reason)
-    assert rows(ledger)[two].state is DELIVERED, "the answer to one is not the answer to the next"
+    assert (rows(ledger)[first].state, rows(ledger)[first].reason) == (state, reason)
+    assert rows(ledger)[second].state is DELIVERED, "the answer to one is not the answer to the next"
 
 
 def test_what_is_out_of_resources_is_sent_again_when_it_is_due(
@@ -101,24 +101,24 @@ def test_what_is_out_of_resources_is_sent_again_when_it_is_due(
 def test_an_association_lost_in_the_middle_keeps_what_was_stored(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox, clock: Any
 ) -> None:
-    one, two, three = queue_objects(3)
-    peer = start_peer(answers={two: "abort"})
+    first, second, third = queue_objects(3)
+    peer = start_peer(answers={second: "abort"})
     wait = outbox(peer.address).deliver()
     assert states(ledger) == [DELIVERED, WAITING, WAITING]
-    assert f"gave no answer to instance {two}" in rows(ledger)[two].reason
+    assert f"gave no answer to instance {second}" in rows(ledger)[second].reason
     peer.answers.clear()
     assert wait is not None
     clock.advance(wait * 2)
     outbox(peer.address).deliver()
     assert states(ledger) == [DELIVERED] * 3
-    assert sorted(peer.stored) == sorted([one, two, three]), "each once"
+    assert sorted(peer.stored) == sorted([first, second, third]), "each once"
 
 
 def test_a_peer_that_hangs_is_left_after_the_time_out(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
-    one, _ = queue_objects(2)
-    peer = start_peer(answers={one: "hang"})
+    first, _ = queue_objects(2)
+    peer = start_peer(answers={first: "hang"})
     wait = outbox(peer.address, seconds=0.5).deliver()
     assert wait is not None
     assert states(ledger) == [WAITING, WAITING]
@@ -169,10 +169,10 @@ def test_a_sop_class_that_is_not_taken_is_unsupported(
 def test_a_class_that_is_not_accepted_stops_the_others_only_until_it_is_seen_to(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
-    one, _ = queue_objects(2)
+    first, _ = queue_objects(2)
     with ledger._writing() as connection:
         connection.exec_driver_sql(
-            "UPDATE object SET sop_class_uid = ? WHERE sop_instance_uid = ?", (str(SegmentationStorage), one)
+            "UPDATE object SET sop_class_uid = ? WHERE sop_instance_uid = ?", (str(SegmentationStorage), first)
         )
     peer = start_peer()
     assert outbox(peer.address).deliver() <= 0
@@ -184,23 +184,23 @@ def test_a_class_that_is_not_accepted_stops_the_others_only_until_it_is_seen_to(
 def test_a_file_that_is_gone_is_parked_and_the_others_go(
     ledger: Ledger, spool: Spool, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
-    one, two = queue_objects(2)
-    (spool.path / rows(ledger)[one].object.path).unlink()
+    first, second = queue_objects(2)
+    (spool.path / rows(ledger)[first].object.path).unlink()
     peer = start_peer()
     outbox(peer.address).deliver()
-    assert peer.stored == [two]
-    assert rows(ledger)[one].state is PARKED
-    assert "its file is gone from the spool" in rows(ledger)[one].reason
+    assert peer.stored == [second]
+    assert rows(ledger)[first].state is PARKED
+    assert "its file is gone from the spool" in rows(ledger)[first].reason
 
 
 def test_a_file_that_is_damaged_is_parked_and_the_others_go(
     ledger: Ledger, spool: Spool, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
-    one, two = queue_objects(2)
-    (spool.path / rows(ledger)[one].object.path).write_bytes(b"no DICOM at all")
+    first, second = queue_objects(2)
+    (spool.path / rows(ledger)[first].object.path).write_bytes(b"no DICOM at all")
     peer = start_peer()
     outbox(peer.address).deliver()
-    assert peer.stored == [two]
+    assert peer.stored == [second]
     assert states(ledger) == [PARKED, DELIVERED]
 
 
@@ -266,7 +266,7 @@ def test_delays_grow_to_an_hour_and_vary_by_a_fifth() -> None:
 def test_a_hanging_and_a_dead_destination_delay_a_healthy_one_by_nothing(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox, free_port: int
 ) -> None:
-    """The healthy one has everything while the hanging one still holds its first object, and the dead one is away."""
+    """The healthy destination has all objects while the hanging one still holds its first and the dead one is away."""
     uids = queue_objects(3, to=("HANGING", "DEAD", "PACS"))
     hanging, healthy = start_peer(answers={uids[0]: "hang"}), start_peer()
     outboxes = [
