@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from node.errors import ConfigError
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 REJECTED_PERMANENT = 1
 SERVICE_USER = 1
 CALLING_AE_TITLE_NOT_RECOGNIZED, CALLED_AE_TITLE_NOT_RECOGNIZED = 3, 7
 """Result, source and reason of an A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
 
-LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+LOOPBACK: tuple[IpNetwork, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class KnownPeers:
     """
 
     called: str
-    peers: tuple[tuple[str, Network], ...]
+    peers: tuple[tuple[str, IpNetwork], ...]
 
     @classmethod
     def parse(cls, called: str, accept_from: Iterable[str]) -> "KnownPeers":
@@ -57,11 +57,11 @@ class KnownPeers:
         return None
 
 
-def _within(peer: ipaddress.IPv4Address | ipaddress.IPv6Address, network: Network) -> bool:
+def _within(peer: ipaddress.IPv4Address | ipaddress.IPv6Address, network: IpNetwork) -> bool:
     return peer.version == network.version and peer in network
 
 
-def _peers(text: str) -> list[tuple[str, Network]]:
+def _peers(text: str) -> list[tuple[str, IpNetwork]]:
     ae, _, host = text.partition("@")
     try:
         return [(ae, ipaddress.ip_network(host, strict=False))]
