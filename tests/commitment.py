@@ -88,7 +88,7 @@ class CommittingPacs:
             association = event.assoc if self.answers == "same" else None
             thread = threading.Thread(target=self.answer, args=(association,))
             self.threads.append(thread)
-            thread.start_pacs()
+            thread.start()
         return self.status, None
 
     def answer(

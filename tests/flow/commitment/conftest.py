@@ -44,7 +44,7 @@ def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[.
             commitment=scp,
             poll_seconds=0.02,
         )
-        receiver.start_pacs()
+        receiver.start()
         running.append(receiver)
         return NodeEnds(ledger, spool, clock, scp, receiver, waiting, woken)
 

@@ -74,7 +74,7 @@ def test_orthanc_is_told_what_we_keep(archive: tuple[NodeEnds, Orthanc]) -> None
             report(node)
 
     running = threading.Thread(target=steps)
-    running.start_pacs()
+    running.start()
     try:
         assert peer.asks("isocenter", wanted)["Status"] == "Success"
         commitment_report = peer.asks("isocenter", [*wanted, (str(CTImageStorage), "1.2.3.404")])

@@ -88,7 +88,7 @@ def test_a_sender_that_goes_on_storing_while_it_is_told_keeps_its_association(no
     wanted = stored(association)
     modality.ask(association, wanted)
     reporting = threading.Thread(target=report, args=(node,))
-    reporting.start_pacs()
+    reporting.start()
     more = stored(association, 3, seed="b")
     reporting.join(20)
     assert modality.result() == (1, wanted, [], [])

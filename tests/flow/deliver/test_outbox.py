@@ -275,7 +275,7 @@ def test_a_hanging_and_a_dead_destination_delay_a_healthy_one_by_nothing(
         outbox(healthy.address),
     ]
     engine = Engine([Step(name=each.destination, work=each.deliver) for each in outboxes])
-    engine.start_peer()
+    engine.start()
     try:
         until = time.monotonic() + 20
         while states(ledger) != [DELIVERED] * 3 or not all(

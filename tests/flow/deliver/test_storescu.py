@@ -111,9 +111,9 @@ def test_no_request_goes_out_before_the_association_pauses() -> None:
         done.append("sent")
 
     threads = [threading.Thread(target=work) for work in (reactor, request)]
-    threads[0].start_peer()
+    threads[0].start()
     assert passed.wait(20)
-    threads[1].start_peer()
+    threads[1].start()
     threads[1].join(0.1)
     late.set()
     threads[1].join(20)
