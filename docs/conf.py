@@ -28,6 +28,7 @@ autodoc_typehints = "none"  # docstrings explain parameters in words
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 
 nitpicky = True
 nitpick_ignore_regex = [
