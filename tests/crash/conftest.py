@@ -24,6 +24,6 @@ def house(tmp_path: Path, pacs: Pacs) -> Iterator[Callable[..., House]]:
         return built[-1]
 
     yield build
-    for one in built:
-        one.stop()
-        print(one.log[-5000:])  # noqa: T201 (shown where the test has failed)
+    for node in built:
+        node.stop()
+        print(node.log[-5000:])  # noqa: T201 (shown where the test has failed)

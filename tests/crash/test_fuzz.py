@@ -24,7 +24,7 @@ SECONDS = 10.0
 MEMORY = 200 * 2**20
 """Resident memory that the node's main process may have more afterwards than before."""
 LARGEST = 300_000
-STORED = {str(one.abstract_syntax) for one in AllStoragePresentationContexts}
+STORED = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
 
@@ -35,7 +35,7 @@ def recorded(port: int, files: Sequence[Path]) -> list[bytes]:
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
     handlers = [(evt.EVT_DATA_SENT, lambda event: sent.append(bytes(event.data)))]
     association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER", evt_handlers=handlers)
-    assert [association.send_c_store(one).Status for one in files] == [0] * len(files)
+    assert [association.send_c_store(file).Status for file in files] == [0] * len(files)
     association.release()
     return sent
 
@@ -105,9 +105,9 @@ def corpus(tmp_path: Path) -> list[tuple[str, str, str, bytes]]:
 def store_bytes(association: Association, sop_class: str, instance: str, syntax: str, content: bytes) -> int | None:
     """Send exactly these bytes; pynetdicom's own SCU would read them first."""
     (context,) = [
-        one.context_id
-        for one in association.accepted_contexts
-        if one.abstract_syntax == sop_class and one.transfer_syntax == [syntax]
+        context.context_id
+        for context in association.accepted_contexts
+        if context.abstract_syntax == sop_class and context.transfer_syntax == [syntax]
     ]
     request = C_STORE()
     request.MessageID, request.Priority = 1, 2
@@ -127,10 +127,12 @@ def bring(port: int, some: Sequence[tuple[str, str, str, bytes]], chance: random
     entity.dimse_timeout = 20
     for sop_class, syntax in sorted({(one[0], one[2]) for one in some}):
         entity.add_requested_context(sop_class, syntax)
-    contexts = [(one.abstract_syntax, syntax) for one in entity.requested_contexts for syntax in one.transfer_syntax]
+    contexts = [
+        (context.abstract_syntax, syntax) for context in entity.requested_contexts for syntax in context.transfer_syntax
+    ]
     entity.requested_contexts = []
     association = entity.associate(
-        "127.0.0.1", port, ae_title="ISOCENTER", contexts=[build_context(*one) for one in contexts]
+        "127.0.0.1", port, ae_title="ISOCENTER", contexts=[build_context(*context) for context in contexts]
     )
     for one in some:
         content = one[3]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,9 @@ def test_explain_imports_the_ledger_and_no_stage(config: Path) -> None:
     assert "sqlalchemy" in modules
     assert not modules & UNUSED_BY_EXPLAIN
     assert not [name for name in modules if name.startswith(("node.images", "node.engine", "node.receive", "node.app"))]
+
+
+def test_version_prints_the_installed_version() -> None:
+    isocenter = Path(sys.executable).with_name("isocenter")
+    done = subprocess.run([isocenter, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"isocenter {version('isocenter')}\n"
