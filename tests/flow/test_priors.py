@@ -1,4 +1,4 @@
-"""Priors that a real PACS holds: asked for by C-FIND, sent by C-MOVE, compared with, and not analysed themselves."""
+"""Priors in a real PACS are found by C-FIND, sent by C-MOVE and compared with; they are not analysed themselves."""
 
 import socket
 import time
@@ -63,8 +63,8 @@ def port() -> int:
 def pacs(tmp_path: Path, port: int) -> Iterator[Orthanc]:
     if reason := missing("Orthanc", "storescu"):
         pytest.skip(reason)
-    ours = {"isocenter": Address("ISOCENTER", "127.0.0.1", port)}
-    with orthanc(tmp_path / "orthanc", modalities=ours) as peer:
+    known = {"isocenter": Address("ISOCENTER", "127.0.0.1", port)}
+    with orthanc(tmp_path / "orthanc", modalities=known) as peer:
         yield peer
 
 
@@ -106,9 +106,9 @@ def test_a_prior_comes_from_the_pacs_is_named_in_the_report_and_starts_no_analys
     assert other.StudyInstanceUID == wanted.StudyInstanceUID
     named = other.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert len(named) == len(before)
-    told = node.explain(now[0].StudyInstanceUID)
-    assert f"prior is series {before[0].SeriesInstanceUID} of study {before[0].StudyInstanceUID}" in told
-    assert "P*1" not in told
+    story = node.explain(now[0].StudyInstanceUID)
+    assert f"prior is series {before[0].SeriesInstanceUID} of study {before[0].StudyInstanceUID}" in story
+    assert "P*1" not in story
     ledger = node.ledger()
     kept = ledger.study(before[0].StudyInstanceUID)
     assert kept

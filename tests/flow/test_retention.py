@@ -1,4 +1,4 @@
-"""Bytes that go: by a power cut, by a damaged disk, and by age. Each is told, and no row ever points to nothing."""
+"""Bytes that are lost by a power cut or a damaged disk, or purged by age: each is reported, and no row points to it."""
 
 import os
 import time
@@ -33,7 +33,7 @@ DAY = 86400.0
 
 @pytest.fixture
 def clock() -> Clock:
-    """One that agrees with the file system's."""
+    """A clock that starts at the time of the file system."""
     return Clock(time.time())
 
 
@@ -77,12 +77,12 @@ def settled(ledger: Ledger, spool: Spool, routes: Routes, clock: Clock) -> None:
 
 
 def cut(spool: Spool, arrival: Arrival) -> None:
-    """A power cut, or a disk, takes the end of a pack."""
+    """Cut the end off a pack, as a power cut or a damaged disk does."""
     os.truncate(spool.packs / arrival.place.pack, arrival.place.offset + 100)
 
 
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that are synced from now on."""
+    """Return a list that the files synced from now on are added to."""
     names: list[str] = []
     fdatasync = os.fdatasync
 
@@ -210,7 +210,7 @@ def test_lost_bytes_are_told_by_whoever_reads_them(spool: Spool, receive: Receiv
 
 @pytest.fixture
 def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
-    """Let a month pass, for files too, and purge."""
+    """Let a month pass, also for the times of files, and purge."""
 
     def made() -> float:
         for path in spool.path.rglob("*"):
@@ -230,7 +230,7 @@ def finished(
     wanted: Callable[..., Plan],
     result: Callable[..., ResultObject],
 ) -> Callable[[], list[Arrival]]:
-    """A study all the way, with an object and a picture."""
+    """Take a study through all states, with an object and a picture."""
 
     def made() -> list[Arrival]:
         arrivals = receive(spool)
@@ -376,9 +376,9 @@ def test_check_tells_of_stuck_work_free_space_and_packs(
     settings = Settings(
         spool={"path": spool.path, "free_mark_mb": 0}, ledger={"url": f"sqlite:///{tmp_path / 'ledger.db'}"}
     )
-    told = [one.sentence for one in checking._spool(settings) if one.good]
-    assert len(told) == 1
-    assert "0.0 GiB of finished studies are kept for 7 days, 0.0 GiB of them wait to be purged" in told[0]
+    good = [report.sentence for report in checking._spool(settings) if report.good]
+    assert len(good) == 1
+    assert "0.0 GiB of finished studies are kept for 7 days, 0.0 GiB of them wait to be purged" in good[0]
     pack = spool.packs / arrivals[0].place.pack
     with pack.open("ab") as file:
         file.write(b"ISOPACK1 torn")

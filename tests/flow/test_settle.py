@@ -1,4 +1,4 @@
-"""What is evidence that a study is complete: associations that are over, and of which every instance has its row."""
+"""The evidence that a study is complete: its associations are over, and each of their instances has its row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ STUDY, OTHER = "1.2.1", "1.2.2"
 
 @dataclass(frozen=True)
 class Wait:
-    """How long, and why."""
+    """How long a study is waited for, and why."""
 
     seconds: float
-    because: str = "told by the test"
+    because: str = "set by the test"
 
 
 def patience(arrived: Sequence[Series], *, released: bool) -> Wait:
-    """No quiet time once every association is released."""
+    """Wait 10 seconds, or no time once every association is released."""
     return Wait(0.0 if released else 10.0)
 
 
@@ -37,7 +37,7 @@ Look = Callable[[], StudyState]
 
 @pytest.fixture
 def look(ledger: Ledger, spool: Spool, clock: Clock) -> Look:
-    """Settle what can be a second later, and say where the study is."""
+    """Let a second pass, settle what can be settled, and return the state of the study."""
 
     def made() -> StudyState:
         clock.advance(1)
