@@ -1,4 +1,4 @@
-"""One plugin on one study's images, with a Triton server to ask."""
+"""Stage: run one plugin on the images of one study, with a Triton server."""
 
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, worth_telling
 from node.infer.prior_search import Priors

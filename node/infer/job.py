@@ -1,4 +1,4 @@
-"""One attempt at one job: claimed, done in a child process, recorded; or put back, or parked with the reason."""
+"""One attempt at one job: it is claimed, done in a child process and recorded; or put back, or parked with a reason."""
 
 import time
 from collections import defaultdict
@@ -17,20 +17,20 @@ from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
 
 PREPARE_SECONDS = 60.0
-"""How long a job waits for its models to be loaded before it is put back."""
+"""How long a job waits until its models are loaded; then it is put back."""
 RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
-"""A job that waits for Triton is tried again after a quarter of the time it has waited, within these bounds."""
+"""A job that waits for Triton is tried again after a quarter of the time it has waited, within these limits."""
 DEATH_SECONDS = 5.0
-"""A job whose process died rests this long, times the attempts so far."""
+"""A job whose process died is tried again after this time, multiplied by the attempts so far."""
 
 
 Renew = Callable[[], bool]
-"""Renews a job's lease when it is time to, and answers whether the job is still ours."""
+"""Renews the lease of a job if necessary, and returns whether this process still holds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """All that a child process needs to know to do one job; `parts` are the instances of its inputs, with priors."""
+    """All that a child process needs for one job; `parts` are the instances of its inputs, with those of priors."""
 
     job: Job
     plugin: Plugin
@@ -40,7 +40,7 @@ class Order:
 
     @property
     def volume_bytes(self) -> int:
-        """How many bytes the volumes of one run of the plugin are likely to have at most."""
+        """How many bytes the volumes of the largest run of the plugin take, estimated from header summaries."""
         sizes: dict[str, int] = defaultdict(int)
         for part in self.parts:
             summary = read_summary(part.summary)
@@ -52,9 +52,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performed:
-    """What a job came to: its objects in the spool, what else is worth telling, and seconds by part.
+    """The outcome of a job: its objects in the spool, remarks for the study's story, and seconds for each step.
 
-    `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
+    `recipients` has the destinations of an object by its SOP Instance UID, if they are not all of the job's.
     """
 
     objects: tuple[ResultObject, ...]
@@ -65,13 +65,13 @@ class Performed:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds by part of a job."""
+    """Seconds for each step of a job."""
 
     laps: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter)
 
     def lap(self, name: str) -> None:
-        """Note the time since the last lap under a name."""
+        """Record the time since the last lap under a name."""
         now = time.perf_counter()
         self.laps[name] = now - self._since
         self._since = now
@@ -87,10 +87,10 @@ def attempt(
     device_uid: str,
     priors: Callable[[Order, Renew], tuple[Order, tuple[str, ...]]] = lambda order, _: (order, ()),
 ) -> float | None:
-    """Do one job if one is due; return when to look again.
+    """Do one job if a job is due; return in how many seconds to look again.
 
-    `perform` is given the order and a function that renews the lease, and answers whether the job is still ours; so is
-    `priors`, which adds to an order the series of earlier studies, and returns what there is to tell of them.
+    `perform` gets the order and a function that renews the lease and returns whether the job is still held. `priors`
+    gets the same; it adds the series of earlier studies to the order, and returns remarks about them.
     """
     job = ledger.claim(lease_seconds=LEASE_SECONDS)
     if job is None:
@@ -136,7 +136,7 @@ def _order(
     part10: Callable[[Place, str], Part10],
     device_uid: str,
 ) -> Order:
-    """Gather what a job needs; PluginGone where its plugin is gone, or of another version."""
+    """Return the order of a job; PluginGone if its plugin is missing, or of another version."""
     plugin = plugins.get(job.plugin)
     if plugin is None or plugin.manifest.version != job.version:
         there = f"version {plugin.manifest.version} is" if plugin else "no version is"
@@ -155,7 +155,7 @@ def _order(
 
 
 def _after_death(ledger: Ledger, job: Job, reason: str, attempts: int) -> None:
-    """Try a job again whose process died, but not for ever: it may be the job that kills it."""
+    """Postpone a job whose process died, but not for ever: the job may be what kills the process."""
     if job.attempts >= attempts:
         ledger.park(job, f"{reason}; tried {job.attempts} times")
     else:
@@ -166,10 +166,10 @@ Run = tuple[Mapping[str, Series], tuple[Result, ...]]
 
 
 def worth_telling(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
-    """Give the runs that a job reports as soon as that is known, and add a remark for every stack not suitable.
+    """Yield the runs that a job reports, as soon as that is known, and add a remark for each unsuitable stack.
 
-    A study often brings a localiser or a second reconstruction along: where a plugin could use any of the stacks, those
-    it could not use are remarks only. Where it could use none, the largest one's reason is the report.
+    A study often contains a localiser or a second reconstruction: if a plugin could use any stack, the unsuitable ones
+    become remarks only. If it could use none, the reason of the largest stack is reported.
     """
     unsuitable: list[Run] = []
     suitable = False

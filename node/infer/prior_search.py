@@ -1,7 +1,7 @@
-"""The prior of a job: the newest earlier series of the same patient that is like the one at hand.
+"""Find the prior of a job: the newest earlier series of the same patient that is similar to the present series.
 
-It is looked for in what is here first, then at an archive, if there is one to ask, for a bounded time. A job never
-waits longer for it, and is never lost over it: it goes on without, and its study's story says why.
+The search begins in the node's own studies, and goes on at an archive, if one is configured, for a limited time. A job
+never waits longer, and never fails for it: it runs without a prior, and the story of its study says why.
 """
 
 import time
@@ -20,6 +20,7 @@ from node.host import Plugin
 from node.images.part10 import Part10, parse, understood
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
+from node.images.stacks import StudyStacks
 from node.infer.job import Order, Renew
 from node.ledger import Ledger
 from node.records import Place
@@ -27,7 +28,7 @@ from node.records import Place
 log = structlog.get_logger()
 
 AFTER_PATIENT = 0x00110000
-"""Who the patient is, and when the study was, stands before this tag."""
+"""Patient and date of the study are before this tag."""
 ALIKE = (
     "SeriesDescription",
     "ProtocolName",
@@ -38,17 +39,17 @@ ALIKE = (
     "SliceThickness",
     "Rows",
 )
-"""Of several series of a study that would do, the one that has most of these in common is taken."""
+"""If several series of a study fit, the series with most of these attributes in common is chosen."""
 MOST_FETCHED = 3
-"""So many series are fetched at most in search of one prior."""
+"""Largest number of series that are fetched in search of one prior."""
 RENEW_SECONDS = 1.0
 ROW_SECONDS = 0.1
-"""How often it is looked whether what was fetched has its rows."""
+"""How often the ledger is asked for the rows of fetched instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Of whom a study is, and when it was: read from headers, never written down."""
+    """Patient and time of a study. They are read from headers and never stored."""
 
     patient_id: str
     issuer: str
@@ -57,21 +58,21 @@ class Subject:
 
     @classmethod
     def of(cls, header: Dataset) -> Self:
-        """Read a header, or what an archive answered; NotUnderstood where a value cannot be read."""
+        """Read a header, or an answer of an archive; NotUnderstood if a value cannot be read."""
         with understood():
-            words = [
+            values = [
                 str(header.get(keyword) or "").strip()
                 for keyword in ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyDate", "StudyTime")
             ]
-        date, clock = words[3], words[4].partition(".")[0]
+        date, clock = values[3], values[4].partition(".")[0]
         return cls(
-            patient_id=words[0], issuer=words[1], born=words[2], at=f"{date}{clock:0<6}" if len(date) == 8 else ""
+            patient_id=values[0], issuer=values[1], born=values[2], at=f"{date}{clock:0<6}" if len(date) == 8 else ""
         )
 
     def refusal(self, other: "Subject") -> str | None:
-        """Return why another study is no earlier one of the same patient, or None where it is.
+        """Return why another study is not an earlier study of the same patient, or None if it is.
 
-        Patient IDs are equal; Issuer of Patient ID and birth date are equal, or one of the two does not tell them.
+        Patient IDs must be equal; Issuer of Patient ID and birth date must be equal, or absent in one of the two.
         """
         if not self.patient_id or self.patient_id != other.patient_id:
             return "it is of another patient: its Patient ID differs"
@@ -86,28 +87,20 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """A series that was found, with the instances it is made of."""
+    """A series that was found, with its instances."""
 
     series: Series
     parts: tuple[Part10, ...]
 
 
 Sought = Prior | str
-"""A prior, or the reason why there is none."""
-
-
-class Assembled(Protocol):
-    """The stacks of a study."""
-
-    @property
-    def series(self) -> Sequence[Series]:
-        """The stacks."""
+"""A prior, or the reason why none was found."""
 
 
 class Archive(Protocol):
-    """Where earlier studies are kept, to be asked for; each answer comes before a moment of `time.monotonic`.
+    """An archive of earlier studies. Each answer comes before the time `until` of `time.monotonic`.
 
-    DestinationUnavailable is raised where it does not.
+    Otherwise DestinationUnavailable is raised.
     """
 
     @property
@@ -116,7 +109,7 @@ class Archive(Protocol):
 
     @property
     def calling(self) -> str:
-        """The AE title that we ask by."""
+        """The AE title by which the node asks it."""
 
     def studies(self, of: Subject, modality: str, *, until: float) -> Sequence[Dataset]:
         """Return the earlier studies of a patient that have a modality."""
@@ -125,12 +118,12 @@ class Archive(Protocol):
         """Return the series of a modality in a study."""
 
     def send(self, study_uid: str, series_uid: str, *, until: float) -> int:
-        """Have a series sent to this node, and return how many instances were."""
+        """Have a series sent to this node, and return the number of instances sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is looked for: a series like that one, of an earlier study of the same patient."""
+    """What is searched for: a series similar to `now`, of an earlier study of the same patient."""
 
     now: Series
     conditions: tuple[When, ...]
@@ -140,44 +133,44 @@ class Wanted:
         object.__setattr__(self, "subject", Subject.of(self.now.header))
 
     def refusal(self, series: Series) -> str | None:
-        """Return why a series will not do, or None where it does: of whom, when, and like what it is."""
+        """Return why a series does not fit, or None if it fits: by patient, time and similarity."""
         return self.subject.refusal(Subject.of(series.header)) or self.unlike(series)
 
     def unlike(self, series: Series) -> str | None:
-        """Return why a series is not like the one at hand, or None where it is."""
+        """Return why a series is not similar to the present series, or None if it is."""
         for conditions in self.conditions:
             if (reason := mismatch(conditions, series)) is not None:
                 return reason
-        there, here = _kind(series), _kind(self.now)
-        another = next((f"its {name} is another" for name in here if there[name] != here[name]), None)
+        earlier, present = _kind(series), _kind(self.now)
+        another = next((f"its {name} is another" for name in present if earlier[name] != present[name]), None)
         return another or self.elsewhere(series.header)
 
     def elsewhere(self, header: Dataset) -> str | None:
-        """Return that a series is of another part of the body, where both say of which."""
-        parts = [str(one.get("BodyPartExamined") or "").strip() for one in (header, self.now.header)]
+        """Return the reason if a series is of another part of the body; None unless both headers name a part."""
+        parts = [str(item.get("BodyPartExamined") or "").strip() for item in (header, self.now.header)]
         return "it is of another part of the body" if all(parts) and parts[0] != parts[1] else None
 
     def likeness(self, header: Dataset) -> int:
-        """Return how much a series has in common with the one at hand."""
+        """Return how many attributes a series has in common with the present series."""
         return sum(
             keyword in header and str(header.get(keyword)) == str(self.now.header.get(keyword)) for keyword in ALIKE
         )
 
 
 def _kind(series: Series) -> dict[str, object]:
-    """Return what must be the same of two series that are compared."""
-    words = [str(word) for word in series.header.get("ImageType") or ()]
+    """Return the properties that must be equal in two series that are compared."""
+    values = [str(value) for value in series.header.get("ImageType") or ()]
     return {
         "Modality": series.modality,
         "orientation": orientation(series.frames[0]),
-        "Image Type": ("LOCALIZER" in words, words[:1]),
+        "Image Type": ("LOCALIZER" in values, values[:1]),
         "Synthetic Data": str(series.header.get("SyntheticData") or "NO"),
     }
 
 
 @lru_cache(maxsize=10_000)
 def _subject(part: Part10) -> Subject:
-    """Return of whom an instance is; NotUnderstood where it does not say."""
+    """Return patient and time of an instance; NotUnderstood if they cannot be read."""
     with part.open() as file:
         file.seek(part.offset)
         return Subject.of(parse(file, pixels=False, stop_at=AFTER_PATIENT))
@@ -190,21 +183,21 @@ class Priors:
     Parameters
     ----------
     part10, stacks
-        Where the bytes of an instance lie, and what stacks instances make.
+        Returns where the bytes of an instance are; groups instances into stacks.
     archive, seconds
-        What is asked where nothing is here, and how long a job waits for it.
+        The archive that is asked if the node has no prior, and how long a job waits for it.
     """
 
     ledger: Ledger
     part10: Callable[[Place, str], Part10]
-    stacks: Callable[[Iterable[Part10]], Assembled]
+    stacks: Callable[[Iterable[Part10]], StudyStacks]
     archive: Archive | None = None
     seconds: float = 30.0
 
     def found(self, order: Order, renew: Renew) -> tuple[Order, tuple[str, ...]]:
-        """Return an order with the priors that its plugin asks for, and of each in one sentence which, or why none.
+        """Return an order with the priors that its plugin asks for, and a sentence for each: which, or why none.
 
-        `renew` is called while an archive is waited for.
+        `renew` is called while the archive is awaited.
         """
         asked = order.plugin.manifest.priors
         if not asked:
@@ -217,7 +210,7 @@ class Priors:
             for role, of in asked.items():
                 if of in one:
                     sought = self._sought(here[one[of]], _conditions(order.plugin, role, of), renew, until)
-                    remarks.append(_told(role, sought))
+                    remarks.append(_remark(role, sought))
                     if isinstance(sought, Prior):
                         given[role] = sought.series.key
                         parts += [part for part in sought.parts if part not in parts]
@@ -227,7 +220,7 @@ class Priors:
         return replace(order, job=replace(order.job, inputs=tuple(inputs)), parts=tuple(parts)), tuple(remarks)
 
     def _sought(self, now: Series, conditions: tuple[When, ...], renew: Renew, until: float) -> Sought:
-        """Look here, then at the archive: in a thread of its own, which is left behind where it is late."""
+        """Search the own studies, then the archive in a thread of its own, which is abandoned if it is late."""
         try:
             wanted = Wanted(now=now, conditions=conditions)
             if not wanted.subject.patient_id or not wanted.subject.at:
@@ -237,17 +230,17 @@ class Priors:
             return str(error)
         if isinstance(sought, Prior) or self.archive is None:
             return sought
-        beside = ThreadPoolExecutor(1)
-        asked = beside.submit(self._fetched, self.archive, wanted, until)
-        beside.shutdown(wait=False)
-        while not wait([asked], RENEW_SECONDS).done:
+        thread = ThreadPoolExecutor(1)
+        fetched = thread.submit(self._fetched, self.archive, wanted, until)
+        thread.shutdown(wait=False)
+        while not wait([fetched], RENEW_SECONDS).done:
             renew()
             if time.monotonic() > until + RENEW_SECONDS:
                 return f"{self.archive.name} gave no answer in {self.seconds:g} s"
-        return asked.result()
+        return fetched.result()
 
     def _kept(self, wanted: Wanted) -> Sought:
-        """Look in the studies that are here."""
+        """Search the studies that the node has."""
         candidates = []
         for study_uid, place in self.ledger.samples(wanted.now.modality, beside=wanted.now.study_uid):
             try:
@@ -262,7 +255,7 @@ class Priors:
         return "no earlier study of the patient that is here has such a series"
 
     def _of_study(self, study_uid: str, wanted: Wanted) -> Sought:
-        """Return the series of a study that is most like the one at hand, or why none is."""
+        """Return the series of a study that is most similar to the present series, or why none fits."""
         halves = self.ledger.halves(study_uid)
         rows = [
             (row.series_uid, self.part10(place, row.note))
@@ -281,7 +274,7 @@ class Priors:
         return Prior(series=best, parts=tuple(part for uid, part in rows if uid == best.series_uid))
 
     def _fetched(self, archive: Archive, wanted: Wanted, until: float) -> Sought:
-        """Ask the archive, newest study first, and have what promises most sent here."""
+        """Ask the archive, newest study first, and have the most similar series sent here."""
         reason = f"{archive.name} has no such series of an earlier study of the patient"
         try:
             for study_uid, series_uid in self._offered(archive, wanted, until):
@@ -297,25 +290,26 @@ class Priors:
         return reason
 
     def _offered(self, archive: Archive, wanted: Wanted, until: float) -> Iterable[tuple[str, str]]:
-        """Yield (study, series) that may do, as far as the archive tells: newest study first, in it the most alike."""
+        """Yield (study, series) that may fit by the archive's answers: newest study first, then most similar first."""
         modality = wanted.now.modality
         studies = [
-            (subject.at, str(one.StudyInstanceUID))
-            for one in archive.studies(wanted.subject, modality, until=until)
-            if wanted.subject.refusal(subject := Subject.of(one)) is None
-            and str(one.get("StudyInstanceUID") or wanted.now.study_uid) != wanted.now.study_uid
+            (subject.at, str(answer.StudyInstanceUID))
+            for answer in archive.studies(wanted.subject, modality, until=until)
+            if wanted.subject.refusal(subject := Subject.of(answer)) is None
+            and str(answer.get("StudyInstanceUID") or wanted.now.study_uid) != wanted.now.study_uid
         ]
         offered = 0
         for _, study_uid in sorted(studies, reverse=True):
-            series = [one for one in archive.series(study_uid, modality, until=until) if not wanted.elsewhere(one)]
-            for one in sorted(series, key=lambda one: _promise(one, wanted), reverse=True):
+            answers = archive.series(study_uid, modality, until=until)
+            fitting = [answer for answer in answers if not wanted.elsewhere(answer)]
+            for series in sorted(fitting, key=lambda answer: _promise(answer, wanted), reverse=True):
                 offered += 1
                 if offered > MOST_FETCHED:
                     return
-                yield study_uid, str(one.SeriesInstanceUID)
+                yield study_uid, str(series.SeriesInstanceUID)
 
     def _arrived(self, study_uid: str, series_uid: str, count: int, until: float) -> None:
-        """Wait until all that was sent has its rows; DestinationUnavailable where it has not in time."""
+        """Wait until all instances that were sent have their rows; DestinationUnavailable if they have not in time."""
         if not count:
             raise DestinationUnavailable(f"nothing was sent of series {series_uid}")
         while sum(row.series_uid == series_uid for row, _ in self.ledger.instances(study_uid)) < count:
@@ -340,7 +334,7 @@ def _promise(answer: Dataset, wanted: Wanted) -> tuple[int, float]:
     return wanted.likeness(answer), count
 
 
-def _told(role: str, sought: Sought) -> str:
+def _remark(role: str, sought: Sought) -> str:
     if isinstance(sought, Prior):
         return f"{role} is series {sought.series.key} of study {sought.series.study_uid}"
     return f"there is no {role}: {sought}"
