@@ -63,8 +63,8 @@ def measurements(report: Dataset) -> Iterator[str]:
         if item.ValueType == "NUM" and item.MeasuredValueSequence:
             (value,) = item.MeasuredValueSequence
             unit = value.MeasurementUnitsCodeSequence[0]
-            told = unit.get("CodeValue", unit.CodeMeaning)
-            yield f"{item.ConceptNameCodeSequence[0].CodeMeaning} {value.NumericValue} {told}"
+            symbol = unit.get("CodeValue", unit.CodeMeaning)
+            yield f"{item.ConceptNameCodeSequence[0].CodeMeaning} {value.NumericValue} {symbol}"
         yield from measurements(item)
 
 
@@ -75,9 +75,9 @@ def table(made: Mapping[str, Mapping[str, Sequence[Dataset]]]) -> str:
         for plugin, objects in sorted(plugins.items()):
             counts = [composed.Modality for composed in objects]
             named = ", ".join(f"{counts.count(name)} {name}" for name in sorted(set(counts)))
-            told = [line for composed in objects if composed.Modality == "SR" for line in measurements(composed)]
-            more = f"; {len(told) - 3} more" if len(told) > 3 else ""
-            lines.append(f"| {study} | {plugin} | {named} | {'; '.join(told[:3])}{more} |")
+            values = [line for composed in objects if composed.Modality == "SR" for line in measurements(composed)]
+            more = f"; {len(values) - 3} more" if len(values) > 3 else ""
+            lines.append(f"| {study} | {plugin} | {named} | {'; '.join(values[:3])}{more} |")
     return "\n".join(lines)
 
 

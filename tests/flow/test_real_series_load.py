@@ -214,10 +214,10 @@ def test_each_time_point_is_a_volume_with_its_own_instances(folder: str) -> None
 
 
 def test_a_tilted_gantry_and_a_missing_slice_are_told_by_instance() -> None:
-    for folder, told in (("gantrytilting", "tilted: instance 1.2.826"), ("sliceincrement", "missing")):
+    for folder, reason in (("gantrytilting", "tilted: instance 1.2.826"), ("sliceincrement", "missing")):
         (series,) = assembled(files("CT", "head_missing_and_odd_geometry", folder)).series
         assert len(series.frames) == 4
-        with pytest.raises(UnsuitableSeries, match=told) as error:
+        with pytest.raises(UnsuitableSeries, match=reason) as error:
             series.volume()
         assert str(error.value) in series.warnings
 

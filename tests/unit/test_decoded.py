@@ -37,9 +37,9 @@ SLICE = 32 * 32 * 2
 @pytest.fixture(autouse=True)
 def nice(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """By how much the decoder has stepped back, which is this process here."""
-    told: list[int] = []
-    monkeypatch.setattr(os, "nice", told.append)
-    return told
+    niceness: list[int] = []
+    monkeypatch.setattr(os, "nice", niceness.append)
+    return niceness
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A plugin's mistakes of form are told before it ever runs, with the file and the line."""
+"""A plugin's mistakes of form are reported before it ever runs, with the file and the line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +33,10 @@ def plugin(tmp_path: Path) -> Make:
 
 
 def complaint(folder: Path) -> str:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as error:
         read_plugin(folder)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_a_plugin_of_right_form_is_read(plugin: Make) -> None:
@@ -56,8 +56,8 @@ def test_a_role_of_several_stacks_names_them_and_hands_them_over_together(plugin
 
 
 def test_several_stacks_are_for_the_only_role(plugin: Make) -> None:
-    told = complaint(plugin(manifest=f"{SEVERAL}[series.mr]\nwhen.Modality = 'MR'\n", code=None))
-    assert "several is for the only role of a plugin with code" in told
+    message = complaint(plugin(manifest=f"{SEVERAL}[series.mr]\nwhen.Modality = 'MR'\n", code=None))
+    assert "several is for the only role of a plugin with code" in message
 
 
 def test_its_code_is_not_run_when_it_is_read(plugin: Make) -> None:
@@ -106,9 +106,9 @@ def test_a_plugin_without_code_is_told(plugin: Make) -> None:
 
 
 def test_code_that_is_no_python_is_told_with_file_and_line(plugin: Make) -> None:
-    told = complaint(plugin(code="import math\ndef run(ct, triton) return ct"))
-    assert "plugin.py is not Python: " in told
-    assert "line 2" in told
+    message = complaint(plugin(code="import math\ndef run(ct, triton) return ct"))
+    assert "plugin.py is not Python: " in message
+    assert "line 2" in message
 
 
 def test_code_that_is_no_text_is_told(plugin: Make) -> None:
@@ -123,7 +123,7 @@ def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ('title = "Spleen"', 'title = "Spleen"\ncolour = "red"', "unknown key colour"),
         ('when.Modality = "CT"', 'when.Modality = "CT"\nspacing = 1', "unknown key series.ct.spacing"),
@@ -140,10 +140,12 @@ def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
         ('title = "Spleen"', "time_limit_seconds = 0\ntitle = 'Spleen'", "time_limit_seconds: "),
     ],
 )
-def test_a_mistake_in_the_manifest_is_told_with_file_and_key(plugin: Make, before: str, after: str, told: str) -> None:
+def test_a_mistake_in_the_manifest_is_told_with_file_and_key(
+    plugin: Make, before: str, after: str, message: str
+) -> None:
     assert before in MANIFEST
     folder = plugin(manifest=MANIFEST.replace(before, after))
-    assert complaint(folder).startswith(f"{folder / 'plugin.toml'}: {told}")
+    assert complaint(folder).startswith(f"{folder / 'plugin.toml'}: {message}")
 
 
 def test_plugins_are_found_below_several_folders(plugin: Make, tmp_path: Path) -> None:
@@ -155,10 +157,10 @@ def test_plugins_are_found_below_several_folders(plugin: Make, tmp_path: Path) -
 
 def test_two_plugins_of_one_name_are_told_with_their_folders(plugin: Make, tmp_path: Path) -> None:
     one, other = plugin(), plugin(below="more")
-    with pytest.raises(ConfigError, match="two plugins called spleen") as told:
+    with pytest.raises(ConfigError, match="two plugins called spleen") as error:
         find_plugins([tmp_path / "plugins", tmp_path / "more"])
-    assert str(one) in str(told.value)
-    assert str(other) in str(told.value)
+    assert str(one) in str(error.value)
+    assert str(other) in str(error.value)
 
 
 def test_a_folder_of_plugins_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -236,10 +238,10 @@ PLAIN = MANIFEST + '[model]\nname = "spleen"\n'
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind: str) -> None:
-    table, told = TABLES[kind]
+    table, outputs = TABLES[kind]
 
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        answer = {name: np.array(value) for name, value in told.items()}
+        answer = {name: np.array(value) for name, value in outputs.items()}
         return answer if kind == "finding" else {**answer, "affine": given["ct_affine"]}
 
     both: dict[str, Any] = {"spleen": model, "spleen_net": model}
@@ -255,7 +257,7 @@ def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind:
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer", "told"),
+    ("kind", "answer", "message"),
     [
         ("finding", {"probabilities": [0.5, 0.5], "present": [True, False]}, "gave 2 findings"),
         ("region", {"boxes": [[1, 2, 3, 4, 6, 7]], "scores": [0.5], "classes": [1]}, "a box of class 1"),
@@ -268,11 +270,11 @@ def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind:
     ],
 )
 def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
-    plugin: Make, kind: str, answer: dict[str, Any], told: str
+    plugin: Make, kind: str, answer: dict[str, Any], message: str
 ) -> None:
     arrays = {name: np.array(value) for name, value in answer.items()}
     both: dict[str, Any] = {"spleen": lambda **_: arrays, "spleen_net": lambda **_: arrays}
-    with pytest.raises(BrokenResult, match=told):
+    with pytest.raises(BrokenResult, match=message):
         testing.run_plugin(plugin(manifest=PLAIN + TABLES[kind][0], code=None), {"ct": testing.ct_series()}, both)
 
 

