@@ -14,7 +14,7 @@ from node.notifications import News
 from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
-from node.roles.role import NodeParts, Role
+from node.roles.role import NodeParts, NodeRole
 from node.roles.work_role import WorkRole
 from node.route import Routes, read_routes
 from node.settings import Settings
@@ -24,7 +24,7 @@ from node.triton import Servers
 
 log = structlog.get_logger()
 
-ROLES: Mapping[str, type[Role]] = {"receive": ReceiveRole, "work": WorkRole, "deliver": DeliverRole}
+ROLES: Mapping[str, type[NodeRole]] = {"receive": ReceiveRole, "work": WorkRole, "deliver": DeliverRole}
 """The roles in the order of the flow."""
 KILL_SECONDS = 10.0
 """How long it takes to kill what has not ended in `engine.stop_seconds`."""
@@ -55,7 +55,7 @@ class Node:
     routes: Routes = field(init=False)
     spool: Spool = field(init=False)
     ledger: Ledger = field(init=False)
-    _roles: list[Role] = field(init=False)
+    _roles: list[NodeRole] = field(init=False)
     _engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:

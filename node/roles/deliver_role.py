@@ -4,15 +4,15 @@ from node import flow
 from node.deliver import CommitmentScu, Outbox
 from node.engine import Step
 from node.profiles import TRANSFER_SYNTAXES
-from node.roles.role import DAY_SECONDS, Role
+from node.roles.role import DAY_SECONDS, NodeRole
 from node.settings import Destination
 
 
-class DeliverRole(Role):
+class DeliverRole(NodeRole):
     """Sends to each destination what is due for it."""
 
     def steps(self) -> list[Step]:
-        """See `Role.steps`."""
+        """See `NodeRole.steps`."""
         destinations = self.parts.settings.destinations
         profiles = self.parts.settings.profiles
         return [

@@ -9,7 +9,7 @@ from node.images import decoded
 from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
-from node.roles.role import DAY_SECONDS, NodeParts, Role
+from node.roles.role import DAY_SECONDS, NodeParts, NodeRole
 
 DECODE_SECONDS = 120.0
 """How long the decoding of a few images may take before its process is killed."""
@@ -19,7 +19,7 @@ KILL_SECONDS = 10.0
 """How long it takes to kill processes that have not ended in time."""
 
 
-class ReceiveRole(Role):
+class ReceiveRole(NodeRole):
     """Runs the receiver processes, and settles, plans and purges what they receive."""
 
     def __init__(self, parts: NodeParts) -> None:
@@ -35,7 +35,7 @@ class ReceiveRole(Role):
         )
 
     def steps(self) -> list[Step]:
-        """See `Role.steps`."""
+        """See `NodeRole.steps`."""
         settings, ledger, spool, routes = self.parts.settings, self.parts.ledger, self.parts.spool, self.parts.routes
         steps = [
             flow.receive(self._receivers),
@@ -63,11 +63,11 @@ class ReceiveRole(Role):
         self._receivers.start()
 
     def stop(self, seconds: float) -> None:  # noqa: ARG002 (the processes know `engine.stop_seconds`)
-        """See `Role.stop`; no association is accepted any more."""
+        """See `NodeRole.stop`; no association is accepted any more."""
         self._receivers.close()
 
     def close(self, seconds: float) -> None:
-        """See `Role.close`."""
+        """See `NodeRole.close`."""
         self._receivers.wait(seconds + KILL_SECONDS)
 
     @property

@@ -36,7 +36,7 @@ class NodeParts:
     stopping: Callable[[], bool]
 
 
-class Role:
+class NodeRole:
     """One role of a node: the steps that it runs, and what it starts and stops beside them."""
 
     def __init__(self, parts: NodeParts) -> None:

@@ -14,7 +14,7 @@ from node.errors import NodeStops
 from node.images.stacks import group_into_stacks
 from node.infer import Order, Performed, Priors
 from node.profiles import Profile
-from node.roles.role import NodeParts, Role
+from node.roles.role import NodeParts, NodeRole
 from node.spool import Spool
 from node.triton import Fleet, GrpcTriton, Room
 
@@ -26,7 +26,7 @@ ARENA_SECONDS = 0.5
 """How often studies that are being received are measured, to have arenas ready for their volumes."""
 
 
-class WorkRole(Role):
+class WorkRole(NodeRole):
     """Claims jobs that are due, runs each in a child process, and records its result objects."""
 
     def __init__(self, parts: NodeParts) -> None:
@@ -44,7 +44,7 @@ class WorkRole(Role):
         )
 
     def steps(self) -> list[Step]:
-        """See `Role.steps`."""
+        """See `NodeRole.steps`."""
         settings = self.parts.settings
         infer = flow.infer(
             self.parts.ledger,
@@ -79,7 +79,7 @@ class WorkRole(Role):
         start_fork_server()
 
     def stop(self, seconds: float) -> None:
-        """See `Role.stop`; a job that has not ended by then is given back, which costs it no attempt."""
+        """See `NodeRole.stop`; a job that has not ended by then is given back, which costs it no attempt."""
         self._ends = time.monotonic() + seconds
 
     def close(self, seconds: float) -> None:  # noqa: ARG002 (jobs end with their steps)

@@ -51,7 +51,7 @@ Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BrainPart:
     """An ellipsoid on either side: where it lies in mm (up, back, sideways), half its axes, its label, its signal."""
 
     name: str
@@ -61,21 +61,21 @@ class Part:
 
 
 PARTS = (
-    Part(name="Cerebellar cortex", centre=(-42, 44, 0), radii=(24, 29, 48), signal=0.62),
-    Part(name="Cerebellar white matter", centre=(-41, 42, 18), radii=(10, 14, 19), signal=0.9),
-    Part(name="Brain stem", centre=(-48, 24, 0), radii=(32, 12, 13), signal=0.86),
-    Part(name="Ventral diencephalon", centre=(-14, 12, 10), radii=(6, 12, 8), signal=0.84),
-    Part(name="Lateral ventricles", centre=(14, -2, 11), radii=(8, 34, 6.5), signal=FLUID),
-    Part(name="Thalamus", centre=(2, 10, 11), radii=(9, 15, 9), signal=0.8),
-    Part(name="Caudate nucleus", centre=(10, -20, 15), radii=(8, 17, 6), signal=0.68),
-    Part(name="Nucleus accumbens", centre=(-6, -22, 10), radii=(4.5, 6, 5), signal=0.68),
-    Part(name="Putamen", centre=(0, -6, 28), radii=(11, 18, 6), signal=0.73),
-    Part(name="Globus pallidus", centre=(-1, -3, 20), radii=(8, 10, 4.5), signal=0.86),
-    Part(name="Third ventricle", centre=(-2, 4, 0), radii=(11, 15, 3), signal=FLUID),
-    Part(name="Fourth ventricle", centre=(-38, 36, 0), radii=(12, 6, 7), signal=FLUID),
-    Part(name="Hippocampus", centre=(-20, 14, 27), radii=(6.5, 20, 7), signal=0.67),
-    Part(name="Inferior horns of the lateral ventricles", centre=(-17, 12, 34), radii=(4, 18, 3.5), signal=FLUID),
-    Part(name="Amygdala", centre=(-22, -10, 23), radii=(7, 7, 7), signal=0.66),
+    BrainPart(name="Cerebellar cortex", centre=(-42, 44, 0), radii=(24, 29, 48), signal=0.62),
+    BrainPart(name="Cerebellar white matter", centre=(-41, 42, 18), radii=(10, 14, 19), signal=0.9),
+    BrainPart(name="Brain stem", centre=(-48, 24, 0), radii=(32, 12, 13), signal=0.86),
+    BrainPart(name="Ventral diencephalon", centre=(-14, 12, 10), radii=(6, 12, 8), signal=0.84),
+    BrainPart(name="Lateral ventricles", centre=(14, -2, 11), radii=(8, 34, 6.5), signal=FLUID),
+    BrainPart(name="Thalamus", centre=(2, 10, 11), radii=(9, 15, 9), signal=0.8),
+    BrainPart(name="Caudate nucleus", centre=(10, -20, 15), radii=(8, 17, 6), signal=0.68),
+    BrainPart(name="Nucleus accumbens", centre=(-6, -22, 10), radii=(4.5, 6, 5), signal=0.68),
+    BrainPart(name="Putamen", centre=(0, -6, 28), radii=(11, 18, 6), signal=0.73),
+    BrainPart(name="Globus pallidus", centre=(-1, -3, 20), radii=(8, 10, 4.5), signal=0.86),
+    BrainPart(name="Third ventricle", centre=(-2, 4, 0), radii=(11, 15, 3), signal=FLUID),
+    BrainPart(name="Fourth ventricle", centre=(-38, 36, 0), radii=(12, 6, 7), signal=FLUID),
+    BrainPart(name="Hippocampus", centre=(-20, 14, 27), radii=(6.5, 20, 7), signal=0.67),
+    BrainPart(name="Inferior horns of the lateral ventricles", centre=(-17, 12, 34), radii=(4, 18, 3.5), signal=FLUID),
+    BrainPart(name="Amygdala", centre=(-22, -10, 23), radii=(7, 7, 7), signal=0.66),
 )
 """In the order in which they are drawn: each over those before it."""
 
