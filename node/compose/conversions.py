@@ -10,10 +10,9 @@ from pydicom.uid import UID, SegmentationStorage
 
 from node.codes import DCM, Code
 from node.compose.ascii_text import concept, plain
-from node.compose.frames import Placed, bits, groups, pixel_data
 from node.compose.object_references import by_study
-from node.images.frame import Frame
-from node.images.series import Volume
+from node.compose.seg_frames import Placed, bits, groups, pixel_data
+from node.images.series import Frame, Volume
 from node.profiles import SOP_CLASSES, Kind
 from node.results import LABEL_LENGTH, Segment, Segmentation
 

@@ -13,10 +13,10 @@ from node.codes import DCM
 from node.compose.conversions import FORMS, Referenced, alone, names_segmentations
 from node.compose.gsps import presentation_states
 from node.compose.identity import Identity
-from node.compose.object_files import PART_NUMBERS, Page, keep, pages
 from node.compose.pdf import document
 from node.compose.sc import summary
 from node.compose.source_images import carry, copy_element
+from node.compose.stored_objects import PART_NUMBERS, Page, keep, pages
 from node.compose.stored_outlines import recall
 from node.errors import Refused
 from node.images.frame import Frame

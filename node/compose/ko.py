@@ -13,7 +13,7 @@ from node.compose.content_items import container
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.object_references import by_study, images
-from node.compose.sr import LANGUAGE, observer
+from node.compose.sr.groups import LANGUAGE, observer
 from node.errors import BrokenResult
 from node.images.series import Series
 from node.results import KeyImages

@@ -17,7 +17,7 @@ from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.object_references import by_study
 from node.compose.outlines import Shape, Thing
-from node.compose.sr import LANGUAGE
+from node.compose.sr.groups import LANGUAGE
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
 from node.images.series import Series

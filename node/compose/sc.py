@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from node.compose.annotated_image import overlays, stored_image
 from node.compose.ascii_text import plain
 from node.compose.display import colored, grey, heat, in_color, warmed, window
 from node.compose.finish import finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.image_tiles import overlays, stored_image
 from node.compose.pm import stored_range
 from node.compose.source_images import body_part, copy_element
 from node.images.frame import Frame

@@ -18,7 +18,9 @@ from pydicom.uid import UID
 from node.codes import Code
 from node.compose.ascii_text import LO, concept, plain
 from node.compose.finish import finish
-from node.compose.frames import (
+from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
+from node.compose.object_references import instance
+from node.compose.seg_frames import (
     Placed,
     bits,
     groups,
@@ -29,8 +31,6 @@ from node.compose.frames import (
     references,
     series_item,
 )
-from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
-from node.compose.object_references import instance
 from node.compose.source_images import copy_element, stand_in, stand_in_uid
 from node.errors import BrokenResult
 from node.images.frame import Frame

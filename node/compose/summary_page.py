@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from node.compose.annotated_image import FAINT, INK, Overlays, overlays, patchwork, tile
 from node.compose.fonts import Color, Side, lacking, wrapped, write
 from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
-from node.compose.image_tiles import FAINT, INK, Overlays, overlays, patchwork, tile
 from node.compose.outlines import frame_index, region_colors
 from node.compose.png import png
 from node.compose.seg import colors
-from node.compose.sr import NOT_CALIBRATED
+from node.compose.sr.groups import NOT_CALIBRATED
 from node.images.series import Series
 from node.results import (
     Comparison,

@@ -15,11 +15,11 @@ from PIL import Image
 from node.codes import DCM, SCT, UCUM, Code
 from node.compose import Identity, fonts, picture
 from node.compose import picture as picture_function
+from node.compose.annotated_image import SMALL, Layer, Overlays, directions, overlays, tile
 from node.compose.display import WINDOWS, window
 from node.compose.identity import RESEARCH_USE
-from node.compose.image_tiles import SMALL, Layer, Overlays, directions, overlays, tile
 from node.compose.outlines import things
-from node.compose.sr import NOT_CALIBRATED
+from node.compose.sr.groups import NOT_CALIBRATED
 from node.compose.summary_page import UNWRITABLE, WARNING, Row, _unit, key_slices, notes, rows, verdict
 from node.errors import UnsuitableSeries
 from node.images.part10 import Part10

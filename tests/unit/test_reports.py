@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from node.codes import SCT, UCUM
 from node.compose import Identity, compose, write
-from node.compose.sr import _border, is_planar
+from node.compose.sr.groups import _border, is_planar
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series, Volume

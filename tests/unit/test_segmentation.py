@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 
 from node.codes import SCT
 from node.compose import Identity, write
-from node.compose.frames import Pixels, stored_areas
 from node.compose.seg import Form, Part, _descriptions, segmentations
+from node.compose.seg_frames import Pixels, stored_areas
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks

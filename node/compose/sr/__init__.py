@@ -1,0 +1,1 @@
+"""Structured reports of template TID 1500."""
