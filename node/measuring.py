@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from node.codes import DCM, SCT, UCUM
 from node.images.contours import contours
 from node.images.series import Volume
-from node.results import HALF, Measurement, Segment
+from node.results import Measurement, Segment
 
 __all__ = [
     "Axes",
@@ -29,6 +29,9 @@ __all__ = [
     "size_measurements",
     "values_inside",
 ]
+
+HALF_VOXEL = 0.5
+"""A voxel reaches this far from its centre, in voxels."""
 
 Box = tuple[slice, slice, slice]
 
@@ -150,9 +153,9 @@ def values_inside(mask: Volume, of: Volume) -> NDArray[Any]:
     low, high = np.array([(index.min(), index.max()) for index in indices]).T
     to_volume = np.linalg.inv(of.affine) @ mask.affine
     ends = np.array([[*np.where(corner, high, low), 1] for corner in np.ndindex(2, 2, 2)]) @ to_volume.T
-    if (ends[:, :3] < -HALF).any() or (ends[:, :3] > np.array(of.array.shape) - HALF).any():
+    if (ends[:, :3] < -HALF_VOXEL).any() or (ends[:, :3] > np.array(of.array.shape) - HALF_VOXEL).any():
         return of.array[:0].ravel()
-    margin = np.abs(to_volume[:3, :3]).sum(1) * HALF
+    margin = np.abs(to_volume[:3, :3]).sum(1) * HALF_VOXEL
     first = np.maximum(np.floor(ends[:, :3].min(0) - margin), 0).astype(int)
     last = np.minimum(np.ceil(ends[:, :3].max(0) + margin) + 1, of.array.shape).astype(int)
     slices, rows, columns = map(np.arange, first, last)

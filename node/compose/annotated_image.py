@@ -15,9 +15,8 @@ from node.compose.outlines import around, graphic, placed, region_colors
 from node.compose.seg import colors
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.frame import Frame
-from node.images.series import Series
-from node.results import HALF, Heatmap, Region, RegionKind, Result, Segment, Segmentation
+from node.images.series import Frame, Series
+from node.results import MASK_THRESHOLD, Heatmap, Region, RegionKind, Result, Segment, Segmentation
 
 CONTOUR = 2
 """Width of an outline in pixels."""
@@ -143,7 +142,7 @@ def layers(result: Segmentation) -> list[Layer]:
     if not result.masks:
         return [Layer(labels=result.labels.array, areas=result.areas, segments=result.segments, colors=painted)]
     return [
-        Layer(labels=mask.array >= HALF, areas=area[None], segments=[segment], colors=[color])
+        Layer(labels=mask.array >= MASK_THRESHOLD, areas=area[None], segments=[segment], colors=[color])
         for mask, area, segment, color in zip(result.masks, result.areas, result.segments, painted, strict=True)
     ]
 

@@ -16,8 +16,8 @@ from node.compose.gsps import Drawn
 from node.compose.outlines import Graphic, Mark, Shape, closed
 from node.compose.seg import PALETTE
 from node.images.contours import Loop, contours
-from node.images.frame import Frame
-from node.results import HALF
+from node.images.series import Frame
+from node.results import MASK_THRESHOLD
 
 Place = tuple[str, int]
 """SOP Instance UID and frame number of an image."""
@@ -78,7 +78,7 @@ def _masks(
             yield int(number), pixels == number
         return
     holder = group if "SegmentIdentificationSequence" in group else shared
-    least = HALF * int(made.get("MaximumFractionalValue") or 1)
+    least = MASK_THRESHOLD * int(made.get("MaximumFractionalValue") or 1)
     yield int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber), pixels >= least
 
 

@@ -1,0 +1,53 @@
+"""Checks that several kinds of result share; each raises a ValueError that the plugin's author can act on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LABEL_LENGTH = 64
+"""Segment Label, Tracking ID and Series Description are LO: 64 characters at most (PS3.5 section 6.2)."""
+
+
+def check_label(label: str, what: str) -> None:
+    """Raise ValueError for a label that is empty or longer than DICOM allows; `what` is its subject in the message."""
+    if not label or len(label) > LABEL_LENGTH:
+        raise ValueError(f"{what} has 1 to {LABEL_LENGTH} characters, not {len(label)}")
+
+
+def check_color(color: tuple[int, int, int] | None, label: str) -> None:
+    """Raise ValueError for a colour outside 0 to 255."""
+    if color is not None and not all(0 <= part <= 255 for part in color):
+        raise ValueError(f"colour {color} of {label!r} is outside 0 to 255")
+
+
+def check_probability(probability: float | None, what: str) -> None:
+    """Raise ValueError for a probability outside 0 to 1, NaN included."""
+    if probability is not None and not 0 <= probability <= 1:
+        raise ValueError(f"the probability of {what} is {probability}, outside 0 to 1")
+
+
+def check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> None:
+    """Raise ValueError for an array that is not (slice, row, column), not finite, or of a dtype not in `types`."""
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"{label!r} has the axes slice, row and column, not {describe_array(array)}")
+    if types and array.dtype.name not in types:
+        raise ValueError(f"{label!r} is of {array.dtype}, not of {', '.join(types)}")
+    # minimum and maximum are not finite if any number is not; np.isfinite(array) would fill an array of the same size,
+    # and the array of a slide may be a broadcast view with one number for each tile
+    if array.dtype.kind not in "iuf" or not np.isfinite([array.min(), array.max()]).all():
+        raise ValueError(f"{label!r} holds values that are not finite numbers")
+
+
+def describe_array(array: NDArray[Any]) -> str:
+    """Return dtype and shape for a message."""
+    return f"{array.dtype} {array.shape}"
+
+
+def check_matrix(matrix: NDArray[np.float64], what: str) -> None:
+    """Raise ValueError for a matrix that is not an invertible affine transform, (4, 4)."""
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise ValueError(f"{what} is 4 × 4 and finite, its last row 0, 0, 0, 1")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise ValueError(f"{what} takes different points to the same place")
