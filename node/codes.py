@@ -1,6 +1,6 @@
-"""Coded concepts: SNOMED CT, DICOM, LOINC and UCUM by name, and the node's own few.
+"""Coded concepts by name: SNOMED CT, DICOM, LOINC and UCUM, and codes of the node's own scheme.
 
-`codes.SCT.Lung`, `codes.UCUM.Percent`: names are looked up in pydicom's tables, so that value and meaning agree.
+`codes.SCT.Lung`, `codes.UCUM.Percent`: names are looked up in the tables of pydicom, so value and meaning agree.
 """
 
 from pydicom.sr.codedict import codes as _known
@@ -14,9 +14,9 @@ LN = _known.LN
 UCUM = _known.UCUM
 
 OWN_SCHEME = "99ISOCENTER"
-"""Designator of the codes the standard lacks; private ones begin with 99 (PS3.16 section 8.2)."""
+"""Coding Scheme Designator of the node's own codes; private designators begin with 99 (PS3.16 section 8.2)."""
 
 
 def own(value: str, meaning: str) -> Code:
-    """Return a code of the node's own scheme, for a concept that no public table has."""
+    """Return a code of the node's own scheme, for a concept without a public code."""
     return Code(value, OWN_SCHEME, meaning)

@@ -12,7 +12,7 @@ from functools import partial
 
 from node.arena import PROCESS_MEMORY, Memory
 from node.assemble import decode_due, settle
-from node.compose import compose_for, fall_back, identify
+from node.compose import compose_job, fall_back, job_identity
 from node.deliver import CommitmentScu, Outbox, commitment_step
 from node.engine import Slots, Step, consumer_thread, release_slot
 from node.images.part10 import Part10
@@ -85,8 +85,8 @@ def perform(
     inputs = [{role: stacks[key] for role, key in keys.items()} for keys in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)
-    identity = partial(identify, order.job, manifest, triton.version, device_uid=order.device_uid)
-    compose = partial(compose_for, profiles, order.job, identity, spool, order.predecessors)
+    identity = partial(job_identity, order.job, manifest, triton.version, device_uid=order.device_uid)
+    compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
         runs = ((series, run(order.plugin, series, triton)) for series in inputs)
         for answer in worth_telling(runs, remarks):

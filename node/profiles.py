@@ -1,9 +1,9 @@
-"""What a destination takes, and what it is given in place of what it does not: profiles by name, for the settings.
+"""Profiles of destinations: the objects that a destination is sent, and what may replace an object it refuses.
 
     LABELMAP ─▶ SEG ──────────────┐
     SR ─▶ COMPREHENSIVE ─▶ ENHANCED ┴─▶ GSPS ─▶ SC ─▶ PDF
 
-Which objects there are is known before anything is sent; which SOP classes a destination refuses, only then.
+The objects are chosen before anything is sent; refused SOP classes are only known afterwards.
 """
 
 from collections.abc import Mapping
@@ -28,26 +28,9 @@ Kind = Literal[
     "COMPREHENSIVE",
     "ENHANCED",
 ]
-"""A kind of object that a destination can be sent; `KIND_NAMES` has them in words."""
-
-KIND_NAMES: Mapping[Kind, str] = {
-    "SEG": "Segmentation, BINARY",
-    "LABELMAP": "Label Map Segmentation",
-    "FRACTIONAL": "Segmentation, FRACTIONAL (probabilities)",
-    "SR": "Comprehensive 3D SR, template TID 1500",
-    "COMPREHENSIVE": "Comprehensive SR",
-    "ENHANCED": "Enhanced SR",
-    "PM": "Parametric Map",
-    "DERIVED": "Derived images, of the kind of their source",
-    "REG": "Spatial Registration",
-    "DEFORMABLE": "Deformable Spatial Registration",
-    "KO": "Key Object Selection",
-    "GSPS": "Grayscale Softcopy Presentation State, for images in colour the Color one",
-    "SC": "Secondary Capture",
-    "PDF": "Encapsulated PDF",
-    "RTSTRUCT": "RT Structure Set",
-    "MGCAD": "Mammography CAD SR, template TID 4000",
-}
+"""Kinds of objects: Segmentation in three forms (BINARY, LABELMAP, FRACTIONAL); Parametric Map; derived images; Spatial
+and Deformable Spatial Registration; Key Object Selection; Presentation State; Secondary Capture; Encapsulated PDF; RT
+Structure Set; Mammography CAD SR; Comprehensive 3D SR, and the Comprehensive and Enhanced SR that can replace it."""
 
 TransferSyntax = Literal["explicit", "implicit", "deflated"]
 TRANSFER_SYNTAXES: Mapping[TransferSyntax, str] = {
@@ -66,7 +49,7 @@ SOP_CLASSES: Mapping[str, Kind] = {
     "1.2.840.10008.5.1.4.1.1.7": "SC",
     "1.2.840.10008.5.1.4.1.1.104.1": "PDF",
 }
-"""SOP Class UID → kind (PS3.4 table B.5-1), of those that have or are a fallback."""
+"""SOP Class UID → kind (PS3.4 table B.5-1), for the kinds that have a fallback or are one."""
 
 PICTURES: tuple[Kind, ...] = ("GSPS", "SC", "PDF")
 CHAIN: Mapping[Kind, tuple[Kind, ...]] = {
@@ -78,34 +61,35 @@ CHAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "GSPS": ("SC", "PDF"),
     "SC": ("PDF",),
 }
-"""What can stand for a kind that a destination does not take, the best first."""
+"""Kind → kinds that can replace it at a destination that does not take it, the best first."""
 STAND_INS = frozenset(kind for chain in CHAIN.values() for kind in chain)
 LESSER_REPORTS: tuple[Kind, ...] = ("COMPREHENSIVE", "ENHANCED")
-"""Made of a report that was refused, never at once."""
+"""Kinds that are only made from a refused report, never composed at once."""
 
 FIRST_SERIES_NUMBER = 3000
-WHATEVER: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
+DEFAULT_KINDS: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
+"""Kinds that are composed where no destination asks for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What one destination is sent.
+    """The objects that a destination is sent, and how.
 
     Parameters
     ----------
     objects
-        Kinds that are composed for it at once, as far as there are results for them.
+        Kinds that are composed for it at once, where there are results for them.
     fallback
-        Kinds it may be given in place of one that it refuses by SOP class, out of `CHAIN`.
+        Kinds out of `CHAIN` that may replace a kind whose SOP class it refuses.
     transfer_syntax
-        How data sets are encoded on their way, where the destination takes that.
+        Encoding of data sets when they are sent, if the destination accepts it.
     most_frames
-        A Segmentation with more frames becomes several; no limit without it.
+        A Segmentation with more frames is divided into several objects. None: no limit.
     first_series_number, series_description
-        How its series are numbered and named, the node's own way without a name: see `Identity.series_description`.
+        First Series Number, and format of Series Description; empty for the default of `Identity.series_description`.
     """
 
-    objects: tuple[Kind, ...] = WHATEVER
+    objects: tuple[Kind, ...] = DEFAULT_KINDS
     fallback: tuple[Kind, ...] = ("SEG", "COMPREHENSIVE", "ENHANCED", "GSPS", "SC", "PDF")
     transfer_syntax: TransferSyntax = "explicit"
     most_frames: int | None = None
@@ -113,22 +97,22 @@ class Profile:
     series_description: str = ""
 
     def after(self, kind: Kind) -> tuple[Kind, ...]:
-        """Return what may stand for a kind at this destination, the best first."""
-        return tuple(one for one in CHAIN.get(kind, ()) if one in self.fallback)
+        """Return the kinds that may replace a kind at this destination, the best first."""
+        return tuple(replacement for replacement in CHAIN.get(kind, ()) if replacement in self.fallback)
 
     @property
-    def shape(self) -> str:
-        """What tells objects that are made for it from those made for others; empty for the node's own way."""
-        own = Profile()
+    def variant(self) -> str:
+        """What distinguishes its objects from those of other profiles: part of their UIDs; empty for the default."""
+        default = Profile()
         forms = "+".join(kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects)
         unnamed = "none" if "SR" in self.objects else ""  # a report names the Segmentations that go with it
-        wanted = {
+        differences = {
             "forms": "" if forms == "SEG" else forms or unnamed,
             "frames": self.most_frames or "",
-            "numbers": "" if self.first_series_number == own.first_series_number else self.first_series_number,
+            "numbers": "" if self.first_series_number == default.first_series_number else self.first_series_number,
             "names": self.series_description,
         }
-        return "|".join(f"{name} {value}" for name, value in wanted.items() if value != "")
+        return "|".join(f"{name} {value}" for name, value in differences.items() if value != "")
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -138,8 +122,7 @@ PROFILES: Mapping[str, Profile] = {
     "weasis": Profile(objects=("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "GSPS", "SR")),
     "plain-pacs": Profile(objects=("DERIVED", "SC", "PDF"), fallback=("PDF",)),
 }
-"""Archives store what their viewers show; `ohif` and `weasis` are for an archive that one of these looks into.
+"""Profiles by name. `ohif` and `weasis` are for an archive whose images are read with that viewer.
 
-OHIF shows neither presentation states nor key objects. Weasis shows a report as text only, and draws presentation
-states.
+OHIF shows neither presentation states nor key objects. Weasis draws presentation states, and shows reports as text.
 """

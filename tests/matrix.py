@@ -1,4 +1,4 @@
-"""Every kind of object composed of every kind of image: what the tests of objects look at."""
+"""Every kind of object composed of every kind of image, for the tests of objects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.codes import DCM, SCT, UCUM
-from node.compose import KINDS, Identity, compose_kinds, write
+from node.compose import KINDS, Case, Identity, compose_by_kind, write_object
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -67,7 +67,7 @@ IMAGES: Mapping[str, Callable[[str], list[Dataset]]] = {
 }
 ALL = frozenset(IMAGES)
 PLACED = frozenset({"CT", "CT oblique", "CT, 山田", "enhanced CT", "MR", "enhanced MR", "PT"})
-"""Images with a place in the patient."""
+"""Images with a position in the patient."""
 
 SEGMENTED = ALL - {"SM tiled"}
 
@@ -87,7 +87,7 @@ MATRIX = {
     "RTSTRUCT": PLACED,
     "MGCAD": frozenset({"MG"}),
 }
-"""Which object is composed of which images; of a heat map on others than `PLACED`, SC.
+"""Kind of object → images that it is composed of; a heat map on images outside `PLACED` becomes SC.
 
 A derived ophthalmic photograph is a montage or nothing (PS3.3 C.8.17.2.1.4).
 """
@@ -104,15 +104,23 @@ SHIFT = np.array([[0, -1, 0, 5.5], [1, 0, 0, -2], [0, 0, 1, 1.25], [0, 0, 0, 1]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """What was composed of one kind of image, as a receiver reads it."""
+class Composed:
+    """A case of one kind of image, and its objects by kind, as a receiver reads them."""
 
-    series: Series
-    results: Sequence[Result]
+    case: Case
     objects: Mapping[str, list[Dataset]]
 
+    @property
+    def series(self) -> Series:
+        return self.case.inputs["image"]
 
-def make(name: str, folder: Path) -> Made:
+    @property
+    def results(self) -> Sequence[Result]:
+        return self.case.results
+
+
+def compose_all(name: str, folder: Path) -> Composed:
+    """Compose every kind of object of one kind of image, and write images and objects to a folder."""
     images = IMAGES[name](f"matrix {name}")
     series = series_in(folder / "images", images)
     inputs = {"image": series}
@@ -120,18 +128,18 @@ def make(name: str, folder: Path) -> Made:
         inputs["moving"] = series_in(folder / "images" / "moving", _moving(name, images))
     results = results_of(inputs)
     check(results, inputs)
-    identity = identity_of(series)
+    case = Case(inputs=inputs, results=results, identity=identity_of(series))
     (folder / "made").mkdir()
     objects: dict[str, list[Dataset]] = {}
-    for made_for, dataset in compose_kinds(inputs, results, identity, kinds=tuple(KINDS)):
+    for made_for, dataset in compose_by_kind(case, tuple(KINDS)):
         content = BytesIO()
-        write(dataset, content)
-        # a heat map is one where there can be no Parametric Map
+        write_object(dataset, content)
+        # kind PM gives a Secondary Capture where there can be no Parametric Map
         kind = "SC" if dataset.SOPClassUID == SecondaryCaptureImageStorage else made_for
         of_kind = objects.setdefault(kind, [])
         (folder / "made" / f"{kind}{len(of_kind)}.dcm").write_bytes(content.getvalue())
         of_kind.append(dcmread(BytesIO(content.getvalue())))
-    return Made(series=series, results=results, objects=objects)
+    return Composed(case=case, objects=objects)
 
 
 def identity_of(series: Series) -> Identity:
@@ -150,8 +158,8 @@ def identity_of(series: Series) -> Identity:
 
 
 def _moving(name: str, images: Sequence[Dataset]) -> list[Dataset]:
-    named = JAPANESE if "山" in name else {}
-    moving = ct_series(seed=f"matrix {name}", series="moving", slices=3, **named)
+    patient = JAPANESE if "山" in name else {}
+    moving = ct_series(seed=f"matrix {name}", series="moving", slices=3, **patient)
     for image in moving:
         image.FrameOfReferenceUID = uid(name, "other frame of reference")
         image.StudyInstanceUID = images[0].StudyInstanceUID

@@ -1,7 +1,8 @@
-"""Derived images (PS3.3 C.7.6.1.1.2): of the IOD of their source, in a new series, saying how and of what."""
+"""Derived images (PS3.3 C.7.6.1.1.2): of the IOD of their source, in a new series, with derivation and sources."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from pydicom.valuerep import DSfloat
 
 from node.codes import DCM
 from node.compose.ascii_text import LO, SH, concept, plain
-from node.compose.finish import SCANNER, finish
-from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.object_references import by_study, images, refer_in_common
-from node.compose.object_references import instance as instance_of
+from node.compose.case import Case
+from node.compose.finish import SCANNER, count_series, finish
+from node.compose.identity import RESEARCH_USE
+from node.compose.object_references import by_study, image_references, instance_reference, refer_in_common
 from node.compose.source_images import copy_element
 from node.errors import BrokenResult
 from node.images.frame import Frame
@@ -41,7 +42,7 @@ DROPPED = frozenset(
         "SmallestPixelValueInSeries",
     }
 )
-"""What an image says of its own pixels, of the machine that made it, or seals."""
+"""Attributes of a source image that a derived image must not have: on its pixels, its scanner, its signatures."""
 ACQUIRED = (
     "AcquisitionDate",
     "AcquisitionTime",
@@ -50,8 +51,8 @@ ACQUIRED = (
     "AcquisitionUID",
     "IrradiationEventUID",
 )
-"""When what is shown was acquired, and by which event (PS3.3 C.7.6.1, C.7.6.16)."""
-PALETTE = (
+"""Time and event of the acquisition (PS3.3 C.7.6.1, C.7.6.16)."""
+PALETTE_PREFIXES = (
     "RedPalette",
     "GreenPalette",
     "BluePalette",
@@ -60,7 +61,7 @@ PALETTE = (
     "SegmentedBlue",
     "PaletteColor",
 )
-SHOWN = frozenset(
+DISPLAY = frozenset(
     {
         "ModalityLUTSequence",
         "RealWorldValueMappingSequence",
@@ -72,57 +73,79 @@ SHOWN = frozenset(
         "WindowCenterWidthExplanation",
     }
 )
-"""What an image says of what its values are and how they are shown, which is not true of another quantity."""
+"""Attributes on quantity and display of the values, which do not hold for another quantity."""
 RESCALED = {"CT": "HU", "PT": ""}
-"""Modalities whose images have a rescale of their own, with its Rescale Type; others hold whole numbers as they are."""
+"""Modalities whose images have a rescale, with its Rescale Type; images of others store whole numbers unchanged."""
 PRECISION = 1e-2
-"""Part of the range of values by which storing whole numbers may change one: 8 bits do, 0 and 1 alone do not."""
+"""Greatest change of a value when it is stored as a whole number, as a part of the range of values.
+
+256 steps are enough for it, two are not.
+"""
 
 
-def derived_series(result: DerivedSeries, identity: Identity, *, order: int, number: int) -> list[Dataset]:
-    """Return an image for each image of the source, or for each slice where the grid is another.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DerivedObjects:
+    """A derived series of a case, while its objects are made.
 
     Parameters
     ----------
     order
-        Place of the result among the derived series of the job.
+        Index of the result among the derived series of the case.
     number
-        How many series of the job come before it.
+        Number of series that the job has before.
+    """
+
+    case: Case
+    result: DerivedSeries
+    order: int
+    number: int
+
+    @property
+    def shown(self) -> tuple[Dataset, ...]:
+        """Identities of the images whose values are shown, if they are not the source's own."""
+        return self.result.shows.identities if self.result.shows else ()
+
+
+def compose_derived(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield the images of each derived series: one for each image of the source, or for each slice of its own grid.
 
     Raises
     ------
     BrokenResult
         The values cannot be stored as whole numbers, or the source cannot be resampled to another grid.
     """
-    if result.affine is not None:
-        return _resampled(result, result.affine, identity, order, number)
-    made = []
+    for order, result in enumerate(case.results_of(DerivedSeries)):
+        case.check_in_study(result.source)
+        derived = DerivedObjects(case=case, result=result, order=order, number=count_series(made))
+        if result.affine is None:
+            yield from _on_source_grid(derived)
+        else:
+            yield from _on_own_grid(derived, result.affine)
+
+
+def _on_source_grid(derived: DerivedObjects) -> Iterator[Dataset]:
+    result = derived.result
     for instance, header in enumerate(result.source.headers, 1):
         uid = header.SOPInstanceUID
         chosen = [index for index, frame in enumerate(result.source.frames) if frame.sop_instance_uid == uid]
         frames = [result.source.frames[index] for index in chosen]
-        built = _begin(result, header, identity, f"{order} {instance}")
-        built.SourceImageSequence = [_source(reference, "YES") for reference in images(frames)]
+        built = _begin(derived, header, instance)
+        built.SourceImageSequence = [_source(reference, "YES") for reference in image_references(frames)]
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
             built.NumberOfFrames = len(frames)
         if "SharedFunctionalGroupsSequence" in header or result.shows:
-            refer_in_common(built, [header, *_shown(result)], header.StudyInstanceUID)
+            refer_in_common(built, [header, *derived.shown], header.StudyInstanceUID)
         if "PerFrameFunctionalGroupsSequence" in header:
-            _set_frames(built, frames, result)
-        made.append(_end(built, header, identity, result, order=order, instance=instance, number=number))
-    return made
+            _set_frames(built, derived, frames)
+        yield _end(derived, built, header, instance)
 
 
-def _shown(result: DerivedSeries) -> tuple[Dataset, ...]:
-    """Return who the images are whose values are shown, where those are not the source's own."""
-    return result.shows.identities if result.shows else ()
-
-
-def _begin(result: DerivedSeries, header: Dataset, identity: Identity, name: str) -> Dataset:
+def _begin(derived: DerivedObjects, header: Dataset, instance: int) -> Dataset:
+    identity, result = derived.case.identity, derived.result
     built = Dataset()
     built.SOPClassUID = header.SOPClassUID
-    built.SOPInstanceUID = identity.uid("derived", name)
+    built.SOPInstanceUID = identity.uid("derived", f"{derived.order} {instance}")
     given = [str(value) for value in header.get("ImageType") or []] if "ImageType" in header else []
     built.ImageType = ["DERIVED", "SECONDARY" if result.synthetic else "PRIMARY", *given[2:]]
     built.DerivationDescription = plain(f"{result.description} by {identity.algorithm}. {RESEARCH_USE}")
@@ -143,40 +166,31 @@ def _source(reference: Dataset, preserved: str) -> Dataset:
     return reference
 
 
-def _end(
-    built: Dataset,
-    header: Dataset,
-    identity: Identity,
-    result: DerivedSeries,
-    *,
-    order: int,
-    instance: int,
-    number: int,
-) -> Dataset:
-    """Return the finished image, with all that its source says and nobody has said otherwise."""
-    modality = str(header.get("Modality") or "OT")
+def _end(derived: DerivedObjects, built: Dataset, header: Dataset, instance: int) -> Dataset:
+    """Return the finished image, with every attribute of its source that it does not have yet and that still holds."""
+    result = derived.result
     done = finish(
         built,
         header,
-        identity,
+        derived.case.identity,
         kind="derived",
-        modality=modality,
-        number=number,
-        series=f"derived {order}",
+        modality=str(header.get("Modality") or "OT"),
+        number=derived.number,
+        series=f"derived {derived.order}",
         instance=instance,
     )
     tail = f" ({'synthetic, ' if result.synthetic else ''}AI research)"
     done.SeriesDescription = plain(result.description, LO - len(tail)) + tail
     if "InstanceNumber" in header and result.affine is None:
         copy_element(header, done, "InstanceNumber")
-    # text goes over last and as bytes: to decode it is to risk that it is written otherwise
-    palette = PALETTE if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
+    # text is copied last, and as bytes: once decoded, it might be written otherwise
     if result.shows:
         for keyword in ACQUIRED:
             copy_element(result.shows.header, done, keyword)
         if "PerFrameFunctionalGroupsSequence" not in done:
-            done.ReferencedImageSequence = [instance_of(one) for one in _shown(result)]
-    dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(SHOWN if result.unit else ())}
+            done.ReferencedImageSequence = [instance_reference(image) for image in derived.shown]
+    palette = PALETTE_PREFIXES if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
+    dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(DISPLAY if result.unit else ())}
     for keyword in header.dir():
         if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
             copy_element(header, done, keyword)
@@ -184,7 +198,7 @@ def _end(
 
 
 def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
-    """Store (frame, row, column) or (frame, row, column, 3) as its source does where that holds the values."""
+    """Store (frame, row, column) or (frame, row, column, 3) in the encoding of its source, if that is possible."""
     header = frames[0].header
     if result.unit is not None:
         _set_quantity(built, array, frames, result)
@@ -211,7 +225,7 @@ def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], re
 
 
 def _set_quantity(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], result: DerivedSeries) -> None:
-    """Store int16 as it is, and say of what quantity it is (Real World Value Mapping, PS3.3 C.7.6.16.2.11)."""
+    """Store int16 unchanged, with its quantity as a Real World Value Mapping (PS3.3 C.7.6.16.2.11)."""
     if frames[0].multi_frame or result.unit is None:
         raise BrokenResult(
             f"derived series {plain(result.description)!r} has a unit of its own: that takes single-frame images"
@@ -236,12 +250,16 @@ def _as_stored(plane: NDArray[Any], frame: Frame) -> NDArray[np.float64]:
 def _holds(
     stored: NDArray[np.float64], array: NDArray[Any], frames: Sequence[Frame], bits: int, *, signed: bool
 ) -> bool:
+    """Return whether stored values fit into `bits` and give back the array within `PRECISION`."""
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     if stored.min() < low or stored.max() > high:
         return False
     allowed = PRECISION * float(array.max() - array.min())
-    off = [np.abs(s * f.slope + f.intercept - a).max() for s, f, a in zip(stored, frames, array, strict=True)]
-    return float(max(off)) <= allowed
+    errors = [
+        np.abs(plane * frame.slope + frame.intercept - expected).max()
+        for plane, frame, expected in zip(stored, frames, array, strict=True)
+    ]
+    return float(max(errors)) <= allowed
 
 
 def _rescale(built: Dataset, array: NDArray[Any], header: Dataset, result: DerivedSeries) -> None:
@@ -268,17 +286,17 @@ def _write_pixels(built: Dataset, array: NDArray[Any], bits: int, *, signed: boo
     built["PixelData"].VR = "OB" if allocated == 8 else "OW"
 
 
-def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) -> None:
-    """Give an enhanced image the functional groups of its frames, and say in them how each was made (C.7.6.16.2.6)."""
+def _set_frames(built: Dataset, derived: DerivedObjects, frames: Sequence[Frame]) -> None:
+    """Copy the functional groups of the frames, and add the derivation of each (PS3.3 C.7.6.16.2.6)."""
     header = frames[0].header
     chosen = [deepcopy(header.PerFrameFunctionalGroupsSequence[frame.number - 1]) for frame in frames]
     shared = deepcopy(list(header.get("SharedFunctionalGroupsSequence") or []))
     for group, frame in zip(chosen, frames, strict=True):
         derivation = Dataset()
         derivation.DerivationDescription = built.DerivationDescription
-        derivation.DerivationCodeSequence = [concept(result.derivation)]
-        derivation.SourceImageSequence = [_source(reference, "YES") for reference in images([frame])]
-        derivation.SourceImageSequence.extend(_source(instance_of(one), "NO") for one in _shown(result))
+        derivation.DerivationCodeSequence = [concept(derived.result.derivation)]
+        derivation.SourceImageSequence = [_source(reference, "YES") for reference in image_references([frame])]
+        derivation.SourceImageSequence.extend(_source(instance_reference(image), "NO") for image in derived.shown)
         group.DerivationImageSequence = [derivation]
     for item in _frame_types([*shared, *chosen]):
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
@@ -286,7 +304,7 @@ def _set_frames(built: Dataset, frames: Sequence[Frame], result: DerivedSeries) 
     built.PerFrameFunctionalGroupsSequence = chosen
     for keyword in ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"):
         delattr(built, keyword)
-    built.SourceImageEvidenceSequence = by_study([header, *_shown(result)])
+    built.SourceImageEvidenceSequence = by_study([header, *derived.shown])
 
 
 def _frame_types(groups: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -296,10 +314,8 @@ def _frame_types(groups: Sequence[Dataset]) -> Iterator[Dataset]:
                 yield from element.value
 
 
-def _resampled(
-    result: DerivedSeries, affine: NDArray[np.float64], identity: Identity, order: int, number: int
-) -> list[Dataset]:
-    source = result.source
+def _on_own_grid(derived: DerivedObjects, affine: NDArray[np.float64]) -> Iterator[Dataset]:
+    result, source = derived.result, derived.result.source
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / spacing
     if any(frame.multi_frame for frame in source.frames) or not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
@@ -308,13 +324,12 @@ def _resampled(
             "axes at right angles"
         )
     inverse = np.linalg.inv(source.affine())
-    made = []
     for instance, plane in enumerate(result.array, 1):
         position = affine[:3, 3] + affine[:3, 0] * (instance - 1)
         middle = affine @ (instance - 1, (plane.shape[0] - 1) / 2, (plane.shape[1] - 1) / 2, 1)
         index = int(np.clip(round(float((inverse @ middle)[0])), 0, len(source.frames) - 1))
         frame = source.frames[index]
-        built = _begin(result, frame.header, identity, f"{order} {instance}")
+        built = _begin(derived, frame.header, instance)
         built.ImagePositionPatient = _decimals(position)
         built.ImageOrientationPatient = _decimals([*axes[:, 2], *axes[:, 1]])
         built.PixelSpacing = _decimals(spacing[1:])
@@ -323,10 +338,9 @@ def _resampled(
             del built.SpacingBetweenSlices  # the CT Image Module has none
         built.SliceLocation = _decimals([float(np.cross(axes[:, 2], axes[:, 1]) @ position)])[0]
         nearest = source.frames[max(index - 1, 0) : index + 2]
-        built.SourceImageSequence = [_source(reference, "NO") for reference in images(nearest)]
+        built.SourceImageSequence = [_source(reference, "NO") for reference in image_references(nearest)]
         _set_pixels(built, plane[None], [frame], result)
-        made.append(_end(built, frame.header, identity, result, order=order, instance=instance, number=number))
-    return made
+        yield _end(derived, built, frame.header, instance)
 
 
 def _decimals(numbers: Any) -> list[DSfloat]:

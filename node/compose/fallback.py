@@ -1,4 +1,4 @@
-"""What stands for an object that a destination does not take, made of what lies in the spool: the same at every run."""
+"""Replacements for objects that a destination does not take, made from files in the spool, the same at every run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,28 +10,29 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.codes import DCM
-from node.compose.conversions import FORMS, Referenced, alone, names_segmentations
+from node.compose.conversions import CONVERSIONS, ReferencedImage, names_segmentations, without_segmentations
+from node.compose.finish import count_series
 from node.compose.gsps import presentation_states
 from node.compose.identity import Identity
-from node.compose.pdf import document
-from node.compose.sc import summary
-from node.compose.source_images import carry, copy_element
-from node.compose.stored_objects import PART_NUMBERS, Page, keep, pages
-from node.compose.stored_outlines import recall
+from node.compose.job_objects import PART_NUMBERS
+from node.compose.pdf import summary_document
+from node.compose.sc import summary_capture
+from node.compose.source_images import copy_element, copy_patient_and_study
+from node.compose.stored_objects import StoredPage, store_object, stored_pages
+from node.compose.stored_outlines import read_stored_outlines
 from node.errors import Refused
-from node.images.frame import Frame
 from node.images.part10 import Part10
-from node.images.series import Series
-from node.profiles import FIRST_SERIES_NUMBER, SOP_CLASSES, Kind, Profile
+from node.images.series import Frame, Series
+from node.profiles import FIRST_SERIES_NUMBER, PICTURES, SOP_CLASSES, Kind, Profile
 from node.records import Declined, Delivery, DeliveryState, Instance, Place, ResultObject
 from node.spool import Spool
 
 LAST_NUMBER = PART_NUMBERS - 1
-"""Among the series of a job's run: where nothing else is likely to be."""
+"""Last of the Series Numbers of a run of a job; no other object is likely to have it."""
 REPORTS: tuple[Kind, ...] = ("SR", "COMPREHENSIVE", "ENHANCED")
 OUTLINED: tuple[Kind, ...] = ("SEG", "LABELMAP", *REPORTS)
-"""Kinds that say where something is."""
-GOES_NOT = (DeliveryState.UNSUPPORTED, DeliveryState.REPLACED, DeliveryState.PARKED)
+"""Kinds that hold outlines."""
+NOT_SENT = (DeliveryState.UNSUPPORTED, DeliveryState.REPLACED, DeliveryState.PARKED)
 SUPPLANTED = "it names a Segmentation, which {destination} does not take; a report without it in its place"
 
 
@@ -45,147 +46,158 @@ class Assembled(Protocol):
 
 Assemble = Callable[[Iterable[Part10]], Assembled]
 Images = Callable[[str], Sequence[Series]]
-"""Gives the stacks of a study that is named by its UID."""
+"""Gives the stacks of a study by its UID."""
 
 
 class Declining(Protocol):
-    """The part of the ledger that knows what destinations refused by SOP class, and of which images it told."""
+    """The part of the ledger with the deliveries that destinations refused by SOP class."""
 
     def instances(self, study_uid: str) -> list[tuple[Instance, Place]]:
         """Return every instance of a study with its place in the spool."""
 
     def declined(self, destination: str) -> list[Declined]:
-        """Return what a destination refused and has nothing in its place of."""
+        """Return the refused deliveries of a destination that are not replaced yet."""
 
     def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
-        """Put objects in the place of a refused one."""
+        """Replace a refused delivery by deliveries of other objects."""
 
     def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
-        """Queue objects that go instead of one that waits, or beside it."""
+        """Queue objects in place of a delivery that waits, or beside one that was sent."""
 
     def park_declined(self, refused: Declined, reason: str) -> None:
-        """Stop at the end of the chain."""
+        """Park a refused delivery at the end of the chain."""
 
 
 def fall_back(ledger: Declining, spool: Spool, destination: str, profile: Profile, assemble: Assemble) -> int:
-    """Find something else for all that a destination does not take; return for how much it was found.
+    """Queue replacements for the objects that a destination refused by SOP class; return the number replaced.
 
-    What the job has composed already is taken as it is; what it has not is made of its objects, or of its page. Where
-    the chain ends, the delivery is parked with a sentence for a person. A report that names what is not taken is
-    replaced by one that does not, before it goes if it has not gone yet.
+    The chain of the profile is tried from its best kind on. Pictures that the job has composed already are taken; other
+    objects are made from the job's stored objects, or from its summary page. At the end of the chain the delivery is
+    parked with a sentence for a person. A report that refers to a refused Segmentation is replaced by a report without
+    it; if it still waits, it is never sent.
     """
-    found = 0
+    replaced = 0
     images = partial(_stacks, ledger, spool, assemble)
     for refused in ledger.declined(destination):
         sent = refused.delivery
-        _supplant_reports(ledger, spool, refused)
+        _replace_reports(ledger, spool, refused)
         kind = SOP_CLASSES.get(sent.object.sop_class_uid)
         chain = profile.after(kind) if kind else ()
         for other in chain:
             if objects := _composed(other, refused) or _made(other, refused, spool, profile, images):
                 ledger.replace(refused, objects, f"{sent.reason}; {other} in its place")
-                found += 1
+                replaced += 1
                 break
         else:
             tried = f", nor is there {' or '.join(chain)} in its place" if chain else ""
             mend = f"enable its SOP class there, or change destinations.{destination}.objects, and requeue"
             ledger.park_declined(refused, f"{sent.reason}{tried}; {mend}")
-    return found
+    return replaced
 
 
 def _stacks(ledger: Declining, spool: Spool, assemble: Assemble, study_uid: str) -> Sequence[Series]:
-    return assemble(spool.part10(place, one.note) for one, place in ledger.instances(study_uid)).series
+    instances = ledger.instances(study_uid)
+    return assemble(spool.part10(place, instance.note) for instance, place in instances).series
 
 
-def _supplant_reports(ledger: Declining, spool: Spool, refused: Declined) -> None:
-    """Have reports without the Segmentation go where it does not: viewers would look for it, and some show nothing."""
-    if SOP_CLASSES.get(refused.delivery.object.sop_class_uid) != "SEG":
+def _kind(stored: ResultObject) -> Kind | None:
+    return SOP_CLASSES.get(stored.sop_class_uid)
+
+
+def _replace_reports(ledger: Declining, spool: Spool, refused: Declined) -> None:
+    """Replace reports that refer to a refused Segmentation: viewers look for it, and some then show nothing."""
+    if _kind(refused.delivery.object) != "SEG":
         return
     for sent in refused.beside:
         path = spool.path / sent.object.path
-        if SOP_CLASSES.get(sent.object.sop_class_uid) not in REPORTS or sent.state in GOES_NOT or not path.is_file():
+        if _kind(sent.object) not in REPORTS or sent.state in NOT_SENT or not path.is_file():
             continue
         report = dcmread(path)
         if names_segmentations(report):
-            there = sent.state is not DeliveryState.WAITING
-            made = keep(spool, alone(report, follows=there))
-            ledger.supplant(sent, [made], SUPPLANTED.format(destination=sent.destination))
+            follows = sent.state is not DeliveryState.WAITING
+            stored = store_object(spool, without_segmentations(report, follows=follows))
+            ledger.supplant(sent, [stored], SUPPLANTED.format(destination=sent.destination))
 
 
 def _composed(kind: Kind, refused: Declined) -> list[ResultObject]:
-    """Return what the job has of a kind already; a form of the object itself is made of just that one."""
-    if kind not in ("GSPS", "SC", "PDF"):
-        return []
-    return [made for made in refused.objects if SOP_CLASSES.get(made.sop_class_uid) == kind]
+    """Return the objects of a kind that the job has composed already.
+
+    Only pictures: a report or Segmentation of another form has to be made from the refused object itself.
+    """
+    return [stored for stored in refused.objects if _kind(stored) == kind] if kind in PICTURES else []
 
 
 def _made(kind: Kind, refused: Declined, spool: Spool, profile: Profile, images: Images) -> list[ResultObject]:
+    """Return objects of a kind made from the refused object or its job's stored files, none if they are gone."""
     source = spool.path / refused.delivery.object.path
     if not source.is_file():
         return []
-    if kind in FORMS:
-        return [keep(spool, FORMS[kind](dcmread(source)))]
+    if kind in CONVERSIONS:
+        return [store_object(spool, CONVERSIONS[kind](dcmread(source)))]
     runs = [
-        replace(run, identity=_for(profile, run.identity))
-        for run in pages(spool, refused.delivery.study_uid, refused.job_id)
+        replace(page, identity=_for_profile(page.identity, profile))
+        for page in stored_pages(spool, refused.delivery.study_uid, refused.job_id)
     ]
     if kind == "GSPS":
-        return [keep(spool, made) for run in runs[:1] for made in _presentation_states(run, refused, spool, images)]
-    about = dcmread(source, stop_before_pixels=True)
-    return [keep(spool, PICTURES[kind](run.png, _images(run, about), run.identity)) for run in runs]
+        states = [state for run in runs[:1] for state in _presentation_states(run, refused, spool, images)]
+        return [store_object(spool, state) for state in states]
+    header = dcmread(source, stop_before_pixels=True)
+    return [store_object(spool, FROM_PAGE[kind](run.png, _source_images(run, header), run.identity)) for run in runs]
 
 
-def _for(profile: Profile, identity: Identity) -> Identity:
-    """Return what an object is called at a destination of a profile."""
-    number = identity.first_series_number - FIRST_SERIES_NUMBER + profile.first_series_number
-    named = profile.series_description
-    return replace(identity, first_series_number=number, shape=profile.shape, named=named)
+def _for_profile(identity: Identity, profile: Profile) -> Identity:
+    """Return an identity with the numbers and descriptions of a profile."""
+    return replace(
+        identity,
+        first_series_number=identity.first_series_number - FIRST_SERIES_NUMBER + profile.first_series_number,
+        variant=profile.variant,
+        description_format=profile.series_description,
+    )
 
 
-def _presentation_states(run: Page, refused: Declined, spool: Spool, images: Images) -> list[Dataset]:
-    """Return presentation states of all that the job's objects for the destination outline; none where that is nothing.
+def _presentation_states(run: StoredPage, refused: Declined, spool: Spool, images: Images) -> list[Dataset]:
+    """Return presentation states of all outlines in the job's objects for the destination.
 
-    Nor are there any where an image cannot be read again.
+    Empty if there are no outlines, or if an image cannot be read again.
     """
-    paths = [
-        spool.path / one.object.path for one in refused.beside if SOP_CLASSES.get(one.object.sop_class_uid) in OUTLINED
-    ]
+    paths = [spool.path / sent.object.path for sent in refused.beside if _kind(sent.object) in OUTLINED]
     objects = [dcmread(path) for path in paths if path.is_file()]
-    made: list[Dataset] = []
+    states: list[Dataset] = []
     try:
         for series in images(refused.delivery.study_uid):
             frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
-            if drawn := recall(objects, frames):
-                number = LAST_NUMBER - 2 - len({one.SeriesInstanceUID for one in made})
-                made += presentation_states(series, drawn, run.identity, name=series.key, number=number)
+            if drawings := read_stored_outlines(objects, frames):
+                number = LAST_NUMBER - 2 - count_series(states)
+                states += presentation_states(series, drawings, run.identity, name=series.key, number=number)
     except Refused:
         return []
-    return made
+    return states
 
 
 def _no_pixels(frames: Sequence[Frame], into: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:  # noqa: ARG001
     return ()
 
 
-def _images(run: Page, about: Dataset) -> Series:
-    """Return the images of a run as far as an object knows them: the first says who and when."""
+def _source_images(run: StoredPage, header: Dataset) -> Series:
+    """Return the images of a run by reference; the first has patient, study and scanner of an object."""
     headers = []
     for sop_class, uid in run.images:
-        header = Dataset()
-        header.SOPClassUID, header.SOPInstanceUID = sop_class, uid
-        headers.append(header)
-    carry(about, headers[0])
+        image = Dataset()
+        image.SOPClassUID, image.SOPInstanceUID = sop_class, uid
+        headers.append(image)
+    first = headers[0]
+    copy_patient_and_study(header, first)
     for keyword in ("BodyPartExamined", "Laterality"):
-        copy_element(about, headers[0], keyword)
-    for contributor in about.get("ContributingEquipmentSequence") or ():
+        copy_element(header, first, keyword)
+    for contributor in header.get("ContributingEquipmentSequence") or ():
         if contributor.PurposeOfReferenceCodeSequence[0].CodeValue == DCM.AcquisitionEquipment.value:
-            headers[0].update({element.tag: element for element in contributor})
-            del headers[0].PurposeOfReferenceCodeSequence
-    return Series(key="", frames=tuple(Frame(image=Referenced(header)) for header in headers), read=_no_pixels)
+            first.update({element.tag: element for element in contributor})
+            del first.PurposeOfReferenceCodeSequence
+    return Series(key="", frames=tuple(Frame(image=ReferencedImage(image)) for image in headers), read=_no_pixels)
 
 
-PICTURES: Mapping[Kind, Callable[[bytes, Series, Identity], Dataset]] = {
-    "SC": lambda page, images, identity: summary(page, images.header, identity, number=LAST_NUMBER - 1),
-    "PDF": lambda page, images, identity: document(page, images, identity, number=LAST_NUMBER),
+FROM_PAGE: Mapping[Kind, Callable[[bytes, Series, Identity], Dataset]] = {
+    "SC": lambda page, images, identity: summary_capture(page, images.header, identity, number=LAST_NUMBER - 1),
+    "PDF": lambda page, images, identity: summary_document(page, images, identity, number=LAST_NUMBER),
 }
-"""What is made of the job's page."""
+"""Kind → function that makes an object of the kind from a summary page."""

@@ -1,10 +1,11 @@
-"""What every object gets at the end, whoever built it: patient, study, series, equipment, times, its bytes."""
+"""What every object gets at the end: patient, study, series, equipment and times; and how it is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from pydicom import config
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -17,7 +18,7 @@ from pydicom.uid import (
 from node.codes import DCM, OWN_SCHEME
 from node.compose.ascii_text import LO, ST, concept, plain
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS, Identity
-from node.compose.source_images import carry, copy_element
+from node.compose.source_images import copy_element, copy_patient_and_study
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 SCANNER = (
@@ -28,14 +29,16 @@ SCANNER = (
     "InstitutionName",
     "StationName",
 )
-"""What an image says of the machine that made it (PS3.3 C.7.5.1)."""
+"""Attributes that describe the scanner of an image (PS3.3 C.7.5.1)."""
 
 WITHOUT_CONTENT_DATE = {
     ColorSoftcopyPresentationStateStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     RTStructureSetStorage,
 }
-"""SOP classes that call the date of their content by a name of their own."""
+"""SOP classes that have an attribute of their own in place of Content Date."""
+READ_SIZE = 1 << 20
+"""Bytes that pydicom copies at once from a stream of pixels; its own default is 8 KiB."""
 
 
 def finish(
@@ -49,20 +52,20 @@ def finish(
     series: str = "",
     instance: int = 1,
 ) -> FileDataset:
-    """Return an object as it leaves the node: a series of its own in the study of `header`, Explicit VR Little Endian.
+    """Return a finished object: in a series of its own, in the study of `header`, Explicit VR Little Endian.
 
     Parameters
     ----------
     built
-        The object with its SOP Class and Instance UID and all that is particular to its kind.
+        The object with its SOP Class UID, its SOP Instance UID and everything that is particular to its kind.
     header
         An image of the study; patient and study attributes and the character set are copied from it.
     kind
-        How the series description calls it, and its Modality where that is not given: "SEG", "SR".
+        Name of the kind in the series description, and its Modality unless `modality` is given: "SEG", "SR".
     number
-        How many series of the job come before it; decides the Series Number.
+        Number of series that the job has before; it decides the Series Number.
     series, instance
-        For one of several objects of a series: what names the series among those of the job, and its Instance Number.
+        For one of several objects of a series: name of the series among those of the job, and Instance Number.
     """
     done = FileDataset(BytesIO(), {}, file_meta=_file_meta(built), preamble=b"\0" * 128)
     done.update({element.tag: element for element in built})
@@ -74,13 +77,19 @@ def finish(
     _equipment(done, header, identity)
     _times(done, header, identity)
     _coding_schemes(done)
-    # last: to look at what it brings is to decode it, and what was decoded may be written with other bytes
-    carry(header, done)
+    # last: reading what it copies would decode it, and decoded values may be written with other bytes
+    copy_patient_and_study(header, done)
     return done
 
 
-def write(dataset: Dataset, to: Path | BinaryIO) -> None:
+def count_series(objects: Iterable[Dataset]) -> int:
+    """Return the number of series that objects belong to."""
+    return len({made.SeriesInstanceUID for made in objects})
+
+
+def write_object(dataset: Dataset, to: Path | BinaryIO) -> None:
     """Write a finished object as a Part 10 file; the same object gives the same bytes (PS3.10 section 7.1)."""
+    config.settings.buffered_read_size = READ_SIZE
     dataset.save_as(to, implicit_vr=False, little_endian=True, enforce_file_format=True)
 
 
@@ -95,7 +104,7 @@ def _file_meta(built: Dataset) -> FileMetaDataset:
 
 
 def _equipment(done: Dataset, header: Dataset, identity: Identity) -> None:
-    """Name the node as the maker (PS3.3 C.7.5.1), scanner and plugin as contributors (C.12.1.5)."""
+    """Name the node as the manufacturer (PS3.3 C.7.5.1), scanner and plugin as contributors (C.12.1.5)."""
     done.Manufacturer = MANUFACTURER
     done.ManufacturerModelName = MODEL_NAME
     done.SoftwareVersions = SOFTWARE_VERSIONS
@@ -130,7 +139,7 @@ def _times(done: Dataset, header: Dataset, identity: Identity) -> None:
 
 
 def _coding_schemes(done: Dataset) -> None:
-    """Identify the private coding schemes that codes in the object are of (PS3.3 C.12.1.1.7)."""
+    """Identify the private coding schemes of the codes in the object (PS3.3 C.12.1.1.7)."""
     schemes = sorted({scheme for scheme in _designators(done) if scheme.startswith("99")})
     if schemes:
         done.CodingSchemeIdentificationSequence = [_scheme(designator) for designator in schemes]
@@ -139,7 +148,7 @@ def _coding_schemes(done: Dataset) -> None:
 def _designators(dataset: Dataset) -> Iterator[str]:
     for element in dataset:
         if element.keyword == "PerFrameFunctionalGroupsSequence":
-            continue  # there are thousands, and none holds a code but those of derivation
+            continue  # there are thousands of items, and their only codes are those of derivation
         if element.keyword == "CodingSchemeDesignator":
             yield str(element.value)
         elif element.VR == "SQ":

@@ -1,4 +1,4 @@
-"""Words on pictures: in Pillow's own font, in one of the machine's for letters which that lacks, else in ASCII."""
+"""Text on pictures, in the font of Pillow; for letters that it lacks, in a font of the machine, else in ASCII."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -23,19 +23,19 @@ FURTHER_FONTS = (
     "NanumGothic.ttf",
     "DroidSansFallbackFull.ttf",
 )
-"""Font files for other scripts, looked for where the system keeps fonts; the first that has a letter is taken.
+"""Font files for other scripts, in the font folders of the system; the first that has a letter is used.
 
-Pillow's font has little beyond ASCII, and one for all scripts would be larger than the node.
+The font of Pillow has little beyond ASCII, and a font for all scripts would be larger than the node.
 """
 NOWHERE = "\U0010ffff"
-"""No character: a font draws it like all that it lacks."""
+"""No character: a font draws it like any letter that it lacks."""
 PROBE = 16
-"""Size at which fonts are asked for letters."""
+"""Size in pixels at which a font is checked for a letter."""
 RIM = 1
-"""Width of a rim round letters in pixels."""
+"""Width in pixels of the rim around letters."""
 
 
-def write(
+def draw_text(
     draw: ImageDraw.ImageDraw,
     at: tuple[float, float],
     words: str,
@@ -45,48 +45,52 @@ def write(
     side: Side = "left",
     edge: Color | None = None,
 ) -> None:
-    """Write one line with its baseline at a place, which is its left end, its middle or its right end.
+    """Draw a line of text.
 
     Parameters
     ----------
+    at
+        Column and row of its baseline at its left end, middle or right end, as `side` says.
+    size
+        Height of the letters in pixels.
     edge
-        Colour of a rim round the letters, for words on an image.
+        Colour of a rim around the letters, for text on an image.
     """
-    left = at[0] - width(words, size) * {"left": 0.0, "middle": 0.5, "right": 1.0}[side]
+    left = at[0] - text_width(words, size) * {"left": 0.0, "middle": 0.5, "right": 1.0}[side]
     for font, piece in _pieces(words, size):
         draw.text((left, at[1]), piece, ink, font, anchor="ls", stroke_width=RIM if edge else 0, stroke_fill=edge)
         left += font.getlength(piece)
 
 
-def width(words: str, size: int) -> float:
-    """Return how long a line is in pixels."""
+def text_width(words: str, size: int) -> float:
+    """Return the width of a line in pixels."""
     return float(sum(font.getlength(piece) for font, piece in _pieces(words, size)))
 
 
-def wrapped(words: str, size: int, room: float) -> list[str]:
-    """Return lines of at most `room` pixels, broken at spaces, and inside a word that is longer."""
+def wrap_text(words: str, size: int, limit: float) -> list[str]:
+    """Return lines of at most `limit` pixels, broken at spaces, and inside a word that is longer."""
     lines = [""]
     for word in words.split():
         longer = f"{lines[-1]} {word}".strip()
-        if width(longer, size) <= room:
+        if text_width(longer, size) <= limit:
             lines[-1] = longer
             continue
         lines.append("")
         for letter in word:
-            if lines[-1] and width(lines[-1] + letter, size) > room:
+            if lines[-1] and text_width(lines[-1] + letter, size) > limit:
                 lines.append("")
             lines[-1] += letter
     return [line for line in lines if line] or [""]
 
 
-def lacking(words: str) -> str:
-    """Return the letters for which a question mark stands: no font has them, and ASCII has nothing like them."""
+def missing_letters(words: str) -> str:
+    """Return the letters that are drawn as question marks: no font has them, and no ASCII text replaces them."""
     missing = (letter for letter in words if letter.isprintable() and not _font_of(letter, PROBE))
     return "".join(letter for letter in missing if plain(letter) == "?")
 
 
 def _pieces(words: str, size: int) -> Sequence[tuple[Font, str]]:
-    """Return a line in pieces of one font each, without what is not printed."""
+    """Return a line in pieces of one font each, without characters that are not printed."""
     printed = [letter for letter in " ".join(words.split()) if letter.isprintable()]
     known = [(font, letter) if (font := _font_of(letter, size)) else (_own(size), plain(letter)) for letter in printed]
     return [
@@ -100,7 +104,7 @@ def _first(pair: tuple[Font, str]) -> Font:
 
 @cache
 def _font_of(letter: str, size: int) -> Font | None:
-    """Return the first font that has a letter."""
+    """Return the first font that has a letter, None if no font has it."""
     return next((font for font in _fonts(size) if letter == " " or _drawn(font, letter) != _drawn(font, NOWHERE)), None)
 
 

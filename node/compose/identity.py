@@ -1,4 +1,4 @@
-"""What repeats in every object of a job: UIDs, time, numbers, and the names of node, plugin and models."""
+"""The identity of a run of a plugin: UIDs, time, numbers, and the names of node, plugin and models."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,41 +14,41 @@ MANUFACTURER = "isocenter project"
 MODEL_NAME = "isocenter"
 SOFTWARE_VERSIONS = IMPLEMENTATION_VERSION_NAME
 RESEARCH_USE = "Research use only, unverified: computed without human review, not for diagnosis."
-"""Said in every report and on every picture."""
+"""Stated in every report and on every picture."""
 
 _NAMESPACE = UUID("7b1c6f0a-64d2-4d0e-9a5e-0c3b54f6a1d7")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Names one run of one plugin on one revision of a study; equal identities and results give equal bytes.
+    """One run of one plugin on one revision of a study. Equal identities and results give equal bytes.
 
     Parameters
     ----------
     study_uid, revision
-        Study Instance UID, and which state of the study it was.
+        Study Instance UID, and number of the state of the study.
     plugin, version
         Name and version of the plugin, as its manifest gives them: "ct_lung", "1.0.0".
     title
-        The algorithm in words that a reader understands: "CT lung".
+        Name of the algorithm for a reader: "CT lung".
     manufacturer
-        Who made the plugin; may be empty.
+        Manufacturer of the plugin; may be empty.
     models
         Served models with their versions: "ct_lung 1".
     at
-        When the job was planned. Every date and time in the objects is this one.
+        Time when the job was planned; all dates and times of the objects are this time.
     first_series_number
-        Series Number of the first object; the others count on from it.
+        Series Number of the first object; the others follow.
     device_uid
-        UID of this node, the same in all it ever makes (PS3.16 TID 1004).
+        UID of this node, the same in all objects (PS3.16 TID 1004).
     part
-        Counts the runs of a job that has several: each has objects of its own.
+        Number of the run, from 0, for a job with several runs; each run has objects of its own.
     family
-        What kind of algorithm it is (PS3.16 CID 7162).
-    shape
-        Tells objects apart that are made of the same results for destinations that want them otherwise.
-    named
-        How series are described, with {kind}, {plugin}, {version} and {title}; the node's own way without it.
+        Algorithm Family (PS3.16 CID 7162).
+    variant
+        Distinguishes objects that are made of the same results for destinations with different profiles.
+    description_format
+        Format of Series Description with {kind}, {plugin}, {version} and {title}; empty for the default.
     """
 
     study_uid: str
@@ -63,31 +63,31 @@ class Identity:
     device_uid: str
     part: int = 0
     family: Code = DCM.ArtificialIntelligence
-    shape: str = ""
-    named: str = ""
+    variant: str = ""
+    description_format: str = ""
 
     def uid(self, *names: str) -> str:
-        """Return a UID made of the identity and names: the same at every run (PS3.5 B.2: 2.25 and a UUID)."""
+        """Return a UID derived from the identity and from names, the same at every run (PS3.5 B.2: 2.25 and a UUID)."""
         run = (self.study_uid, str(self.revision), self.plugin, self.version, str(self.part))
-        spoken = "|".join((*run, *((self.shape,) if self.shape else ()), *names))
-        return f"2.25.{uuid5(_NAMESPACE, spoken).int}"
+        joined = "|".join((*run, *((self.variant,) if self.variant else ()), *names))
+        return f"2.25.{uuid5(_NAMESPACE, joined).int}"
 
     def series_description(self, kind: str) -> str:
-        """Return what lists of series show, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (research)"."""
-        if self.named:
+        """Return Series Description, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (research)"."""
+        if self.description_format:
             words = {"kind": kind, "plugin": self.plugin, "version": self.version, "title": self.title}
-            return plain(self.named.format(**words), LO)
+            return plain(self.description_format.format(**words), LO)
         tail = f" {plain(self.version, 20)} (research)"
         return plain(f"AI {kind} {self.plugin}", LO - len(tail)) + tail
 
     @property
     def algorithm(self) -> str:
-        """Algorithm Name (PS3.3 10.16): the title, else the plugin's name; at most 64 characters."""
+        """Algorithm Name (PS3.3 10.16): the title, else the name of the plugin; at most 64 characters."""
         return plain(self.title, LO) or plain(self.plugin, LO)
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What exactly was run, as Algorithm Parameters tell it: the plugin, and the models in their order."""
+        """Algorithm Parameters: the plugin and the models in their order, with their versions."""
         models = {f"model {index}": plain(model) for index, model in enumerate(self.models, 1)}
         return {"plugin": plain(f"{self.plugin} {self.version}"), **models}
 

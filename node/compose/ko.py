@@ -1,6 +1,6 @@
-"""Key Object Selection (PS3.3 A.35.4) of template TID 2010: the images a reader should look at first."""
+"""Key Object Selection (PS3.3 A.35.4) of template TID 2010: the images that a reader should look at first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
@@ -9,39 +9,39 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.codes import DCM
 from node.compose.ascii_text import concept, plain
+from node.compose.case import Case
 from node.compose.content_items import container
-from node.compose.finish import finish
-from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.object_references import by_study, images
-from node.compose.sr.groups import LANGUAGE, observer
-from node.errors import BrokenResult
-from node.images.series import Series
+from node.compose.finish import count_series, finish
+from node.compose.identity import RESEARCH_USE
+from node.compose.object_references import by_study, image_references
+from node.compose.sr.context import LANGUAGE, observer_context
 from node.results import KeyImages
 
 
-def key_objects(
-    result: KeyImages, inputs: Mapping[str, Series], identity: Identity, *, order: int, number: int
-) -> Dataset:
-    """Return the selection; it belongs to the study of the job, and may name images of others."""
-    here = [series for series in inputs.values() if series.study_uid == identity.study_uid]
-    if not here:
-        raise BrokenResult(f"no input of plugin {identity.plugin} is of study {identity.study_uid}")
+def compose_ko(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield a Key Object Selection for each choice of key images; it may also name images of priors."""
+    for order, result in enumerate(case.results_of(KeyImages)):
+        built = _selection(case, result)
+        built.SOPInstanceUID = case.identity.uid("ko", str(order))
+        yield finish(built, case.header, case.identity, kind="KO", number=count_series(made))
+
+
+def _selection(case: Case, result: KeyImages) -> Dataset:
     description = plain(f"{result.description} {RESEARCH_USE}".strip())
     content = [
         sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
-        *observer(identity),
+        *observer_context(case.identity),
         sr.TextContentItem(concept(DCM.KeyObjectDescription), description, Relationship.CONTAINS),
-        *(_image(reference) for reference in images(result.images)),
+        *(_image_item(reference) for reference in image_references(result.images)),
     ]
-    done = container(result.title, content, template="2010")
-    done.SOPClassUID = KeyObjectSelectionDocumentStorage
-    done.SOPInstanceUID = identity.uid("ko", str(order))
-    done.ReferencedPerformedProcedureStepSequence = []
-    done.CurrentRequestedProcedureEvidenceSequence = by_study(frame.header for frame in result.images)
-    return finish(done, here[0].header, identity, kind="KO", number=number)
+    built = container(result.title, content, template="2010")
+    built.SOPClassUID = KeyObjectSelectionDocumentStorage
+    built.ReferencedPerformedProcedureStepSequence = []
+    built.CurrentRequestedProcedureEvidenceSequence = by_study(frame.header for frame in result.images)
+    return built
 
 
-def _image(reference: Dataset) -> Dataset:
+def _image_item(reference: Dataset) -> Dataset:
     """Return an IMAGE item; TID 2010 gives it no concept name."""
     item = Dataset()
     item.RelationshipType = "CONTAINS"

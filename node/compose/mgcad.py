@@ -1,6 +1,7 @@
-"""Mammography CAD SR (PS3.3 A.35.5) of template TID 4000, for workstations that mark what a CAD has found."""
+"""Mammography CAD SR (PS3.3 A.35.5) of template TID 4000, for workstations that mark the findings of a CAD."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from highdicom import sr
@@ -12,16 +13,16 @@ from pydicom.uid import MammographyCADSRStorage
 
 from node.codes import DCM, SCT, UCUM, Code
 from node.compose.ascii_text import LO, concept, plain
+from node.compose.case import Case
 from node.compose.content_items import code, container
-from node.compose.finish import finish
-from node.compose.identity import RESEARCH_USE, Identity
+from node.compose.finish import count_series, finish
+from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import by_study
-from node.compose.outlines import Shape, Thing
-from node.compose.sr.groups import LANGUAGE
+from node.compose.outlines import Drawable, Shape, drawables
+from node.compose.sr.context import LANGUAGE
 from node.images.contours import Loop, contours
-from node.images.frame import Frame
-from node.images.series import Series
-from node.results import NotSuitable, Region, Result
+from node.images.series import Frame
+from node.results import NotSuitable, Region
 
 FINDINGS: dict[Code, Code] = {
     **{known: known for known in (getattr(codes.cid6014, name) for name in codes.cid6014.dir())},
@@ -29,7 +30,7 @@ FINDINGS: dict[Code, Code] = {
     SCT.Nodule: codes.cid6014.MammographyBreastDensity,
     SCT.CalcificationOfBreast: codes.cid6014.IndividualCalcification,
 }
-"""Type of a segment or region → single image finding (PS3.16 CID 6014); what has none is not in the report."""
+"""Type of a segment or region → single image finding (PS3.16 CID 6014); other types are not in the report."""
 
 SIDES = {"L": SCT.LeftBreast, "R": SCT.RightBreast, "B": SCT.BothBreasts}
 """Image Laterality → side (PS3.16 CID 6022)."""
@@ -39,63 +40,79 @@ VIEWS = {getattr(codes.cid4014, name) for name in codes.cid4014.dir()}
 MODALITY = "MG"
 
 
-def mammography_cad(
-    inputs: Mapping[str, Series],
-    things: Sequence[Thing],
-    results: Sequence[Result],
-    identity: Identity,
-    *,
-    number: int,
-) -> Dataset | None:
-    """Return the report on the mammograms among the inputs; None where there are none.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MammogramFindings:
+    """The mammograms of a case, and what was found on them.
 
     Parameters
     ----------
-    things
-        What was drawn, as `things` gives it; what is not on a mammogram or no breast finding is left out.
-    number
-        How many series of the job come before it.
+    frames
+        All frames, in the order of the image library.
+    marks
+        Shapes on those frames, each with the segment or region it belongs to.
     """
-    series = [one for one in inputs.values() if one.modality == MODALITY and one.study_uid == identity.study_uid]
+
+    case: Case
+    frames: Sequence[Frame]
+    marks: Sequence[tuple[Drawable, Shape]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether images were not suitable."""
+        return bool(self.case.results_of(NotSuitable))
+
+
+def compose_mgcad(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield a report on the mammograms among the inputs, if there are any.
+
+    Segments and regions that are not on a mammogram, or are no finding of the breast, are left out.
+    """
+    series = [series for series in case.inputs.values() if series.modality == MODALITY and case.is_in_study(series)]
     if not series:
-        return None
-    frames = [frame for one in series for frame in one.frames]
-    failed = any(isinstance(result, NotSuitable) for result in results)
-    found = [(thing, shape) for thing in things if thing.type in FINDINGS for shape in _on(thing, frames)]
+        return
+    frames = [frame for one_series in series for frame in one_series.frames]
+    drawn = [drawable for drawable in drawables(case) if drawable.type in FINDINGS]
+    marks = [(drawable, shape) for drawable in drawn for shape in _shapes_on(drawable, frames)]
+    built = _report(MammogramFindings(case=case, frames=frames, marks=marks))
+    yield finish(built, series[0].header, case.identity, kind="MG CAD", modality="SR", number=count_series(made))
+
+
+def _report(findings: MammogramFindings) -> Dataset:
     content = [
         sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
-        _library(frames),
-        _findings(found, frames, identity, failed=failed),
-        _detections(found, frames, identity, failed=failed),
+        _image_library(findings.frames),
+        _findings_summary(findings),
+        _detections_summary(findings),
         code(DCM.SummaryOfAnalyses, DCM.NotAttempted, Relationship.CONTAINS),
     ]
     built = container(DCM.MammographyCADReport, content, template="4000")
     built.SOPClassUID = MammographyCADSRStorage
-    built.SOPInstanceUID = identity.uid("mgcad")
+    built.SOPInstanceUID = findings.case.identity.uid("mgcad")
     built.CompletionFlag = "COMPLETE"
     built.VerificationFlag = "UNVERIFIED"
     built.PreliminaryFlag = "PRELIMINARY"
     built.ReferencedPerformedProcedureStepSequence = []
     built.PerformedProcedureCodeSequence = []
-    built.CurrentRequestedProcedureEvidenceSequence = by_study(frame.header for frame in frames)
-    return finish(built, series[0].header, identity, kind="MG CAD", modality="SR", number=number)
+    built.CurrentRequestedProcedureEvidenceSequence = by_study(frame.header for frame in findings.frames)
+    return built
 
 
-def _on(thing: Thing, frames: Sequence[Frame]) -> list[Shape]:
-    places = {(frame.sop_instance_uid, frame.number) for frame in frames}
-    return [one for one in thing.shapes(_outer) if (one.frame.sop_instance_uid, one.frame.number) in places]
+def _shapes_on(drawable: Drawable, frames: Sequence[Frame]) -> list[Shape]:
+    keys = {(frame.sop_instance_uid, frame.number) for frame in frames}
+    shapes = drawable.shapes(_outer_contours)
+    return [shape for shape in shapes if (shape.frame.sop_instance_uid, shape.frame.number) in keys]
 
 
-def _outer(mask: NDArray[np.bool_]) -> list[Loop]:
+def _outer_contours(mask: NDArray[np.bool_]) -> list[Loop]:
     return contours(mask)[0]
 
 
-def _library(frames: Sequence[Frame]) -> Dataset:
-    """Return the images in their order: other items refer to them by their place in it (TID 4020)."""
-    return container(DCM.ImageLibrary, [_entry(frame) for frame in frames], Relationship.CONTAINS)
+def _image_library(frames: Sequence[Frame]) -> Dataset:
+    """Return the images in their order: other items refer to an image by its position in the library (TID 4020)."""
+    return container(DCM.ImageLibrary, [_library_entry(frame) for frame in frames], Relationship.CONTAINS)
 
 
-def _entry(frame: Frame) -> Dataset:
+def _library_entry(frame: Frame) -> Dataset:
     header = frame.header
     entry = Dataset()
     entry.RelationshipType = "CONTAINS"
@@ -106,64 +123,65 @@ def _entry(frame: Frame) -> Dataset:
     if frame.multi_frame:
         reference.ReferencedFrameNumber = frame.number
     entry.ReferencedSOPSequence = [reference]
+    if context := list(_acquisition_context(header)):
+        entry.ContentSequence = context
+    return entry
+
+
+def _acquisition_context(header: Dataset) -> Iterator[Dataset]:
+    """Yield side, view, orientation and dates of an image, if the header has them."""
     context = Relationship.HAS_ACQ_CONTEXT
-    said: list[Dataset] = []
     if side := SIDES.get(str(header.get("ImageLaterality") or "")):
-        said.append(code(DCM.ImageLaterality, side, context))
+        yield code(DCM.ImageLaterality, side, context)
     if view := _view(header):
-        said.append(code(DCM.ImageView, view, context))
+        yield code(DCM.ImageView, view, context)
     for name, direction in zip(
         (DCM.PatientOrientationRow, DCM.PatientOrientationColumn), header.get("PatientOrientation") or (), strict=False
     ):
-        said.append(sr.TextContentItem(concept(name), str(direction), context))
+        yield sr.TextContentItem(concept(name), str(direction), context)
     for name, keyword in ((DCM.StudyDate, "StudyDate"), (DCM.ContentDate, "ContentDate")):
         value = str(header.get(keyword) or "")
         if len(value) == 8 and value.isdecimal():
-            said.append(sr.DateContentItem(concept(name), value, context))
-    if said:
-        entry.ContentSequence = said
-    return entry
+            yield sr.DateContentItem(concept(name), value, context)
 
 
 def _view(header: Dataset) -> Code | None:
     for item in header.get("ViewCodeSequence") or []:
-        given = str(item.get("CodeValue") or "")
-        return next((view for view in VIEWS if view.value == given), None)
+        value = str(item.get("CodeValue") or "")
+        return next((view for view in VIEWS if view.value == value), None)
     return None
 
 
-def _findings(
-    found: Sequence[tuple[Thing, Shape]], frames: Sequence[Frame], identity: Identity, *, failed: bool
-) -> Dataset:
-    value = DCM.AllAlgorithmsSucceededWithFindings if found else DCM.AllAlgorithmsSucceededWithoutFindings
-    if failed:
+def _findings_summary(findings: MammogramFindings) -> Dataset:
+    value = DCM.AllAlgorithmsSucceededWithFindings if findings.marks else DCM.AllAlgorithmsSucceededWithoutFindings
+    if findings.failed:
         value = DCM.NoAlgorithmsSucceededWithoutFindings
-    said: list[Dataset] = [
+    content: list[Dataset] = [
         sr.TextContentItem(concept(DCM.ImpressionDescription), RESEARCH_USE, Relationship.HAS_PROPERTIES),
-        *_algorithm(identity),
+        *_algorithm(findings.case),
     ]
-    if found:
+    if findings.marks:
         impression = [
             code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
-            *(_finding(thing, shape, frames, identity) for thing, shape in found),
+            *(_finding(findings, drawable, shape) for drawable, shape in findings.marks),
         ]
-        said.append(container(DCM.IndividualImpressionRecommendation, impression, Relationship.INFERRED_FROM))
-    return code(DCM.CADProcessingAndFindingsSummary, value, Relationship.CONTAINS, said)
+        content.append(container(DCM.IndividualImpressionRecommendation, impression, Relationship.INFERRED_FROM))
+    return code(DCM.CADProcessingAndFindingsSummary, value, Relationship.CONTAINS, content)
 
 
-def _finding(thing: Thing, shape: Shape, frames: Sequence[Frame], identity: Identity) -> Dataset:
-    """Return one finding on one image: what, where its centre is, and its outline (TID 4006, 4021)."""
+def _finding(findings: MammogramFindings, drawable: Drawable, shape: Shape) -> Dataset:
+    """Return one finding on one image: its type, its centre and its outline (TID 4006, 4021)."""
     context = Relationship.HAS_OBS_CONTEXT
     centre = (shape.points[:-1] if _is_closed(shape) else shape.points).mean(axis=0)
-    said: list[Dataset] = [
+    content: list[Dataset] = [
         code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
-        sr.TextContentItem(concept(DCM.TrackingIdentifier), plain(thing.label, LO), context),
-        sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), thing.tracking_uid, context),
-        *_algorithm(identity),
+        sr.TextContentItem(concept(DCM.TrackingIdentifier), plain(drawable.label, LO), context),
+        sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), drawable.tracking_uid, context),
+        *_algorithm(findings.case),
     ]
-    if isinstance(thing.result, Region) and thing.result.probability is not None:
-        percent = round(thing.result.probability * 100, 6)
-        said.append(
+    if isinstance(drawable.result, Region) and drawable.result.probability is not None:
+        percent = round(drawable.result.probability * 100, 6)
+        content.append(
             sr.NumContentItem(
                 concept(DCM.CertaintyOfFinding),
                 percent,
@@ -171,59 +189,61 @@ def _finding(thing: Thing, shape: Shape, frames: Sequence[Frame], identity: Iden
                 relationship_type=Relationship.HAS_PROPERTIES,
             )
         )
-    said.append(_coordinates(DCM.Center, "POINT", centre[None], shape.frame, frames))
+    image = _image(findings, shape.frame, "SELECTED FROM")
+    content.append(_coordinates(DCM.Center, "POINT", centre[None], image))
     if shape.kind != "POINT":
-        said.append(_coordinates(DCM.Outline, shape.kind, shape.points, shape.frame, frames))
-    return code(DCM.SingleImageFinding, FINDINGS[thing.type], Relationship.CONTAINS, said)
+        content.append(_coordinates(DCM.Outline, shape.kind, shape.points, image))
+    return code(DCM.SingleImageFinding, FINDINGS[drawable.type], Relationship.CONTAINS, content)
 
 
 def _is_closed(shape: Shape) -> bool:
     return shape.kind == "POLYLINE" and bool((shape.points[0] == shape.points[-1]).all())
 
 
-def _coordinates(name: Code, kind: str, points: Loop, frame: Frame, frames: Sequence[Frame]) -> Dataset:
+def _coordinates(name: Code, kind: str, points: Loop, image: Dataset) -> Dataset:
     item = Dataset()
     item.RelationshipType = "HAS PROPERTIES"
     item.ValueType = "SCOORD"
     item.ConceptNameCodeSequence = [concept(name)]
     item.GraphicType = kind
     item.GraphicData = [float(number) for number in points.ravel()]
-    item.ContentSequence = [_image(frame, frames, "SELECTED FROM")]
+    item.ContentSequence = [image]
     return item
 
 
-def _image(frame: Frame, frames: Sequence[Frame], relation: str) -> Dataset:
-    """Return a reference to an image by its place in the image library, the second item below the root."""
-    place = next(
-        place for place, one in enumerate(frames, 1) if (one.header is frame.header and one.number == frame.number)
+def _image(findings: MammogramFindings, frame: Frame, relation: str) -> Dataset:
+    """Return a reference to an image by its position in the image library, the second item below the root."""
+    position = next(
+        position
+        for position, other in enumerate(findings.frames, 1)
+        if other.header is frame.header and other.number == frame.number
     )
     item = Dataset()
     item.RelationshipType = relation
-    item.ReferencedContentItemIdentifier = [1, 2, place]
+    item.ReferencedContentItemIdentifier = [1, 2, position]
     return item
 
 
-def _detections(
-    found: Sequence[tuple[Thing, Shape]], frames: Sequence[Frame], identity: Identity, *, failed: bool
-) -> Dataset:
-    """Return which kinds of finding were looked for, on which images (TID 4015, 4017)."""
-    kinds = list(dict.fromkeys(FINDINGS[thing.type] for thing, _ in found))
-    looked_for = [_detection(kind, frames, identity) for kind in kinds or [codes.cid6014.MammographyBreastDensity]]
-    name, status = (DCM.FailedDetections, DCM.Failed) if failed else (DCM.SuccessfulDetections, DCM.Succeeded)
-    performed = container(name, looked_for, Relationship.INFERRED_FROM)
+def _detections_summary(findings: MammogramFindings) -> Dataset:
+    """Return the kinds of findings that were looked for, and the images (TID 4015, 4017)."""
+    kinds = list(dict.fromkeys(FINDINGS[drawable.type] for drawable, _ in findings.marks))
+    detections = [_detection(findings, kind) for kind in kinds or [codes.cid6014.MammographyBreastDensity]]
+    name, status = (DCM.FailedDetections, DCM.Failed) if findings.failed else (DCM.SuccessfulDetections, DCM.Succeeded)
+    performed = container(name, detections, Relationship.INFERRED_FROM)
     return code(DCM.SummaryOfDetections, status, Relationship.CONTAINS, [performed])
 
 
-def _detection(kind: Code, frames: Sequence[Frame], identity: Identity) -> Dataset:
-    said = [*_algorithm(identity), *(_image(frame, frames, "HAS PROPERTIES") for frame in frames)]
-    return code(DCM.DetectionPerformed, kind, Relationship.CONTAINS, said)
+def _detection(findings: MammogramFindings, kind: Code) -> Dataset:
+    images = (_image(findings, frame, "HAS PROPERTIES") for frame in findings.frames)
+    return code(DCM.DetectionPerformed, kind, Relationship.CONTAINS, [*_algorithm(findings.case), *images])
 
 
-def _algorithm(identity: Identity) -> list[Dataset]:
+def _algorithm(case: Case) -> list[Dataset]:
     """Return name, version and parameters of the algorithm (TID 4019)."""
-    words = [
+    identity = case.identity
+    texts = [
         (DCM.AlgorithmName, identity.algorithm),
         (DCM.AlgorithmVersion, plain(identity.version, LO)),
         *((DCM.AlgorithmParameters, f"{name}: {value}") for name, value in identity.parameters.items()),
     ]
-    return [sr.TextContentItem(concept(name), text, Relationship.HAS_PROPERTIES) for name, text in words]
+    return [sr.TextContentItem(concept(name), text, Relationship.HAS_PROPERTIES) for name, text in texts]

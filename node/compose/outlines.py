@@ -1,6 +1,6 @@
-"""What can be drawn of the results: outlines of segments, and regions, frame by frame or in the patient."""
+"""What can be drawn of a case: outlines of segments, and regions, on frames or in the patient."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from node.codes import Code
 from node.compose.ascii_text import LO, plain
-from node.compose.identity import Identity
-from node.compose.seg import PALETTE, colors, tracking_uid
-from node.compose.source_images import series_of
+from node.compose.case import Case
+from node.compose.palette import region_colors, segment_colors
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.frame import Frame
-from node.images.series import Series
-from node.results import Region, RegionKind, Result, Segmentation
+from node.images.series import Frame, Series
+from node.results import Region, RegionKind, Segmentation
 
 Graphic = Literal["POINT", "POLYLINE", "ELLIPSE"]
 Trace = Callable[[NDArray[np.bool_]], Sequence[Loop]]
@@ -24,7 +22,7 @@ Trace = Callable[[NDArray[np.bool_]], Sequence[Loop]]
 
 ELLIPSE_STEPS = 72
 IN_PLANE = 0.5
-"""Part of the distance between slices within which a point in the patient is shown on one of them."""
+"""A region in the patient is drawn on a frame if its points are no farther from it than this part of the slice step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +32,7 @@ class Shape:
     Parameters
     ----------
     kind
-        As GSPS and SR call it (PS3.3 C.10.5.1, C.18.6); a closed POLYLINE repeats its first point.
+        Graphic type of GSPS and SR (PS3.3 C.10.5.1, C.18.6); a closed POLYLINE repeats its first point.
     points
         (n, 2): column, row, in pixels from the outer corner of the first pixel.
     """
@@ -45,24 +43,28 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mark:
-    """What a thing that is drawn is called, and in which colour (red, green, blue) it is."""
+class Annotation:
+    """Label, colour (red, green, blue) and Tracking UID of a segment or region that is drawn."""
 
     label: str
     color: tuple[int, int, int]
     tracking_uid: str
 
 
+Drawing = tuple[Frame, Annotation, list[Shape]]
+"""All shapes of one segment or region on one frame."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Thing(Mark):
-    """One segment or region, with what it looks like and how to draw it.
+class Drawable(Annotation):
+    """A segment or region of a case that can be drawn.
 
     Parameters
     ----------
     series
-        The stack it is on.
+        The series it lies on.
     result, number
-        Where it comes from: a region, or the segment of that number of a segmentation.
+        The region, or the segmentation and the number of the segment in it.
     """
 
     type: Code
@@ -71,7 +73,7 @@ class Thing(Mark):
     number: int = 0
 
     def shapes(self, trace: Trace) -> Iterator[Shape]:
-        """Return the outlines on frames; `trace` says how a mask is outlined."""
+        """Yield the outlines on frames; `trace` outlines the mask of a segment."""
         if isinstance(self.result, Region):
             yield from _region_shapes(self.result, self.series)
             return
@@ -81,62 +83,48 @@ class Thing(Mark):
                     yield Shape(frame=frame, kind="POLYLINE", points=closed(loop))
 
 
-def things(inputs: Mapping[str, Series], results: Sequence[Result], identity: Identity) -> list[Thing]:
-    """Return all that can be drawn, in the order of the results, each with the Tracking UID it has in SEG and SR."""
-    found: list[Thing] = []
-    painted = region_colors(results)
+def drawables(case: Case) -> list[Drawable]:
+    """Return all segments and regions that can be drawn, in the order of the results."""
+    found: list[Drawable] = []
+    colors = region_colors(case.results)
     segmentations = regions = 0
-    for result in results:
+    for result in case.results:
         if isinstance(result, Segmentation):
-            found += _segments(result, series_of(result, inputs, identity.study_uid), identity, segmentations)
+            found += _drawable_segments(case, result, segmentations)
             segmentations += 1
         if isinstance(result, Region):
-            if series := _series_of_region(result, inputs, identity.study_uid):
-                found.append(_region(result, series, identity, regions, painted[id(result)]))
+            if series := series_of_region(case, result):
+                found.append(
+                    Drawable(
+                        label=plain(result.label, LO),
+                        type=result.type,
+                        color=colors[id(result)],
+                        tracking_uid=case.region_tracking_uid(regions),
+                        series=series,
+                        result=result,
+                    )
+                )
             regions += 1
     return found
 
 
-def region_colors(results: Sequence[Result]) -> Mapping[int, tuple[int, int, int]]:
-    """Return (red, green, blue) of every region by its `id`: its own, else the palette's next after the segments."""
-    regions = [result for result in results if isinstance(result, Region)]
-    taken = sum(len(result.segments) for result in results if isinstance(result, Segmentation))
-    return {id(region): region.color or PALETTE[at % len(PALETTE)] for at, region in enumerate(regions, taken)}
-
-
-def region_tracking_uid(region: Region, identity: Identity, order: int) -> str:
-    """Return the Tracking UID of a region: the one it has, else one by its place among the regions of the job."""
-    return region.tracking_uid or identity.uid("tracking", "region", str(order))
-
-
-def _segments(result: Segmentation, series: Series, identity: Identity, order: int) -> Iterator[Thing]:
-    for number, (segment, color) in enumerate(zip(result.segments, colors(result.segments), strict=True), 1):
-        yield Thing(
+def _drawable_segments(case: Case, result: Segmentation, order: int) -> Iterator[Drawable]:
+    series = case.series_of(result)
+    for number, (segment, color) in enumerate(zip(result.segments, segment_colors(result.segments), strict=True), 1):
+        yield Drawable(
             label=plain(segment.label, LO),
             type=segment.type,
             color=color,
-            tracking_uid=tracking_uid(result, identity, order, number),
+            tracking_uid=case.segment_tracking_uid(order, number),
             series=series,
             result=result,
             number=number,
         )
 
 
-def _region(region: Region, series: Series, identity: Identity, order: int, color: tuple[int, int, int]) -> Thing:
-    return Thing(
-        label=plain(region.label, LO),
-        type=region.type,
-        color=color,
-        tracking_uid=region_tracking_uid(region, identity, order),
-        series=series,
-        result=region,
-    )
-
-
-def _series_of_region(region: Region, inputs: Mapping[str, Series], study_uid: str) -> Series | None:
-    for series in inputs.values():
-        if series.study_uid != study_uid:
-            continue
+def series_of_region(case: Case, region: Region) -> Series | None:
+    """Return the series of the study that a region lies on: the one with its image, or in its frame of reference."""
+    for series in filter(case.is_in_study, case.inputs.values()):
         if region.image is None and series.frame_of_reference_uid == region.frame_of_reference_uid:
             return series
         if region.image is not None and frame_index(region.image, series) is not None:
@@ -145,25 +133,37 @@ def _series_of_region(region: Region, inputs: Mapping[str, Series], study_uid: s
 
 
 def frame_index(frame: Frame, series: Series) -> int | None:
-    """Return the place of an image in a series, None where it is of another."""
+    """Return the index of a frame in a series, None if it is not of the series."""
     wanted = frame.sop_instance_uid, frame.number
-    return next((at for at, one in enumerate(series.frames) if (one.sop_instance_uid, one.number) == wanted), None)
+    return next(
+        (index for index, other in enumerate(series.frames) if (other.sop_instance_uid, other.number) == wanted), None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spot:
-    """Where a region is on a series: on which image, its points there, and how far from it at most, in slices."""
+class RegionPosition:
+    """Where a region lies in a series.
+
+    Parameters
+    ----------
+    index
+        Of the frame, in the series.
+    points
+        (n, 2): column, row, in pixels from the outer corner of the first pixel.
+    off
+        Greatest distance of a point from the frame, in slices.
+    """
 
     index: int
     points: Loop
     off: float = 0.0
 
 
-def placed(region: Region, series: Series) -> Spot | None:
-    """Return where a region is on a series, in the patient on the image nearest to it; None where it is on none."""
+def locate_region(region: Region, series: Series) -> RegionPosition | None:
+    """Return the position of a region in a series; in the patient, on the nearest frame. None outside the series."""
     if region.image is not None:
         index = frame_index(region.image, series)
-        return None if index is None else Spot(index=index, points=region.points)
+        return None if index is None else RegionPosition(index=index, points=region.points)
     if region.frame_of_reference_uid != series.frame_of_reference_uid:
         return None
     try:
@@ -174,18 +174,19 @@ def placed(region: Region, series: Series) -> Spot | None:
     index = round(float(indices[:, 0].mean()))
     if not 0 <= index < len(series.frames):
         return None
-    return Spot(index=index, points=indices[:, :0:-1] + 0.5, off=float(np.abs(indices[:, 0] - index).max()))
+    off = float(np.abs(indices[:, 0] - index).max())
+    return RegionPosition(index=index, points=indices[:, :0:-1] + 0.5, off=off)
 
 
 def _region_shapes(region: Region, series: Series) -> Iterator[Shape]:
-    spot = placed(region, series)
-    if spot is not None and spot.off <= IN_PLANE:
-        kind, points = graphic(region.kind, spot.points)
-        yield Shape(frame=series.frames[spot.index], kind=kind, points=points)
+    position = locate_region(region, series)
+    if position is not None and position.off <= IN_PLANE:
+        kind, points = as_graphic(region.kind, position.points)
+        yield Shape(frame=series.frames[position.index], kind=kind, points=points)
 
 
-def graphic(kind: RegionKind, points: Loop) -> tuple[Graphic, Loop]:
-    """Return as what a region of a kind is drawn; a box has five points, the first again at the end."""
+def as_graphic(kind: RegionKind, points: Loop) -> tuple[Graphic, Loop]:
+    """Return the graphic type and points that a region is drawn with; a box has five points, the first twice."""
     match kind:
         case "point" | "point3d":
             return "POINT", points
@@ -201,22 +202,22 @@ def graphic(kind: RegionKind, points: Loop) -> tuple[Graphic, Loop]:
             return "POLYLINE", closed(points)
 
 
-def around(ellipse: Loop) -> Loop:
-    """Return points around an ellipse that is given by the ends of its axes; the first again at the end."""
-    centre, turns = ellipse.mean(axis=0), np.linspace(0, 2 * np.pi, ELLIPSE_STEPS + 1)[:, None]
-    return np.asarray(centre + np.cos(turns) * (ellipse[0] - centre) + np.sin(turns) * (ellipse[2] - centre))
+def ellipse_points(ellipse: Loop) -> Loop:
+    """Return points along an ellipse that is given by the ends of its axes; the first point again at the end."""
+    centre, angles = ellipse.mean(axis=0), np.linspace(0, 2 * np.pi, ELLIPSE_STEPS + 1)[:, None]
+    return np.asarray(centre + np.cos(angles) * (ellipse[0] - centre) + np.sin(angles) * (ellipse[2] - centre))
 
 
 def closed(loop: Loop) -> Loop:
-    """Return a loop with its first point at the end again."""
+    """Return a loop with its first point again at the end."""
     return np.concatenate([loop, loop[:1]])
 
 
-def in_patient(shape: Shape) -> NDArray[np.float64]:
-    """Return the points of a shape in mm, LPS: (n, 3); an ellipse as many points around it (PS3.3 C.7.6.2.1.1)."""
+def points_in_patient(shape: Shape) -> NDArray[np.float64]:
+    """Return the points of a shape in mm, LPS: (n, 3); of an ellipse, points along it (PS3.3 C.7.6.2.1.1)."""
     frame, points = shape.frame, shape.points
     if shape.kind == "ELLIPSE":
-        points = around(points)
+        points = ellipse_points(points)
     if frame.position is None or frame.orientation is None or frame.spacing is None:
         raise UnsuitableSeries(f"instance {frame.sop_instance_uid} has no position in the patient")
     along_row = np.outer(points[:, 0] - 0.5, np.multiply(frame.orientation[:3], frame.spacing[1]))

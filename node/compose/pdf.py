@@ -1,5 +1,6 @@
-"""Encapsulated PDF (PS3.3 A.45.1): the summary as a document, for whoever shows nothing else."""
+"""Encapsulated PDF (PS3.3 A.45.1): the summary page as a document, for viewers that show nothing else."""
 
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 from PIL import Image
@@ -8,19 +9,26 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from node.codes import DCM
 from node.compose.ascii_text import LO, concept, plain
-from node.compose.finish import finish
+from node.compose.case import Case
+from node.compose.finish import count_series, finish
 from node.compose.identity import Identity
-from node.compose.object_references import instance
+from node.compose.object_references import instance_reference
+from node.compose.summary_page import draw_summary_page
 from node.images.series import Series
 
 PAGE_WIDTH = 8.27 - 2 * 0.4
 """Inches: an A4 page without its margins."""
 QUALITY = 92
-"""Of the JPEG image in the document: letters stay crisp."""
+"""JPEG quality of the page in the document; letters stay sharp."""
 
 
-def document(page: bytes, series: Series, identity: Identity, *, number: int) -> Dataset:
-    """Return the page (a PNG) as a document of one page."""
+def compose_pdf(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield the summary page as a document."""
+    yield summary_document(draw_summary_page(case), case.study_series[0], case.identity, number=count_series(made))
+
+
+def summary_document(page: bytes, series: Series, identity: Identity, *, number: int) -> Dataset:
+    """Return a page (a PNG) as a document of one page about a series."""
     built = Dataset()
     built.SOPClassUID = EncapsulatedPDFStorage
     built.SOPInstanceUID = identity.uid("pdf")
@@ -30,7 +38,7 @@ def document(page: bytes, series: Series, identity: Identity, *, number: int) ->
     built.RecognizableVisualFeatures = "NO"
     built.DocumentTitle = plain(f"{identity.algorithm}: research use, unverified", LO)
     built.ConceptNameCodeSequence = [concept(DCM.ImagingMeasurementReport)]
-    built.SourceInstanceSequence = [instance(header) for header in series.identities]
+    built.SourceInstanceSequence = [instance_reference(header) for header in series.identities]
     built.MIMETypeOfEncapsulatedDocument = "application/pdf"
     content = _pdf(page, identity)
     built.EncapsulatedDocumentLength = len(content)
@@ -40,7 +48,7 @@ def document(page: bytes, series: Series, identity: Identity, *, number: int) ->
 
 def _pdf(page: bytes, identity: Identity) -> bytes:
     out = BytesIO()
-    at = identity.at.timetuple()  # Pillow's own would be the time of writing, and the bytes others at every run
+    at = identity.at.timetuple()  # Pillow would take the time of writing, and the bytes would differ at every run
     with Image.open(BytesIO(page)) as picture:
         resolution = picture.width / PAGE_WIDTH
         picture.convert("RGB").save(

@@ -1,5 +1,7 @@
 """Spatial and Deformable Spatial Registration (PS3.3 A.39.1, A.39.2): how images lie to each other."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -7,10 +9,10 @@ from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistratio
 
 from node.codes import DCM
 from node.compose.ascii_text import LO, concept, plain
-from node.compose.finish import finish
-from node.compose.identity import Identity
-from node.compose.object_references import instance, refer_in_common
-from node.compose.source_images import body_part, copy_element
+from node.compose.case import Case
+from node.compose.finish import count_series, finish
+from node.compose.object_references import instance_reference, refer_in_common
+from node.compose.source_images import copy_body_part, copy_element
 from node.images.series import Series
 from node.results import Deformation, Registration
 
@@ -19,58 +21,47 @@ MATRIX_TYPE = {"rigid": "RIGID", "rigid_scale": "RIGID_SCALE", "affine": "AFFINE
 COMMENT = "Research use, unverified"
 
 
-def spatial(result: Registration, header: Dataset, identity: Identity, *, order: int, number: int) -> Dataset:
-    """Return a linear registration: the fixed images as they are, the moving ones by the matrix (PS3.3 C.20.2).
+def compose_reg(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield a Spatial Registration for each linear registration (PS3.3 C.20.2).
 
-    Parameters
-    ----------
-    header
-        An image of the study of the job.
-    order
-        Place of the result among the registrations of the job.
-    number
-        How many series of the job come before it.
+    The fixed images keep their coordinates, the matrix maps those of the moving images.
     """
-    built = _begin(result, header, identity)
-    built.SOPClassUID = SpatialRegistrationStorage
-    built.SOPInstanceUID = identity.uid("reg", str(order))
-    built.RegistrationSequence = [
-        _linear(result.fixed, np.eye(4), "RIGID"),
-        _linear(result.moving, result.matrix, MATRIX_TYPE[result.kind]),
-    ]
-    return finish(built, header, identity, kind="REG", number=number)
+    for order, result in enumerate(case.results_of(Registration)):
+        if result.deformation is None:
+            built = _begin(case, result)
+            built.SOPClassUID = SpatialRegistrationStorage
+            built.SOPInstanceUID = case.identity.uid("reg", str(order))
+            built.RegistrationSequence = [
+                _linear(result.fixed, np.eye(4), "RIGID"),
+                _linear(result.moving, result.matrix, MATRIX_TYPE[result.kind]),
+            ]
+            yield finish(built, case.header, case.identity, kind="REG", number=count_series(made))
 
 
-def deformable(result: Registration, header: Dataset, identity: Identity, *, order: int, number: int) -> Dataset:
-    """Return a registration with a grid of vectors; it goes from the fixed images to the moving ones (PS3.3 C.20.3)."""
-    if result.deformation is None:
-        raise ValueError("a registration without a deformation is a spatial registration")
-    built = _begin(result, header, identity)
-    built.SOPClassUID = DeformableSpatialRegistrationStorage
-    built.SOPInstanceUID = identity.uid("deformable", str(order))
-    item = Dataset()
-    item.SourceFrameOfReferenceUID = result.moving.frame_of_reference_uid
-    item.ReferencedImageSequence = [instance(one) for one in result.moving.headers]
-    item.FrameOfReferenceTransformationComment = COMMENT
-    item.RegistrationTypeCodeSequence = [concept(DCM.ImageContentBasedAlignment)]
-    item.PostDeformationMatrixRegistrationSequence = [
-        _matrix(np.linalg.inv(result.matrix), "RIGID" if result.kind == "rigid" else "AFFINE")
-    ]
-    item.DeformableRegistrationGridSequence = [_grid(result.deformation)]
-    built.DeformableRegistrationSequence = [item]
-    return finish(built, header, identity, kind="REG", number=number)
+def compose_deformable(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield a Deformable Spatial Registration for each non-linear registration (PS3.3 C.20.3).
+
+    Its grid of vectors and its matrix map the fixed images to the moving images.
+    """
+    for order, result in enumerate(case.results_of(Registration)):
+        if result.deformation is not None:
+            built = _begin(case, result)
+            built.SOPClassUID = DeformableSpatialRegistrationStorage
+            built.SOPInstanceUID = case.identity.uid("deformable", str(order))
+            built.DeformableRegistrationSequence = [_non_linear(result, result.deformation)]
+            yield finish(built, case.header, case.identity, kind="REG", number=count_series(made))
 
 
-def _begin(result: Registration, header: Dataset, identity: Identity) -> Dataset:
+def _begin(case: Case, result: Registration) -> Dataset:
     built = Dataset()
     built.FrameOfReferenceUID = result.fixed.frame_of_reference_uid
     built.PositionReferenceIndicator = None
     copy_element(result.fixed.header, built, "PositionReferenceIndicator")
     built.ContentLabel = "AI_REGISTRATION"
-    built.ContentDescription = plain(f"{identity.algorithm}: research use, unverified", LO)
+    built.ContentDescription = plain(f"{case.identity.algorithm}: research use, unverified", LO)
     built.ContentCreatorName = None
-    body_part(header, built)
-    refer_in_common(built, [*result.fixed.headers, *result.moving.headers], header.StudyInstanceUID)
+    copy_body_part(case.header, built)
+    refer_in_common(built, [*result.fixed.headers, *result.moving.headers], case.header.StudyInstanceUID)
     return built
 
 
@@ -81,8 +72,21 @@ def _linear(series: Series, matrix: NDArray[np.float64], kind: str) -> Dataset:
     registration.MatrixSequence = [_matrix(matrix, kind)]
     item = Dataset()
     item.FrameOfReferenceUID = series.frame_of_reference_uid
-    item.ReferencedImageSequence = [instance(one) for one in series.identities]
+    item.ReferencedImageSequence = [instance_reference(header) for header in series.identities]
     item.MatrixRegistrationSequence = [registration]
+    return item
+
+
+def _non_linear(result: Registration, deformation: Deformation) -> Dataset:
+    item = Dataset()
+    item.SourceFrameOfReferenceUID = result.moving.frame_of_reference_uid
+    item.ReferencedImageSequence = [instance_reference(header) for header in result.moving.headers]
+    item.FrameOfReferenceTransformationComment = COMMENT
+    item.RegistrationTypeCodeSequence = [concept(DCM.ImageContentBasedAlignment)]
+    item.PostDeformationMatrixRegistrationSequence = [
+        _matrix(np.linalg.inv(result.matrix), "RIGID" if result.kind == "rigid" else "AFFINE")
+    ]
+    item.DeformableRegistrationGridSequence = [_grid(deformation)]
     return item
 
 

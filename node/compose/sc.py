@@ -1,5 +1,6 @@
-"""Secondary Capture (PS3.3 A.8.1): the summary as a picture, and heat maps in colour, for plain viewers."""
+"""Secondary Capture (PS3.3 A.8.1): the summary page as a picture, and heat maps in colour, for plain viewers."""
 
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -8,97 +9,111 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from node.compose.annotated_image import overlays, stored_image
 from node.compose.ascii_text import plain
-from node.compose.display import colored, grey, heat, in_color, warmed, window
-from node.compose.finish import finish
+from node.compose.case import Case
+from node.compose.display import (
+    blend_heat,
+    heat_colors,
+    relative_heat,
+    select_window,
+    stored_range,
+    to_grey,
+    to_rgb,
+)
+from node.compose.finish import count_series, finish
 from node.compose.identity import RESEARCH_USE, Identity
-from node.compose.pm import stored_range
-from node.compose.source_images import body_part, copy_element
-from node.images.frame import Frame
+from node.compose.overlays import overlays_on, stored_image
+from node.compose.source_images import copy_body_part, copy_element
+from node.compose.summary_page import draw_summary_page
 from node.results import Heatmap
 
 SMALLEST = 512
-"""Longest side of a heat map's picture in pixels, at the least: smaller, nobody could read what is written on it."""
+"""Least length in pixels of the longest side of a heat map's picture; the text on a smaller one could not be read."""
 LEGEND = 28
-"""Height of a line of text below the picture, in pixels."""
+"""Height in pixels of a line of text below the picture."""
 
 
-def summary(page: bytes, header: Dataset, identity: Identity, *, number: int) -> Dataset:
-    """Return the page (a PNG) as an image in true colour."""
+def compose_sc(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield the summary page, and a picture of each heat map."""
+    yield summary_capture(draw_summary_page(case), case.header, case.identity, number=count_series(made))
+    for order, result in enumerate(case.results_of(Heatmap)):
+        case.check_in_study(result.source)
+        yield heatmap_capture(result, case.identity, order=order, number=count_series(made))
+
+
+def summary_capture(page: bytes, header: Dataset, identity: Identity, *, number: int) -> Dataset:
+    """Return a page (a PNG) as an image in true colour, in the study of `header`."""
     with Image.open(BytesIO(page)) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    return _capture(pixels, header, identity, name="summary", kind="SC", number=number)
+        built = _capture(np.asarray(picture.convert("RGB")), header, identity)
+    built.SOPInstanceUID = identity.uid("sc", "summary")
+    return finish(built, header, identity, kind="SC", modality="OT", number=number)
 
 
-def overlay(result: Heatmap, identity: Identity, *, order: int, number: int) -> Dataset:
-    """Return the image on which a map has its highest value, coloured with it, and what the colours mean.
+def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, number: int) -> Dataset:
+    """Return a picture of the image on which a heat map is highest, with its colours and a legend.
 
-    The tiles of a slide are put together, as `patchwork` does.
+    The tiles of a slide are shown as one image, see `TileMatrix`.
+
+    Parameters
+    ----------
+    order
+        Index of the heat map among the heat maps of the case.
+    number
+        Number of series that the job has before.
     """
-    (result,) = overlays(result.source, [result]).heatmaps
+    (result,) = overlays_on(result.source, [result]).heatmaps
     planes = result.array if result.slope > 0 else -result.array.astype(np.float64)
     index = int(planes.max(axis=(1, 2)).argmax())
     frame = result.source.frames[index]
     stored = stored_image(result.source, index)
-    shown = in_color(grey(stored, frame, window(stored, result.source, frame, set()), result.source.modality))
-    marked = _with_legend(warmed(shown, heat(result, index)), result, index)
-    name = f"overlay {order}"
-    return _capture(marked, frame.header, identity, name=name, kind="SC heat map", number=number, image=frame)
+    shown = select_window(stored, result.source, frame, set())
+    grey = to_rgb(to_grey(stored, frame, shown, result.source.modality))
+    pixels = _with_legend(blend_heat(grey, relative_heat(result, index)), result, index)
+    built = _capture(pixels, frame.header, identity)
+    copy_element(frame.header, built, "PatientOrientation")
+    built.SOPInstanceUID = identity.uid("sc", f"overlay {order}")
+    return finish(built, frame.header, identity, kind="SC heat map", modality="OT", number=number)
 
 
 def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int) -> NDArray[np.uint8]:
-    """Return the picture above a scale of its colours, what it shows, and that nobody has checked it."""
+    """Return a picture above its colour scale, the quantity that it shows, and the statement on research use."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     height, width = pixels.shape[:2]
     page = Image.new("RGB", (max(width, SMALLEST), height + 3 * LEGEND))
     page.paste(Image.fromarray(pixels), (0, 0))
-    scale = colored(np.linspace(0, 1, page.width))[None].repeat(LEGEND // 2, axis=0)
+    scale = heat_colors(np.linspace(0, 1, page.width))[None].repeat(LEGEND // 2, axis=0)
     page.paste(Image.fromarray(scale.round().astype(np.uint8)), (0, height))
     low, high = (value * result.slope + result.intercept for value in stored_range(result))
     unit = "" if result.unit.value == "1" else f" {plain(result.unit.value)}"
     image = f", image {index + 1} of {len(result.array)}" if len(result.array) > 1 else ""
+    lines = (
+        f"{plain(result.label)}: {low:.4g} to {high:.4g}{unit}{image}",
+        RESEARCH_USE.split(":")[0] + ", not for diagnosis",
+    )
     draw = ImageDraw.Draw(page)
-    for line, words in enumerate(
-        (
-            f"{plain(result.label)}: {low:.4g} to {high:.4g}{unit}{image}",
-            RESEARCH_USE.split(":")[0] + ", not for diagnosis",
-        )
-    ):
-        draw.text((4, height + LEGEND * (line + 0.6)), words, (230, 232, 235), ImageFont.load_default(15))
+    for number, line in enumerate(lines):
+        draw.text((4, height + LEGEND * (number + 0.6)), line, (230, 232, 235), ImageFont.load_default(15))
     return np.asarray(page)
 
 
-def _capture(
-    pixels: NDArray[np.uint8],
-    header: Dataset,
-    identity: Identity,
-    *,
-    name: str,
-    kind: str,
-    number: int,
-    image: Frame | None = None,
-) -> Dataset:
-    """Return (row, column, 3) red, green, blue as an image; `image` is the one that it shows, if it is one."""
+def _capture(pixels: NDArray[np.uint8], header: Dataset, identity: Identity) -> Dataset:
+    """Return an image of pixels (row, column, 3): red, green, blue."""
     built = Dataset()
     built.SOPClassUID = SecondaryCaptureImageStorage
-    built.SOPInstanceUID = identity.uid("sc", name)
     built.ImageType = ["DERIVED", "SECONDARY"]
     built.ConversionType = "WSD"
     built.BurnedInAnnotation = "YES"
     built.RecognizableVisualFeatures = "NO"
     built.PatientOrientation = None
     built.DerivationDescription = plain(f"{identity.algorithm}: {RESEARCH_USE}")
-    body_part(header, built)
+    copy_body_part(header, built)
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         copy_element(header, built, keyword)
-    if image is not None:
-        copy_element(header, built, "PatientOrientation")
     built.SamplesPerPixel, built.PhotometricInterpretation, built.PlanarConfiguration = 3, "RGB", 0
     built.Rows, built.Columns = pixels.shape[:2]
     built.BitsAllocated, built.BitsStored, built.HighBit, built.PixelRepresentation = 8, 8, 7, 0
     content = pixels.tobytes()
     built.PixelData = content + b"\0" * (len(content) % 2)
     built["PixelData"].VR = "OB"
-    return finish(built, header, identity, kind=kind, modality="OT", number=number)
+    return built

@@ -1,7 +1,8 @@
-"""The frames of a segmentation, by the thousand: their pixels, and the functional groups that place each of them.
+"""The frames of a segmentation: their pixels, and the functional groups that say where each frame lies.
 
-highdicom and pydicom make a data set of every frame and hold all pixels several times over. Here the groups are written
-as the bytes that pydicom would write, and the pixels are made plane by plane while the file is written.
+A segmentation has thousands of frames. highdicom and pydicom make a data set of every frame and hold all pixels several
+times over. Here the groups are written as the bytes that pydicom would write, and the pixels are made plane by plane
+while the file is written.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,6 @@ from struct import pack
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -23,67 +23,64 @@ from node.codes import Code
 from node.images.frame import Frame
 from node.results import Segmentation
 
-config.settings.buffered_read_size = 1 << 20
-"""pydicom copies pixels that are made while they are read in pieces of this size, not of 8 KiB."""
-
 LONG = (b"SQ", b"OB", b"OW")
-"""Value representations whose length has four bytes (PS3.5 section 7.1.2); of those that are written here."""
+"""Those of the value representations written here whose length has four bytes (PS3.5 section 7.1.2)."""
 MAXIMUM_FRACTION = 255
-"""Maximum Fractional Value (PS3.3 C.8.20.2.3): one byte a pixel."""
+"""Maximum Fractional Value (PS3.3 C.8.20.2.3): one byte for each pixel."""
 
 SEGMENTED = Code("113076", "DCM", "Segmentation")
-"""Derivation (PS3.16 CID 7203); by its name pydicom knows the modality of the same meaning only."""
+"""Derivation (PS3.16 CID 7203); by this name pydicom has only the modality of the same meaning."""
 
 Chunks = Callable[[], Iterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """One frame: of which segment, by its number from 1 (0 in a label map, for all), on which slice of the stack."""
+class SegmentFrame:
+    """One frame: the number of its segment from 1, or 0 for all segments of a label map, and its slice in the stack."""
 
     segment: int
     slice: int
 
 
-class Pixels(BufferedIOBase):
-    """Pixel data that are made while they are read, again from the start after `seek(0)`; `length` bytes in all."""
+class PixelStream(BufferedIOBase):
+    """A stream of `length` bytes of pixel data: they are made while they are read, and again after `seek(0)`."""
 
     def __init__(self, chunks: Chunks, length: int) -> None:
         super().__init__()
         self._chunks = chunks
         self._length = length
-        self._place = 0
+        self._offset = 0
         self._source = chunks()
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be read again."""
+        """Return True: it can be read again."""
         return True
 
     def tell(self) -> int:
-        """Return how many bytes have been read."""
-        return self._place
+        """Return the number of bytes that have been read."""
+        return self._offset
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to the start, to the end, or stay: what pydicom asks for to learn the length."""
-        place = offset + {0: 0, 1: self._place, 2: self._length}[whence]
-        if place == 0 and self._place:
+        """Go to the start, to the end, or stay: pydicom does so to find the length."""
+        position = offset + {0: 0, 1: self._offset, 2: self._length}[whence]
+        if position == 0 and self._offset:
             self._source, self._left = self._chunks(), memoryview(b"")
-        self._place = place
-        return place
+        self._offset = position
+        return position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes, no more than `size`, none at the end."""
-        parts, wanted = [], self._length - self._place if size is None or size < 0 else size
+        """Return the next bytes, at most `size`; none at the end."""
+        parts, wanted = [], self._length - self._offset if size is None or size < 0 else size
         while wanted and (self._left or self._next()):
             parts.append(self._left[:wanted])
             self._left = self._left[len(parts[-1]) :]
             wanted -= len(parts[-1])
-            self._place += len(parts[-1])
+            self._offset += len(parts[-1])
         return b"".join(parts)
 
     def _next(self) -> bool:
@@ -92,48 +89,55 @@ class Pixels(BufferedIOBase):
 
 
 def stored_areas(result: Segmentation) -> NDArray[np.int64]:
-    """Return how many pixels of each segment are stored on each slice: (segment, slice); any probability counts."""
+    """Return the number of stored pixels of each segment on each slice, (segment, slice).
+
+    Every probability counts that is not stored as 0.
+    """
     if not result.fractional:
         return result.areas
-    return result.counted(lambda index, number, out: np.not_equal(fraction(result, index, number), 0, out=out))
+
+    def stored_pixels(index: int, number: int, out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.not_equal(stored_fraction(result, index, number), 0, out=out)
+
+    return result.count_pixels(stored_pixels)
 
 
-def fraction(result: Segmentation, index: int, number: int) -> NDArray[np.uint8]:
-    """Return the probabilities of a segment on a slice as they are stored: uint8, 255 for 1."""
+def stored_fraction(result: Segmentation, index: int, number: int) -> NDArray[np.uint8]:
+    """Return the probabilities of a segment on a slice as they are stored: uint8 (row, column), 255 for 1."""
     probabilities = result.masks[number - 1].array[index]
     return np.asarray(np.around(probabilities * float(MAXIMUM_FRACTION)), np.uint8)
 
 
-def bits(result: Segmentation, frames: Sequence[Placed]) -> Pixels:
-    """Return the pixels of a BINARY segmentation: a bit each, the first lowest, frame after frame without a gap.
+def binary_pixels(result: Segmentation, frames: Sequence[SegmentFrame]) -> PixelStream:
+    """Return the pixels of a BINARY segmentation: one bit each, lowest bit first, frame after frame without a gap.
 
-    A frame may begin within a byte (PS3.5 section 8.1.1); so eight at a time are packed where they would.
+    A frame may begin within a byte (PS3.5 section 8.1.1); where frames would, eight are packed at a time.
     """
     rows, columns = result.labels.array.shape[1:]
     at_once = 1 if rows * columns % 8 == 0 else 8
-    room = np.zeros((at_once, rows, columns), np.bool_)
+    buffer = np.zeros((at_once, rows, columns), np.bool_)
 
     def chunks() -> Iterator[bytes]:
         for start in range(0, len(frames), at_once):
-            some = frames[start : start + at_once]
-            for place, frame in enumerate(some):
-                result.plane(frame.slice, frame.segment, room[place])
-            yield np.packbits(room[: len(some)], bitorder="little").tobytes()
+            packed = frames[start : start + at_once]
+            for index, frame in enumerate(packed):
+                result.plane(frame.slice, frame.segment, buffer[index])
+            yield np.packbits(buffer[: len(packed)], bitorder="little").tobytes()
 
     return _even(chunks, -(-len(frames) * rows * columns // 8))
 
 
-def octets(result: Segmentation, frames: Sequence[Placed]) -> Pixels:
-    """Return the pixels of a FRACTIONAL segmentation: a byte each."""
+def fractional_pixels(result: Segmentation, frames: Sequence[SegmentFrame]) -> PixelStream:
+    """Return the pixels of a FRACTIONAL segmentation: one byte each."""
     rows, columns = result.labels.array.shape[1:]
     return _even(
-        lambda: (fraction(result, frame.slice, frame.segment).tobytes() for frame in frames),
+        lambda: (stored_fraction(result, frame.slice, frame.segment).tobytes() for frame in frames),
         len(frames) * rows * columns,
     )
 
 
-def numbers(result: Segmentation, frames: Sequence[Placed]) -> Pixels:
-    """Return the pixels of a LABELMAP segmentation: the number of the segment, a byte each."""
+def labelmap_pixels(result: Segmentation, frames: Sequence[SegmentFrame]) -> PixelStream:
+    """Return the pixels of a LABELMAP segmentation: the Segment Number, one byte each."""
     rows, columns = result.labels.array.shape[1:]
     planes = result.labels.array
     return _even(
@@ -142,40 +146,40 @@ def numbers(result: Segmentation, frames: Sequence[Placed]) -> Pixels:
     )
 
 
-def _even(chunks: Chunks, length: int) -> Pixels:
-    """Return pixels of an even length (PS3.5 section 8.1.1)."""
+def _even(chunks: Chunks, length: int) -> PixelStream:
+    """Return a stream of an even length (PS3.5 section 8.1.1)."""
     if length % 2 == 0:
-        return Pixels(chunks, length)
+        return PixelStream(chunks, length)
 
     def padded() -> Iterator[bytes]:
         yield from chunks()
         yield b"\0"
 
-    return Pixels(padded, length + 1)
+    return PixelStream(padded, length + 1)
 
 
-def pixel_data(pixels: Pixels) -> DataElement:
-    """Return Pixel Data that are made when the file is written."""
+def pixel_data(pixels: PixelStream) -> DataElement:
+    """Return Pixel Data whose bytes are made when the file is written."""
     return DataElement("PixelData", "OB", pixels)
 
 
-def groups(
-    frames: Sequence[Placed], sources: Sequence[Frame], order: Sequence[int], *, several: bool
+def per_frame_groups(
+    frames: Sequence[SegmentFrame], sources: Sequence[Frame], order: Sequence[int], *, several: bool
 ) -> RawDataElement:
-    """Return the Per-Frame Functional Groups (PS3.3 C.7.6.16): where each frame lies, of what, and on which image.
+    """Return the Per-Frame Functional Groups (PS3.3 C.7.6.16): position, segment and source image of each frame.
 
     Parameters
     ----------
     sources
         The images of the whole stack, by slice.
     order
-        The slices that have frames, in the order in which their positions are counted (Dimension Index Values).
+        The slices that have frames, in the order in which Dimension Index Values count them.
     several
-        Whether frames are of several segments; the number of a lone one stands in the shared groups.
+        Whether there are several segments; the number of a single segment is in the shared groups.
     """
-    index = {place: count for count, place in enumerate(order, 1)}
-    derived = {place: _derived_from(sources[place]) for place in order}
-    position = {place: _position(sources[place]) for place in order}
+    index = {slice_: count for count, slice_ in enumerate(order, 1)}
+    derived = {slice_: _derived_from(sources[slice_]) for slice_ in order}
+    position = {slice_: _position(sources[slice_]) for slice_ in order}
     items = []
     for frame in frames:
         whole = frame.segment == 0
@@ -185,22 +189,22 @@ def groups(
         content = _sequence(0x0020, 0x9111, stacked + counted)
         segment = _segment(frame.segment) if several else b""
         items.append(derived[frame.slice] + content + position[frame.slice] + segment)
-    return raw("PerFrameFunctionalGroupsSequence", *items)
+    return encoded_sequence("PerFrameFunctionalGroupsSequence", *items)
 
 
-def references(headers: Sequence[Dataset]) -> list[bytes]:
-    """Return SOP Class and Instance UID of every image, as items of a sequence have them (PS3.3 Table 10-11)."""
+def encoded_references(headers: Sequence[Dataset]) -> list[bytes]:
+    """Return an encoded item for every image, with its SOP Class and Instance UID (PS3.3 Table 10-11)."""
     return [_reference(str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers]
 
 
-def raw(keyword: str, *items: bytes) -> RawDataElement:
-    """Return a sequence of encoded items, decoded by pydicom when somebody looks and else written as it is."""
+def encoded_sequence(keyword: str, *items: bytes) -> RawDataElement:
+    """Return a sequence of encoded items; pydicom decodes it when it is read, and writes it unchanged otherwise."""
     value = _items(*items)
     return RawDataElement(Tag(keyword), "SQ", len(value), value, 0, False, True)  # noqa: FBT003
 
 
-def series_item(series_uid: str, instances: Sequence[bytes]) -> bytes:
-    """Return an item of Referenced Series Sequence (PS3.3 C.12.2)."""
+def encoded_series_item(series_uid: str, instances: Sequence[bytes]) -> bytes:
+    """Return an encoded item of Referenced Series Sequence (PS3.3 C.12.2)."""
     return _sequence(0x0008, 0x114A, *instances) + _element(0x0020, 0x000E, b"UI", _uid(series_uid))
 
 
@@ -219,12 +223,12 @@ def _derived_from(frame: Frame) -> bytes:
 
 
 def _position(frame: Frame) -> bytes:
-    """Return the Plane Position functional group, nothing for an image without a place in the patient."""
+    """Return the Plane Position functional group; empty for an image without a position."""
     return _sequence(0x0020, 0x9113, _decimals(frame.position)) if frame.position else b""
 
 
 def _in_stack(number: int) -> bytes:
-    """Return Stack ID and In-Stack Position Number: what tells frames apart that have no position."""
+    """Return Stack ID and In-Stack Position Number, which distinguish frames without a position."""
     return _element(0x0020, 0x9056, b"SH", b"1 ") + _element(0x0020, 0x9057, b"UL", pack("<I", number))
 
 

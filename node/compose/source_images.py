@@ -1,10 +1,10 @@
-"""The images a result is about: which input it belongs to, what highdicom may see of it, what is copied from it.
+"""What objects take from their source images: headers for highdicom, and attributes copied byte for byte.
 
-highdicom refuses ordinary clinical headers: an absent Type 2 attribute, a sex of "U", Asian character sets. So it sees
-stand-ins made here of what was checked before, and the attributes of patient and study go past it, byte for byte.
+highdicom refuses ordinary clinical headers: an absent Type 2 attribute, a sex of "U", Asian character sets. So it is
+given stand-in headers, made here of checked values. Attributes of the patient and the study are copied without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -16,10 +16,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
-from node.errors import BrokenResult
-from node.images.frame import Frame
-from node.images.series import Series
-from node.results import Segmentation
+from node.images.series import Frame, Series
 
 PATIENT_AND_STUDY = {
     "C.7.1.1 Patient": (
@@ -114,9 +111,9 @@ PATIENT_AND_STUDY = {
     ),
     "C.12.1 SOP Common": ("SpecificCharacterSet", "TimezoneOffsetFromUTC"),
 }
-"""Attributes of the patient and the study by their modules of PS3.3: a result has the same as its images, or none.
+"""Attributes of the patient and the study by their modules of PS3.3: an object has those that its images have.
 
-Retired ones and references to the retired patient and study management classes stay behind.
+Retired attributes and references to the retired patient and study management classes are not copied.
 """
 
 TYPE_2 = (
@@ -130,42 +127,26 @@ TYPE_2 = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-"""Present in every object, if empty (PS3.3 C.7.1.1 and C.7.2.1)."""
+"""Present in every object, empty where unknown (PS3.3 C.7.1.1 and C.7.2.1)."""
+ORIENTATION_TOLERANCE = 1e-4
+"""Of a direction cosine: at 512 pixels of 1 mm the far corner is then off by 0.05 mm."""
 
 _TEXT = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
 
 
-def series_of(result: Segmentation, inputs: Mapping[str, Series], study_uid: str) -> Series:
-    """Return the input that a segmentation lies on: same shape, affine and frame of reference, and its source.
-
-    Raises
-    ------
-    BrokenResult
-        No input of the study has that grid.
-    """
-    for series in inputs.values():
-        if series.study_uid == study_uid and result.lies_on(series):
-            return series
-    shape = " × ".join(str(length) for length in result.labels.array.shape)
-    raise BrokenResult(
-        f"the plugin returned labels of {shape} on a grid that is none of its input images of study {study_uid}: "
-        "whoever made the plugin must return them on the grid of one of them"
-    )
-
-
 def stand_ins(series: Series) -> list[Dataset]:
-    """Return one image header per frame for highdicom to place a segmentation on: single-frame CT, in order.
+    """Return a header of a single-frame CT image for each frame, in order, for highdicom to place frames on.
 
-    Each names itself by `stand_in_uid`; whoever uses them puts in the true references afterwards.
+    Their SOP Instance UIDs are those of `stand_in_uid`; the caller replaces them by the true references afterwards.
     """
     step, thickness = _distances(series)
     return [_stand_in(index, frame, series, thickness, step) for index, frame in enumerate(series.frames)]
 
 
 def stand_in(series: Series) -> Dataset:
-    """Return the first of `stand_ins` alone: what does not depend on the slice can be learnt from it.
+    """Return the first of `stand_ins` alone: it has all that does not depend on the slice.
 
-    Where the images have no place in the patient it is a radiograph.
+    For images without a position it is the header of a radiograph.
     """
     if not series.placed:
         return _unplaced(series)
@@ -174,13 +155,13 @@ def stand_in(series: Series) -> Dataset:
 
 
 def _distances(series: Series) -> tuple[float, float]:
-    """Return how far slices are apart, and how thick they are, in mm."""
+    """Return distance and thickness of the slices in mm."""
     step = float(np.linalg.norm(series.affine()[:3, 0]))
     return step, _thickness(series.header) or step
 
 
 def stand_in_uid(index: int) -> str:
-    """Return the UID by which the stand-in of the frame at that place in the stack goes."""
+    """Return the SOP Instance UID of the stand-in for the frame at an index."""
     return f"2.25.{index + 1}"
 
 
@@ -220,7 +201,7 @@ def _decimals(numbers: tuple[float, ...]) -> list[DSfloat]:
 
 
 def _thickness(header: Dataset) -> float:
-    """Return the thickness in mm that the images give, 0 where they give none."""
+    """Return Slice Thickness in mm, 0 where the header has none."""
     for holder in (header, *functional_groups(header, 0, "PixelMeasuresSequence")):
         value = holder.get("SliceThickness")
         if isinstance(value, int | float) and value > 0:
@@ -235,8 +216,8 @@ def functional_groups(header: Dataset, frame: int, keyword: str) -> list[Dataset
     return [item for group in groups for item in group.get(keyword) or []]
 
 
-def body_part(header: Dataset, target: Dataset) -> None:
-    """Say which part of the body was examined and, of a pair, on which side (PS3.3 C.7.3.1: Laterality is Type 2C)."""
+def copy_body_part(header: Dataset, target: Dataset) -> None:
+    """Copy the body part and, for a paired one, its side (PS3.3 C.7.3.1: Laterality is Type 2C)."""
     if header.get("BodyPartExamined"):
         copy_element(header, target, "BodyPartExamined")
     side = str(header.get("Laterality") or header.get("ImageLaterality") or "")
@@ -246,22 +227,22 @@ def body_part(header: Dataset, target: Dataset) -> None:
         target.Laterality = None
 
 
-def carry(header: Dataset, target: Dataset) -> None:
-    """Copy the attributes of patient and study, text with the bytes it has; absent Type 2 ones come out empty."""
+def copy_patient_and_study(header: Dataset, target: Dataset) -> None:
+    """Copy the attributes of the patient and the study, text with its bytes; absent Type 2 attributes become empty."""
     for keywords in PATIENT_AND_STUDY.values():
         for keyword in keywords:
             copy_element(header, target, keyword)
     for keyword in TYPE_2:
         if keyword not in target:
             setattr(target, keyword, None)
-    # text that is still bytes is then written as it is, not decoded and encoded again
+    # so that text that is still bytes is written unchanged, not decoded and encoded again
     declared = target.get("SpecificCharacterSet")
     encodings = convert_encodings(declared) if declared else None
     target.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
 
 
 def copy_element(header: Dataset, target: Dataset, keyword: str) -> None:
-    """Copy one attribute; text keeps its bytes, so that no character set can be misread on the way."""
+    """Copy an attribute, if the header has it; text keeps its bytes, so that no character set can be misread."""
     tag = Tag(tag_for_keyword(keyword) or 0)
     if tag not in header:
         return
@@ -278,7 +259,7 @@ def copy_element(header: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def _text(element: RawDataElement | DataElement | None) -> bytes | None:
-    """Return the bytes that a text element was read from, None where they are no longer known."""
+    """Return the bytes that a text element was read from, None if they are no longer known."""
     if isinstance(element, RawDataElement):
         return element.value if isinstance(element.value, bytes) else b""
     name = element.value if element is not None else None
@@ -294,8 +275,36 @@ def _raw(tag: BaseTag, vr: str, value: bytes) -> RawDataElement:
 
 
 def _decode(items: list[Dataset]) -> None:
-    """Give every element its value representation, which an implicit VR file leaves open."""
+    """Decode every element: one from an implicit VR file gets its value representation."""
     for item in items:
         for element in item:
             if element.VR == "SQ":
                 _decode(element.value)
+
+
+def copy_body_and_compression(header: Dataset, target: Dataset) -> None:
+    """Copy what the images say of the body and of lossy compression, if they do (PS3.3 C.7.3.1, C.8.20.2)."""
+    for keyword in ("BodyPartExamined", "Laterality", "PositionReferenceIndicator"):
+        if header.get(keyword):
+            copy_element(header, target, keyword)
+    if header.get("LossyImageCompression") == "01":
+        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            copy_element(header, target, keyword)
+
+
+def set_dimension_uid(built: Dataset, uid: str) -> None:
+    """Give the dimensions a UID that is the same at every run; highdicom draws a random UID."""
+    for item in (*built.DimensionOrganizationSequence, *built.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+
+
+def is_close(first: Sequence[float] | None, second: Sequence[float] | None, tolerance: float) -> bool:
+    """Return whether two positions or orientations are known and differ by at most a tolerance in each number."""
+    if first is None or second is None:
+        return False
+    return all(abs(float(a) - b) <= tolerance for a, b in zip(first, second, strict=True))
+
+
+def is_same_direction(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
+    """Return whether two Image Orientations (Patient) are known and equal within `ORIENTATION_TOLERANCE`."""
+    return is_close(first, second, ORIENTATION_TOLERANCE)

@@ -1,4 +1,4 @@
-"""Outlines read back from kept objects: what a presentation state is made of when an object is not taken."""
+"""Outlines read from stored objects, from which a presentation state is made if a destination refuses an object."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -12,67 +12,70 @@ from pydicom.pixels.utils import iter_pixels
 
 from node.codes import DCM
 from node.compose.content_items import walk
-from node.compose.gsps import Drawn
-from node.compose.outlines import Graphic, Mark, Shape, closed
-from node.compose.seg import PALETTE
+from node.compose.outlines import Annotation, Drawing, Graphic, Shape, closed
+from node.compose.palette import palette_color
 from node.images.contours import Loop, contours
 from node.images.series import Frame
 from node.results import MASK_THRESHOLD
 
-Place = tuple[str, int]
+FrameKey = tuple[str, int]
 """SOP Instance UID and frame number of an image."""
 TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
-"""Segmentation Types, the best to draw by first."""
+"""Segmentation Types, the best to draw from first."""
 BACKGROUND = 0
 
+StoredOutline = tuple[Annotation, FrameKey, Graphic, Loop]
+"""One outline: its annotation, its image, and kind and points as in `Shape`."""
 
-Line = tuple[Mark, Place, Graphic, Loop]
-"""One outline: of what, on which image, and as `Shape` has it."""
 
+def read_stored_outlines(objects: Sequence[Dataset], frames: Mapping[FrameKey, Frame]) -> list[Drawing]:
+    """Return what the Segmentations and reports of a job outline on images, frame by frame.
 
-def recall(objects: Sequence[Dataset], frames: Mapping[Place, Frame]) -> list[Drawn]:
-    """Return what the Segmentations and reports of a job draw on images, frame by frame.
-
-    A segment is outlined on every slice where a Segmentation has it; a report knows it on one. Regions have the colours
-    of the palette, in the order of the report: it tells no others.
+    A Segmentation has the outline of a segment on every slice, a report has it on one slice; so Segmentations are read
+    first. Regions get the colours of the palette in the order of the report, which stores no colours.
     """
-    shapes: dict[Place, dict[str, tuple[Mark, list[Shape]]]] = {}
+    shapes: dict[FrameKey, dict[str, tuple[Annotation, list[Shape]]]] = {}
     known: set[str] = set()
-    for lines in _sources(objects):
-        new = [line for line in lines if line[0].tracking_uid not in known and line[1] in frames]
-        for mark, place, kind, points in new:
-            _, drawn = shapes.setdefault(place, {}).setdefault(mark.tracking_uid, (mark, []))
-            if not any(np.array_equal(one.points, points) for one in drawn):  # a report has a group per finding
-                drawn.append(Shape(frame=frames[place], kind=kind, points=points))
-        known |= {mark.tracking_uid for mark, *_ in new}
-    return [(frame, *one) for place, frame in frames.items() for one in shapes.get(place, {}).values()]
+    for outlines in _sources(objects):
+        new = [outline for outline in outlines if outline[0].tracking_uid not in known and outline[1] in frames]
+        for annotation, key, kind, points in new:
+            of_frame = shapes.setdefault(key, {})
+            _, drawn = of_frame.setdefault(annotation.tracking_uid, (annotation, []))
+            if not any(np.array_equal(shape.points, points) for shape in drawn):  # a report has a group per finding
+                drawn.append(Shape(frame=frames[key], kind=kind, points=points))
+        known |= {annotation.tracking_uid for annotation, *_ in new}
+    return [
+        (frame, annotation, drawn)
+        for key, frame in frames.items()
+        for annotation, drawn in shapes.get(key, {}).values()
+    ]
 
 
-def _sources(objects: Sequence[Dataset]) -> Iterator[Iterator[Line]]:
-    """Return the outlines, from what knows most of a thing on."""
+def _sources(objects: Sequence[Dataset]) -> Iterator[Iterator[StoredOutline]]:
+    """Yield the outlines of one kind of object after the other, the most complete kind first."""
     for kind in TYPES:
-        yield chain.from_iterable(_segments(one) for one in objects if one.get("SegmentationType") == kind)
+        yield chain.from_iterable(_segments(seg) for seg in objects if seg.get("SegmentationType") == kind)
     for report in objects:
         if report.Modality == "SR":
             yield _regions(report)
 
 
-def _segments(made: Dataset) -> Iterator[Line]:
+def _segments(made: Dataset) -> Iterator[StoredOutline]:
     items = [item for item in made.SegmentSequence if item.SegmentNumber != BACKGROUND]
-    marks = {int(item.SegmentNumber): _mark_of(item) for item in items}
+    annotations = {int(item.SegmentNumber): _annotation(item) for item in items}
     shared = made.SharedFunctionalGroupsSequence[0]
     for pixels, group in zip(iter_pixels(made), made.PerFrameFunctionalGroupsSequence, strict=True):
         reference = group.DerivationImageSequence[0].SourceImageSequence[0]
-        place = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
+        key = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
         for number, mask in _masks(made, pixels, group, shared):
             for loop in chain(*contours(mask)):
-                yield marks[number], place, "POLYLINE", closed(loop)
+                yield annotations[number], key, "POLYLINE", closed(loop)
 
 
 def _masks(
     made: Dataset, pixels: NDArray[Any], group: Dataset, shared: Dataset
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Return which segments are in a frame, by number, and which pixels are theirs."""
+    """Yield the number and the pixels of each segment in a frame."""
     if made.SegmentationType == "LABELMAP":
         for number in np.unique(pixels[pixels != BACKGROUND]):
             yield int(number), pixels == number
@@ -82,21 +85,22 @@ def _masks(
     yield int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber), pixels >= least
 
 
-def _mark_of(item: Dataset) -> Mark:
+def _annotation(item: Dataset) -> Annotation:
     color = CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue).to_rgb()
-    return Mark(label=str(item.SegmentLabel), color=color, tracking_uid=str(item.TrackingUID))
+    return Annotation(label=str(item.SegmentLabel), color=color, tracking_uid=str(item.TrackingUID))
 
 
-def _regions(report: Dataset) -> Iterator[Line]:
-    marks: dict[str, Mark] = {}
+def _regions(report: Dataset) -> Iterator[StoredOutline]:
+    annotations: dict[str, Annotation] = {}
     for group in walk(report):
-        named = {item.ConceptNameCodeSequence[0].CodeValue: item for item in group.get("ContentSequence") or ()}
-        place = next((item for item in named.values() if item.ValueType == "SCOORD"), None)
-        if place is None or DCM.TrackingUniqueIdentifier.value not in named:
+        items = {item.ConceptNameCodeSequence[0].CodeValue: item for item in group.get("ContentSequence") or ()}
+        outline = next((item for item in items.values() if item.ValueType == "SCOORD"), None)
+        if outline is None or DCM.TrackingUniqueIdentifier.value not in items:
             continue
-        uid = str(named[DCM.TrackingUniqueIdentifier.value].UID)
-        label = str(named[DCM.TrackingIdentifier.value].TextValue)
-        mark = marks.setdefault(uid, Mark(label=label, color=PALETTE[len(marks) % len(PALETTE)], tracking_uid=uid))
-        reference = place.ContentSequence[0].ReferencedSOPSequence[0]
-        image = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
-        yield mark, image, place.GraphicType, np.reshape(np.array(place.GraphicData, np.float64), (-1, 2))
+        uid = str(items[DCM.TrackingUniqueIdentifier.value].UID)
+        label = str(items[DCM.TrackingIdentifier.value].TextValue)
+        color = palette_color(len(annotations))
+        annotation = annotations.setdefault(uid, Annotation(label=label, color=color, tracking_uid=uid))
+        reference = outline.ContentSequence[0].ReferencedSOPSequence[0]
+        key = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
+        yield annotation, key, outline.GraphicType, np.reshape(np.array(outline.GraphicData, np.float64), (-1, 2))

@@ -35,7 +35,7 @@ def compose_phantom() -> None:
 
     from node import testing
     from node.codes import SCT, UCUM
-    from node.compose import Identity, compose, picture, write
+    from node.compose import Case, Identity, compose, draw_summary_page, write_object
     from node.images.part10 import Part10
     from node.images.stacks import group_into_stacks
     from node.results import Measurement, Result, Segment, Segmentation
@@ -62,9 +62,10 @@ def compose_phantom() -> None:
             first_series_number=1,
             device_uid="2.25.1",
         )
-        for dataset in compose({"ct": ct}, results, identity):
-            write(dataset, BytesIO())
-        picture({"ct": ct}, results, identity)
+        case = Case(inputs={"ct": ct}, results=results, identity=identity)
+        for dataset in compose(case):
+            write_object(dataset, BytesIO())
+        draw_summary_page(case)
 
 
 def in_fork_server() -> bool:

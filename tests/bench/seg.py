@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from node import testing
 from node.codes import SCT
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
 from node.images.stacks import group_into_stacks
@@ -143,8 +143,8 @@ def by_isocenter(series: Series, array: NDArray[np.uint8], count: int, folder: P
     first = Series(key=series.key, frames=series.frames[: len(array)], read=series.read)
     volume = Volume(array=array, affine=first.affine(), frame_of_reference_uid=first.frame_of_reference_uid)
     result = Segmentation(labels=volume, segments=segments(count))
-    (made,) = compose({"ct": first}, [result], identity(series), kinds=("SEG",))
-    write(made, folder / "ours.dcm")
+    (made,) = compose(Case(inputs={"ct": first}, results=[result], identity=identity(series)), kinds=("SEG",))
+    write_object(made, folder / "ours.dcm")
     return folder / "ours.dcm"
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from node import DerivedSeries, Finding, Heatmap, Region, testing
 from node.codes import OWN_SCHEME
-from node.compose import compose, write
+from node.compose import Case, compose, write_object
 from node.host import read_plugin
 from node.images.series import Series
 from node.infer import run
@@ -178,10 +178,10 @@ def ask(name: str, series: Series, served: tuple[Path, GrpcTriton]) -> tuple[Res
 
 def judged(series: Series, results: Sequence[Result], images: Path, folder: Path) -> list[str]:
     """Compose all objects of the results and have them judged; return their Modality."""
-    objects = compose({"image": series}, results, identity_of(series))
+    objects = compose(Case(inputs={"image": series}, results=results, identity=identity_of(series)))
     folder.mkdir()
     for number, one in enumerate(objects):
-        write(one, folder / f"{number}.dcm")
+        write_object(one, folder / f"{number}.dcm")
     if VALIDATOR.is_file():
         said = complaints(images, folder, "DicomSRValidator")
         assert not {one for one in said if OWN_SCHEME not in one}  # no public table has codes of the node's own

@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.codes import DCM, SCT, UCUM
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
 from node.images.stacks import group_into_stacks
@@ -216,9 +216,9 @@ def _composed(
         first_series_number=3001 + 10 * len(list(made.iterdir())),
         device_uid="2.25.42",
     )
-    objects = compose(inputs, results, identity, predecessors=predecessors, **wanted)
+    objects = compose(Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors), **wanted)
     for order, dataset in enumerate(objects):
-        write(dataset, made / f"{name}{order}.dcm")
+        write_object(dataset, made / f"{name}{order}.dcm")
     return objects
 
 

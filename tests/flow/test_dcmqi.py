@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.codes import SCT, UCUM
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.series import Volume
 from node.images.stacks import group_into_stacks
@@ -51,9 +51,9 @@ def composed(tmp_path: Path) -> tuple[np.ndarray, list[Dataset]]:
         first_series_number=3000,
         device_uid="2.25.42",
     )
-    made = compose({"ct": series}, results, identity)
+    made = compose(Case(inputs={"ct": series}, results=results, identity=identity))
     for number, one in enumerate(made):
-        write(one, tmp_path / f"{number}.dcm")
+        write_object(one, tmp_path / f"{number}.dcm")
     return labels, made
 
 

@@ -19,11 +19,18 @@ from pynetdicom import AE, evt
 
 from node.codes import SCT, UCUM
 from node.commands.explain import explain
-from node.compose import Identity, compose, compose_for, fall_back, identify, write
+from node.compose import Case, Identity, compose, compose_job, fall_back, job_identity, write_object
 from node.compose.content_items import walk
-from node.compose.conversions import CLASSES, alone, binary, comprehensive, enhanced, names_segmentations
+from node.compose.conversions import (
+    CLASSES,
+    as_comprehensive,
+    as_enhanced,
+    labelmap_as_binary,
+    names_segmentations,
+    without_segmentations,
+)
 from node.compose.gsps import presentation_states
-from node.compose.stored_outlines import recall
+from node.compose.stored_outlines import read_stored_outlines
 from node.deliver import Outbox
 from node.host.manifest import Manifest
 from node.images.part10 import Part10
@@ -114,9 +121,9 @@ class Node:
         self.plan(tuple(profiles))
         job = self.ledger.claim(lease_seconds=60)
         assert job is not None
-        called = partial(identify, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
+        called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
         told = [({"ct": self.series}, _results(self.series))]
-        objects, to = compose_for(profiles, job, called, self.spool, (), told)
+        objects, to = compose_job(profiles, job, called, self.spool, (), told)
         assert self.ledger.finish(job, objects, recipients=to)
         return job
 
@@ -194,10 +201,7 @@ def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, sta
     node.finish(PACS=ORTHANC)
     node.deliver(peer.address, ORTHANC)
     made = compose(
-        {"ct": node.series},
-        _results(node.series),
-        replace(_identity(), models=("spleen 1",)),
-        kinds=("SR",),
+        _case(node.series, _results(node.series), identity=replace(_identity(), models=("spleen 1",))), kinds=("SR",)
     )
     for report, expected in zip(_by_description(peer.stored, "SR"), _by_description(made, "SR"), strict=True):
         assert not names_segmentations(report)
@@ -242,9 +246,9 @@ def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentat
 
 
 def test_what_replaces_an_earlier_report_replaces_what_went_in_its_place(series: Series, tmp_path: Path) -> None:
-    earlier = compose({"ct": series}, _results(series), _identity())
-    later = compose({"ct": series}, _results(series), replace(_identity(), revision=2), predecessors=earlier)
-    for change in (partial(alone, follows=False), comprehensive, enhanced):
+    earlier = compose(_case(series, _results(series)))
+    later = compose(_case(series, _results(series), identity=replace(_identity(), revision=2), predecessors=earlier))
+    for change in (partial(without_segmentations, follows=False), as_comprehensive, as_enhanced):
         (first, _), (second, _) = ([one for one in made if one.Modality == "SR"] for made in (earlier, later))
         first, second = (change(_read(tmp_path, one)) for one in (first, second))
         (study,) = second.PredecessorDocumentsSequence
@@ -258,15 +262,13 @@ def test_a_segmentation_in_several_objects_is_one_thing_to_a_report_without_them
     series: Series, tmp_path: Path
 ) -> None:
     whole, cut = (
-        next(
-            one
-            for one in compose({"ct": series}, _results(series), _identity(), most_frames=most)
-            if one.Modality == "SR"
-        )
+        next(one for one in compose(_case(series, _results(series), most_frames=most)) if one.Modality == "SR")
         for most in (None, 2)
     )
     assert len(_groups(cut)) > len(_groups(whole))
-    assert _said(alone(_read(tmp_path, cut), follows=False)) == _said(alone(_read(tmp_path, whole), follows=False))
+    assert _said(without_segmentations(_read(tmp_path, cut), follows=False)) == _said(
+        without_segmentations(_read(tmp_path, whole), follows=False)
+    )
 
 
 @pytest.mark.parametrize("profile", [ORTHANC, LABELMAP])
@@ -277,7 +279,7 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
     profile = replace(profile, fallback=("GSPS",))
     node.finish(PACS=profile)
     node.deliver(peer.address, profile)
-    (expected,) = compose({"ct": node.series}, _results(node.series), _identity(), kinds=("GSPS",))
+    (expected,) = compose(_case(node.series, _results(node.series)), kinds=("GSPS",))
     made, expected = (_read(tmp_path, one) for one in (*peer.stored, expected))
     for keyword in ("GraphicAnnotationSequence", "ReferencedSeriesSequence", "SoftcopyVOILUTSequence", "Modality"):
         assert _words(made[keyword]) == _words(expected[keyword])
@@ -289,10 +291,12 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
 
 def test_regions_are_drawn_as_a_report_has_them(series: Series, tmp_path: Path) -> None:
     results = [*_results(series), *_regions(series)]
-    *_, planar = compose({"ct": series}, results, _identity(), kinds=("SR",))
-    (expected,) = compose({"ct": series}, results[2:], _identity(), kinds=("GSPS",))
+    *_, planar = compose(_case(series, results), kinds=("SR",))
+    (expected,) = compose(_case(series, results[2:]), kinds=("GSPS",))
     frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
-    outlines = [one for one in recall([_read(tmp_path, planar)], frames) if one[1].label not in ("Liver", "Cyst")]
+    outlines = [
+        one for one in read_stored_outlines([_read(tmp_path, planar)], frames) if one[1].label not in ("Liver", "Cyst")
+    ]
     (made,) = presentation_states(series, outlines, _identity(), name="0", number=0)
     assert _words(made.GraphicAnnotationSequence) == _words(expected.GraphicAnnotationSequence)
 
@@ -310,7 +314,7 @@ def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wan
         for one in peer.stored:
             assert str(one.SeriesDescription).startswith("Spleen ")
             assert 700 <= one.SeriesNumber < 800
-            write(one, tmp_path / "made" / f"{one.SOPInstanceUID}.dcm")
+            write_object(one, tmp_path / "made" / f"{one.SOPInstanceUID}.dcm")
     assert complaints(tmp_path / "images", tmp_path / "made", "DicomSRValidator") == set()
 
 
@@ -372,7 +376,7 @@ def test_running_twice_does_no_harm(node: Node, start: Callable[..., Peer], monk
 
 def test_a_label_map_becomes_what_a_binary_segmentation_of_the_results_is(series: Series, tmp_path: Path) -> None:
     labelmap, seg = (_written(tmp_path, series, kind) for kind in ("LABELMAP", "SEG"))
-    write(binary(labelmap), tmp_path / "made.dcm")
+    write_object(labelmap_as_binary(labelmap), tmp_path / "made.dcm")
     made = dcmread(tmp_path / "made.dcm")
     own = {"SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "ContentDescription"}
     for element in seg:
@@ -386,14 +390,14 @@ def test_a_label_map_becomes_what_a_binary_segmentation_of_the_results_is(series
 
 
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
-@pytest.mark.parametrize("change", [comprehensive, enhanced])
+@pytest.mark.parametrize("change", [as_comprehensive, as_enhanced])
 def test_dsrdump_reads_the_lesser_reports_and_what_was_said_in_space_is_said_in_words(
     series: Series, tmp_path: Path, change: Callable[[Dataset], Dataset]
 ) -> None:
     for name, report in enumerate(_reports(series)):
         path = tmp_path / f"{name}.dcm"
-        write(report, path)
-        write(change(dcmread(path)), path)
+        write_object(report, path)
+        write_object(change(dcmread(path)), path)
         read = subprocess.run(["dsrdump", path], capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
         assert read.returncode == 0, read.stderr
         assert "E: " not in read.stderr
@@ -454,14 +458,18 @@ def _reports(series: Series) -> list[Dataset]:
         type=SCT.Cyst,
         frame_of_reference_uid=series.frame_of_reference_uid,
     )
-    made = compose({"ct": series}, [*_results(series), point], _identity())
+    made = compose(_case(series, [*_results(series), point]))
     return [one for one in made if one.Modality == "SR"]
 
 
 def _written(folder: Path, series: Series, kind: str) -> Dataset:
-    made = compose({"ct": series}, _results(series), _identity(), kinds=(kind,))
-    write(made[0], folder / f"{kind}.dcm")
+    made = compose(_case(series, _results(series)), kinds=(kind,))
+    write_object(made[0], folder / f"{kind}.dcm")
     return dcmread(folder / f"{kind}.dcm")
+
+
+def _case(series: Series, results: Sequence[Result], **more: Any) -> Case:
+    return Case(**{"inputs": {"ct": series}, "results": results, "identity": _identity(), **more})
 
 
 def _identity() -> Identity:
@@ -497,5 +505,5 @@ def _words(of: object) -> str:
 
 
 def _read(folder: Path, made: Dataset) -> Dataset:
-    write(made, folder / "read.dcm")
+    write_object(made, folder / "read.dcm")
     return dcmread(folder / "read.dcm")

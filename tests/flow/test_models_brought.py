@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import Measurement, Segmentation, testing
-from node.compose import compose, write
+from node.compose import Case, compose, write_object
 from node.errors import ConfigError
 from node.host import read_plugin
 from node.images.part10 import Part10
@@ -244,8 +244,10 @@ def conformed(volume: Volume, towards: str, size: int) -> Tensor:
 def judged(series: Series, outlines: Segmentation, images: Path, folder: Path) -> None:
     """Compose the objects of a segmentation and have them judged."""
     folder.mkdir()
-    for number, one in enumerate(compose({"image": series}, [outlines], identity_of(series))):
-        write(one, folder / f"{number}.dcm")
+    for number, one in enumerate(
+        compose(Case(inputs={"image": series}, results=[outlines], identity=identity_of(series)))
+    ):
+        write_object(one, folder / f"{number}.dcm")
     if VALIDATOR.is_file():
         assert not complaints(images, folder, "DicomSRValidator")
 

@@ -22,7 +22,7 @@ from node.compose import KINDS
 from node.compose.content_items import walk
 from node.compose.identity import RESEARCH_USE
 from node.compose.source_images import TYPE_2
-from node.compose.summary_page import rows
+from node.compose.summary_table import table_rows
 from node.images.part10 import IMPLEMENTATION_CLASS_UID
 from node.images.series import Series
 from node.results import (
@@ -34,7 +34,7 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Made, filled, make
+from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, compose_all, filled
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Mapping[str, Made]:
-    return {name: make(name, folder / f"{number}") for number, name in enumerate(IMAGES)}
+def made(folder: Path) -> Mapping[str, Composed]:
+    return {name: compose_all(name, folder / f"{number}") for number, name in enumerate(IMAGES)}
 
 
 def test_every_kind_of_object_is_in_the_matrix() -> None:
@@ -71,16 +71,16 @@ def test_every_kind_of_object_is_in_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("kind", MATRIX)
-def test_each_kind_is_composed_of_the_images_it_makes_sense_for(made: Mapping[str, Made], kind: str) -> None:
+def test_each_kind_is_composed_of_the_images_it_makes_sense_for(made: Mapping[str, Composed], kind: str) -> None:
     assert {name for name, one in made.items() if one.objects.get(kind)} == MATRIX[kind]
 
 
-def test_all_are_free_of_problems(made: Mapping[str, Made], folder: Path) -> None:
+def test_all_are_free_of_problems(made: Mapping[str, Composed], folder: Path) -> None:
     _need_judge()
     _judge(folder, folder.glob("*/made"), "DicomSRValidator")
 
 
-def test_reports_satisfy_the_templates(made: Mapping[str, Made], folder: Path) -> None:
+def test_reports_satisfy_the_templates(made: Mapping[str, Composed], folder: Path) -> None:
     _need_judge()
     if not PIXELMED.is_file() or shutil.which("java") is None:
         pytest.skip("DicomSRValidator of PixelMed, or java, is not installed")
@@ -93,7 +93,7 @@ def test_the_objects_page_shows_the_matrix() -> None:
     assert _table() in PAGE.read_text(), f"put this into docs/reference/objects.md:\n{_table()}"
 
 
-def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[str, Made]) -> None:
+def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[str, Composed]) -> None:
     for one in made.values():
         header = one.series.header
         numbers = {}
@@ -107,7 +107,7 @@ def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[
         assert all(len(series) == 1 for series in numbers.values())
 
 
-def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Made]) -> None:
+def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Composed]) -> None:
     words = RESEARCH_USE.split(":")[0].lower()
     for one in made.values():
         for kind, datasets in one.objects.items():
@@ -117,7 +117,7 @@ def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Made]) 
 
 
 @pytest.mark.parametrize("kind", ["SEG", "LABELMAP", "FRACTIONAL"])
-def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[str, Made], kind: str) -> None:
+def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[str, Composed], kind: str) -> None:
     tolerance = 0.5 / 255 + 1e-6 if kind == "FRACTIONAL" else 0
     for name in MATRIX[kind]:
         one, read = made[name], 0
@@ -132,7 +132,7 @@ def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[
         assert read == {"SEG": 3, "LABELMAP": 2, "FRACTIONAL": 1}[kind]
 
 
-def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Made]) -> None:
+def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["PM"]:
         one = made[name]
         maps = [result for result in one.results if isinstance(result, Heatmap)]
@@ -153,7 +153,7 @@ def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Made])
             assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == result.unit.value
 
 
-def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Made]) -> None:
+def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["DERIVED"]:
         one = made[name]
         result = next(result for result in one.results if isinstance(result, DerivedSeries))
@@ -179,7 +179,7 @@ def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Made])
                 assert np.allclose(dataset.ImagePositionPatient, place[uid_].position)
 
 
-def test_presentation_states_draw_segments_and_regions_on_their_images(made: Mapping[str, Made]) -> None:
+def test_presentation_states_draw_segments_and_regions_on_their_images(made: Mapping[str, Composed]) -> None:
     for one in made.values():
         drawn: dict[tuple[int, str], list[np.ndarray]] = {}
         for dataset in one.objects["GSPS"]:
@@ -203,7 +203,7 @@ def test_presentation_states_draw_segments_and_regions_on_their_images(made: Map
         assert {label for _, label in drawn} == {r.label for r in one.results if isinstance(r, Region)}
 
 
-def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str, Made]) -> None:
+def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["RTSTRUCT"]:
         one = made[name]
         (dataset,) = one.objects["RTSTRUCT"]
@@ -226,7 +226,7 @@ def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str
         assert (outlined == (result.labels.array == 1)).all()
 
 
-def test_key_objects_name_the_chosen_images(made: Mapping[str, Made]) -> None:
+def test_key_objects_name_the_chosen_images(made: Mapping[str, Composed]) -> None:
     for one in made.values():
         result = next(result for result in one.results if isinstance(result, KeyImages))
         (dataset,) = one.objects["KO"]
@@ -235,7 +235,7 @@ def test_key_objects_name_the_chosen_images(made: Mapping[str, Made]) -> None:
         assert named == sorted(one.series.frames.index(frame) for frame in result.images)
 
 
-def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Made]) -> None:
+def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["REG"]:
         one = made[name]
         linear, affine = one.objects["REG"]
@@ -257,7 +257,7 @@ def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Made
         assert np.allclose(vector, DEFORMABLE.vectors[1, 1, 3])
 
 
-def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, Made]) -> None:
+def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, Composed]) -> None:
     for one in made.values():
         page = one.objects["SC"][-2 if len(one.objects["SC"]) > 1 else -1]
         assert page.PhotometricInterpretation == "RGB"
@@ -267,10 +267,12 @@ def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, M
         assert b"%%EOF" in content[-16:]
 
 
-def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_image(made: Mapping[str, Made]) -> None:
+def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_image(
+    made: Mapping[str, Composed],
+) -> None:
     for one in made.values():
         (compared,) = [result for result in one.results if isinstance(result, Comparison)]
-        said = [row for row in rows(one.results, {"image": one.series}) if row.name == "Diameter"]
+        said = [row for row in table_rows(one.case) if row.name == "Diameter"]
         assert [(row.value, row.note) for row in said] == [("8 mm", "was 4 mm 90 days ago: +100 %, doubles in 90 days")]
         groups = [
             {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
@@ -284,7 +286,7 @@ def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_im
         assert (doubling.NumericValue, doubling.MeasurementUnitsCodeSequence[0].CodeValue) == (90, "d")
 
 
-def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mapping[str, Made]) -> None:
+def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mapping[str, Composed]) -> None:
     (report,) = made["MG"].objects["MGCAD"]
     _, summary, _ = (item for item in report.ContentSequence if "ContentSequence" in item)
     assert summary.ConceptCodeSequence[0].CodeValue == DCM.AllAlgorithmsSucceededWithFindings.value
@@ -306,10 +308,10 @@ def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mappin
     assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == made["MG"].series.header.SOPInstanceUID
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str, Made], folder: Path) -> None:
+def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str, Composed], folder: Path) -> None:
     for name in ("CT", "MG"):
         again = tmp_path / name
-        make(name, again)
+        compose_all(name, again)
         first = folder / str(list(IMAGES).index(name)) / "made"
         for path in (again / "made").iterdir():
             assert path.read_bytes() == (first / path.name).read_bytes(), path.name
@@ -318,11 +320,11 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str,
 # How it is read.
 
 
-def _all(one: Made) -> Iterable[Dataset]:
+def _all(one: Composed) -> Iterable[Dataset]:
     return (dataset for datasets in one.objects.values() for dataset in datasets)
 
 
-def _segments(one: Made) -> list[tuple[Segmentation, int, Segment]]:
+def _segments(one: Composed) -> list[tuple[Segmentation, int, Segment]]:
     results = [result for result in one.results if isinstance(result, Segmentation)]
     return [(result, number, segment) for result in results for number, segment in enumerate(result.segments, 1)]
 

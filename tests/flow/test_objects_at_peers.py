@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from node.compose.source_images import functional_groups
 from node.images.series import Series
-from tests.matrix import IMAGES, MATRIX, Made, make
+from tests.matrix import IMAGES, MATRIX, Composed, compose_all
 from tests.peers import SYSTEM_PATH, missing, orthanc, storescu
 
 GREY = tuple(name for name in IMAGES if name not in ("US cine", "OP colour", "SM tiled"))
@@ -27,13 +27,13 @@ UNSUPPORTED_BY_DSRDUMP = (
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Made, Path]]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Composed, Path]]:
     folder = tmp_path_factory.mktemp("peers")
-    return {name: (make(name, folder / f"{number}"), folder / f"{number}") for number, name in enumerate(IMAGES)}
+    return {name: (compose_all(name, folder / f"{number}"), folder / f"{number}") for number, name in enumerate(IMAGES)}
 
 
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
-def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Made, Path]]) -> None:
+def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Composed, Path]]) -> None:
     for _, folder in folders.values():
         reports = [path for kind in ("SR", "KO", "MGCAD") for path in (folder / "made").glob(f"{kind}*.dcm")]
         assert reports
@@ -46,7 +46,7 @@ def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Made, Path]]) ->
 
 
 @pytest.mark.skipif(bool(missing("dcm2pnm")), reason=missing("dcm2pnm"))
-def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tuple[Made, Path]]) -> None:
+def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tuple[Composed, Path]]) -> None:
     for made, folder in folders.values():
         for path in (folder / "made").glob("SC*.dcm"):
             shown = folder / "shown.ppm"
@@ -60,7 +60,7 @@ def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tu
 @pytest.mark.skipif(bool(missing("dcmp2pgm")), reason=missing("dcmp2pgm"))
 @pytest.mark.parametrize("name", GREY)
 def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(
-    folders: Mapping[str, tuple[Made, Path]], name: str
+    folders: Mapping[str, tuple[Composed, Path]], name: str
 ) -> None:
     made, folder = folders[name]
     images = {str(dcmread(path).SOPInstanceUID): path for path in (folder / "images").glob("*.dcm")}
@@ -79,7 +79,7 @@ def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(
 
 
 @pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu"))
-def test_orthanc_stores_every_kind(folders: Mapping[str, tuple[Made, Path]], tmp_path: Path) -> None:
+def test_orthanc_stores_every_kind(folders: Mapping[str, tuple[Composed, Path]], tmp_path: Path) -> None:
     made = [path for _, folder in folders.values() for path in sorted((folder / "made").glob("*.dcm"))]
     paths = [path for path in made if not path.name.startswith("LABELMAP")]  # dcmtk 3.6.7 does not know the SOP class
     sent = {str(one.SOPInstanceUID): one for one in map(dcmread, paths)}

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from node import Finding, Measurement, NotSuitable, Result, codes, testing
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.host import Plugin, find_plugins
 from node.images.series import Series
 from node.triton import GrpcTriton, LocalServer, Triton
@@ -70,8 +70,8 @@ def answered_with(
     (series, *_) = inputs.values()
     results = testing.run_plugin(plugin.folder, inputs, triton)
     (folder / "made").mkdir()
-    for number, made in enumerate(compose(inputs, results, identity(plugin, series))):
-        write(made, folder / "made" / f"{number}.dcm")
+    for number, made in enumerate(compose(Case(inputs=inputs, results=results, identity=identity(plugin, series)))):
+        write_object(made, folder / "made" / f"{number}.dcm")
     if not VALIDATOR.is_file():
         pytest.skip("shared/tools/validate_dicom.py is not beside the repository")
     said = complaints(folder / "images", folder / "made", "DicomSRValidator", *skip)

@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import DerivedSeries, Registration, Result, Triton, testing
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -42,10 +42,10 @@ def judged(triton: Triton, now: Series, before: Series, folder: Path) -> tuple[t
         title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
         at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC), first_series_number=3001, device_uid="2.25.42",
     )  # fmt: skip
-    made = compose(inputs, results, identity)
+    made = compose(Case(inputs=inputs, results=results, identity=identity))
     (folder / "made").mkdir()
     for number, one in enumerate(made):
-        write(one, folder / "made" / f"{number}.dcm")
+        write_object(one, folder / "made" / f"{number}.dcm")
     if VALIDATOR.is_file():
         said = complaints(folder / "images", folder / "made", "DicomSRValidator")
         assert not {line for line in said if OWN_CODES not in line}

@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import MammographyCADSRStorage
 
 from node import Finding, Heatmap, KeyImages, NotSuitable, Region, Result, Triton
-from node.compose import compose, write
+from node.compose import Case, compose, write_object
 from node.training.phantoms.breast import CALCIFICATION, MASS, mammogram
 from node.training.phantoms.radiograph import FINDINGS, radiograph
 from node.training.phantoms.sonogram import MALIGNANT, cine
@@ -77,11 +77,13 @@ def test_lesions_of_a_breast_are_outlined_and_its_density_is_measured(triton: Tr
     values = measured(results)
     known = float((tissue == 2).sum() / (tissue > 0).sum())
     assert values["Breast", "Percent Fibroglandular Tissue"] == pytest.approx(100 * known, abs=5)
-    (report,) = compose({"mg": series}, results, identity(plugins()["mg_lesion"], series), kinds=["MGCAD"])
+    (report,) = compose(
+        Case(inputs={"mg": series}, results=results, identity=identity(plugins()["mg_lesion"], series)), kinds=["MGCAD"]
+    )
     assert report.SOPClassUID == MammographyCADSRStorage
     told = {item.value for item in report.iterall() if item.keyword == "TextValue"}
     assert {label for label in found if label in told} == found.keys() - {"Breast"}
-    write(report, tmp_path / "cad.dcm")
+    write_object(report, tmp_path / "cad.dcm")
     assert not complaints(tmp_path / "images", tmp_path / "cad.dcm")
 
 

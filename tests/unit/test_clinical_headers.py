@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.compose import KINDS, compose, write
+from node.compose import KINDS, Case, compose, write_object
 from node.compose.source_images import TYPE_2
 from node.testing import ct_series, enhanced_mr, mammogram, radiograph, ultrasound
 from tests.matrix import identity_of, results_of, series_in
@@ -110,9 +110,11 @@ def _check(folder: Path, images: list[Dataset]) -> None:
 
 def _composed(inputs: Any, results: Sequence[Any]) -> list[Dataset]:
     read = []
-    for made in compose(inputs, results, identity_of(inputs["image"]), kinds=tuple(KINDS)):
+    for made in compose(
+        Case(inputs=inputs, results=results, identity=identity_of(inputs["image"])), kinds=tuple(KINDS)
+    ):
         content = BytesIO()
-        write(made, content)
+        write_object(made, content)
         read.append(dcmread(BytesIO(content.getvalue())))
     return read
 

@@ -17,10 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
 from node.codes import DCM, SCT, UCUM, own
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.compose.ascii_text import plain
 from node.compose.identity import RESEARCH_USE
-from node.compose.seg import PALETTE
+from node.compose.palette import PALETTE
 from node.errors import BrokenResult
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Part10
 from node.images.series import Series, Volume
@@ -112,7 +112,9 @@ def test_images_that_do_not_share_an_orientation_carry_no_segmentation(tmp_path:
     turned = replace(series.frames[3], orientation=(0.999, 0.0447, 0.0, -0.0447, 0.999, 0.0))
     crooked = replace(series, frames=(*series.frames[:3], turned, *series.frames[4:]))
     with pytest.raises(BrokenResult, match="orientation"):
-        compose({"ct": crooked}, [_segmentation(series, _labels(series))], _identity(series))
+        compose(
+            Case(inputs={"ct": crooked}, results=[_segmentation(series, _labels(series))], identity=_identity(series))
+        )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_labels_on_no_grid_of_the_inputs_are_a_broken_result(
     series = _series(tmp_path, ct_series())
     result = Segmentation(labels=change(_on(series, _labels(series))), segments=[RIGHT, LEFT, NODULE])
     with pytest.raises(BrokenResult, match="grid"):
-        compose({"ct": series}, [result], _identity(series))
+        compose(_case(series, [result]))
 
 
 def test_segments_say_what_and_where_and_by_what_they_were_made(tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_a_measurement_of_an_unknown_segment_is_a_broken_result(tmp_path: Path) 
     series = _series(tmp_path, ct_series())
     stray = Measurement(name=SCT.Volume, value=1, unit=UCUM.CubicCentimeter, of=NODULE)
     with pytest.raises(BrokenResult, match="'Nodule 1', a segment in none of its segmentations"):
-        compose({"ct": series}, [stray], _identity(series))
+        compose(_case(series, [stray]))
 
 
 def test_equal_segments_of_two_segmentations_cannot_be_measured(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_equal_segments_of_two_segmentations_cannot_be_measured(tmp_path: Path) 
     twice = [_segmentation(series, _labels(series)), _segmentation(series, _labels(series))]
     measured = Measurement(name=SCT.Volume, value=1, unit=UCUM.CubicCentimeter, of=LEFT)
     with pytest.raises(BrokenResult, match="labels of their own"):
-        compose({"ct": series}, [*twice, measured], _identity(series))
+        compose(_case(series, [*twice, measured]))
 
 
 def test_nothing_found_is_a_report_that_says_absent(tmp_path: Path) -> None:
@@ -311,13 +313,19 @@ def test_the_report_lists_every_image_and_the_segmentation_as_evidence(tmp_path:
 def test_a_prior_is_other_evidence_and_never_decides_the_patient_or_study(tmp_path: Path) -> None:
     prior = _series(tmp_path / "prior", ct_series(seed="prior", patient_name="OLD^NAME"))
     series = _series(tmp_path / "now", ct_series())
-    report = compose({"prior": prior, "ct": series}, [], _identity(series))[-1]
+    report = compose(Case(inputs={"prior": prior, "ct": series}, results=[], identity=_identity(series)))[-1]
     assert report.StudyInstanceUID == series.study_uid
     assert report.PatientName == "PHANTOM^CHEST"
     (other,) = report.PertinentOtherEvidenceSequence
     assert other.StudyInstanceUID == prior.study_uid
     with pytest.raises(BrokenResult, match="grid"):
-        compose({"prior": prior, "ct": series}, [_segmentation(prior, _labels(prior))], _identity(series))
+        compose(
+            Case(
+                inputs={"prior": prior, "ct": series},
+                results=[_segmentation(prior, _labels(prior))],
+                identity=_identity(series),
+            )
+        )
 
 
 def test_two_segmentations_of_two_series_are_two_objects_in_series_of_their_own(tmp_path: Path) -> None:
@@ -327,7 +335,7 @@ def test_two_segmentations_of_two_series_are_two_objects_in_series_of_their_own(
         Segmentation(labels=_on(thin, _labels(thin) == 1), segments=[RIGHT]),
         Segmentation(labels=_on(thick, _labels(thick) == 2), segments=[NODULE]),
     ]
-    objects = compose({"thick": thick, "thin": thin}, results, _identity(thin))
+    objects = compose(Case(inputs={"thick": thick, "thin": thin}, results=results, identity=_identity(thin)))
     assert [made.Modality for made in objects] == ["SEG", "SEG", "SR", "SR"]
     assert [made.SeriesNumber for made in objects] == [3001, 3002, 3003, 3004]
     assert len({made.SeriesInstanceUID for made in objects} | {thick.series_uid, thin.series_uid}) == 6
@@ -339,14 +347,14 @@ def test_two_segmentations_of_two_series_are_two_objects_in_series_of_their_own(
 def test_of_two_series_on_one_grid_a_segmentation_lies_on_the_one_it_names(tmp_path: Path) -> None:
     before, after = (_series(tmp_path / name, ct_series(series=name)) for name in ("before", "after"))
     named = replace(_segmentation(after, _labels(after)), source=after)
-    seg, *_ = compose({"before": before, "after": after}, [named], _identity(after))
+    seg, *_ = compose(Case(inputs={"before": before, "after": after}, results=[named], identity=_identity(after)))
     assert [one.SeriesInstanceUID for one in seg.ReferencedSeriesSequence] == [after.series_uid]
 
 
 def test_a_report_names_the_reports_it_replaces(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
-    (earlier,) = compose({"ct": series}, [], _identity(series))
-    (later,) = compose({"ct": series}, [], replace(_identity(series), revision=2), predecessors=[earlier])
+    (earlier,) = compose(_case(series, []))
+    (later,) = compose(_case(series, [], identity=replace(_identity(series), revision=2), predecessors=[earlier]))
     assert earlier.SOPInstanceUID != later.SOPInstanceUID
     assert _listed(later.PredecessorDocumentsSequence) == [earlier.SOPInstanceUID]
     assert "PredecessorDocumentsSequence" not in earlier
@@ -372,7 +380,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
         series = _series(folder, ct_series())
         volume = Measurement(name=SCT.Volume, value=3.5, unit=UCUM.CubicCentimeter, of=LEFT)
         results = [_segmentation(series, _labels(series)), volume, Finding(name=SCT.Mass, present=False)]
-        return [_written(made) for made in compose({"ct": series}, results, _identity(series))]
+        return [_written(made) for made in compose(_case(series, results))]
 
     assert bytes_(tmp_path / "one") == bytes_(tmp_path / "two")
 
@@ -383,7 +391,9 @@ def test_all_times_are_those_of_the_job(tmp_path: Path) -> None:
         image.TimezoneOffsetFromUTC = "+0230"
     series = _series(tmp_path, images)
     at = datetime(2026, 11, 20, 23, 45, 6, tzinfo=UTC)
-    for made in compose({"ct": series}, [_segmentation(series, _labels(series))], replace(_identity(series), at=at)):
+    for made in compose(
+        _case(series, [_segmentation(series, _labels(series))], identity=replace(_identity(series), at=at))
+    ):
         for name in ("InstanceCreation", "Content", "Series"):
             assert (made[f"{name}Date"].value, made[f"{name}Time"].value) == ("20261121", "021506")
         assert (made.StudyDate, made.TimezoneOffsetFromUTC) == ("20240102", "+0230")
@@ -449,7 +459,7 @@ def test_names_keep_their_bytes_in_every_character_set(
     series = _series(tmp_path, images)
     before = _raw(images[0], "PatientName")
     assert any(byte > 127 or byte == 27 for byte in before)
-    for made in compose({"ct": series}, [_segmentation(series, _labels(series))], _identity(series)):
+    for made in compose(_case(series, [_segmentation(series, _labels(series))])):
         assert _raw(made, "PatientName") == before
         assert dcmread(BytesIO(_written(made))).PatientName == NAMES[character_set]
         assert dcmread(BytesIO(_written(made))).SpecificCharacterSet == images[0].SpecificCharacterSet
@@ -462,7 +472,7 @@ def test_a_chinese_name_that_pydicom_cannot_write_again_keeps_its_bytes(tmp_path
         image.SpecificCharacterSet = ["", "ISO 2022 IR 58"]
         image.PatientName = PersonName(name, ["iso8859", "iso_ir_58"])
     series = _series(tmp_path, images)
-    (report,) = compose({"ct": series}, [], _identity(series))
+    (report,) = compose(_case(series, []))
     assert _raw(report, "PatientName").rstrip() == name == _raw(images[0], "PatientName").rstrip()
 
 
@@ -494,7 +504,7 @@ def test_odd_headers_compose_and_keep_their_values(tmp_path: Path, odd: dict[str
         for keyword, value in odd.items():
             setattr(image, keyword, value)
     series = _series(tmp_path, images)
-    seg, report, *_ = compose({"ct": series}, [_segmentation(series, _labels(series))], _identity(series))
+    seg, report, *_ = compose(_case(series, [_segmentation(series, _labels(series))]))
     kept = [keyword for keyword in odd if keyword not in ("WindowCenter", "WindowWidth", "SliceThickness")]
     for keyword in kept:
         assert _raw(seg, keyword) == _raw(images[0], keyword)
@@ -546,7 +556,7 @@ def test_own_words_are_ascii_and_fit_their_attributes(tmp_path: Path) -> None:
     )
     segment = replace(RIGHT, label="Rechte Lunge (größer, 右)")
     result = Segmentation(labels=_on(series, _labels(series) == 1), segments=[segment])
-    seg, report, *_ = compose({"ct": series}, [result], identity)
+    seg, report, *_ = compose(_case(series, [result], identity=identity))
     assert seg.SegmentSequence[0].SegmentLabel == "Rechte Lunge (grosser, ?)"
     assert seg.SegmentSequence[0].SegmentAlgorithmName.startswith("Lasion - ?? xx")
     for made in (seg, report):
@@ -568,6 +578,10 @@ def _series(folder: Path, images: Any) -> Series:
     paths = write_images(images, folder / "images")
     (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
     return series
+
+
+def _case(series: Series, results: Sequence[Result], **more: Any) -> Case:
+    return Case(**{"inputs": {"ct": series}, "results": results, "identity": _identity(series), **more})
 
 
 def _identity(series: Series) -> Identity:
@@ -610,13 +624,13 @@ def _segmentation(series: Series, labels: NDArray[Any]) -> Segmentation:
 
 def _written(made: Dataset) -> bytes:
     content = BytesIO()
-    write(made, content)
+    write_object(made, content)
     return content.getvalue()
 
 
 def _composed(folder: Path, series: Series, results: Sequence[Result]) -> list[Dataset]:
     """Return the objects as a receiver reads them."""
-    return [dcmread(BytesIO(_written(made))) for made in compose({"ct": series}, results, _identity(series))]
+    return [dcmread(BytesIO(_written(made))) for made in compose(_case(series, results))]
 
 
 def _raw(dataset: Dataset, keyword: str) -> bytes:

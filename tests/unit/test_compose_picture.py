@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from node.codes import DCM, SCT, UCUM, Code
-from node.compose import Identity, fonts, picture
-from node.compose import picture as picture_function
-from node.compose.annotated_image import SMALL, Layer, Overlays, directions, overlays, tile
-from node.compose.display import WINDOWS, window
+from node.compose import Case, Identity, draw_summary_page, fonts
+from node.compose.annotated_image import SMALL, directions, draw_annotated_image
+from node.compose.display import WINDOWS, select_window
 from node.compose.identity import RESEARCH_USE
-from node.compose.outlines import things
-from node.compose.sr.groups import NOT_CALIBRATED
-from node.compose.summary_page import UNWRITABLE, WARNING, Row, _unit, key_slices, notes, rows, verdict
+from node.compose.outlines import drawables
+from node.compose.overlays import Layer, Overlays, overlays_on
+from node.compose.sr.whole_images import NOT_CALIBRATED
+from node.compose.summary_page import UNWRITABLE, WARNING, key_slices
+from node.compose.summary_table import Row, _unit, remarks, table_rows, verdict
 from node.errors import UnsuitableSeries
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
@@ -77,7 +78,7 @@ def test_a_tile_of_the_page_is_the_outlined_slice(tmp_path: Path) -> None:
     labels = np.zeros((3, 32, 32), np.uint8)
     labels[1, 8:16, 4:20] = 1
     page = _page(series, [_segmentation(series, labels)])
-    expected = np.array(tile(series, 1, overlays(series, [_segmentation(series, labels)]), 976))
+    expected = np.array(draw_annotated_image(series, 1, overlays_on(series, [_segmentation(series, labels)]), 976))
     top = page.shape[0] - next(
         row for row in range(page.shape[0], 0, -1) if (page[row - expected.shape[0] : row, 16:992] == expected).all()
     )
@@ -118,7 +119,7 @@ def test_a_point_in_the_patient_is_on_the_slice_nearest_to_it(tmp_path: Path) ->
         kind="point3d", points=place[None, :3], label=".", type=SCT.Nodule, color=GREEN,
         frame_of_reference_uid=series.frame_of_reference_uid,
     )  # fmt: skip
-    (outlined,) = overlays(series, [region]).regions
+    (outlined,) = overlays_on(series, [region]).regions
     assert outlined.index == 3
     assert np.allclose(outlined.points, [(20.5, 10.5)])
 
@@ -163,7 +164,7 @@ def test_every_segment_is_shown_where_it_is() -> None:
 def test_what_was_asked_for_and_what_has_a_region_is_shown(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series(slices=9))
     labels = np.ones((9, 32, 32), np.uint8)
-    shown = overlays(series, [_segmentation(series, labels), _region(series, 1)])
+    shown = overlays_on(series, [_segmentation(series, labels), _region(series, 1)])
     chosen = key_slices(shown, 9, [7])
     assert {1, 7} < set(chosen)
     assert len(chosen) == 6
@@ -174,9 +175,9 @@ def test_a_heat_map_is_shown_where_it_is_highest_and_warms_the_image_there(tmp_p
     array = np.zeros((5, 32, 32), np.float32)
     array[3, 8:16, 8:16] = 1
     heatmap = Heatmap(array=array, source=series, name=DCM.ClassActivation, label="Attention")
-    shown = overlays(series, [heatmap])
+    shown = overlays_on(series, [heatmap])
     assert key_slices(shown, 5) == [3]
-    image = np.array(tile(series, 3, shown, SIZE)).astype(int)
+    image = np.array(draw_annotated_image(series, 3, shown, SIZE)).astype(int)
     assert (image[..., 0] - image[..., 2])[12 * 15, 12 * 15] > 80
     assert (image[..., 0] == image[..., 2])[24 * 15, 24 * 15]
 
@@ -190,17 +191,17 @@ def test_without_an_outline_the_middle_image_is_shown() -> None:
 def test_lung_is_shown_in_a_lung_window_and_all_else_in_that_of_the_header(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     image, frame = series.image(0), series.frames[0]
-    assert window(image, series, frame, {SCT.Lung}) == WINDOWS[SCT.Lung]
-    assert window(image, series, frame, {SCT.Spleen}) == (40, 400)
+    assert select_window(image, series, frame, {SCT.Lung}) == WINDOWS[SCT.Lung]
+    assert select_window(image, series, frame, {SCT.Spleen}) == (40, 400)
 
 
 def test_a_window_in_which_nothing_would_be_seen_is_not_used(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     faint = np.linspace(0, 5, 1024).reshape(32, 32)
-    center, width = window(faint, series, series.frames[0], set())
+    center, width = select_window(faint, series, series.frames[0], set())
     assert (center, width) == (40, 400)  # CT has one of its own
     series = _series(tmp_path / "pt", pet_series())
-    center, width = window(faint, series, series.frames[0], set())
+    center, width = select_window(faint, series, series.frames[0], set())
     assert 0 < center < 5
     assert 4 < width < 6
 
@@ -209,7 +210,7 @@ def test_inverse_images_are_shown_the_right_way(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (48, 1))
     for kind, darker in (("MONOCHROME1", -40), ("MONOCHROME2", 40)):
         series = _series(tmp_path / kind, [radiograph(array=ramp, photometric=kind)])
-        image = np.array(tile(series, 0, Overlays(), SIZE)).astype(int)
+        image = np.array(draw_annotated_image(series, 0, Overlays(), SIZE)).astype(int)
         assert image[100, darker, 0] < image[100, -darker, 0]
 
 
@@ -218,7 +219,7 @@ def test_uptake_is_dark_on_white(tmp_path: Path) -> None:
     images[0].Modality = "PT"
     images[0].WindowCenter = images[0].WindowWidth = None
     series = _series(tmp_path, images)
-    stored, shown = series.image(0), np.array(tile(series, 0, Overlays(), 32 * 15))[7::15, 7::15, 0]
+    stored, shown = series.image(0), np.array(draw_annotated_image(series, 0, Overlays(), 32 * 15))[7::15, 7::15, 0]
     lowest, highest = np.unravel_index(stored.argmin(), stored.shape), np.unravel_index(stored.argmax(), stored.shape)
     assert shown[lowest] > shown[highest]
 
@@ -243,9 +244,9 @@ def test_the_tiles_of_a_slide_are_shown_as_one_with_what_is_on_them(tmp_path: Pa
     header.DimensionOrganizationType = "TILED_FULL"
     header.TotalPixelMatrixRows, header.TotalPixelMatrixColumns = 15, 24
     region = _region(series, 4, kind="box", points=np.array([(2, 1), (6, 5)], float), label=".")
-    (outlined,) = overlays(series, [region]).regions
+    (outlined,) = overlays_on(series, [region]).regions
     assert np.allclose(outlined.points, [(10, 9), (14, 13)])  # the fifth of three across: second line, second column
-    assert tile(series, 0, Overlays(), 240).size == (240, 150)
+    assert draw_annotated_image(series, 0, Overlays(), 240).size == (240, 150)
 
 
 def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
@@ -255,23 +256,21 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     region = _region(series, 5, probability=0.25)
     missing = Segment(label="Kidney", type=SCT.Kidney, category=SCT.Organ)
     volume = _segmentation(series, labels).labels
-    table = rows(
-        [
-            Segmentation(labels=volume, segments=[ORGAN, missing]),
-            region,
-            Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
-            Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
-            Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
-            Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
-            KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
-            DerivedSeries(
-                array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
-            ),
-            Registration(fixed=series, moving=series, matrix=np.eye(4)),
-            Heatmap(array=volume.array.astype(np.uint8), source=series, name=DCM.ClassActivation, label="Attention"),
-        ],
-        {"ct": series},
-    )
+    results: list[Result] = [
+        Segmentation(labels=volume, segments=[ORGAN, missing]),
+        region,
+        Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
+        Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
+        Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
+        Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
+        KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
+        DerivedSeries(
+            array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
+        ),
+        Registration(fixed=series, moving=series, matrix=np.eye(4)),
+        Heatmap(array=volume.array.astype(np.uint8), source=series, name=DCM.ClassActivation, label="Attention"),
+    ]
+    table = table_rows(_case(series, results))
     name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
     assert table == [
         Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
@@ -285,7 +284,7 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
         Row(what="Registration", name=f"{name} onto {name}", value="rigid"),
         Row(what="Heat map", name="Attention", value="0 to 1"),
     ]
-    assert notes([region], {"ct": series}) == [NOT_CALIBRATED]
+    assert remarks(_case(series, [region])) == [NOT_CALIBRATED]
 
 
 def test_no_region_has_the_colour_of_a_segment_or_of_another_region(tmp_path: Path) -> None:
@@ -295,11 +294,10 @@ def test_no_region_has_the_colour_of_a_segment_or_of_another_region(tmp_path: Pa
         Segmentation(labels=volume, segments=[LUNG, replace(LUNG, label="Other")]),
         *(_region(series, 1, label=label, color=None) for label in "ab"),
     ]
-    shown = [row.color for row in rows(results, {"ct": series}) if row.color]
+    case = _case(series, results, replace(IDENTITY, study_uid=series.study_uid))
+    shown = [row.color for row in table_rows(case) if row.color]
     assert len(set(shown)) == 4
-    assert [
-        thing.color for thing in things({"ct": series}, results, replace(IDENTITY, study_uid=series.study_uid))
-    ] == shown
+    assert [drawable.color for drawable in drawables(case)] == shown
 
 
 def test_what_overlaps_is_shown_and_counted_each_for_itself(tmp_path: Path) -> None:
@@ -309,10 +307,10 @@ def test_what_overlaps_is_shown_and_counted_each_for_itself(tmp_path: Path) -> N
     masks[0][1, 4:28, 4:28] = masks[1][1, 10:20, 10:20] = True
     grid = _segmentation(series, np.zeros((3, 32, 32), np.uint8)).labels
     result = Segmentation.of_masks([grid.with_array(mask) for mask in masks], [ORGAN, inner])
-    image = np.array(tile(series, 1, overlays(series, [result]), SIZE))
+    image = np.array(draw_annotated_image(series, 1, overlays_on(series, [result]), SIZE))
     assert np.allclose(_extent((image == GREEN).all(axis=-1)), np.array([4, 28, 4, 28]) * 15, atol=2)
     assert np.allclose(_extent((image == inner.color).all(axis=-1)), np.array([10, 20, 10, 20]) * 15, atol=2)
-    assert [row.name for row in rows([result], {"ct": series})] == ["", ""]
+    assert [row.name for row in table_rows(_case(series, [result]))] == ["", ""]
 
 
 def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> None:
@@ -322,7 +320,7 @@ def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> No
     compared = Comparison(measurement=volume, prior=1, days=90)
     expected = Row(name="Volume", value="2 cm³", note="was 1 cm³ 90 days ago: +100 %, doubles in 90 days")
     for results in ([nodule, compared], [nodule, volume, compared]):
-        assert rows(results, {"ct": series})[1:] == [expected]
+        assert table_rows(_case(series, results))[1:] == [expected]
 
 
 def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:
@@ -373,7 +371,7 @@ def test_the_input_on_which_something_lies_is_the_one_that_is_shown(
     first, second = _series(tmp_path / "a", ct_series(slices=3)), _series(tmp_path / "b", ct_series(slices=5))
     segmentation = _segmentation(second, np.ones((5, 32, 32), np.uint8))
     written = _written(monkeypatch)
-    picture({"first": first, "second": second}, [segmentation], IDENTITY)
+    draw_summary_page(Case(inputs={"first": first, "second": second}, results=[segmentation], identity=IDENTITY))
     assert any("of 5" in words for words in written)
     assert not any("of 3" in words for words in written)
 
@@ -381,24 +379,24 @@ def test_the_input_on_which_something_lies_is_the_one_that_is_shown(
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     labels = np.ones((8, 32, 32), np.uint8)
-    first, second = (picture({"ct": series}, [_segmentation(series, labels)], IDENTITY) for _ in range(2))
+    first, second = (draw_summary_page(_case(series, [_segmentation(series, labels)])) for _ in range(2))
     assert first == second
 
 
 def test_words_are_broken_to_fit_and_letters_keep_apart() -> None:
-    lines = fonts.wrapped("one two three " + "x" * 100, 18, 200)
+    lines = fonts.wrap_text("one two three " + "x" * 100, 18, 200)
     assert "".join(lines).replace(" ", "") == "onetwothree" + "x" * 100
-    assert all(fonts.width(line, 18) <= 200 for line in lines)
+    assert all(fonts.text_width(line, 18) <= 200 for line in lines)
 
 
 def test_letters_that_no_font_has_are_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fonts.lacking("Lung \N{PRIVATE USE TWO} \U000e0fff") == ""  # not printed at all
+    assert fonts.missing_letters("Lung \N{PRIVATE USE TWO} \U000e0fff") == ""  # not printed at all
     monkeypatch.setattr(fonts, "FURTHER_FONTS", ())
     for cached in (fonts._font_of, fonts._fonts):
         cached.cache_clear()
     written = _written(monkeypatch)
     try:
-        assert fonts.lacking("Lunge 肺 Größe") == "肺"
+        assert fonts.missing_letters("Lunge 肺 Größe") == "肺"
         series = _series(tmp_path, ct_series())
         _page(series, [replace(_region(series, 1), label="肺")])
     finally:
@@ -409,7 +407,7 @@ def test_letters_that_no_font_has_are_said_to_be_missing(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("letter", ["Л", "肺", "λ"])
 def test_letters_of_other_scripts_are_drawn_by_fonts_of_the_machine(letter: str) -> None:
-    if fonts.lacking(letter):
+    if fonts.missing_letters(letter):
         pytest.skip(f"no font with {letter} is installed: fonts-dejavu-core and fonts-vlgothic have these")
     assert fonts._drawn(fonts._own(18), letter) == fonts._drawn(fonts._own(18), fonts.NOWHERE)
     font = fonts._font_of(letter, 18)
@@ -440,7 +438,9 @@ def _region(series: Series, index: int, **changed: Any) -> Region:
 
 def _green(series: Series, index: int, results: Sequence[Result]) -> NDArray[np.bool_]:
     """Return which pixels of a tile have the colour of what was found."""
-    return np.asarray((np.array(tile(series, index, overlays(series, results), SIZE)) == GREEN).all(axis=-1))
+    return np.asarray(
+        (np.array(draw_annotated_image(series, index, overlays_on(series, results), SIZE)) == GREEN).all(axis=-1)
+    )
 
 
 def _extent(drawn: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -448,9 +448,13 @@ def _extent(drawn: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
+def _case(series: Series, results: Sequence[Result], identity: Identity = IDENTITY) -> Case:
+    return Case(inputs={"image": series}, results=results, identity=identity)
+
+
 def _page(series: Series, results: Sequence[Result]) -> NDArray[np.uint8]:
     """Return the page as (row, column, red green blue)."""
-    return np.array(Image.open(BytesIO(picture({"image": series}, results, IDENTITY))))
+    return np.array(Image.open(BytesIO(draw_summary_page(_case(series, results)))))
 
 
 def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -458,14 +462,14 @@ def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     import sys
 
     written: list[str] = []
-    real = fonts.write
+    real = fonts.draw_text
 
     def noted(draw: Any, at: Any, words: str, *more: Any, **ways: Any) -> None:
         written.append(words)
         real(draw, at, words, *more, **ways)
 
-    for module in (sys.modules[picture_function.__module__], sys.modules[tile.__module__]):
-        monkeypatch.setattr(module, "write", noted)
+    for module in (sys.modules[draw_summary_page.__module__], sys.modules[draw_annotated_image.__module__]):
+        monkeypatch.setattr(module, "draw_text", noted)
     return written
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from node import Heatmap, codes, testing
-from node.compose.sc import overlay
+from node.compose.sc import heatmap_capture
 from node.serving.planes import Look, prepared, see
 from node.training.phantoms import fundus, skin, slide
 from tests.matrix import identity_of, series_in
@@ -95,7 +95,7 @@ def test_a_heat_map_of_a_slide_is_shown_on_the_whole_of_it(tmp_path: Path) -> No
         name=codes.DCM.Probability,
         label="Heat",
     )
-    made = overlay(heat, identity_of(series), order=0, number=0)
+    made = heatmap_capture(heat, identity_of(series), order=0, number=0)
     shown = np.frombuffer(made.PixelData, np.uint8).reshape(made.Rows, made.Columns, 3)
     factor = made.Columns // picture.shape[1]
     hot = np.abs(shown[: picture.shape[0] * factor : factor, ::factor].astype(int) - 200).max(2) > 0

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.compose import write
+from node.compose import write_object
 from node.errors import ConfigError, DestinationUnavailable
 from node.host import Plugin, read_plugin
 from node.images.part10 import Part10
@@ -71,7 +71,7 @@ def keep(ledger: Ledger, spool: Spool) -> Callable[..., list[Arrival]]:
         pack, arrivals = spool.open_pack(), []
         for image in images:
             content = BytesIO()
-            write(image, content)
+            write_object(image, content)
             instance = Instance(
                 sop_instance_uid=image.SOPInstanceUID, sop_class_uid=image.SOPClassUID,
                 study_uid=image.StudyInstanceUID, series_uid=image.SeriesInstanceUID, modality=image.Modality,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -14,8 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.codes import SCT, UCUM
-from node.compose import Identity, compose, write
-from node.compose.sr.groups import _border, is_planar
+from node.compose import Case, Identity, compose, write_object
+from node.compose.sr import is_planar
+from node.compose.sr.groups import border
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
@@ -138,7 +140,7 @@ def test_what_is_said_of_a_region_that_is_not_returned_is_a_broken_result(tmp_pa
     twin = replace(region)
     stray = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=twin)
     with pytest.raises(BrokenResult, match="'Spot'"):
-        compose({"ct": series}, [region, stray], _identity(series))
+        compose(_case(series, [region, stray]))
 
 
 def test_a_comparison_tells_what_was_what_is_and_how_fast(tmp_path: Path) -> None:
@@ -203,8 +205,8 @@ def test_dsrdump_reads_both_reports(tmp_path: Path) -> None:
 def test_a_border_of_very_many_corners_is_thinned_out() -> None:
     rough = np.random.default_rng(5).random((400, 200)) > 0.3
     rough[:, 0] = True
-    border = _border(rough)
-    assert 2000 < len(border) <= 4000
+    outline = border(rough)
+    assert 2000 < len(outline) <= 4000
 
 
 def _series(folder: Path, images: Sequence[Dataset]) -> Series:
@@ -226,11 +228,11 @@ def _region(kind: str, points: object, **values: object) -> Region:
 
 
 def _composed(series: Series, results: Sequence[Result], **wanted: object) -> list[Dataset]:
-    made = compose({"ct": series}, results, _identity(series), **wanted)  # type: ignore[arg-type]
+    made = compose(_case(series, results), **wanted)  # type: ignore[arg-type]
     read = []
     for one in made:
         content = BytesIO()
-        write(one, content)
+        write_object(one, content)
         read.append(dcmread(BytesIO(content.getvalue())))
     return read
 
@@ -269,6 +271,10 @@ def _summary(report: Dataset) -> str:
 
 def _name(item: Dataset) -> str:
     return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def _case(series: Series, results: Sequence[Result], **more: Any) -> Case:
+    return Case(**{"inputs": {"ct": series}, "results": results, "identity": _identity(series), **more})
 
 
 def _identity(series: Series) -> Identity:

@@ -9,7 +9,7 @@ from torch import nn
 
 from node import testing
 from node.codes import DCM, UCUM
-from node.compose import compose_kinds
+from node.compose import Case, compose_by_kind
 from node.errors import BrokenResult
 from node.results import DerivedSeries
 from node.training import trainer
@@ -93,7 +93,9 @@ def test_values_of_another_quantity_are_stored_as_they_are_and_say_their_unit(tm
         array=HU, source=series, description="HU", derivation=DCM.ImageProcessing, synthetic=True,
         unit=UCUM.HounsfieldUnit, window=(-160, 240),
     )  # fmt: skip
-    objects = compose_kinds({"mr": series}, [made], identity_of(series), kinds=["DERIVED"])
+    objects = compose_by_kind(
+        Case(inputs={"mr": series}, results=[made], identity=identity_of(series)), kinds=["DERIVED"]
+    )
     for (_, image), plane in zip(objects, HU, strict=True):
         assert np.array_equal(image.pixel_array, plane)
         assert (image.Modality, image.SyntheticData) == ("MR", "YES")
@@ -109,7 +111,7 @@ def test_frames_of_one_image_hold_no_other_quantity(tmp_path: Path) -> None:
         array=HU, source=series, description="HU", derivation=DCM.ImageProcessing, unit=UCUM.HounsfieldUnit
     )
     with pytest.raises(BrokenResult, match="takes single-frame images"):
-        compose_kinds({"mr": series}, [made], identity_of(series), kinds=["DERIVED"])
+        compose_by_kind(Case(inputs={"mr": series}, results=[made], identity=identity_of(series)), kinds=["DERIVED"])
 
 
 def test_a_unit_is_of_ucum_and_of_whole_numbers(tmp_path: Path) -> None:

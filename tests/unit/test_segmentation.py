@@ -15,9 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.codes import SCT
-from node.compose import Identity, write
-from node.compose.seg import Form, Part, _descriptions, segmentations
-from node.compose.seg_frames import Pixels, stored_areas
+from node.compose import Case, Identity, write_object
+from node.compose.seg import Form, SegmentationForm, SegmentationPart, _segment_descriptions, segmentation_objects
+from node.compose.seg_frames import PixelStream
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -71,7 +71,7 @@ def test_it_is_what_highdicom_makes(tmp_path: Path, kind: str, form: Form) -> No
 
 def test_encoded_groups_are_the_bytes_that_pydicom_writes(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
-    content = _bytes(segmentations(_labelled(series), series, _identity(series), **_where(_labelled(series)))[0])
+    content = _bytes(segmentation_objects(_form(series, _labelled(series)), number=0)[0])
     again = BytesIO()
     read = dcmread(BytesIO(content))
     assert len(list(read.iterall())) > 500, "all is decoded"
@@ -171,7 +171,7 @@ def test_label_maps_are_cut_by_slices(tmp_path: Path, most: int) -> None:
 
 
 def test_pixels_are_read_in_any_pieces_and_again() -> None:
-    pixels = Pixels(lambda: iter([b"abc", b"d", b"efgh"]), 8)
+    pixels = PixelStream(lambda: iter([b"abc", b"d", b"efgh"]), 8)
     assert (pixels.seek(0, 2), pixels.seek(0)) == (8, 0)
     assert [pixels.read(3), pixels.read(4), pixels.read(), pixels.read()] == [b"abc", b"defg", b"h", b""]
     pixels.seek(0)
@@ -236,14 +236,14 @@ def _overlapping(series: Series) -> list[NDArray[np.bool_]]:
     return [first, second]
 
 
-def _where(result: Segmentation) -> dict[str, Any]:
-    return {"there": stored_areas(result) > 0, "order": 0, "number": 0}
+def _form(series: Series, result: Segmentation, form: Form = "BINARY", most: int | None = None) -> SegmentationForm:
+    case = Case(inputs={"ct": series}, results=[result], identity=_identity(series), most_frames=most)
+    return SegmentationForm(case=case, order=0, form=form)
 
 
 def _parts(series: Series, result: Segmentation, form: Form = "BINARY", most: int | None = None) -> list[Dataset]:
-    there = (stored_areas(result) if form == "FRACTIONAL" else result.areas) > 0
-    made = segmentations(result, series, _identity(series), there=there, order=0, number=0, form=form, most=most)
-    return [dcmread(BytesIO(_bytes(one))) for one in made]
+    made = segmentation_objects(_form(series, result, form, most), number=0)
+    return [dcmread(BytesIO(_bytes(part))) for part in made]
 
 
 def _made(series: Series, result: Segmentation, form: Form = "BINARY") -> Dataset:
@@ -254,20 +254,20 @@ def _made(series: Series, result: Segmentation, form: Form = "BINARY") -> Datase
 
 def _bytes(made: Dataset) -> bytes:
     content = BytesIO()
-    write(made, content)
+    write_object(made, content)
     return content.getvalue()
 
 
 def _theirs(series: Series, result: Segmentation, form: Form) -> Dataset:
     """Return what highdicom makes of the whole stack, as it reads it itself."""
     identity = _identity(series)
-    everything = Part(segments=(1, 2, 3), slices=range(len(series.frames)))
+    whole = SegmentationPart(segments=(1, 2, 3), slices=range(len(series.frames)))
     pixels = np.stack([mask.array for mask in result.masks], -1) if result.masks else result.labels.array
     built = hd.seg.Segmentation(
         source_images=list(series.headers),
         pixel_array=pixels,
         segmentation_type=form,
-        segment_descriptions=list(_descriptions(result, identity, 0, everything)),
+        segment_descriptions=list(_segment_descriptions(_form(series, result, form), whole)),
         series_instance_uid="1.2.3",
         series_number=3001,
         sop_instance_uid="1.2.4",

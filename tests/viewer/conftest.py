@@ -13,13 +13,15 @@ import pytest
 from pydicom import dcmread
 
 from node import Measurement, Region, Result, Series, codes
-from node.compose import DEFAULT, Identity, compose, write
+from node.app import Servers
+from node.compose import Case, Identity, compose, write_object
 from node.host import find_plugins
 from node.images.part10 import Part10
-from node.images.stacks import group_into_stacks
+from node.images.stacks import stacks
 from node.infer import PREPARE_SECONDS, run
+from node.profiles import DEFAULT_KINDS
 from node.settings import Settings
-from node.triton import GrpcTriton, Servers
+from node.triton import GrpcTriton
 from tests.peers import DICOM, ROOT, Orthanc, free_port, missing, orthanc, write_config
 from tests.viewer import ohif
 from tests.viewer.site import OHIF, site
@@ -52,17 +54,17 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def study(pacs: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The chest CT in the PACS, with objects of every kind of what `ct_lung` and a reader with a ruler found in it."""
     paths = sorted(CHEST.glob("*.dcm"))
-    (series,) = group_into_stacks(tuple(map(Part10.of_file, paths))).series
+    (series,) = stacks(tuple(map(Part10.of_file, paths))).series
     inputs = {"ct": series}
     results = [*analysed(inputs, tmp_path_factory.mktemp("analysed")), *nodule(series)]
     identity = Identity(
         study_uid=series.study_uid, revision=1, plugin="ct_lung", version="1.0.0", title="CT lung", manufacturer="",
         models=(), at=datetime(2026, 1, 2, tzinfo=UTC), first_series_number=3000, device_uid="2.25.1",
     )  # fmt: skip
-    objects = compose(inputs, results, identity, kinds=[*DEFAULT, *FURTHER])
+    objects = compose(Case(inputs=inputs, results=results, identity=identity), kinds=[*DEFAULT_KINDS, *FURTHER])
     written = [BytesIO() for _ in objects]
     for one, out in zip(objects, written, strict=True):
-        write(one, out)
+        write_object(one, out)
     store(pacs, [*(path.read_bytes() for path in paths), *(out.getvalue() for out in written)])
     images = sorted(map(dcmread, paths), key=lambda image: float(image.ImagePositionPatient[2]))
     return Study(images=images, objects=objects)

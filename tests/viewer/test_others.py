@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from node.compose.seg import colors
+from node.compose.palette import segment_colors
 from plugins.ct_lung.plugin import LEFT, RIGHT
 from tests.viewer.ohif import Viewer
 from tests.viewer.study import DIAMETER, NODULE, NODULE_SLICE, Study, in_patient, measured
@@ -66,7 +66,7 @@ def test_the_page_is_shown_in_its_own_colours(study: Study, viewer: Viewer, shot
     viewer.until("return viewport().getCurrentImageId().includes(a[0])", page.SOPInstanceUID)
     viewer.settle()
     viewer.shot(shots / "SC.png")
-    for color in colors([RIGHT, LEFT]):
+    for color in segment_colors([RIGHT, LEFT]):
         assert viewer.count(color) > 100, color
     assert viewer.count((1, 254, 3)) == 0
     assert not viewer.errors
@@ -80,5 +80,5 @@ def test_a_structure_set_is_drawn_in_its_own_colours(study: Study, viewer: Viewe
     viewer.go_to(study.images[NODULE_SLICE].SOPInstanceUID)
     viewer.shot(shots / "RTSTRUCT.png")
     drawn = {tuple(map(int, re.findall(r"\d+", stroke)[:3])) for stroke in viewer.strokes() if stroke.startswith("rgb")}
-    assert set(colors([RIGHT, LEFT])) <= drawn
+    assert set(segment_colors([RIGHT, LEFT])) <= drawn
     assert not viewer.errors

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import Segment, Segmentation, Series, codes
-from node.compose import Identity, compose, write
+from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
 from tests.peers import DICOM, Orthanc
@@ -39,9 +39,9 @@ def radiograph(pacs: Orthanc) -> tuple[Series, np.ndarray, Dataset]:
         study_uid=series.study_uid, revision=1, plugin="fields", version="1.0.0", title="Fields", manufacturer="",
         models=(), at=datetime(2026, 1, 2, tzinfo=UTC), first_series_number=3000, device_uid="2.25.1",
     )  # fmt: skip
-    (seg,) = compose({"cr": series}, [result], identity, kinds=("SEG",))
+    (seg,) = compose(Case(inputs={"cr": series}, results=[result], identity=identity), kinds=("SEG",))
     content = BytesIO()
-    write(seg, content)
+    write_object(seg, content)
     store(pacs, [*(path.read_bytes() for path in paths), content.getvalue()])
     return series, labels[0], seg
 

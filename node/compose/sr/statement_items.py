@@ -1,0 +1,122 @@
+"""Measurements, findings and comparisons as content items of a measurement group (PS3.16 TID 300, TID 1501)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from highdicom import sr
+from highdicom.sr import RelationshipTypeValues as Relationship
+
+from node.codes import DCM, SCT, UCUM, Code, own
+from node.compose.ascii_text import concept
+from node.compose.sr.subjects import Statement
+from node.results import Comparison, Finding, Measurement
+
+PRIOR_VALUE = own("PRIOR", "Value in the prior")
+PRIOR_AGE = own("PRIOR_AGE", "Time since the prior")
+CHANGE = own("CHANGE", "Change since the prior")
+DOUBLING_TIME = own("DOUBLING_TIME", "Doubling time")
+"""Values of a comparison beside the measurement; no public table has codes for them."""
+
+AFTER_R_WAVE = own("AFTER_R_WAVE", "Time after the R wave")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupContent:
+    """The content of one measurement group: numbers, and what is present or absent."""
+
+    measurements: tuple[sr.Measurement, ...] = ()
+    evaluations: tuple[sr.QualitativeEvaluation, ...] = ()
+
+
+def divide_statements(statements: Sequence[Statement]) -> list[GroupContent]:
+    """Distribute the statements on a subject among groups: a group has one finding with a score, or one comparison."""
+    findings = [statement for statement in statements if isinstance(statement, Finding)]
+    scored = [finding for finding in findings if finding.probability is not None]
+    in_first = [finding for finding in findings if finding not in scored[1:]]
+    measured = [measurement_item(statement) for statement in statements if isinstance(statement, Measurement)]
+    first = GroupContent(
+        measurements=(*measured, *(score for finding in in_first for score in score_items(finding))),
+        evaluations=tuple(presence_item(finding) for finding in in_first),
+    )
+    further = [
+        GroupContent(measurements=tuple(score_items(finding)), evaluations=(presence_item(finding),))
+        for finding in scored[1:]
+    ]
+    compared = [
+        GroupContent(measurements=tuple(_comparison_items(statement)))
+        for statement in statements
+        if isinstance(statement, Comparison)
+    ]
+    contents = [first, *further, *compared]
+    return contents if first.measurements or first.evaluations or len(contents) == 1 else contents[1:]
+
+
+def measurement_item(result: Measurement) -> sr.Measurement:
+    """Return a measurement, with its derivation, its site and the parameters it was derived with."""
+    measurement = sr.Measurement(
+        name=concept(result.name),
+        value=result.value,
+        unit=concept(result.unit),
+        derivation=concept(result.derivation) if result.derivation else None,
+        finding_sites=[finding_site(result.site, result.laterality)] if result.site else None,
+    )
+    (item,) = measurement
+    parameters = [
+        _parameter(name, value, unit)
+        for name, value, unit in (
+            (DCM.PercentileRankingOfMeasurement, result.percentile, UCUM.Percent),
+            (AFTER_R_WAVE, result.after_r_wave, UCUM.Millisecond),
+        )
+        if value is not None
+    ]
+    if parameters:
+        item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *parameters])
+    return measurement
+
+
+def _parameter(name: Code, value: float, unit: Code) -> sr.NumContentItem:
+    """Return a parameter of a derived value, such as its percentile or its time in the heartbeat (TID 1419 row 13)."""
+    return sr.NumContentItem(
+        name=concept(name),
+        value=value,
+        unit=concept(unit),
+        relationship_type=Relationship.INFERRED_FROM,
+    )
+
+
+def _comparison_items(result: Comparison) -> Iterator[sr.Measurement]:
+    """Yield the measurement, and its differences from the prior."""
+    unit = concept(result.measurement.unit)
+    yield measurement_item(result.measurement)
+    yield sr.Measurement(concept(PRIOR_VALUE), result.prior, unit)
+    yield sr.Measurement(concept(PRIOR_AGE), result.days, concept(UCUM.Day))
+    yield sr.Measurement(concept(CHANGE), result.change, unit)
+    if result.percent is not None:
+        yield sr.Measurement(concept(CHANGE), round(result.percent, 6), concept(UCUM.Percent))
+    if result.doubling_days is not None:
+        yield sr.Measurement(concept(DOUBLING_TIME), round(result.doubling_days, 6), concept(UCUM.Day))
+
+
+def presence_item(finding: Finding) -> sr.QualitativeEvaluation:
+    """Return the statement that a finding is present or absent."""
+    return evaluation_item(finding.name, SCT.Present if finding.present else SCT.Absent)
+
+
+def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
+    """Return a qualitative evaluation."""
+    return sr.QualitativeEvaluation(concept(name), concept(value))
+
+
+def score_items(finding: Finding) -> list[sr.Measurement]:
+    """Return a calibrated score as Probability, another as Certainty of Finding (DCM 111012); empty without a score."""
+    if finding.probability is None:
+        return []
+    if finding.calibrated:
+        return [sr.Measurement(concept(DCM.Probability), float(finding.probability), concept(UCUM.NoUnits))]
+    percent = round(finding.probability * 100, 6)
+    return [sr.Measurement(concept(DCM.CertaintyOfFinding), percent, concept(UCUM.Percent))]
+
+
+def finding_site(site: Code, laterality: Code | None) -> sr.FindingSite:
+    """Return a finding site with its side, if it has one."""
+    return sr.FindingSite(concept(site), laterality=concept(laterality) if laterality else None)

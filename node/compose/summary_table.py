@@ -1,0 +1,217 @@
+"""The table of the summary page: what was measured and found, remarks, and the verdict."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from node.compose.case import Case
+from node.compose.fonts import Color
+from node.compose.outlines import frame_index
+from node.compose.overlays import overlays_on, tile_matrix
+from node.compose.palette import region_colors, segment_colors
+from node.compose.sr.whole_images import NOT_CALIBRATED
+from node.images.series import Series
+from node.results import (
+    Comparison,
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Region,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
+
+UNITS = {"1": "", "[hnsf'U]": "HU", "cm3": "cm³", "mm3": "mm³", "mm2": "mm²", "cm2": "cm²"}
+"""UCUM code → unit as it is printed, for codes that are not printed as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table: what it is of, name, value, and a note such as the score; `color` as in the pictures."""
+
+    what: str = ""
+    name: str = ""
+    value: str = ""
+    note: str = ""
+    color: Color | None = None
+
+
+def table_rows(case: Case) -> list[Row]:
+    """Return a row for each measurement and finding, below the segment or region that it is of."""
+    table: list[Row] = []
+    colors = region_colors(case.results)
+    for result in case.results:
+        if isinstance(result, Segmentation):
+            table += _segment_rows(case, result)
+        if isinstance(result, Region):
+            table += _with_title(result.label, _region_rows(case, result), colors[id(result)])
+    table += _with_title("Images as a whole", _statement_rows(case, None))
+    for result in case.results:
+        table += _other_rows(case, result)
+    return table
+
+
+def _with_title(what: str, rows: Sequence[Row], color: Color | None = None) -> list[Row]:
+    """Return rows whose first row says what they are of."""
+    return [replace(row, what=what, color=color) if index == 0 else row for index, row in enumerate(rows)]
+
+
+def _segment_rows(case: Case, result: Segmentation) -> Iterator[Row]:
+    for segment, color, area in zip(result.segments, segment_colors(result.segments), result.areas, strict=True):
+        rows = _statement_rows(case, segment)
+        if not area.any():
+            rows = [Row(name="not found"), *rows]
+        yield from _with_title(segment.label, rows or [Row()], color)
+
+
+def _region_rows(case: Case, region: Region) -> list[Row]:
+    site = ", ".join(code.meaning for code in (region.site, region.laterality) if code)
+    name = f"{region.type.meaning} ({site})" if site else region.type.meaning
+    score = _score(region.probability, calibrated=region.calibrated)
+    return [Row(name=name, value=_region_slice(case, region), note=score), *_statement_rows(case, region)]
+
+
+def _region_slice(case: Case, region: Region) -> str:
+    """Return the slice of a region in the words of the captions, "slice 6"; empty for a series of one image."""
+    for series in case.inputs.values():
+        if len(series.frames) == 1:
+            continue
+        for overlay in overlays_on(series, [region]).regions[: not tile_matrix(series)]:
+            return f"{_frame_word(series)} {overlay.index + 1}"
+    return ""
+
+
+def _frame_word(series: Series) -> str:
+    return "slice" if series.frames[0].position else "image"
+
+
+def _statement_rows(case: Case, subject: Segment | Region | None) -> list[Row]:
+    """Return the measurements and findings of a segment or region, or with None of the images as a whole."""
+    compared = [result.measurement for result in case.results_of(Comparison)]
+    table: list[Row] = []
+    for result in case.results:
+        statement = result.measurement if isinstance(result, Comparison) else result
+        if not isinstance(statement, Measurement | Finding) or statement.of != subject:
+            continue
+        if isinstance(result, Comparison):
+            table.append(replace(_statement_row(statement), note=_change(result)))
+        elif statement not in compared:
+            table.append(_statement_row(statement))
+    return table
+
+
+def _change(result: Comparison) -> str:
+    """Return the value in the prior, the time since then, and the change."""
+    was = f"{_number(result.prior)} {_unit(result.measurement)}".rstrip()
+    grown = "" if result.percent is None else f": {result.percent:+.0f} %"
+    doubling = f", doubles in {result.doubling_days:.0f} days" if result.doubling_days else ""
+    return f"was {was} {result.days:.0f} days ago{grown}{doubling}"
+
+
+def _statement_row(result: Measurement | Finding) -> Row:
+    if isinstance(result, Measurement):
+        name = f"{_derived(result)}{result.name.meaning}{_site(result)}{_time(result)}"
+        return Row(name=name, value=f"{_number(result.value)} {_unit(result)}".rstrip())
+    presence = "present" if result.present else "absent"
+    return Row(name=result.name.meaning, value=presence, note=_score(result.probability, calibrated=result.calibrated))
+
+
+def _score(probability: float | None, *, calibrated: bool) -> str:
+    if probability is None:
+        return ""
+    return f"{'probability' if calibrated else 'score'} {probability:.2f}"
+
+
+def _derived(result: Measurement) -> str:
+    if result.percentile is not None:
+        return f"{result.percentile:g}th percentile of "
+    return f"{result.derivation.meaning} of " if result.derivation else ""
+
+
+def _site(result: Measurement) -> str:
+    if result.site is None:
+        return ""
+    return f" ({', '.join(code.meaning for code in (result.site, result.laterality) if code)})"
+
+
+def _time(result: Measurement) -> str:
+    return "" if result.after_r_wave is None else f", {result.after_r_wave:.0f} ms after the R wave"
+
+
+def _number(value: float) -> str:
+    """Return a number with four digits, or with all digits before the point."""
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _unit(result: Measurement) -> str:
+    """Return a unit as it is printed, without the brackets and annotations of UCUM, and with raised powers."""
+    before_remark = result.unit.value.partition("{")[0]  # g/ml{SUVbw}
+    return UNITS.get(result.unit.value, (before_remark or result.unit.value).strip("[]{}"))
+
+
+def _other_rows(case: Case, result: Result) -> list[Row]:
+    """Return the row of a heat map, derived series, registration or key images; none for other results."""
+    match result:
+        case Heatmap():
+            low, high = result.window or tuple(
+                sorted(float(end) * result.slope + result.intercept for end in (result.array.min(), result.array.max()))
+            )
+            return [Row(what="Heat map", name=result.label, value=f"{_number(low)} to {_number(high)}")]
+        case DerivedSeries():
+            note = "synthetic" if result.synthetic else ""
+            name = f"{result.description} ({result.derivation.meaning})"
+            return [Row(what="New series", name=name, value=f"{len(result.array)} images", note=note)]
+        case Registration():
+            name = f"{series_name(result.moving)} onto {series_name(result.fixed)}"
+            kind = "deformable" if result.deformation else result.kind.replace("_", " with ")
+            return [Row(what="Registration", name=name, value=kind)]
+        case KeyImages():
+            name = result.description or result.title.meaning
+            return [Row(what="Key images", name=name, value=_image_numbers(case, result))]
+        case _:
+            return []
+
+
+def _image_numbers(case: Case, result: KeyImages) -> str:
+    for series in case.inputs.values():
+        indices = [frame_index(image, series) for image in result.images]
+        numbers = [str(index + 1) for index in indices if index is not None]
+        if numbers:
+            return f"{_frame_word(series)} {', '.join(numbers)}"
+    return ""
+
+
+def series_name(series: Series) -> str:
+    """Return number and description of a series, as lists of series show them."""
+    number, description = series.header.get("SeriesNumber"), str(series.header.get("SeriesDescription") or "")
+    stack = series.key.partition("#")[2]
+    parts = [f"series {number}" if number is not None else "series without a number", description.strip()]
+    return ", ".join([*filter(None, parts), *([f"stack {stack}"] if stack else [])])
+
+
+def remarks(case: Case) -> list[str]:
+    """Return warnings about the images, and the statement on scores that are no probabilities."""
+    warnings = [f"{series_name(series)}: {text}" for series in case.inputs.values() for text in series.warnings]
+    uncalibrated = any(
+        isinstance(result, Finding | Region) and result.probability is not None and not result.calibrated
+        for result in case.results
+    )
+    return [*warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
+
+
+def verdict(results: Sequence[Result]) -> str:
+    """Return the sentence above the pictures, for images that were not suitable or without findings; else empty."""
+    unsuitable = [result for result in results if isinstance(result, NotSuitable)]
+    if unsuitable:
+        return "Not suitable, because " + "; ".join(result.reason for result in unsuitable)
+    return "" if any(_is_positive(result) for result in results) else "Nothing found"
+
+
+def _is_positive(result: Result) -> bool:
+    if isinstance(result, Segmentation):
+        return bool(result.labels.array.any())
+    return result.present if isinstance(result, Finding) else True
