@@ -28,9 +28,27 @@ Kind = Literal[
     "COMPREHENSIVE",
     "ENHANCED",
 ]
-"""Kinds of objects: Segmentation in three forms (BINARY, LABELMAP, FRACTIONAL); Parametric Map; derived images; Spatial
-and Deformable Spatial Registration; Key Object Selection; Presentation State; Secondary Capture; Encapsulated PDF; RT
-Structure Set; Mammography CAD SR; Comprehensive 3D SR, and the Comprehensive and Enhanced SR that can replace it."""
+"""A kind of object that a destination can be sent."""
+
+KIND_NAMES: Mapping[Kind, str] = {
+    "SEG": "Segmentation, BINARY",
+    "LABELMAP": "Label Map Segmentation",
+    "FRACTIONAL": "Segmentation, FRACTIONAL (probabilities)",
+    "SR": "Comprehensive 3D SR, template TID 1500",
+    "COMPREHENSIVE": "Comprehensive SR",
+    "ENHANCED": "Enhanced SR",
+    "PM": "Parametric Map",
+    "DERIVED": "Derived images, of the kind of their source",
+    "REG": "Spatial Registration",
+    "DEFORMABLE": "Deformable Spatial Registration",
+    "KO": "Key Object Selection",
+    "GSPS": "Grayscale Softcopy Presentation State, for images in colour the Color one",
+    "SC": "Secondary Capture",
+    "PDF": "Encapsulated PDF",
+    "RTSTRUCT": "RT Structure Set",
+    "MGCAD": "Mammography CAD SR, template TID 4000",
+}
+"""Kind of object in words."""
 
 TransferSyntax = Literal["explicit", "implicit", "deflated"]
 TRANSFER_SYNTAXES: Mapping[TransferSyntax, str] = {

@@ -12,7 +12,8 @@ from node.compose.outlines import as_graphic, ellipse_points
 from node.compose.overlays import Layer, Overlays, RegionOverlay, stored_image, tile_matrix
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Heatmap, RegionKind
 
 CONTOUR = 2

@@ -12,7 +12,8 @@ from node.codes import DCM, Code
 from node.compose.ascii_text import concept, plain
 from node.compose.object_references import by_study
 from node.compose.seg_frames import SegmentFrame, binary_pixels, per_frame_groups, pixel_data
-from node.images.series import Frame, Volume
+from node.images.frame import Frame
+from node.images.series import Volume
 from node.profiles import SOP_CLASSES, Kind
 from node.results import LABEL_LENGTH, Segment, Segmentation
 
@@ -186,7 +187,7 @@ def _by_segment(made: Dataset) -> Dataset:
     item.DimensionOrganizationUID = made.DimensionOrganizationSequence[0].DimensionOrganizationUID
     item.DimensionIndexPointer = 0x0062000B
     item.FunctionalGroupPointer = 0x0062000A
-    item.DimensionDescriptionLabel = "ReferencedImage Segment Number"
+    item.DimensionDescriptionLabel = "Referenced Segment Number"
     return item
 
 

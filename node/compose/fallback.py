@@ -21,8 +21,9 @@ from node.compose.source_images import copy_element, copy_patient_and_study
 from node.compose.stored_objects import StoredPage, store_object, stored_pages
 from node.compose.stored_outlines import read_stored_outlines
 from node.errors import Refused
+from node.images.frame import Frame
 from node.images.part10 import Part10
-from node.images.series import Frame, Series
+from node.images.series import Series
 from node.profiles import FIRST_SERIES_NUMBER, PICTURES, SOP_CLASSES, Kind, Profile
 from node.records import Declined, Delivery, DeliveryState, Instance, Place, ResultObject
 from node.spool import Spool

@@ -21,7 +21,7 @@ from node.compose.object_references import by_study
 from node.compose.outlines import Drawable, Shape, drawables
 from node.compose.sr.context import LANGUAGE
 from node.images.contours import Loop, contours
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import NotSuitable, Region
 
 FINDINGS: dict[Code, Code] = {

@@ -13,7 +13,8 @@ from node.compose.case import Case
 from node.compose.palette import region_colors, segment_colors
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Region, RegionKind, Segmentation
 
 Graphic = Literal["POINT", "POLYLINE", "ELLIPSE"]

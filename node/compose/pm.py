@@ -24,7 +24,8 @@ from node.compose.source_images import (
     stand_ins,
 )
 from node.errors import BrokenResult, UnsuitableSeries
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 from node.results import Heatmap
 
 POSITION_TOLERANCE = 1e-3

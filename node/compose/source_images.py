@@ -16,7 +16,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 from pydicom.valuerep import DSfloat, PersonName
 
-from node.images.series import Frame, Series
+from node.images.frame import Frame
+from node.images.series import Series
 
 PATIENT_AND_STUDY = {
     "C.7.1.1 Patient": (

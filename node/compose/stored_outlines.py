@@ -15,7 +15,7 @@ from node.compose.content_items import walk
 from node.compose.outlines import Annotation, Drawing, Graphic, Shape, closed
 from node.compose.palette import palette_color
 from node.images.contours import Loop, contours
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results import MASK_THRESHOLD
 
 FrameKey = tuple[str, int]

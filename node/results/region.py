@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.codes import Code
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results.checks import check_color, check_label, check_probability
 
 RegionKind = Literal["point", "polyline", "contour", "ellipse", "box", "point3d", "polygon3d"]

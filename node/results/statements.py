@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.codes import DCM, Code
-from node.images.series import Frame
+from node.images.frame import Frame
 from node.results.checks import check_probability
 from node.results.region import Region
 from node.results.segmentation import Segment

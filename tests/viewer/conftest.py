@@ -13,15 +13,14 @@ import pytest
 from pydicom import dcmread
 
 from node import Measurement, Region, Result, Series, codes
-from node.app import Servers
 from node.compose import Case, Identity, compose, write_object
 from node.host import find_plugins
 from node.images.part10 import Part10
-from node.images.stacks import stacks
+from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, run
 from node.profiles import DEFAULT_KINDS
 from node.settings import Settings
-from node.triton import GrpcTriton
+from node.triton import GrpcTriton, Servers
 from tests.peers import DICOM, ROOT, Orthanc, free_port, missing, orthanc, write_config
 from tests.viewer import ohif
 from tests.viewer.site import OHIF, site
@@ -54,7 +53,7 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def study(pacs: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The chest CT in the PACS, with objects of every kind of what `ct_lung` and a reader with a ruler found in it."""
     paths = sorted(CHEST.glob("*.dcm"))
-    (series,) = stacks(tuple(map(Part10.of_file, paths))).series
+    (series,) = group_into_stacks(tuple(map(Part10.of_file, paths))).series
     inputs = {"ct": series}
     results = [*analysed(inputs, tmp_path_factory.mktemp("analysed")), *nodule(series)]
     identity = Identity(
