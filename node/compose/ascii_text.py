@@ -1,7 +1,7 @@
-"""Our own words in objects: plain ASCII of a length the value representation allows.
+"""Text of the node in objects: ASCII, of a length that the value representation allows.
 
-An object keeps the character set of the images it is about, so that the patient's name keeps its bytes; which letters
-beyond ASCII such an object could hold differs from study to study (PS3.5 section 6.1.2).
+An object keeps the character set of its source images, so that the bytes of the patient's name stay valid. The letters
+beyond ASCII that it can hold therefore differ from study to study (PS3.5 section 6.1.2).
 """
 
 import unicodedata
@@ -13,7 +13,7 @@ from node.codes import Code
 LO = 64
 SH = 16
 ST = 1024
-"""Characters that a value of these value representations may have (PS3.5 section 6.2)."""
+"""Greatest number of characters of a value of these value representations (PS3.5 section 6.2)."""
 
 _SPELLED = str.maketrans(
     {
@@ -48,13 +48,13 @@ _SPELLED = str.maketrans(
 )
 
 _UNSEEN = {"Mn", "Mc", "Me", "Cf"}
-"""Unicode categories of accents, and of marks such as the place where a word may be broken."""
+"""Unicode categories of accents, and of invisible marks such as a soft hyphen."""
 
 
 def plain(words: str, limit: int | None = None) -> str:
-    """Return words in printable ASCII, at most `limit` characters: accents go, letters of other scripts become "?".
+    """Return text in printable ASCII, at most `limit` characters, without accents; other letters become "?".
 
-    The backslash separates values in DICOM and becomes a slash (PS3.5 section 6.2).
+    A backslash would separate values and becomes a slash (PS3.5 section 6.2).
     """
     spread = unicodedata.normalize("NFKD", words.translate(_SPELLED))
     letters = (letter for letter in " ".join(spread.split()) if unicodedata.category(letter) not in _UNSEEN)
@@ -63,5 +63,5 @@ def plain(words: str, limit: int | None = None) -> str:
 
 
 def concept(code: Code) -> CodedConcept:
-    """Return a code as an item of a code sequence, its meaning in ASCII and no longer than LO allows."""
+    """Return a code as an item of a code sequence, with its meaning in ASCII and no longer than LO allows."""
     return CodedConcept(code.value, code.scheme_designator, plain(code.meaning, LO) or code.value, code.scheme_version)

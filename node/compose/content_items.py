@@ -1,4 +1,4 @@
-"""Content items of structured reports (PS3.3 C.17.3) as plain data sets, for templates that highdicom does not know."""
+"""Content items of structured reports (PS3.3 C.17.3) as plain data sets, for templates that highdicom lacks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from node.compose.ascii_text import concept
 
 
 def bare(item: Dataset, content: Sequence[Dataset] = ()) -> Dataset:
-    """Return a content item that may hold others of any kind: highdicom's own take only what highdicom made."""
+    """Return a content item that may hold items of any kind; those of highdicom hold only items of highdicom."""
     plain = Dataset()
     plain.update({element.tag: element for element in item})
     if content:
@@ -22,7 +22,7 @@ def bare(item: Dataset, content: Sequence[Dataset] = ()) -> Dataset:
 def container(
     name: Code, content: Sequence[Dataset], relation: Relationship | None = None, *, template: str | None = None
 ) -> Dataset:
-    """Return a container of separate items; with a template, the root of a document."""
+    """Return a container of separate items; with a template it is the root of a document."""
     made = sr.ContainerContentItem(
         concept(name), is_content_continuous=False, template_id=template, relationship_type=relation
     )
@@ -30,12 +30,12 @@ def container(
 
 
 def code(name: Code, value: Code, relation: Relationship, content: Sequence[Dataset] = ()) -> Dataset:
-    """Return a code with what is said of it."""
+    """Return a code item with its content."""
     return bare(sr.CodeContentItem(concept(name), concept(value), relation), content)
 
 
 def walk(item: Dataset) -> Iterator[Dataset]:
-    """Return a content item, or a whole report, and all that is below it."""
+    """Yield a content item, or a whole report, and all items below it."""
     yield item
     for below in item.get("ContentSequence") or ():
         yield from walk(below)

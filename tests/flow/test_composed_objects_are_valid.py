@@ -226,6 +226,6 @@ def _judge(folder: Path, *skipped: str, known: str = "") -> None:
     command = [sys.executable, str(JUDGE), *(f"--sources={path}" for path in sorted(folder.rglob("images")))]
     command += [f"--skip={tool}" for tool in skipped]
     said = subprocess.run([*command, str(folder / "made")], capture_output=True, text=True, timeout=300, check=False)
-    told = [line for line in said.stdout.splitlines() if not known or known not in line]
-    assert not told, said.stdout + said.stderr
+    problems = [line for line in said.stdout.splitlines() if not known or known not in line]
+    assert not problems, said.stdout + said.stderr
     assert said.returncode == 0 or known, said.stderr

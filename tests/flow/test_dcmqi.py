@@ -68,9 +68,9 @@ def test_it_reads_the_voxels_of_each_segment(tmp_path: Path, composed: tuple[np.
 
 def test_it_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple[np.ndarray, list[Dataset]]) -> None:
     _, (seg, *_) = composed
-    _run("tid1500reader", "--inputDICOM", tmp_path / "1.dcm", "--outputMetadata", tmp_path / "told.json")
-    told = json.loads((tmp_path / "told.json").read_text())
-    liver = next(one for one in told["Measurements"] if one["TrackingIdentifier"] == "Liver")
+    _run("tid1500reader", "--inputDICOM", tmp_path / "1.dcm", "--outputMetadata", tmp_path / "read.json")
+    read = json.loads((tmp_path / "read.json").read_text())
+    liver = next(one for one in read["Measurements"] if one["TrackingIdentifier"] == "Liver")
     assert liver["segmentationSOPInstanceUID"] == seg.SOPInstanceUID
     assert liver["ReferencedSegment"] == 1
     (volume,) = liver["measurementItems"]

@@ -122,8 +122,8 @@ class Node:
         job = self.ledger.claim(lease_seconds=60)
         assert job is not None
         called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
-        told = [({"ct": self.series}, _results(self.series))]
-        objects, to = compose_job(profiles, job, called, self.spool, (), told)
+        runs = [({"ct": self.series}, _results(self.series))]
+        objects, to = compose_job(profiles, job, called, self.spool, (), runs)
         assert self.ledger.finish(job, objects, recipients=to)
         return job
 
@@ -325,9 +325,11 @@ def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, st
     assert [one.object.kind for one in parked] == ["OT"]
     assert "PACS does not take it: SOP class Secondary Capture Image Storage is not accepted" in parked[0].reason
     assert "and requeue" in parked[0].reason
-    told = "\n".join(explain(node.ledger, STUDY))
-    assert "replaced – PACS does not take it: SOP class Segmentation Storage is not accepted; SC in its place" in told
-    assert "object.replaced" in told
+    explained = "\n".join(explain(node.ledger, STUDY))
+    assert (
+        "replaced – PACS does not take it: SOP class Segmentation Storage is not accepted; SC in its place" in explained
+    )
+    assert "object.replaced" in explained
     peer = start("SC")
     node.ledger.requeue(STUDY)
     node.deliver(peer.address, ORTHANC)

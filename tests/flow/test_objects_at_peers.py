@@ -41,8 +41,8 @@ def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Composed, Path]]
             said = _run("dsrdump", "+Pl", str(path))
             assert said.returncode == 0, said.stderr
             assert "Research use" in said.stdout
-            told = [line for line in said.stderr.splitlines() if line.startswith(("E:", "W:"))]
-            assert not [line for line in told if not any(words in line for words in UNSUPPORTED_BY_DSRDUMP)]
+            complaints = [line for line in said.stderr.splitlines() if line.startswith(("E:", "W:"))]
+            assert not [line for line in complaints if not any(words in line for words in UNSUPPORTED_BY_DSRDUMP)]
 
 
 @pytest.mark.skipif(bool(missing("dcm2pnm")), reason=missing("dcm2pnm"))

@@ -71,11 +71,11 @@ def test_a_report_without_anything_on_an_image_is_alone(tmp_path: Path) -> None:
 
 def test_a_measurement_of_one_phase_of_a_heartbeat_says_when_it_was(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
-    told = [
+    measurements = [
         Measurement(name=SCT.Volume, value=value, unit=UCUM.CubicCentimeter, after_r_wave=time)
         for value, time in ((120.0, 0.0), (60.0, 320.5))
     ]
-    (report,) = _composed(series, told)
+    (report,) = _composed(series, measurements)
     numbers = [item for item in _items(report) if item.ValueType == "NUM" and _name(item) == "Volume"]
     times = [next(one for one in item.ContentSequence if one.ValueType == "NUM") for item in numbers]
     assert {one.RelationshipType for one in times} == {"INFERRED FROM"}
@@ -154,8 +154,8 @@ def test_a_comparison_tells_what_was_what_is_and_how_fast(tmp_path: Path) -> Non
         content = hd.sr.Comprehensive3DSR.from_dataset(report).content
         groups = [*content.get_volumetric_roi_measurement_groups(), *content.get_planar_roi_measurement_groups()]
         assert {group.tracking_uid for group in groups} == {"2.25.77"}
-        told = [(one.name.meaning, one.value, one.unit.value) for one in groups[0].get_measurements()]
-        assert told[:6] == [
+        measured = [(one.name.meaning, one.value, one.unit.value) for one in groups[0].get_measurements()]
+        assert measured[:6] == [
             ("Volume", 1.5, "cm3"),
             ("Value in the prior", 0.75, "cm3"),
             ("Time since the prior", 90, "d"),

@@ -155,7 +155,7 @@ def test_no_object_has_more_frames_than_it_may(tmp_path: Path, most: int) -> Non
             labels[_in_order(back, series) > 0] = names.index(item.SegmentLabel) + 1
     assert (labels == result.labels.array).all()
     tracked = [item.TrackingUID for one in made for item in one.SegmentSequence]
-    assert len(set(tracked)) == 3, "however it is cut, a thing has one Tracking UID"
+    assert len(set(tracked)) == 3, "however it is cut, a segment has one Tracking UID"
 
 
 @pytest.mark.parametrize("most", [3, 1])

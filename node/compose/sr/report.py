@@ -1,8 +1,7 @@
 """The two reports of a case: what was found, measured, ruled out, or not possible.
 
-OHIF loses a whole report, and shows a black screen, if one group has no coordinates among groups that have them. So the
-first report has all groups without coordinates on an image. The second has what lies on an image once more, with
-coordinates in every group and the same Tracking UIDs.
+OHIF loses a whole report, and shows a black screen, if a single group has no coordinates. So everything that lies on an
+image comes once more in a second report, with coordinates in every group and the same Tracking UIDs.
 """
 
 from collections.abc import Iterator, Sequence

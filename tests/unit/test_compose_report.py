@@ -1,0 +1,280 @@
+"""The report of a case is read back with highdicom, and compared with what was asked for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from node.codes import DCM, SCT, UCUM
+from node.compose import Case, compose
+from node.compose.identity import RESEARCH_USE
+from node.errors import BrokenResult
+from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
+from node.testing import ct_series, radiograph
+from tests.lung_case import (
+    LEFT,
+    NODULE,
+    composed,
+    lung_case,
+    lung_identity,
+    lung_labels,
+    lung_segmentation,
+    lungs_on,
+    on_grid_of,
+    series_of,
+    shape_of,
+    without,
+)
+
+DESCRIPTIONS = {("276214006", "SCT"), ("111000", "DCM")}
+"""Finding category and Algorithm Family."""
+
+
+def test_the_report_refers_to_each_segment_by_number_and_tracking_uid(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    results: list[Result] = [
+        lungs_on(series),
+        Measurement(name=SCT.Volume, value=1234.5678901234567, unit=UCUM.CubicCentimeter, of=LEFT),
+        Measurement(
+            name=DCM.AttenuationCoefficient, value=-811, unit=UCUM.HounsfieldUnit, of=LEFT, derivation=SCT.Mean
+        ),
+    ]
+    seg, report, *_ = composed(series, results)
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_uid for group in groups] == [item.TrackingUID for item in seg.SegmentSequence]
+    assert [group.tracking_identifier for group in groups] == ["Right lung", "Left lung", "Nodule 1"]
+    numbers = [group[0].ContentSequence for group in groups]
+    segments = [item for items in numbers for item in items if "ReferencedSOPSequence" in item]
+    assert [item.ReferencedSOPSequence[0].ReferencedSegmentNumber for item in segments] == [1, 2, 3]
+    assert {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in segments} == {seg.SOPInstanceUID}
+    volume, mean = groups[1].get_measurements()
+    assert (volume.name, volume.value, volume.unit) == (SCT.Volume, 1234.5678901234567, UCUM.CubicCentimeter)
+    assert (mean.value, mean.derivation) == (-811, SCT.Mean)
+    assert groups[2].finding_category == SCT.MorphologicallyAbnormalStructure
+    assert (groups[2].finding_sites[0].value, groups[2].finding_sites[0].laterality) == (SCT.Lung, SCT.Left)
+    assert not groups[0].get_measurements()
+
+
+def test_findings_are_present_or_absent_with_the_certainty_that_was_given(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    results: list[Result] = [
+        lungs_on(series),
+        Finding(name=SCT.Calcified, present=True, probability=0.75, of=NODULE),
+        Finding(name=SCT.Mass, present=False, probability=0.0625, calibrated=True, of=NODULE),
+        Finding(name=SCT.PleuralEffusion, present=False),
+    ]
+    _, report, _ = composed(series, results)
+    content = hd.sr.Comprehensive3DSR.from_dataset(report).content
+    first, second = content.get_volumetric_roi_measurement_groups(tracking_uid=_tracking(report, "Nodule 1"))
+    assert _evaluations(first) == {SCT.Calcified: SCT.Present}
+    assert _evaluations(second) == {SCT.Mass: SCT.Absent}
+    assert [(item.name, item.value, item.unit) for item in first.get_measurements()] == [
+        (DCM.CertaintyOfFinding, 75.0, UCUM.Percent)
+    ]
+    assert [(item.name, item.value) for item in second.get_measurements()] == [(DCM.Probability, 0.0625)]
+    effusion, images = content.get_image_measurement_groups()
+    assert _evaluations(effusion) == {SCT.PleuralEffusion: SCT.Absent}
+    assert effusion.finding_type == SCT.PleuralEffusion
+    assert _evaluations(images)[DCM.CADProcessingAndFindingsSummary] == DCM.AllAlgorithmsSucceededWithFindings
+    assert any("not calibrated" in comment for comment in _comments(report))
+
+
+def test_a_measurement_of_an_unknown_segment_is_a_broken_result(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    stray = Measurement(name=SCT.Volume, value=1, unit=UCUM.CubicCentimeter, of=NODULE)
+    with pytest.raises(BrokenResult, match="'Nodule 1', a segment in none of its segmentations"):
+        compose(lung_case(series, [stray]))
+
+
+def test_equal_segments_of_two_segmentations_cannot_be_measured(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    twice = [lungs_on(series), lungs_on(series)]
+    measured = Measurement(name=SCT.Volume, value=1, unit=UCUM.CubicCentimeter, of=LEFT)
+    with pytest.raises(BrokenResult, match="labels of their own"):
+        compose(lung_case(series, [*twice, measured]))
+
+
+def test_nothing_found_is_a_report_that_says_absent(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    (report,) = composed(series, [])
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert _evaluations(group) == {
+        DCM.SummaryOfAnalyses: DCM.Succeeded,
+        DCM.CADProcessingAndFindingsSummary: DCM.AllAlgorithmsSucceededWithoutFindings,
+        SCT.ImagingFinding: SCT.Absent,
+    }
+
+
+def test_an_empty_segmentation_makes_no_object_and_an_absent_finding(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    empty = Segmentation(labels=on_grid_of(series, np.zeros(shape_of(series), np.uint8)), segments=[NODULE])
+    volume = Measurement(name=SCT.Volume, value=0, unit=UCUM.CubicCentimeter, of=NODULE)
+    (report,) = composed(series, [empty, volume])
+    nodule, images = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert _evaluations(nodule) == {SCT.Nodule: SCT.Absent}
+    assert nodule.get_measurements()[0].value == 0
+    assert _evaluations(images)[SCT.ImagingFinding] == SCT.Absent
+
+
+def test_an_empty_segment_beside_a_full_one_is_absent_and_keeps_its_number(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    labels = np.where(lung_labels(series) == 3, 3, 0)
+    seg, report, *_ = composed(series, [lung_segmentation(series, labels)])
+    assert [item.SegmentNumber for item in seg.SegmentSequence] == [1, 2, 3]
+    content = hd.sr.Comprehensive3DSR.from_dataset(report).content
+    assert [group.tracking_identifier for group in content.get_volumetric_roi_measurement_groups()] == ["Nodule 1"]
+    right, left, _ = content.get_image_measurement_groups()
+    assert _evaluations(right) == _evaluations(left) == {SCT.Lung: SCT.Absent}
+
+
+def test_images_that_were_not_suitable_give_a_failed_report_with_the_reason(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    (report,) = composed(series, [NotSuitable("the apices are missing – 12 mm at least")])
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert _evaluations(group) == {
+        DCM.SummaryOfAnalyses: DCM.Failed,
+        DCM.CADProcessingAndFindingsSummary: DCM.NoAlgorithmsSucceededWithoutFindings,
+    }
+    assert "Not suitable, because the apices are missing - 12 mm at least" in _comments(report)
+
+
+def test_without_a_frame_of_reference_there_is_a_report_that_says_so_and_no_segmentation(tmp_path: Path) -> None:
+    series = series_of(tmp_path, without(ct_series(), "FrameOfReferenceUID"))
+    volume = Measurement(name=SCT.Volume, value=3.5, unit=UCUM.CubicCentimeter, of=LEFT)
+    report, planar = composed(series, [lungs_on(series), volume])
+    assert len(_groups(planar)) == 3, "an outline on an image needs no frame of reference"
+    assert any("no frame of reference" in comment for comment in _comments(report))
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    names = [group.tracking_identifier for group in groups]
+    assert names == ["Right lung", "Left lung", "Nodule 1", "Images as a whole"]
+    assert groups[1].get_measurements()[0].value == 3.5
+
+
+def test_a_radiograph_is_reported_on_without_any_geometry(tmp_path: Path) -> None:
+    image = radiograph()
+    series = series_of(tmp_path, [image])
+    (report,) = composed(series, [Finding(name=SCT.PleuralEffusion, present=True, probability=0.9)])
+    assert _listed(report.CurrentRequestedProcedureEvidenceSequence) == [image.SOPInstanceUID]
+    procedure = next(item for item in report.ContentSequence if _name(item) == "Procedure reported")
+    assert procedure.ConceptCodeSequence[0].CodeMeaning == "XR unspecified body region"
+
+
+def test_a_report_is_unverified_preliminary_and_says_so_where_a_person_reads(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    seg, report, *_ = composed(series, [lungs_on(series)])
+    assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag) == (
+        "COMPLETE",
+        "UNVERIFIED",
+        "PRELIMINARY",
+    )
+    assert (seg.SeriesDescription, report.SeriesDescription) == (
+        "AI SEG ct_lung 1.0.0 (research)",
+        "AI SR ct_lung 1.0.0 (research)",
+    )
+    assert RESEARCH_USE in _comments(report)
+    assert _text(report, "Device Observer UID") == "2.25.42"
+    assert _text(report, "Language of Content Item and Descendants") == "en-US"
+
+
+def test_the_report_lists_every_image_and_the_segmentation_as_evidence(tmp_path: Path) -> None:
+    images = ct_series()
+    series = series_of(tmp_path, images)
+    seg, report, *_ = composed(series, [lungs_on(series)])
+    uids = [image.SOPInstanceUID for image in images]
+    assert sorted(_listed(report.CurrentRequestedProcedureEvidenceSequence)) == sorted([*uids, seg.SOPInstanceUID])
+    assert "PertinentOtherEvidenceSequence" not in report
+    library = next(item for item in report.ContentSequence if _name(item) == "Image Library")
+    items = [item for group in library.ContentSequence for item in group.ContentSequence]
+    entries = [item for item in items if item.ValueType == "IMAGE"]
+    assert sorted(entry.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for entry in entries) == sorted(uids)
+
+
+def test_a_prior_is_other_evidence_and_never_decides_the_patient_or_study(tmp_path: Path) -> None:
+    prior = series_of(tmp_path / "prior", ct_series(seed="prior", patient_name="OLD^NAME"))
+    series = series_of(tmp_path / "now", ct_series())
+    report = compose(Case(inputs={"prior": prior, "ct": series}, results=[], identity=lung_identity(series)))[-1]
+    assert report.StudyInstanceUID == series.study_uid
+    assert report.PatientName == "PHANTOM^CHEST"
+    (other,) = report.PertinentOtherEvidenceSequence
+    assert other.StudyInstanceUID == prior.study_uid
+    with pytest.raises(BrokenResult, match="grid"):
+        compose(
+            Case(
+                inputs={"prior": prior, "ct": series},
+                results=[lungs_on(prior)],
+                identity=lung_identity(series),
+            )
+        )
+
+
+def test_a_report_names_the_reports_it_replaces(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    (earlier,) = compose(lung_case(series, []))
+    (later,) = compose(
+        lung_case(series, [], identity=replace(lung_identity(series), revision=2), predecessors=[earlier])
+    )
+    assert earlier.SOPInstanceUID != later.SOPInstanceUID
+    assert _listed(later.PredecessorDocumentsSequence) == [earlier.SOPInstanceUID]
+    assert "PredecessorDocumentsSequence" not in earlier
+
+
+def test_a_request_of_the_images_is_named_in_the_report(tmp_path: Path) -> None:
+    images = ct_series()
+    for image in images:
+        request = Dataset()
+        request.RequestedProcedureID = "RP7"
+        request.RequestedProcedureDescription = "Chest"
+        image.RequestAttributesSequence = [request]
+    series = series_of(tmp_path, images)
+    (report,) = composed(series, [])
+    (named,) = report.ReferencedRequestSequence
+    assert (named.RequestedProcedureID, named.AccessionNumber) == ("RP7", "A1")
+    assert named.StudyInstanceUID == series.study_uid
+    assert named.FillerOrderNumberImagingServiceRequest == ""
+
+
+def _name(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def _text(report: Dataset, name: str) -> str:
+    item = next(item for item in report.ContentSequence if _name(item) == name)
+    return str(item.get("UID") or item.ConceptCodeSequence[0].CodeValue)
+
+
+def _groups(report: Dataset) -> list[Dataset]:
+    container = next(item for item in report.ContentSequence if _name(item) == "Imaging Measurements")
+    return list(container.ContentSequence)
+
+
+def _comments(report: Dataset) -> list[str]:
+    return [item.TextValue for group in _groups(report) for item in group.ContentSequence if _name(item) == "Comment"]
+
+
+def _tracking(report: Dataset, label: str) -> str:
+    for group in _groups(report):
+        values = {_name(item): item for item in group.ContentSequence}
+        if values["Tracking Identifier"].TextValue == label:
+            return str(values["Tracking Unique Identifier"].UID)
+    raise AssertionError(label)
+
+
+def _evaluations(group: Any) -> dict[Any, Any]:
+    """Return concept and value of the evaluations; highdicom counts what describes the group among them."""
+    found = {(item.name.value, item.name.scheme_designator): item for item in group.get_qualitative_evaluations()}
+    return {item.name: item.value for key, item in found.items() if key not in DESCRIPTIONS}
+
+
+def _listed(studies: Sequence[Dataset]) -> list[str]:
+    return [
+        str(item.ReferencedSOPInstanceUID)
+        for study in studies
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
