@@ -25,15 +25,7 @@ from node.compose.source_images import TYPE_2
 from node.compose.summary_table import table_rows
 from node.images.part10 import IMPLEMENTATION_CLASS_UID
 from node.images.series import Series
-from node.results import (
-    Comparison,
-    DerivedSeries,
-    Heatmap,
-    KeyImages,
-    Region,
-    Segment,
-    Segmentation,
-)
+from node.results import Comparison, DerivedSeries, Heatmap, KeyImages, Region, Segment, Segmentation
 from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, compose_all, filled
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
@@ -315,9 +307,6 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str,
         first = folder / str(list(IMAGES).index(name)) / "made"
         for path in (again / "made").iterdir():
             assert path.read_bytes() == (first / path.name).read_bytes(), path.name
-
-
-# How it is read.
 
 
 def _all(one: Composed) -> Iterable[Dataset]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,73 +11,52 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from node.codes import DCM, SCT, UCUM, Code
-from node.compose import Case, Identity, draw_summary_page, fonts
+from node.codes import DCM, SCT
+from node.compose import Case, draw_summary_page, fonts
 from node.compose.annotated_image import SMALL, directions, draw_annotated_image
 from node.compose.display import WINDOWS, select_window
 from node.compose.identity import RESEARCH_USE
-from node.compose.outlines import drawables
 from node.compose.overlays import Layer, Overlays, overlays_on
 from node.compose.sr.whole_images import NOT_CALIBRATED
 from node.compose.summary_page import UNWRITABLE, WARNING, key_slices
-from node.compose.summary_table import Row, _unit, remarks, table_rows, verdict
+from node.compose.summary_table import table_rows
 from node.errors import UnsuitableSeries
-from node.images.part10 import Part10
 from node.images.series import Series, Volume
-from node.images.stacks import group_into_stacks
 from node.results import (
-    Comparison,
-    DerivedSeries,
     Finding,
     Heatmap,
-    KeyImages,
-    Measurement,
     NotSuitable,
     Region,
-    Registration,
     Result,
     Segment,
     Segmentation,
 )
 from node.testing import CORONAL, SAGITTAL, ct_series, enhanced_ct, pet_series, radiograph
-from node.testing import write as write_images
+from tests.spleen_case import GREEN, IDENTITY, LUNG, ORGAN, nodule_region, series_of, spleen_case, spleen_segmentation
 
-GREEN = (1, 254, 3)
-ORGAN = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ, color=GREEN)
-LUNG = Segment(label="Lung", type=SCT.Lung, category=SCT.Organ)
-IDENTITY = Identity(
-    study_uid="1.2.3",
-    revision=1,
-    plugin="spleen",
-    version="1.2.0",
-    title="CT spleen",
-    manufacturer="a maker",
-    models=("spleen_net 4",),
-    at=datetime(2024, 1, 2, 3, 4, tzinfo=UTC),
-    first_series_number=3000,
-    device_uid="1.2.3.4",
-)
 SIZE = 480
 
 
 def test_the_outline_runs_round_the_segment_and_leaves_its_inside_alone(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
+    series = series_of(tmp_path, ct_series(slices=3, rows=32, columns=32))
     labels = np.zeros((3, 32, 32), np.uint8)
     labels[1, 8:16, 4:20] = 1
-    drawn = _green(series, 1, [_segmentation(series, labels)])
+    drawn = _green(series, 1, [spleen_segmentation(series, labels)])
     top, bottom, left, right = _extent(drawn)
     pixel = SIZE / 32
     assert np.allclose([top, bottom, left, right], np.array([8, 16, 4, 20]) * pixel, atol=2)
     assert not drawn[int(9 * pixel) : int(15 * pixel), int(5 * pixel) : int(19 * pixel)].any()
-    assert not _green(series, 0, [_segmentation(series, labels)]).any()
+    assert not _green(series, 0, [spleen_segmentation(series, labels)]).any()
 
 
 def test_a_tile_of_the_page_is_the_outlined_slice(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
+    series = series_of(tmp_path, ct_series(slices=3, rows=32, columns=32))
     labels = np.zeros((3, 32, 32), np.uint8)
     labels[1, 8:16, 4:20] = 1
-    page = _page(series, [_segmentation(series, labels)])
-    expected = np.array(draw_annotated_image(series, 1, overlays_on(series, [_segmentation(series, labels)]), 976))
+    page = _page(series, [spleen_segmentation(series, labels)])
+    expected = np.array(
+        draw_annotated_image(series, 1, overlays_on(series, [spleen_segmentation(series, labels)]), 976)
+    )
     top = page.shape[0] - next(
         row for row in range(page.shape[0], 0, -1) if (page[row - expected.shape[0] : row, 16:992] == expected).all()
     )
@@ -86,10 +64,10 @@ def test_a_tile_of_the_page_is_the_outlined_slice(tmp_path: Path) -> None:
 
 
 def test_a_segment_of_one_pixel_gets_a_frame_that_can_be_found(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=3, rows=256, columns=256))
+    series = series_of(tmp_path, ct_series(slices=3, rows=256, columns=256))
     labels = np.zeros((3, 256, 256), np.uint8)
     labels[1, 100, 200] = 1
-    top, bottom, left, right = _extent(_green(series, 1, [_segmentation(series, labels)]))
+    top, bottom, left, right = _extent(_green(series, 1, [spleen_segmentation(series, labels)]))
     assert SMALL <= bottom - top <= 2 * SMALL
     assert (top + bottom) / 2 == pytest.approx(100.5 * SIZE / 256, abs=2)
     assert (left + right) / 2 == pytest.approx(200.5 * SIZE / 256, abs=2)
@@ -105,15 +83,15 @@ def test_a_segment_of_one_pixel_gets_a_frame_that_can_be_found(tmp_path: Path) -
     ],
 )
 def test_a_region_is_drawn_where_its_points_are(tmp_path: Path, kind: Any, points: Any, extent: Any) -> None:
-    series = _series(tmp_path, ct_series(slices=3, rows=32, columns=32))
-    region = _region(series, 2, kind=kind, points=np.array(points, float), label=".")
+    series = series_of(tmp_path, ct_series(slices=3, rows=32, columns=32))
+    region = nodule_region(series, 2, kind=kind, points=np.array(points, float), label=".")
     drawn = _green(series, 2, [region])[:, : int(20.2 * SIZE / 32)]  # the label stands to the right
     assert np.allclose(_extent(drawn), np.array(extent) * SIZE / 32, atol=3)
     assert not _green(series, 1, [region]).any()
 
 
 def test_a_point_in_the_patient_is_on_the_slice_nearest_to_it(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(orientation=CORONAL, slices=5, rows=32, columns=32))
+    series = series_of(tmp_path, ct_series(orientation=CORONAL, slices=5, rows=32, columns=32))
     place = series.affine() @ (3, 10, 20, 1)
     region = Region(
         kind="point3d", points=place[None, :3], label=".", type=SCT.Nodule, color=GREEN,
@@ -125,10 +103,10 @@ def test_a_point_in_the_patient_is_on_the_slice_nearest_to_it(tmp_path: Path) ->
 
 
 def test_pixels_keep_their_proportions(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(orientation=CORONAL, rows=16, columns=32, spacing=(2.0, 3.0, 0.75)))
+    series = series_of(tmp_path, ct_series(orientation=CORONAL, rows=16, columns=32, spacing=(2.0, 3.0, 0.75)))
     labels = np.zeros((8, 16, 32), np.uint8)
     labels[:, 4:12, 8:24] = 1
-    top, bottom, left, right = _extent(_green(series, 4, [_segmentation(series, labels)]))
+    top, bottom, left, right = _extent(_green(series, 4, [spleen_segmentation(series, labels)]))
     assert (bottom - top) / (right - left) == pytest.approx((8 * 3.0) / (16 * 0.75), rel=0.05)
 
 
@@ -142,12 +120,12 @@ def test_pixels_keep_their_proportions(tmp_path: Path) -> None:
     ],
 )
 def test_the_edges_say_where_the_patient_is(tmp_path: Path, orientation: Any, expected: tuple[str, str, str]) -> None:
-    series = _series(tmp_path, ct_series(orientation=orientation))
+    series = series_of(tmp_path, ct_series(orientation=orientation))
     assert directions(series.frames[0]) == expected
 
 
 def test_a_radiograph_says_its_directions_by_patient_orientation(tmp_path: Path) -> None:
-    assert directions(_series(tmp_path, [radiograph()]).frames[0]) == ("R", "L", "H")
+    assert directions(series_of(tmp_path, [radiograph()]).frames[0]) == ("R", "L", "H")
 
 
 def test_every_segment_is_shown_where_it_is() -> None:
@@ -162,16 +140,16 @@ def test_every_segment_is_shown_where_it_is() -> None:
 
 
 def test_what_was_asked_for_and_what_has_a_region_is_shown(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=9))
+    series = series_of(tmp_path, ct_series(slices=9))
     labels = np.ones((9, 32, 32), np.uint8)
-    shown = overlays_on(series, [_segmentation(series, labels), _region(series, 1)])
+    shown = overlays_on(series, [spleen_segmentation(series, labels), nodule_region(series, 1)])
     chosen = key_slices(shown, 9, [7])
     assert {1, 7} < set(chosen)
     assert len(chosen) == 6
 
 
 def test_a_heat_map_is_shown_where_it_is_highest_and_warms_the_image_there(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=5))
+    series = series_of(tmp_path, ct_series(slices=5))
     array = np.zeros((5, 32, 32), np.float32)
     array[3, 8:16, 8:16] = 1
     heatmap = Heatmap(array=array, source=series, name=DCM.ClassActivation, label="Attention")
@@ -189,18 +167,18 @@ def test_without_an_outline_the_middle_image_is_shown() -> None:
 
 
 def test_lung_is_shown_in_a_lung_window_and_all_else_in_that_of_the_header(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
+    series = series_of(tmp_path, ct_series())
     image, frame = series.image(0), series.frames[0]
     assert select_window(image, series, frame, {SCT.Lung}) == WINDOWS[SCT.Lung]
     assert select_window(image, series, frame, {SCT.Spleen}) == (40, 400)
 
 
 def test_a_window_in_which_nothing_would_be_seen_is_not_used(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
+    series = series_of(tmp_path, ct_series())
     faint = np.linspace(0, 5, 1024).reshape(32, 32)
     center, width = select_window(faint, series, series.frames[0], set())
     assert (center, width) == (40, 400)  # CT has one of its own
-    series = _series(tmp_path / "pt", pet_series())
+    series = series_of(tmp_path / "pt", pet_series())
     center, width = select_window(faint, series, series.frames[0], set())
     assert 0 < center < 5
     assert 4 < width < 6
@@ -209,7 +187,7 @@ def test_a_window_in_which_nothing_would_be_seen_is_not_used(tmp_path: Path) -> 
 def test_inverse_images_are_shown_the_right_way(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (48, 1))
     for kind, darker in (("MONOCHROME1", -40), ("MONOCHROME2", 40)):
-        series = _series(tmp_path / kind, [radiograph(array=ramp, photometric=kind)])
+        series = series_of(tmp_path / kind, [radiograph(array=ramp, photometric=kind)])
         image = np.array(draw_annotated_image(series, 0, Overlays(), SIZE)).astype(int)
         assert image[100, darker, 0] < image[100, -darker, 0]
 
@@ -218,7 +196,7 @@ def test_uptake_is_dark_on_white(tmp_path: Path) -> None:
     images = list(ct_series(slices=1))
     images[0].Modality = "PT"
     images[0].WindowCenter = images[0].WindowWidth = None
-    series = _series(tmp_path, images)
+    series = series_of(tmp_path, images)
     stored, shown = series.image(0), np.array(draw_annotated_image(series, 0, Overlays(), 32 * 15))[7::15, 7::15, 0]
     lowest, highest = np.unravel_index(stored.argmin(), stored.shape), np.unravel_index(stored.argmax(), stored.shape)
     assert shown[lowest] > shown[highest]
@@ -227,109 +205,39 @@ def test_uptake_is_dark_on_white(tmp_path: Path) -> None:
 def test_a_spacing_of_zero_stops_no_page(tmp_path: Path) -> None:
     image = radiograph()
     image.PixelSpacing = image.ImagerPixelSpacing = [0, 0]
-    assert len(_page(_series(tmp_path, [image]), [])) > 976
+    assert len(_page(series_of(tmp_path, [image]), [])) > 976
 
 
 def test_an_image_that_cannot_be_decoded_stops_no_page(tmp_path: Path) -> None:
     def broken(frames: object) -> Iterable[NDArray[Any]]:
         raise UnsuitableSeries("it is torn")
 
-    series = replace(_series(tmp_path, ct_series()), read=broken)
+    series = replace(series_of(tmp_path, ct_series()), read=broken)
     assert len(_page(series, [NotSuitable("the images cannot be decoded")])) > 300
 
 
 def test_the_tiles_of_a_slide_are_shown_as_one_with_what_is_on_them(tmp_path: Path) -> None:
-    series = _series(tmp_path, [enhanced_ct(array=np.arange(6 * 8 * 8, dtype=np.int16).reshape(6, 8, 8))])
+    series = series_of(tmp_path, [enhanced_ct(array=np.arange(6 * 8 * 8, dtype=np.int16).reshape(6, 8, 8))])
     header = series.header
     header.DimensionOrganizationType = "TILED_FULL"
     header.TotalPixelMatrixRows, header.TotalPixelMatrixColumns = 15, 24
-    region = _region(series, 4, kind="box", points=np.array([(2, 1), (6, 5)], float), label=".")
+    region = nodule_region(series, 4, kind="box", points=np.array([(2, 1), (6, 5)], float), label=".")
     (outlined,) = overlays_on(series, [region]).regions
     assert np.allclose(outlined.points, [(10, 9), (14, 13)])  # the fifth of three across: second line, second column
     assert draw_annotated_image(series, 0, Overlays(), 240).size == (240, 150)
 
 
-def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
-    labels = np.zeros((8, 32, 32), np.uint8)
-    labels[2:5, 4:9, 4:9] = 1
-    region = _region(series, 5, probability=0.25)
-    missing = Segment(label="Kidney", type=SCT.Kidney, category=SCT.Organ)
-    volume = _segmentation(series, labels).labels
-    results: list[Result] = [
-        Segmentation(labels=volume, segments=[ORGAN, missing]),
-        region,
-        Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
-        Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
-        Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
-        Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
-        KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
-        DerivedSeries(
-            array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
-        ),
-        Registration(fixed=series, moving=series, matrix=np.eye(4)),
-        Heatmap(array=volume.array.astype(np.uint8), source=series, name=DCM.ClassActivation, label="Attention"),
-    ]
-    table = table_rows(_case(series, results))
-    name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
-    assert table == [
-        Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
-        Row(what="Kidney", name="not found", color=table[1].color),
-        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25", color=GREEN),
-        Row(name="Diameter", value="5.25 mm"),
-        Row(what="Images as a whole", name="Mean of Attenuation Coefficient", value="-3 HU"),
-        Row(name="Mass", value="absent", note="probability 0.10"),
-        Row(what="Key images", name="Look here", value="slice 2, 7"),
-        Row(what="New series", name=f"Denoised ({DCM.SpatialResampling.meaning})", value="8 images"),
-        Row(what="Registration", name=f"{name} onto {name}", value="rigid"),
-        Row(what="Heat map", name="Attention", value="0 to 1"),
-    ]
-    assert remarks(_case(series, [region])) == [NOT_CALIBRATED]
-
-
-def test_no_region_has_the_colour_of_a_segment_or_of_another_region(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
-    volume = _segmentation(series, np.ones((8, 32, 32), np.uint8)).labels
-    results = [
-        Segmentation(labels=volume, segments=[LUNG, replace(LUNG, label="Other")]),
-        *(_region(series, 1, label=label, color=None) for label in "ab"),
-    ]
-    case = _case(series, results, replace(IDENTITY, study_uid=series.study_uid))
-    shown = [row.color for row in table_rows(case) if row.color]
-    assert len(set(shown)) == 4
-    assert [drawable.color for drawable in drawables(case)] == shown
-
-
 def test_what_overlaps_is_shown_and_counted_each_for_itself(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series(slices=3))
+    series = series_of(tmp_path, ct_series(slices=3))
     inner = Segment(label="Tumour", type=SCT.Neoplasm, category=SCT.Organ, color=(3, 1, 254))
     masks = [np.zeros((3, 32, 32), bool) for _ in range(2)]
     masks[0][1, 4:28, 4:28] = masks[1][1, 10:20, 10:20] = True
-    grid = _segmentation(series, np.zeros((3, 32, 32), np.uint8)).labels
+    grid = spleen_segmentation(series, np.zeros((3, 32, 32), np.uint8)).labels
     result = Segmentation.of_masks([grid.with_array(mask) for mask in masks], [ORGAN, inner])
     image = np.array(draw_annotated_image(series, 1, overlays_on(series, [result]), SIZE))
     assert np.allclose(_extent((image == GREEN).all(axis=-1)), np.array([4, 28, 4, 28]) * 15, atol=2)
     assert np.allclose(_extent((image == inner.color).all(axis=-1)), np.array([10, 20, 10, 20]) * 15, atol=2)
-    assert [row.name for row in table_rows(_case(series, [result]))] == ["", ""]
-
-
-def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
-    nodule = _region(series, 1, tracking_uid="1.2.3.9")
-    volume = Measurement(name=SCT.Volume, value=2, unit=UCUM.CubicCentimeter, of=nodule)
-    compared = Comparison(measurement=volume, prior=1, days=90)
-    expected = Row(name="Volume", value="2 cm³", note="was 1 cm³ 90 days ago: +100 %, doubles in 90 days")
-    for results in ([nodule, compared], [nodule, volume, compared]):
-        assert table_rows(_case(series, results))[1:] == [expected]
-
-
-def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
-    empty = _segmentation(series, np.zeros((8, 32, 32), np.uint8))
-    assert verdict([empty, Finding(name=SCT.Mass, present=False)]) == "Nothing found"
-    assert verdict([]) == "Nothing found"
-    assert verdict([Finding(name=SCT.Mass, present=True)]) == ""
-    assert verdict([NotSuitable("no lung is there")]) == "Not suitable, because no lung is there"
+    assert [row.name for row in table_rows(spleen_case(series, [result]))] == ["", ""]
 
 
 def test_all_that_a_reader_needs_is_written_and_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +245,7 @@ def test_all_that_a_reader_needs_is_written_and_no_name(tmp_path: Path, monkeypa
     for image in images:
         image.SpecificCharacterSet = "ISO_IR 192"
         image.SeriesDescription, image.PatientName, image.PatientID = "грудь 胸部", "Doe^Jane", "P-4711"
-    series = replace(_series(tmp_path, images), warnings=("slice 3 is odd",))
+    series = replace(series_of(tmp_path, images), warnings=("slice 3 is odd",))
     written = _written(monkeypatch)
     _page(series, [NotSuitable("no lung is there"), Finding(name=SCT.Mass, present=True, probability=0.5)])
     said = "\n".join(written)
@@ -352,7 +260,7 @@ def test_all_that_a_reader_needs_is_written_and_no_name(tmp_path: Path, monkeypa
 
 
 def test_a_reason_is_marked_and_as_long_as_it_must_be(tmp_path: Path) -> None:
-    series = _series(tmp_path, [enhanced_ct()])
+    series = series_of(tmp_path, [enhanced_ct()])
     short = _page(series, [NotSuitable("no lung is in the images")])
     long = _page(series, [NotSuitable("no lung is in the images " * 12)])
     assert len(long) > len(short)
@@ -360,7 +268,7 @@ def test_a_reason_is_marked_and_as_long_as_it_must_be(tmp_path: Path) -> None:
 
 
 def test_a_broken_grid_stops_no_page(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
+    series = series_of(tmp_path, ct_series())
     elsewhere = Volume(array=np.ones((2, 3, 4), np.uint8), affine=np.eye(4))
     assert len(_page(series, [Segmentation(labels=elsewhere, segments=[ORGAN])])) > 976
 
@@ -368,8 +276,8 @@ def test_a_broken_grid_stops_no_page(tmp_path: Path) -> None:
 def test_the_input_on_which_something_lies_is_the_one_that_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = _series(tmp_path / "a", ct_series(slices=3)), _series(tmp_path / "b", ct_series(slices=5))
-    segmentation = _segmentation(second, np.ones((5, 32, 32), np.uint8))
+    first, second = series_of(tmp_path / "a", ct_series(slices=3)), series_of(tmp_path / "b", ct_series(slices=5))
+    segmentation = spleen_segmentation(second, np.ones((5, 32, 32), np.uint8))
     written = _written(monkeypatch)
     draw_summary_page(Case(inputs={"first": first, "second": second}, results=[segmentation], identity=IDENTITY))
     assert any("of 5" in words for words in written)
@@ -377,9 +285,9 @@ def test_the_input_on_which_something_lies_is_the_one_that_is_shown(
 
 
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
+    series = series_of(tmp_path, ct_series())
     labels = np.ones((8, 32, 32), np.uint8)
-    first, second = (draw_summary_page(_case(series, [_segmentation(series, labels)])) for _ in range(2))
+    first, second = (draw_summary_page(spleen_case(series, [spleen_segmentation(series, labels)])) for _ in range(2))
     assert first == second
 
 
@@ -397,8 +305,8 @@ def test_letters_that_no_font_has_are_said_to_be_missing(tmp_path: Path, monkeyp
     written = _written(monkeypatch)
     try:
         assert fonts.missing_letters("Lunge 肺 Größe") == "肺"
-        series = _series(tmp_path, ct_series())
-        _page(series, [replace(_region(series, 1), label="肺")])
+        series = series_of(tmp_path, ct_series())
+        _page(series, [replace(nodule_region(series, 1), label="肺")])
     finally:
         for cached in (fonts._font_of, fonts._fonts):
             cached.cache_clear()
@@ -415,25 +323,9 @@ def test_letters_of_other_scripts_are_drawn_by_fonts_of_the_machine(letter: str)
     assert fonts._drawn(font, letter) != fonts._drawn(font, fonts.NOWHERE)
 
 
-def _series(folder: Path, images: Iterable[Any]) -> Series:
-    folder.mkdir(exist_ok=True, parents=True)
-    (series,) = group_into_stacks(Part10.of_file(path) for path in write_images(images, folder)).series
-    return series
-
-
 def _layer(labels: NDArray[np.uint8], segments: Sequence[Segment]) -> Layer:
     areas = np.array([(labels == number).sum((1, 2)) for number in range(1, len(segments) + 1)])
     return Layer(labels=labels, areas=areas, segments=segments, colors=[GREEN] * len(segments))
-
-
-def _segmentation(series: Series, labels: NDArray[np.uint8]) -> Segmentation:
-    volume = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
-    return Segmentation(labels=volume, segments=[ORGAN])
-
-
-def _region(series: Series, index: int, **changed: Any) -> Region:
-    given = {"kind": "point", "points": np.array([(4.0, 4.0)]), "label": "Nodule 1", "type": SCT.Nodule, "color": GREEN}
-    return Region(image=series.frames[index], **{**given, **changed})  # type: ignore[arg-type]
 
 
 def _green(series: Series, index: int, results: Sequence[Result]) -> NDArray[np.bool_]:
@@ -448,13 +340,9 @@ def _extent(drawn: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
-def _case(series: Series, results: Sequence[Result], identity: Identity = IDENTITY) -> Case:
-    return Case(inputs={"image": series}, results=results, identity=identity)
-
-
 def _page(series: Series, results: Sequence[Result]) -> NDArray[np.uint8]:
     """Return the page as (row, column, red green blue)."""
-    return np.array(Image.open(BytesIO(draw_summary_page(_case(series, results)))))
+    return np.array(Image.open(BytesIO(draw_summary_page(spleen_case(series, results)))))
 
 
 def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -471,11 +359,3 @@ def _written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in (sys.modules[draw_summary_page.__module__], sys.modules[draw_annotated_image.__module__]):
         monkeypatch.setattr(module, "draw_text", noted)
     return written
-
-
-@pytest.mark.parametrize(
-    ("unit", "printed"),
-    [(UCUM.HounsfieldUnit, "HU"), (UCUM.StandardizedUptakeValueBodyWeight, "g/ml"), (UCUM.CubicCentimeter, "cm³")],
-)
-def test_a_unit_is_printed_without_what_is_for_machines(unit: Code, printed: str) -> None:
-    assert _unit(Measurement(name=SCT.Volume, value=1, unit=unit)) == printed

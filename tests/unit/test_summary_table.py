@@ -1,0 +1,105 @@
+"""The table of the summary page has what was measured and found, in words that a reader knows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.codes import DCM, SCT, UCUM, Code
+from node.compose.outlines import drawables
+from node.compose.sr.whole_images import NOT_CALIBRATED
+from node.compose.summary_table import Row, _unit, remarks, table_rows, verdict
+from node.results import (
+    Comparison,
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Registration,
+    Result,
+    Segment,
+    Segmentation,
+)
+from node.testing import ct_series
+from tests.spleen_case import GREEN, IDENTITY, LUNG, ORGAN, nodule_region, series_of, spleen_case, spleen_segmentation
+
+
+def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    labels = np.zeros((8, 32, 32), np.uint8)
+    labels[2:5, 4:9, 4:9] = 1
+    region = nodule_region(series, 5, probability=0.25)
+    missing = Segment(label="Kidney", type=SCT.Kidney, category=SCT.Organ)
+    volume = spleen_segmentation(series, labels).labels
+    results: list[Result] = [
+        Segmentation(labels=volume, segments=[ORGAN, missing]),
+        region,
+        Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
+        Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
+        Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
+        Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
+        KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
+        DerivedSeries(
+            array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
+        ),
+        Registration(fixed=series, moving=series, matrix=np.eye(4)),
+        Heatmap(array=volume.array.astype(np.uint8), source=series, name=DCM.ClassActivation, label="Attention"),
+    ]
+    table = table_rows(spleen_case(series, results))
+    name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
+    assert table == [
+        Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
+        Row(what="Kidney", name="not found", color=table[1].color),
+        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25", color=GREEN),
+        Row(name="Diameter", value="5.25 mm"),
+        Row(what="Images as a whole", name="Mean of Attenuation Coefficient", value="-3 HU"),
+        Row(name="Mass", value="absent", note="probability 0.10"),
+        Row(what="Key images", name="Look here", value="slice 2, 7"),
+        Row(what="New series", name=f"Denoised ({DCM.SpatialResampling.meaning})", value="8 images"),
+        Row(what="Registration", name=f"{name} onto {name}", value="rigid"),
+        Row(what="Heat map", name="Attention", value="0 to 1"),
+    ]
+    assert remarks(spleen_case(series, [region])) == [NOT_CALIBRATED]
+
+
+def test_no_region_has_the_colour_of_a_segment_or_of_another_region(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    volume = spleen_segmentation(series, np.ones((8, 32, 32), np.uint8)).labels
+    results = [
+        Segmentation(labels=volume, segments=[LUNG, replace(LUNG, label="Other")]),
+        *(nodule_region(series, 1, label=label, color=None) for label in "ab"),
+    ]
+    case = spleen_case(series, results, replace(IDENTITY, study_uid=series.study_uid))
+    shown = [row.color for row in table_rows(case) if row.color]
+    assert len(set(shown)) == 4
+    assert [drawable.color for drawable in drawables(case)] == shown
+
+
+def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    nodule = nodule_region(series, 1, tracking_uid="1.2.3.9")
+    volume = Measurement(name=SCT.Volume, value=2, unit=UCUM.CubicCentimeter, of=nodule)
+    compared = Comparison(measurement=volume, prior=1, days=90)
+    expected = Row(name="Volume", value="2 cm³", note="was 1 cm³ 90 days ago: +100 %, doubles in 90 days")
+    for results in ([nodule, compared], [nodule, volume, compared]):
+        assert table_rows(spleen_case(series, results))[1:] == [expected]
+
+
+def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    empty = spleen_segmentation(series, np.zeros((8, 32, 32), np.uint8))
+    assert verdict([empty, Finding(name=SCT.Mass, present=False)]) == "Nothing found"
+    assert verdict([]) == "Nothing found"
+    assert verdict([Finding(name=SCT.Mass, present=True)]) == ""
+    assert verdict([NotSuitable("no lung is there")]) == "Not suitable, because no lung is there"
+
+
+@pytest.mark.parametrize(
+    ("unit", "printed"),
+    [(UCUM.HounsfieldUnit, "HU"), (UCUM.StandardizedUptakeValueBodyWeight, "g/ml"), (UCUM.CubicCentimeter, "cm³")],
+)
+def test_a_unit_is_printed_without_what_is_for_machines(unit: Code, printed: str) -> None:
+    assert _unit(Measurement(name=SCT.Volume, value=1, unit=unit)) == printed
