@@ -186,15 +186,15 @@ WALKS = [page for page in sorted((DOCS / "architecture").glob("*.md")) if page.n
 
 def exists(name: str) -> bool:
     """Whether a dotted name leads to a module, class or function."""
-    module, *below = name.split(".")
-    found: object = importlib.import_module(module)
-    for part in below:
-        module = f"{module}.{part}"
-        if not hasattr(found, part) and importlib.util.find_spec(module) is not None:
-            importlib.import_module(module)
-        if not hasattr(found, part):
-            return False
-        found = getattr(found, part)
+    words = name.split(".")
+    found: object = None
+    for number in range(1, len(words) + 1):
+        try:
+            found = importlib.import_module(".".join(words[:number]))
+        except ModuleNotFoundError:
+            if not hasattr(found, words[number - 1]):
+                return False
+            found = getattr(found, words[number - 1])
     return True
 
 
