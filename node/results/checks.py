@@ -37,7 +37,7 @@ def check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> N
     # minimum and maximum are not finite if any number is not; np.isfinite(array) would fill an array of the same size,
     # and the array of a slide may be a broadcast view with one number for each tile
     if array.dtype.kind not in "iuf" or not np.isfinite([array.min(), array.max()]).all():
-        raise ValueError(f"{label!r} holds values that are not finite numbers")
+        raise ValueError(f"{label!r} holds a value that is not a finite number")
 
 
 def describe_array(array: NDArray[Any]) -> str:
