@@ -14,7 +14,7 @@ PLUGIN = """\
 import json
 from pathlib import Path
 from node import Measurement, codes
-from node.assemble import pixels
+from node.images import pixels
 
 counted, decoded = [], pixels._decoded
 
