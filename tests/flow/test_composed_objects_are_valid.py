@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from node.compose import Case, Identity, compose, write_object
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
 from node.images.stacks import group_into_stacks
+from node.profiles import DEFAULT_KINDS
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series, radiograph
 from node.testing import write as write_images
@@ -199,7 +199,8 @@ def _composed(
     inputs: dict[str, Series],
     results: Sequence[Result],
     predecessors: Sequence[Dataset] = (),
-    **wanted: Any,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    most_frames: int | None = None,
 ) -> list[Dataset]:
     first, *_ = inputs.values()
     made = folder / "made"
@@ -216,7 +217,8 @@ def _composed(
         first_series_number=3001 + 10 * len(list(made.iterdir())),
         device_uid="2.25.42",
     )
-    objects = compose(Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors), **wanted)
+    case = Case(inputs=inputs, results=results, identity=identity, predecessors=predecessors, most_frames=most_frames)
+    objects = compose(case, kinds)
     for order, dataset in enumerate(objects):
         write_object(dataset, made / f"{name}{order}.dcm")
     return objects

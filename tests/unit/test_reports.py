@@ -227,8 +227,8 @@ def _region(kind: str, points: object, **values: object) -> Region:
     return Region(kind=kind, points=np.array(points), label="Spot", type=SCT.Nodule, **values)  # type: ignore[arg-type]
 
 
-def _composed(series: Series, results: Sequence[Result], **wanted: object) -> list[Dataset]:
-    made = compose(_case(series, results), **wanted)  # type: ignore[arg-type]
+def _composed(series: Series, results: Sequence[Result], **more: Any) -> list[Dataset]:
+    made = compose(_case(series, results, **more))
     read = []
     for one in made:
         content = BytesIO()
