@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -181,6 +182,9 @@ MADE = r"NAME|^plugins/(ct_metal|liver)\b"
 
 # The words, and the ways through the code.
 
+TWICE = {"TritonPythonModel"}  # Triton asks every model of its Python backend for a class of this name
+TWICE |= {"Assembled", "Patience", "Plan", "Priors", "VolumeModel"}
+"""Class names that may be in `node` twice. Those of the second line wait for names of their own."""
 WALKS = [page for page in sorted((DOCS / "architecture").glob("*.md")) if page.name != "index.md"]
 
 
@@ -206,6 +210,20 @@ def test_a_walk_names_functions_that_exist_and_enters_no_package_twice(page: Pat
     assert [name for name in names if not exists(name)] == []
     entered = re.findall(r"^## `([\w.]+)`", text, re.MULTILINE)
     assert len(entered) == len(set(entered)) > 2
+
+
+def twice(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
+def test_names_of_modules_and_public_classes_are_unique_in_node() -> None:
+    files = [file for file in sorted((ROOT / "node").rglob("*.py")) if "versions" not in file.parts]
+    # a module may bear the name of its package
+    modules = {file.parent if file.stem in {"__init__", file.parent.name} else file.with_suffix("") for file in files}
+    assert twice(module.name for module in modules) == set()
+    bodies = [ast.parse(file.read_text()).body for file in files]
+    classes = [node.name for body in bodies for node in body if isinstance(node, ast.ClassDef)]
+    assert twice(name for name in classes if not name.startswith("_")) - TWICE == set()
 
 
 def project_words() -> set[str]:
