@@ -23,8 +23,9 @@ from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
 from node.models.triton_folder import VolumeModel, copy, is_triton, served_network, try_out, understand
 from node.serving import chains
+from node.serving.chain import Chain, Resize
 from node.serving.chains import Around
-from node.serving.volume import Chain, Placed, Resize
+from node.serving.grid import Placed
 from node.toml_files import load_toml
 
 Mask = NDArray[np.bool_]

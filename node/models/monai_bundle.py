@@ -18,7 +18,7 @@ from node.models.bundle_config import Configuration
 from node.models.import_source import Brought, Source
 from node.models.monai_transforms import AFTER, BEFORE, INFERERS, Read, finished, read_all
 from node.models.network_file import Network
-from node.serving.volume import Chain, Resize
+from node.serving.chain import Chain, Resize
 from node.toml_files import load_toml
 
 CONFIGS, MODELS = "configs", "models"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from node.serving.volume import PLACE
+from node.serving.chain import PLACE
 
 Words = Mapping[str, Any]
 TARGET = "_target_"

@@ -9,24 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .volume import (
-    NOTHING,
-    Axis,
-    Chain,
-    Network,
-    Placed,
-    activated,
-    checked,
-    filled,
-    in_order,
-    infer,
-    prepared,
-    segment,
-    starts,
-    to_images,
-    window,
-    window_of,
-)
+from .chain import NOTHING, Chain
+from .grid import Axis, Placed, in_order, to_images
+from .sliding_window import Network, activated, filled, infer, starts, window, window_of
+from .volume import checked, prepared, segment
 
 Found = tuple[Tensor, Tensor, Tensor]
 Asked = Callable[[Tensor], Tensor | Found]

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from . import answers, nnunet, volume
 from .answers import Answer
+from .chain import Chain
+from .grid import Placed
 from .nnunet import Plan
-from .volume import Chain, Network, Placed
+from .sliding_window import Network
 
 Around = Chain | Plan
 CHAIN, NNUNET = "chain.json", "nnunet"

@@ -16,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .chain import Chain
 from .components import components, largest
-from .volume import Axis, Chain, Network, Placed, axes, checked, from_elsewhere, to_images, to_network
+from .grid import Axis, Placed, axes, from_elsewhere, to_images, to_network
+from .sliding_window import Network
+from .volume import checked
 
 ROLE = "image"
 ANISOTROPY = 3.0

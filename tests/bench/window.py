@@ -19,7 +19,8 @@ from torch import Tensor
 
 from node.arena import Arena, ArenaPool
 from node.models import add
-from node.serving.volume import Chain, segment
+from node.serving.chain import Chain
+from node.serving.volume import segment
 from node.toml_files import load_toml
 from node.triton import GrpcTriton, LocalServer
 

@@ -25,7 +25,10 @@ from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.models import add, kinds
 from node.results import Result
-from node.serving.volume import Chain, axes, infer, segment, to_images
+from node.serving.chain import Chain
+from node.serving.grid import axes, to_images
+from node.serving.sliding_window import infer
+from node.serving.volume import segment
 from node.training.meshnet import MeshNet
 from node.triton import GrpcTriton, LocalServer
 from tests.lung_unet import WEIGHTS, LungUNet, lungs_seen

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from node.serving.answers import answer
-from node.serving.volume import Chain
+from node.serving.chain import Chain
 
 OBLIQUE = np.array([[0.2, 0.1, 0.8, -90.0], [-0.1, 0.8, -0.1, -70.0], [2.4, 0.1, -0.2, 30.0], [0, 0, 0, 1.0]])
 BOX = [4, 10, 30, 12, 34, 50]

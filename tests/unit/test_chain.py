@@ -8,23 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from node.serving.chain import ALIGN, RESTORE, Chain
 from node.serving.components import largest
+from node.serving.grid import axes, from_elsewhere, to_network
 from node.serving.intensity import Intensity
-from node.serving.volume import (
-    ALIGN,
-    RESTORE,
-    Chain,
-    axes,
-    from_elsewhere,
-    infer,
-    prepared,
-    scaled,
-    segment,
-    slabs,
-    starts,
-    to_network,
-    weights,
-)
+from node.serving.sliding_window import infer, slabs, starts, weights
+from node.serving.volume import prepared, scaled, segment
 
 SAGITTAL_AND_OBLIQUE = np.array(
     [[0.2, 0.1, 0.8, -90.0], [-0.1, 0.8, -0.1, -70.0], [2.4, 0.1, -0.2, 30.0], [0, 0, 0, 1.0]]

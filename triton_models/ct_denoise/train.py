@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from node.images.series import LOWEST_HU
 from node.serving.answers import image
-from node.serving.volume import Chain, scaled
+from node.serving.chain import Chain
+from node.serving.volume import scaled
 from node.training import trainer
 from node.training.phantoms import tomography
 from node.training.phantoms.sections import section

@@ -9,8 +9,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
+from node.serving.chain import Chain
 from node.serving.components import components
-from node.serving.volume import Chain, scaled, segment
+from node.serving.volume import scaled, segment
 from node.training import trainer
 from node.training.phantoms import Field, Image, Labels
 from node.training.phantoms.abdomen import LESION, LIVER, SPLEEN, with_lesions

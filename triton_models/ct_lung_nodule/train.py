@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from node import testing
+from node.serving.chain import Chain
 from node.serving.components import components
-from node.serving.volume import Chain, scaled, segment
+from node.serving.volume import scaled, segment
 from node.training import trainer
 from node.training.phantoms import Image, Labels
 from node.training.phantoms.chest import Nodule, with_nodules, with_vessels

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from node.serving.answers import nowhere
+from node.serving.chain import Chain
 from node.serving.components import components
-from node.serving.volume import Chain, prepared, segment
+from node.serving.volume import prepared, segment
 from node.training import trainer
 from node.training.phantoms import Labels
 from node.training.phantoms.breast import LESIONS, mammogram

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from node.serving.volume import Chain
+from node.serving.chain import Chain
 from node.training import trainer
 from node.training.meshnet import MeshNet
 from node.training.phantoms.brain import STRUCTURES

@@ -11,7 +11,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from node.serving.volume import Chain, prepared, segment, to_network
+from node.serving.chain import Chain
+from node.serving.grid import to_network
+from node.serving.volume import prepared, segment
 from node.training import trainer
 from node.training.phantoms import Labels
 from node.training.phantoms.brain import DEMENTIA, HEALTHY, LABEL, PARKINSON, STRUCTURES, with_structures

@@ -9,7 +9,8 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.serving.volume import Chain, scaled, segment
+from node.serving.chain import Chain
+from node.serving.volume import scaled, segment
 from node.training import trainer
 from node.training.phantoms.heart import CAVITY, MYOCARDIUM, Cine, Heart, cine
 

@@ -19,7 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from node.serving.answers import image
-from node.serving.volume import Chain
+from node.serving.chain import Chain
 from node.training import trainer
 from node.training.phantoms.head_pair import mr_and_ct
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node.serving.answers import image
-from node.serving.volume import Chain, scaled
+from node.serving.chain import Chain
+from node.serving.volume import scaled
 from node.training import trainer
 from node.training.phantoms.head_pair import mr_and_ct
 

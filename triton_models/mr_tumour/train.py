@@ -9,7 +9,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.serving.volume import Chain, Placed, prepared, segment
+from node.serving.chain import Chain
+from node.serving.grid import Placed
+from node.serving.volume import prepared, segment
 from node.training import trainer
 from node.training.phantoms import Labels, tumour
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node.serving.answers import in_channels, nowhere
+from node.serving.chain import Chain
 from node.serving.planes import Look, prepared, see
-from node.serving.volume import Chain, segment
+from node.serving.volume import segment
 from node.training import trainer
 from node.training.phantoms.skin import LESIONS, lesion
 

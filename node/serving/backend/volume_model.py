@@ -10,7 +10,7 @@ import torch
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # exists only inside Triton
 from serving import chains  # type: ignore[import-not-found]  # copied beside this file
 from serving.answers import in_channels, nowhere  # type: ignore[import-not-found]
-from serving.volume import Placed  # type: ignore[import-not-found]
+from serving.grid import Placed  # type: ignore[import-not-found]
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]  # to_dlpack is documented
 
