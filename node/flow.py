@@ -7,7 +7,7 @@ done something (`then`); a step looks into the ledger for what it has to do. `pe
 process, infers and composes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from node.arena import PROCESS_MEMORY, Memory
@@ -56,8 +56,12 @@ def infer(
     attempts: int,
     device_uid: str,
     destinations: Sequence[str],
+    loading: Callable[[], Collection[str]],
 ) -> Step:
-    """Do jobs: claim one that is due, have it performed, and record its objects, each due at its destinations."""
+    """Do jobs: claim one that is due, have it performed, and record its objects, each due at its destinations.
+
+    Jobs of plugins whose models are still `loading` wait.
+    """
 
     def do_job(release: Callable[[], None]) -> float | None:
         return attempt(
@@ -68,6 +72,7 @@ def infer(
             attempts=attempts,
             device_uid=device_uid,
             priors=priors.found,
+            loading=loading,
         )
 
     then = tuple(deliver_step(destination) for destination in destinations)

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from node.engine import LEASE_SECONDS, Lease
@@ -86,15 +86,18 @@ def attempt(
     attempts: int,
     device_uid: str,
     priors: Callable[[Order, Renew], tuple[Order, tuple[str, ...]]] = lambda order, _: (order, ()),
+    loading: Callable[[], Collection[str]] = tuple,
 ) -> float | None:
     """Do one job if a job is due; return in how many seconds to look again.
 
     `perform` gets the order and a function that renews the lease and returns whether the job is still held. `priors`
-    gets the same; it adds the series of earlier studies to the order, and returns remarks about them.
+    gets the same; it adds the series of earlier studies to the order, and returns remarks about them. Jobs of plugins
+    whose models are still `loading` are left waiting.
     """
-    job = ledger.claim(lease_seconds=LEASE_SECONDS)
+    later = loading()
+    job = ledger.claim(lease_seconds=LEASE_SECONDS, without=later)
     if job is None:
-        due = ledger.next_job_due()
+        due = ledger.next_job_due(without=later)
         return None if due is None else due - ledger.clock()
     fault("infer.claimed")
     if job.attempts > attempts:  # the whole node died with it, each time

@@ -1,6 +1,6 @@
 """Jobs: claimed with a lease, finished behind a fence, put back, parked, superseded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
@@ -38,8 +38,10 @@ from node.records import (
 class Jobs(Database):
     """What happens to planned jobs."""
 
-    def claim(self, *, lease_seconds: float) -> Job | None:
+    def claim(self, *, lease_seconds: float, without: Collection[str] = ()) -> Job | None:
         """Take the most urgent due job, for a time; also one whose former worker let its lease run out.
+
+        Jobs of the plugins in `without` are left for later.
 
         Among equally urgent ones the sender whose turn is longest ago comes first, so that a flood from one does not
         starve another.
@@ -49,7 +51,7 @@ class Jobs(Database):
         due = (
             select(job.c.id)
             .outerjoin(turn, turn.c.sender == job.c.sender)
-            .where(_is_due(now))
+            .where(_is_due(now), *_except(without))
             .order_by(job.c.priority.desc(), served, job.c.due_at, job.c.id)
             .limit(1)
             .with_for_update(of=job, skip_locked=True)
@@ -192,10 +194,18 @@ class Jobs(Database):
             rows = connection.execute(select(result_object).where(result_object.c.job_id.in_(earlier))).mappings()
             return [to_object(row) for row in rows]
 
-    def next_job_due(self) -> float | None:
-        """Return when the next job becomes due or loses its lease, None while there is none."""
-        waiting = select(func.min(job.c.due_at)).where(job.c.state == JobState.WAITING)
-        held = select(func.min(job.c.lease_until)).where(job.c.state == JobState.RUNNING)
+    def waiting_plugins(self) -> set[str]:
+        """Return the plugins of jobs that are due."""
+        with self._reading() as connection:
+            return set(connection.execute(select(job.c.plugin).where(_is_due(self.clock())).distinct()).scalars())
+
+    def next_job_due(self, *, without: Collection[str] = ()) -> float | None:
+        """Return when the next job becomes due or loses its lease, None while there is none.
+
+        Jobs of the plugins in `without` do not count.
+        """
+        waiting = select(func.min(job.c.due_at)).where(job.c.state == JobState.WAITING, *_except(without))
+        held = select(func.min(job.c.lease_until)).where(job.c.state == JobState.RUNNING, *_except(without))
         with self._reading() as connection:
             times = [connection.execute(query).scalar() for query in (waiting, held)]
         return min((at for at in times if at is not None), default=None)
@@ -217,6 +227,11 @@ def _take_turn(connection: Connection, sender: str) -> None:
     connection.execute(
         mine.on_conflict_do_update(index_elements=[turn.c.sender], set_={"served": mine.excluded.served})
     )
+
+
+def _except(plugins: Collection[str]) -> list[Any]:
+    """Return what leaves out jobs of some plugins."""
+    return [job.c.plugin.not_in(sorted(plugins))] if plugins else []
 
 
 def _is_due(now: float) -> Any:

@@ -16,7 +16,7 @@ from node.infer import Order, Performed, Priors
 from node.profiles import Profile
 from node.roles.role import NodeParts, NodeRole
 from node.spool import Spool
-from node.triton import Fleet, GrpcTriton, Room
+from node.triton import Fleet, GrpcTriton, ModelMemory
 
 log = structlog.get_logger()
 
@@ -38,9 +38,11 @@ class WorkRole(NodeRole):
         self._fleet = Fleet(
             urls=lambda: parts.servers.urls,
             models=parts.routes.models,
-            room=Room(repository=settings.triton.model_repository, limit=settings.triton.models_mb * 2**20),
+            memory=ModelMemory(repository=settings.triton.model_repository, limit=settings.triton.models_mb * 2**20),
             deadline_seconds=settings.triton.deadline_seconds,
             stopping=parts.stopping,
+            on_loaded=lambda: parts.wake("infer"),
+            urgent=self._models_of_waiting_jobs,
         )
 
     def steps(self) -> list[Step]:
@@ -56,6 +58,7 @@ class WorkRole(NodeRole):
             attempts=settings.engine.attempts,
             device_uid=settings.device_uid,
             destinations=tuple(settings.destinations),
+            loading=self._plugins_that_wait,
         )
         return [
             infer,
@@ -74,8 +77,8 @@ class WorkRole(NodeRole):
             log.warning("jobs.adopted", **adopted)
 
     def load(self) -> None:
-        """Load the models, and start the process that jobs are forked from."""
-        self._fleet.warm()
+        """Begin to load the models in the background, and start the process that jobs are forked from."""
+        self._fleet.start()
         start_fork_server()
 
     def stop(self, seconds: float) -> None:
@@ -106,6 +109,18 @@ class WorkRole(NodeRole):
                 on_slot_released=release_slot,
             )
         return performed
+
+    def _plugins_that_wait(self) -> list[str]:
+        """Return the plugins that still wait for one of their models to be loaded."""
+        plugins = self.parts.routes.plugins.items()
+        return [name for name, plugin in plugins if self._fleet.is_loading(plugin.manifest.models)]
+
+    def _models_of_waiting_jobs(self) -> set[str]:
+        """Return the models that due jobs wait for."""
+        plugins = self.parts.routes.plugins
+        return {
+            m for name in self.parts.ledger.waiting_plugins() if name in plugins for m in plugins[name].manifest.models
+        }
 
     def _until_stopped(self, renew: Callable[[], bool]) -> Callable[[], bool]:
         """Return the beat of a job: it renews the lease, and raises NodeStops when the time to end is over."""

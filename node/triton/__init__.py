@@ -1,9 +1,9 @@
 """NVIDIA Triton: the client, the servers of a node, and the local server from the wheel."""
 
 from node.triton.client import GrpcTriton, Triton
-from node.triton.eviction import Room
 from node.triton.fleet import Fleet
 from node.triton.local_servers import LOCAL, Servers
+from node.triton.model_memory import ModelMemory
 from node.triton.server import LocalServer
 
-__all__ = ["LOCAL", "Fleet", "GrpcTriton", "LocalServer", "Room", "Servers", "Triton"]
+__all__ = ["LOCAL", "Fleet", "GrpcTriton", "LocalServer", "ModelMemory", "Servers", "Triton"]

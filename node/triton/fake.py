@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from node.errors import ModelRefused
-from node.triton.client import HasArray, ServedModel, pinned
+from node.triton.client import HasArray, pinned
+from node.triton.server_connection import ServedModel
+from node.triton.tensors import Array
 
-Array = NDArray[Any]
 VERSION = "1"
 
 

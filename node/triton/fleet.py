@@ -1,8 +1,9 @@
-"""The Triton servers of a node: which of them live, which one a job asks first, and what is loaded there."""
+"""The Triton servers of a node: which of them are up, which one a job asks first, and what is loaded on each."""
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +11,8 @@ import structlog
 
 from node.errors import ModelRefused, TritonUnavailable
 from node.triton.client import GrpcTriton, pinned
-from node.triton.eviction import Room
+from node.triton.model_loader import ModelLoader, cores
+from node.triton.model_memory import ModelMemory
 
 log = structlog.get_logger()
 
@@ -19,73 +21,106 @@ WATCH_SECONDS = 2.0
 
 @dataclass(slots=True, kw_only=True)
 class Fleet:
-    """Several servers with the same models, each looked at now and then.
+    """Several servers with the same models, each checked now and then.
 
     Parameters
     ----------
     urls
-        Gives host:port of every server, in the order of the settings; a local one has another after each start.
+        Returns host:port of every server, in the order of the settings; a local server has another port after each
+        start.
     models
-        What is loaded on a server as soon as it lives, as plugin.toml names it.
+        What is loaded on a server as soon as it is up, as plugin.toml names it.
     deadline_seconds
-        How long a model may take for one answer.
+        How long a model may take for one answer, and to be loaded.
     stopping
         Whether the node stops: no more models are loaded then.
+    on_loaded
+        Called when a model has been loaded, or could not be.
+    urgent
+        Returns the models that jobs wait for. They are loaded first.
+    loads_at_once
+        Models that are loaded at once.
     """
 
     urls: Callable[[], Sequence[str]]
     models: Sequence[str]
-    room: Room
+    memory: ModelMemory
     deadline_seconds: float
     stopping: Callable[[], bool] = lambda: False
+    on_loaded: Callable[[], None] = lambda: None
+    urgent: Callable[[], Collection[str]] = tuple
+    loads_at_once: int = field(default_factory=cores)
     _away: set[str] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
     _instances: dict[tuple[str, str], int] = field(default_factory=dict)
     _running: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _loading: threading.Lock = field(default_factory=threading.Lock)
+    _unloading: threading.Lock = field(default_factory=threading.Lock)
+    _loader: ModelLoader = field(init=False)
 
-    def warm(self) -> None:
-        """Load the models on every server; one that is away is loaded when it comes back.
+    def __post_init__(self) -> None:
+        self._loader = ModelLoader(
+            load=self._load,
+            done=self.on_loaded,
+            urgent=self.urgent,
+            stopping=self.stopping,
+            threads=self.loads_at_once,
+        )
+
+    def start(self) -> None:
+        """Begin to load the models on every server that is up, in the background.
 
         Raises
         ------
         ModelRefused
-            A server lacks a model, or it does not load.
+            A server has no such model in its repository. Whether a model loads is seen later, and logged.
         """
+        if self.stopping():
+            return
         for url in self.urls() if self.models else ():
-            with self._looking(url) as triton:
-                self._warm(triton, url)
+            with self._client(url) as triton:
+                names = {model.name for model in triton.models()}
+                for model in self.models:
+                    if pinned(model)[0] not in names:
+                        raise ModelRefused(
+                            f"Triton at {url} has no model {pinned(model)[0]}: put its folder into the server's model "
+                            "repository, or mend the name in plugin.toml."
+                        )
+                self._known.add(url)
+                self._loader.put(url, self.models)
 
     def watch(self) -> float | None:
-        """Look which servers live, load the models where one has come (back); return when to look again."""
+        """Check which servers are up; begin to load the models where one has come (back); return when to check next."""
         if not self.models:
             return None
         for url in self.urls():
-            try:
-                with self._looking(url) as triton:
-                    triton.last_used()
-                    if url not in self._known:
-                        self._warm(triton, url)
-            except ModelRefused as error:
-                log.warning("triton.refused", url=url, reason=str(error))
+            with self._client(url) as triton:
+                triton.last_used()
+                if url not in self._known:
+                    self._known.add(url)
+                    self._loader.put(url, self.models)
         return WATCH_SECONDS
+
+    def is_loading(self, models: Collection[str]) -> bool:
+        """Return whether a job must wait for one of its models: every server that is up still has one to load."""
+        up = [url for url in self.urls() if url not in self._away]
+        return bool(up) and all(self._loader.unfinished(url) & set(models) for url in up)
 
     @contextmanager
     def lend(self, models: Sequence[str]) -> Iterator[tuple[tuple[str, ...], float]]:
         """Give a job the servers in the order it is to try them, and how many seconds an answer may take.
 
-        First comes, of those that live, the one where the fewest jobs share an instance of one of the models; who must
-        wait there for others may wait so much longer.
+        Of the servers that are up and have loaded the models, the first is the one where the fewest jobs share an
+        instance of one of them. A job that must wait there for others is given so much more time.
         """
         names = tuple(pinned(model)[0] for model in models)
         with self._lock:
-            urls = sorted(self.urls(), key=lambda url: (url in self._away, self._queue(url, names)))
+            urls = sorted(self.urls(), key=lambda url: (url in self._away, self._unready(url, models, names)))
             lent = (urls[0], names)
             turns = math.floor(self._queue(urls[0], names)) + 1
             self._running.append(lent)
         try:
-            self._make_room(urls[0], names)
+            self._free_memory(urls[0], names)
             yield tuple(urls), self.deadline_seconds * turns
         except TritonUnavailable:
             self._lost(urls[0])
@@ -94,8 +129,11 @@ class Fleet:
             with self._lock:
                 self._running.remove(lent)
 
+    def _unready(self, url: str, models: Collection[str], names: Sequence[str]) -> tuple[bool, float]:
+        return bool(self._loader.unfinished(url) & set(models)), self._queue(url, names)
+
     def _queue(self, url: str, names: Sequence[str]) -> float:
-        """How many running jobs there are for one instance of the model that most of them use."""
+        """Return how many running jobs there are for one instance of the model that most of them use."""
         others = [theirs for there, theirs in self._running if there == url]
         return max(
             (sum(name in theirs for theirs in others) / self._instances.get((url, name), 1) for name in names),
@@ -103,8 +141,8 @@ class Fleet:
         )
 
     @contextmanager
-    def _looking(self, url: str) -> Iterator[GrpcTriton]:
-        """A client for one server, which is away from when it does not answer until it does."""
+    def _client(self, url: str) -> Iterator[GrpcTriton]:
+        """Give a client for one server; the server is away from when it does not answer until it does."""
         triton = GrpcTriton([url], deadline_seconds=self.deadline_seconds)
         try:
             yield triton
@@ -117,33 +155,45 @@ class Fleet:
             triton.close()
 
     def _lost(self, url: str, reason: str = "a job could not use it") -> None:
-        """Have a server asked last until it is seen to live; it may have forgotten what was loaded."""
+        """Have a server asked last until it answers again; it may have forgotten what was loaded."""
         if url not in self._away:
             log.warning("triton.away", url=url, reason=reason)
         self._away.add(url)
         self._known.discard(url)
+        self._loader.drop(url)
 
-    def _warm(self, triton: GrpcTriton, url: str) -> None:
-        for model in self.models:
-            if self.stopping():
-                return
-            name, _ = pinned(model)
-            self._make_room(url, [name])
-            triton.prepare([model], self.deadline_seconds)
-            self._instances[url, name] = triton.signature(name).instances
-        self._known.add(url)
+    def _load(self, url: str, model: str) -> None:
+        """Load a model on a server, and log how that went."""
+        name, _ = pinned(model)
+        begun = time.monotonic()
+        log.info("model.loading", model=model, url=url)
+        try:
+            with self._client(url) as triton:
+                self._free_memory(url, [name])
+                triton.prepare([model], self.deadline_seconds)
+                self._instances[url, name] = triton.signature(name).instances
+                log.info("model.ready", model=model, url=url, seconds=round(time.monotonic() - begun, 1))
+        except ModelRefused as error:
+            log.error(
+                "model.refused",
+                model=model,
+                url=url,
+                reason=str(error),
+                mend="mend the model, then run isocenter check and isocenter requeue; jobs that need it are parked",
+            )
 
-    def _make_room(self, url: str, names: Sequence[str]) -> None:
-        """Unload what has to give way to models; a server that does not answer is left to the job that asks it."""
-        if not self.room.limit or not names:
+    def _free_memory(self, url: str, names: Sequence[str]) -> None:
+        """Unload models so that others fit; a server that does not answer is left to the job that asks it."""
+        if not self.memory.limit or not names:
             return
         triton = GrpcTriton([url])
         try:
-            with self._loading:
+            with self._unloading:
                 used = triton.last_used()
                 with self._lock:
                     busy = {name for there, theirs in self._running if there == url for name in theirs}
-                for name in self.room.to_unload(names, used, busy):
+                loading = {pinned(model)[0] for model in self._loader.running(url)}
+                for name in self.memory.to_unload({*names, *loading}, used, busy):
                     log.info("model.unloaded", model=name, url=url)
                     triton.unload(name)
         except TritonUnavailable as error:

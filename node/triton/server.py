@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Self
 import numpy as np
 
 from node.errors import ConfigError, TritonUnavailable
-from node.triton.client import server_name
+from node.triton.server_connection import server_name
 
 KEEPER = Path(__file__).with_name("watchdog.py")
 STUB = "triton_python_backend_stub"
@@ -83,17 +84,18 @@ class Wheel:
             )
         return wheel
 
-    def environment(self) -> dict[str, str]:
-        """What the server and its stubs find: the wheel's libraries, libpython, and this interpreter's packages.
+    def environment(self, python: Path | None = None) -> dict[str, str]:
+        """Return the environment of the server and its stubs: the wheel's libraries, libpython, and Python's packages.
 
         A stub finds its packages as an embedded interpreter does, from the `python3` that comes first on PATH (and the
-        `pyvenv.cfg` beside it); since Python 3.11 it runs isolated and ignores PYTHONPATH, which older ones need.
+        `pyvenv.cfg` beside it): that of this process, or `python`. Since Python 3.11 a stub runs isolated and ignores
+        PYTHONPATH, which older ones need.
         """
         packages = [folder for folder in sys.path if folder.endswith(("site-packages", "dist-packages"))]
         first = {
             "LD_LIBRARY_PATH": [str(self.libraries), str(Path(sys.base_prefix, "lib"))],
-            "PYTHONPATH": packages,
-            "PATH": [str(Path(sys.executable).parent)],
+            "PYTHONPATH": packages if python is None else [],
+            "PATH": [str(Path(python or sys.executable).parent)],
         }
         rest = {name: [os.environ[name]] if os.environ.get(name) else [] for name in first}
         return DEFAULTS | os.environ | {name: os.pathsep.join([*first[name], *rest[name]]) for name in first}
@@ -105,14 +107,39 @@ class LocalServer:
     Use as a context manager, or `start` and `stop`. It uses the GPUs that it finds (CUDA_VISIBLE_DEVICES limits them),
     else the CPU. It ends with this process, however that ends; which thread started it does not matter. When it has
     ended by itself, `alive` is False and `start` starts a new one. `stop` waits some seconds for requests in flight.
+
+    Parameters
+    ----------
+    port
+        Returns where it is to listen, at each start; a free port without it.
+    control_mode
+        Triton's --model-control-mode: "explicit" loads a model when a client asks for it, "none" all models at start.
+    environment
+        Of the server and its stubs; that of `Wheel.environment` without it.
     """
 
-    def __init__(self, model_repository: Path, log: Path) -> None:
+    def __init__(
+        self,
+        model_repository: Path,
+        log: Path,
+        *,
+        port: Callable[[], int] | None = None,
+        control_mode: str = CONTROL_MODE,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.model_repository = model_repository
         self.log = log
+        self._port = port or free_port
+        self._control_mode = control_mode
+        self._environment = environment
         self._keeper: subprocess.Popen[bytes] | None = None
         self._address = ""
         self._log_from = 0
+
+    @property
+    def process(self) -> int:
+        """The process of the keeper, above those of the server and of its models; 0 where none runs."""
+        return self._keeper.pid if self._keeper else 0
 
     @property
     def alive(self) -> bool:
@@ -134,7 +161,7 @@ class LocalServer:
         if not self.model_repository.is_dir():
             raise ConfigError(f"{self.model_repository}: no such folder; [triton] model_repository must name one.")
         wheel = Wheel.find()
-        environment = wheel.environment()
+        environment = dict(self._environment or wheel.environment())
         _check_stub(wheel, environment)
         ends = time.monotonic() + deadline_seconds
         for _ in range(PORT_ATTEMPTS):
@@ -175,7 +202,7 @@ class LocalServer:
         return self._address
 
     def _launch(self, wheel: Wheel, environment: dict[str, str]) -> str:
-        port = _free_port()
+        port = self._port()
         name = f"isocenter_{os.getpid()}_{secrets.token_hex(4)}"  # also begins the names of its shared-memory regions
         folder = _backends(wheel)
         self._address = f"127.0.0.1:{port}"
@@ -184,7 +211,7 @@ class LocalServer:
             str(wheel.binary),
             f"--id={name}",
             f"--model-repository={self.model_repository.resolve()}",
-            f"--model-control-mode={CONTROL_MODE}",
+            f"--model-control-mode={self._control_mode}",
             "--exit-on-error=false",
             f"--backend-directory={folder}",
             f"--backend-config=python,shm-region-prefix-name={name}_",
@@ -248,7 +275,8 @@ def _check_stub(wheel: Wheel, environment: dict[str, str]) -> None:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -7,33 +7,20 @@ is no room the array travels in the message. See Triton's system shared memory e
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from node.arena import SHARED_MEMORY, SMALLEST, Arena, is_arena
+from node.triton.tensors import Array, Tensor
 
-Array = NDArray[Any]
+SHARED_FROM = SMALLEST
+"""Bytes of the smallest array that goes through the arena."""
 ALREADY = "already in manager"
 ABOUT_SHARING = "shared memory"
 """What Triton's errors have in common that tell of a region: it is gone, or too small for the output."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """What a server says of one input or output: `shape` has -1 where any length will do, `datatype` is its word."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.datatype} of shape ({', '.join('any' if n < 0 else str(n) for n in self.shape)})"
 
 
 def reach(client: Any, arena: Arena, seconds: float) -> bool:
@@ -67,7 +54,9 @@ class Exchange:
     arena
         Where the server reads inputs, None where it reads none.
     answers
-        Whether it also writes outputs there, as far as their size can be told beforehand.
+        Whether it also writes outputs there, as far as their size is known beforehand.
+    shared_from
+        Bytes of the smallest array that goes through the arena.
     """
 
     def __init__(
@@ -78,15 +67,16 @@ class Exchange:
         outputs: Mapping[str, Tensor],
         *,
         answers: bool,
+        shared_from: int = SHARED_FROM,
     ) -> None:
         self.arena = arena
-        self._held = {name: _placed(arena, array) for name, array in arrays.items()}
+        self._held = {name: _placed(arena, array, shared_from) for name, array in arrays.items()}
         self._in_message = [array for name, array in arrays.items() if self._held[name] is None]
         self._arrays, self._inputs, self._outputs = arrays, inputs, outputs
         self.places: dict[str, Array] = {}
         if arena is not None and answers:
             sizes = {name: _size(tensor, arrays) for name, tensor in outputs.items()}
-            found = {name: arena.allocate((size,), np.uint8) for name, size in sizes.items() if size >= SMALLEST}
+            found = {name: arena.allocate((size,), np.uint8) for name, size in sizes.items() if size >= shared_from}
             self.places = {name: place for name, place in found.items() if place is not None}
 
     @property
@@ -143,9 +133,9 @@ class Exchange:
         return (self.arena.offset(place) if self.arena else None) or 0
 
 
-def _placed(arena: Arena | None, array: Array) -> Array | None:
+def _placed(arena: Arena | None, array: Array, shared_from: int) -> Array | None:
     """Return an array in the arena that has the same values, itself if it is there already; None for the message."""
-    if arena is None or array.nbytes < SMALLEST or array.dtype.hasobject:
+    if arena is None or array.nbytes < shared_from or array.dtype.hasobject:
         return None
     if arena.offset(array) is not None:
         return array

@@ -13,17 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
 from node.host.manifest import Manifest, Plugin
 from node.infer.job import Order, Performed, attempt
 from node.ledger import Ledger
 from node.records import Plan
-from node.triton.client import REST_SECONDS, GrpcTriton
-from node.triton.eviction import PROCESS_BYTES, Room, footprint
+from node.triton.client import GrpcTriton
 from node.triton.fleet import Fleet
 from node.triton.model_config import read_config
-from node.triton.server import LocalServer, _free_port
+from node.triton.model_memory import PROCESS_BYTES, ModelMemory, footprint
+from node.triton.server import LocalServer, free_port
+from node.triton.server_connection import REST_SECONDS
 from tests.peers import ROOT, wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
@@ -62,6 +64,7 @@ MODELS = {  # name → (more of config.pbtxt, versions)
     "plain": ("", (1,)),
     "other": ("", (1,)),
     "third": ("", (1,)),
+    "unasked": ("", (1,)),
     "twice": ("version_policy: {all {}}", (1, 2)),
     "newest": ("", (1, 2)),
     "queue": (LEVELS, (1,)),
@@ -220,18 +223,24 @@ def shut(models: Models, triton: GrpcTriton, model: str) -> int:
     return len(models.asked())
 
 
-# Room
+# Memory
 
 
 def fleet(models: Models, urls: Callable[[], Sequence[str]], wanted: Sequence[str] = (), processes: float = 0) -> Fleet:
-    """Servers with room for so many models of the repository."""
-    room = Room(repository=models.folder, limit=int(processes * PROCESS_BYTES))
-    return Fleet(urls=urls, models=wanted, room=room, deadline_seconds=60)
+    """Servers with memory for so many models of the repository."""
+    memory = ModelMemory(repository=models.folder, limit=int(processes * PROCESS_BYTES))
+    return Fleet(urls=urls, models=wanted, memory=memory, deadline_seconds=60)
+
+
+def loaded(servers: Fleet) -> None:
+    """Wait until there is nothing left to load."""
+    wait_until(lambda: not servers.is_loading(servers.models), what="that the models are loaded")
 
 
 def test_a_job_that_asks_no_model_asks_no_server_for_room(tmp_path: Path) -> None:
     """A node whose plugins have no models starts no server of its own, and there is none to ask."""
-    servers = Fleet(urls=lambda: [""], models=(), room=Room(repository=tmp_path, limit=1), deadline_seconds=60)
+    memory = ModelMemory(repository=tmp_path, limit=1)
+    servers = Fleet(urls=lambda: [""], models=(), memory=memory, deadline_seconds=60)
     with servers.lend([]) as (urls, _):
         assert urls == ("",)
 
@@ -274,23 +283,27 @@ def test_a_configuration_that_triton_would_not_take_is_told_with_its_line(tmp_pa
 
 
 def test_the_server_with_the_fewest_jobs_is_asked_first_and_one_that_is_away_last(address: str, models: Models) -> None:
-    nowhere = f"127.0.0.1:{_free_port()}"
+    nowhere = f"127.0.0.1:{free_port()}"
     servers = fleet(models, lambda: [nowhere, address], wanted=["plain"])
     one, another, third = (servers.lend(["plain"]) for _ in range(3))
     with one as (first, alone), another as (second, _), third as (again, behind_the_first):
         assert (first[0], second[0], again[0]) == (nowhere, address, nowhere)
         assert behind_the_first == 2 * alone
-    servers.warm()
+    servers.start()
+    loaded(servers)
     with servers.lend(["plain"]) as (first, _), servers.lend(["plain"]) as (second, _):
         assert first == second == (address, nowhere)
     assert "plain" in GrpcTriton([address]).last_used()
 
 
-def test_a_node_that_stops_loads_no_more_models(address: str, models: Models) -> None:
-    servers = replace(fleet(models, lambda: [address], wanted=["plain", "nothing"]), stopping=lambda: True)
-    servers.warm()
+def test_a_node_that_stops_loads_no_more_models(address: str, triton: GrpcTriton, models: Models) -> None:
+    servers = replace(fleet(models, lambda: [address], wanted=["unasked", "nothing"]), stopping=lambda: True)
+    servers.start()
+    servers.watch()
+    time.sleep(ON_THE_WAY)
+    assert "unasked" not in triton.last_used()
     with pytest.raises(ModelRefused, match="has no model nothing"):
-        replace(servers, stopping=lambda: False).warm()
+        replace(servers, stopping=lambda: False).start()
 
 
 def test_a_server_that_failed_a_job_is_asked_last_until_it_lives(address: str, models: Models) -> None:
@@ -307,7 +320,7 @@ def test_a_server_that_failed_a_job_is_asked_last_until_it_lives(address: str, m
 def test_a_server_that_was_unavailable_is_not_asked_again_at_once(
     address: str, triton: GrpcTriton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = GrpcTriton([f"127.0.0.1:{_free_port()}", address])
+    both = GrpcTriton([f"127.0.0.1:{free_port()}", address])
     ask(both, "plain")
     asked = []
     monkeypatch.setattr(both._servers[0], "infer", lambda *_: asked.append(1))
@@ -317,6 +330,88 @@ def test_a_server_that_was_unavailable_is_not_asked_again_at_once(
     with pytest.raises(TypeError):  # what stands for it there answers nothing
         ask(both, "plain")
     assert asked
+
+
+# Loading
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+while not Path("GATE").exists():
+    time.sleep(0.05)
+BROKEN
+
+class TritonPythonModel:
+    def execute(self, requests):
+        raise ValueError
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A repository of models that load when their gate is opened: a file of their name beside it; one never does."""
+    for name in ("first", "second", "third", "broken"):
+        (tmp_path / "models" / name / "1").mkdir(parents=True)
+        code = SLOW.replace("GATE", str(tmp_path / name)).replace("BROKEN", "1 / 0" if name == "broken" else "")
+        (tmp_path / "models" / name / "1" / "model.py").write_text(code)
+        (tmp_path / "models" / name / "config.pbtxt").write_text(CONFIG)
+    return tmp_path
+
+
+def test_models_are_loaded_side_by_side_and_those_that_jobs_wait_for_before_others(slow: Path) -> None:
+    with LocalServer(slow / "models", slow / "triton.log") as server:
+        events: list[int] = []
+        memory = ModelMemory(repository=slow / "models", limit=0)
+        servers = Fleet(
+            urls=lambda: [server.address],
+            models=["first", "second", "third"],
+            memory=memory,
+            deadline_seconds=60,
+            urgent=lambda: {"third"},
+            on_loaded=lambda: events.append(1),
+            loads_at_once=2,
+        )
+        servers.start()
+        assert servers.is_loading(["first"])
+        wait_until(lambda: loading(servers, server) == {"third", "first"}, what="that two are being loaded")
+        (slow / "third").touch()
+        wait_until(lambda: events, what="the model that a job waits for")
+        assert not servers.is_loading(["third"])
+        assert servers.is_loading(["third", "first"])
+        (slow / "second").touch()
+        wait_until(lambda: len(events) == 2, what="the next model, while another is still being loaded")
+        assert not servers.is_loading(["second"])
+        assert servers.is_loading(["first"])
+        (slow / "first").touch()
+        loaded(servers)
+
+
+def test_a_model_that_does_not_load_holds_up_no_other_and_no_job(slow: Path) -> None:
+    for name in ("first", "broken"):
+        (slow / name).touch()
+    with LocalServer(slow / "models", slow / "triton.log") as server:
+        memory = ModelMemory(repository=slow / "models", limit=0)
+        servers = Fleet(
+            urls=lambda: [server.address], models=["broken", "first"], memory=memory, deadline_seconds=60,
+        )  # fmt: skip
+        with capture_logs() as logs:
+            servers.start()
+            loaded(servers)
+        told = {(line["event"], line["model"]) for line in logs}
+        ends = {("model.refused", "broken"), ("model.ready", "first")}
+        assert told == {("model.loading", "broken"), ("model.loading", "first"), *ends}
+        (refused,) = (line for line in logs if line["event"] == "model.refused")
+        assert "division by zero" in refused["reason"]
+        assert "isocenter check" in refused["mend"]
+        assert next(line for line in logs if line["event"] == "model.ready")["seconds"] >= 0
+        with pytest.raises(ModelRefused, match="division by zero"):
+            GrpcTriton([server.address]).prepare(["broken"], 60)
+
+
+def loading(servers: Fleet, server: LocalServer) -> set[str]:
+    return servers._loader.running(server.address)
 
 
 # Jobs, while servers come and go

@@ -463,6 +463,23 @@ def test_the_most_urgent_job_is_claimed_first_then_the_longest_due(
     assert ledger.claim(lease_seconds=LEASE) is None
 
 
+def test_jobs_of_plugins_whose_models_are_being_loaded_are_left_for_later(
+    ledger: Ledger, routed: Route, wanted: Want
+) -> None:
+    routed(wanted("loading", priority=5), wanted("ready"))
+    assert ledger.waiting_plugins() == {"loading", "ready"}
+    job = ledger.claim(lease_seconds=LEASE, without=["loading"])
+    assert job is not None
+    assert job.plugin == "ready"
+    assert ledger.claim(lease_seconds=LEASE, without=["loading"]) is None
+    due, without = ledger.next_job_due(), ledger.next_job_due(without=["loading", "ready"])
+    assert due is not None
+    assert due <= ledger.clock()
+    assert without is None
+    later = claimed(ledger)
+    assert (later.plugin, later.attempts) == ("loading", 1)
+
+
 def test_a_claimed_job_says_who_has_it(ledger: Ledger, routed: Route, wanted: Want) -> None:
     routed(wanted("a"), wanted("b"))
     one, two = claimed(ledger), claimed(ledger)

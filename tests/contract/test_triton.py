@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from node.arena import SHARED_MEMORY, Arena, ArenaPool
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
-from node.triton.client import MESSAGE_BYTES, GrpcTriton, Triton, _exact, _fit
+from node.triton.client import GrpcTriton, Triton
 from node.triton.fake import FakeTriton
-from node.triton.server import LocalServer, _free_port
+from node.triton.server import LocalServer, free_port
+from node.triton.server_connection import MESSAGE_BYTES
 from node.triton.shared_memory import Tensor
+from node.triton.tensors import exact_cast, fit_input
 from tests.peers import wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
@@ -125,9 +127,8 @@ def real(address: str) -> Iterator[GrpcTriton]:
 
 
 @pytest.fixture
-def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
-    """An arena, into which arrays of any size go."""
-    monkeypatch.setattr("node.triton.shared_memory.SMALLEST", 1)
+def shared() -> Iterator[Arena]:
+    """An arena."""
     pool = ArenaPool(64 << 20)
     with pool.lend(8 << 20, lambda: True) as name:
         yield Arena(name)
@@ -136,7 +137,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
 
 @pytest.fixture
 def sharing(address: str, shared: Arena) -> Iterator[GrpcTriton]:
-    triton = GrpcTriton([address], deadline_seconds=30, arena=shared)
+    triton = GrpcTriton([address], deadline_seconds=30, arena=shared, shared_from=1)
     yield triton
     triton.close()
 
@@ -272,7 +273,7 @@ def test_an_answer_after_the_deadline_waits_for_the_clock(address: str, image: A
 
 
 def test_no_server_waits_for_the_clock() -> None:
-    nobody = GrpcTriton([f"127.0.0.1:{_free_port()}"])
+    nobody = GrpcTriton([f"127.0.0.1:{free_port()}"])
     with pytest.raises(TritonUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached"):
         nobody.prepare(["double"], 5)
     with pytest.raises(TritonUnavailable):
@@ -282,13 +283,13 @@ def test_no_server_waits_for_the_clock() -> None:
 
 
 def test_the_next_server_is_asked_when_one_is_unavailable(address: str, image: Array) -> None:
-    triton = GrpcTriton([f"127.0.0.1:{_free_port()}", address])
+    triton = GrpcTriton([f"127.0.0.1:{free_port()}", address])
     triton.prepare(["double"], 30)
     np.testing.assert_array_equal(triton.infer("double", image=image)["image"], 2 * image)
 
 
 def test_the_next_server_is_not_asked_when_one_refuses(address: str) -> None:
-    triton = GrpcTriton([address, f"127.0.0.1:{_free_port()}"])
+    triton = GrpcTriton([address, f"127.0.0.1:{free_port()}"])
     with pytest.raises(ModelRefused, match="has no model nothing"):
         triton.prepare(["nothing"], 30)
 
@@ -305,14 +306,11 @@ def test_one_model_may_be_asked_for_by_several_at_once(repository: Path, tmp_pat
             each.result()
 
 
-def test_a_server_that_was_restarted_is_asked_to_load_again(
-    repository: Path, tmp_path: Path, image: Array, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = _free_port()
-    monkeypatch.setattr("node.triton.server._free_port", lambda: port)
+def test_a_server_that_was_restarted_is_asked_to_load_again(repository: Path, tmp_path: Path, image: Array) -> None:
+    port = free_port()
     triton = GrpcTriton([f"127.0.0.1:{port}"])
     for _ in range(2):
-        with LocalServer(repository, tmp_path / "log"):
+        with LocalServer(repository, tmp_path / "log", port=lambda: port):
             np.testing.assert_array_equal(triton.infer("double", image=image)["image"], 2 * image)
 
 
@@ -327,7 +325,7 @@ def test_a_model_that_is_unloaded_in_the_moment_it_is_asked_is_asked_again_later
         other.unload("double")
         wait_until(lambda: not any(one.ready for one in other.models() if one.name == "double"), what="the unloading")
         with monkeypatch.context() as late:
-            late.setattr("node.triton.client._Server._ready", lambda *_: True)
+            late.setattr("node.triton.server_connection.ServerConnection._ready", lambda *_: True)
             with pytest.raises(TritonUnavailable, match="has just been unloaded"):
                 triton.infer("double", image=image)
         np.testing.assert_array_equal(GrpcTriton([server.address]).infer("double", image=image)["image"], 2 * image)
@@ -341,10 +339,9 @@ def test_the_next_server_takes_over_when_one_ends(repository: Path, tmp_path: Pa
 
 
 def test_a_server_that_loads_none_on_request_serves_what_is_ready(
-    repository: Path, tmp_path: Path, image: Array, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, image: Array
 ) -> None:
-    monkeypatch.setattr("node.triton.server.CONTROL_MODE", "none")
-    with LocalServer(repository, tmp_path / "log") as server:
+    with LocalServer(repository, tmp_path / "log", control_mode="none") as server:
         triton = GrpcTriton([server.address])
         triton.prepare(["double"], 30)
         assert triton.infer("double", image=image)
@@ -400,7 +397,7 @@ def test_an_input_that_would_change_is_refused(real: GrpcTriton, value: np.gener
     ],
 )
 def test_a_cast_is_exact_or_is_not_made(array: Array, dtype: type, fits: bool) -> None:
-    cast = _exact(array, np.dtype(dtype))
+    cast = exact_cast(array, np.dtype(dtype))
     assert (cast is not None) == fits
     if cast is not None:
         assert cast.dtype == dtype
@@ -408,11 +405,11 @@ def test_a_cast_is_exact_or_is_not_made(array: Array, dtype: type, fits: bool) -
 
 
 def test_inputs_that_gRPC_cannot_carry_are_refused_before_they_are_sent(  # noqa: N802 - its own spelling
-    real: GrpcTriton, monkeypatch: pytest.MonkeyPatch
+    address: str,
 ) -> None:
-    monkeypatch.setattr("node.triton.client.MESSAGE_BYTES", 2**17)
+    short = GrpcTriton([address], message_bytes=2**17)
     with pytest.raises(ModelRefused, match="gRPC carries less than"):
-        real.infer("double", image=np.zeros((100, 512, 3), np.int16))
+        short.infer("double", image=np.zeros((100, 512, 3), np.int16))
     assert MESSAGE_BYTES == 2**31 - 1
 
 
@@ -437,7 +434,7 @@ def test_text_that_is_not_utf8_is_refused(real: GrpcTriton) -> None:
 def test_numbers_are_no_text() -> None:
     text = Tensor(name="text", datatype="BYTES", shape=(-1,), optional=False)
     with pytest.raises(ModelRefused, match="takes text as BYTES"):
-        _fit("words", text, np.zeros(3))
+        fit_input("words", text, np.zeros(3))
 
 
 # Shared memory
@@ -451,9 +448,9 @@ def answered_in(shared: Arena, triton: GrpcTriton, image: Array, model: str = "d
 
 
 def test_an_array_in_the_arena_goes_there_and_back_without_a_copy(
-    sharing: GrpcTriton, shared: Arena, image: Array, monkeypatch: pytest.MonkeyPatch
+    address: str, shared: Arena, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.triton.client.MESSAGE_BYTES", 2**16)  # a message that has no room for arrays
+    sharing = GrpcTriton([address], arena=shared, shared_from=1, message_bytes=2**16)  # no message has room for arrays
     here = shared.allocate(image.shape, image.dtype)
     assert here is not None
     here[...] = image
@@ -496,14 +493,13 @@ def test_a_server_that_does_not_reach_the_arena_gets_arrays_in_the_message(
 
 
 def test_a_server_that_was_restarted_has_the_arena_again(
-    repository: Path, tmp_path: Path, image: Array, shared: Arena, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, image: Array, shared: Arena
 ) -> None:
-    port = _free_port()
-    monkeypatch.setattr("node.triton.server._free_port", lambda: port)
-    triton = GrpcTriton([f"127.0.0.1:{port}"], arena=shared)
-    with LocalServer(repository, tmp_path / "log"):
+    port = free_port()
+    triton = GrpcTriton([f"127.0.0.1:{port}"], arena=shared, shared_from=1)
+    with LocalServer(repository, tmp_path / "log", port=lambda: port):
         assert answered_in(shared, triton, image)
-    with LocalServer(repository, tmp_path / "log"):
+    with LocalServer(repository, tmp_path / "log", port=lambda: port):
         answered_in(shared, triton, image)  # it learns by it that the server has forgotten
         assert answered_in(shared, triton, image)
 
@@ -511,7 +507,7 @@ def test_a_server_that_was_restarted_has_the_arena_again(
 def test_an_arena_is_abandoned_that_a_late_answer_may_still_be_written_into(
     address: str, shared: Arena, image: Array
 ) -> None:
-    hurried = GrpcTriton([address], deadline_seconds=0.5, arena=shared)
+    hurried = GrpcTriton([address], deadline_seconds=0.5, arena=shared, shared_from=1)
     hurried.prepare(["sleeps"], 30)
     with pytest.raises(TritonUnavailable):
         hurried.infer("sleeps", image=image)

@@ -16,8 +16,9 @@ import pytest
 
 import node.triton.server
 from node.errors import ConfigError, TritonUnavailable
-from node.triton.client import GrpcTriton, server_name
-from node.triton.server import KEEPER, LocalServer, Wheel, _free_port
+from node.triton.client import GrpcTriton
+from node.triton.server import KEEPER, LocalServer, Wheel, free_port
+from node.triton.server_connection import server_name
 from node.triton.watchdog import SHARED_MEMORY
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
@@ -46,7 +47,8 @@ from pathlib import Path
 import numpy as np
 from node.triton.watchdog import SHARED_MEMORY
 from node.triton.server import KEEPER, LocalServer
-from node.triton.client import GrpcTriton, server_name
+from node.triton.client import GrpcTriton
+from node.triton.server_connection import server_name
 
 server = LocalServer(Path(sys.argv[1]), Path(sys.argv[2]))
 starter = threading.Thread(target=server.start)     # a thread that ends must not take the server with it
@@ -209,13 +211,10 @@ def _is_server(process: Path, name: str) -> bool:
     return arguments[0].endswith(b"/tritonserver") and f"--id={name}".encode() in arguments
 
 
-def test_a_port_that_somebody_took_meanwhile_is_replaced(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_somebody_took_meanwhile_is_replaced(repository: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = [taken.getsockname()[1], _free_port()]
-        monkeypatch.setattr("node.triton.server._free_port", lambda: ports.pop(0))
-        with LocalServer(repository, tmp_path / "log") as server:
+        ports = [taken.getsockname()[1], free_port()]
+        with LocalServer(repository, tmp_path / "log", port=lambda: ports.pop(0)) as server:
             assert server.alive
             assert not ports
 

@@ -1,4 +1,4 @@
-"""Which models give way when another is to be loaded: the least recently used, until what is loaded fits."""
+"""The memory of a server for models: which are unloaded when another is to be loaded and not all fit."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,10 +11,15 @@ PROCESS_BYTES = 200 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """Memory for the models of one server, in bytes; 0 is no limit.
+class ModelMemory:
+    """Memory for the models of one server.
 
-    `repository` is the folder of the server's models; one that is not in it is taken for nothing.
+    Parameters
+    ----------
+    repository
+        The folder of the server's models; a model that is not in it counts as 0 bytes.
+    limit
+        Bytes for all models together; 0 is no limit.
     """
 
     repository: Path
@@ -26,21 +31,22 @@ class Room:
         Parameters
         ----------
         used
-            When each loaded model was last asked; one that never was (0) has only just been loaded, and goes last.
+            When each loaded model was last asked. A model that was never asked (0) has only just been loaded; it is
+            unloaded after all others.
         busy
-            Models of running jobs, which stay whatever they take.
+            Models of running jobs, which are not unloaded.
         """
         if not self.limit or used.keys() >= set(wanted):
             return []
-        taken = {name: footprint(self.repository / name) for name in {*used, *wanted}}
+        bytes_of = {name: footprint(self.repository / name) for name in {*used, *wanted}}
         idle = sorted(used.keys() - {*wanted, *busy}, key=lambda name: (used[name] == 0, used[name], name))
-        going: list[str] = []
+        unloaded: list[str] = []
         for name in idle:
-            if sum(taken.values()) <= self.limit:
+            if sum(bytes_of.values()) <= self.limit:
                 break
-            going.append(name)
-            del taken[name]
-        return going
+            unloaded.append(name)
+            del bytes_of[name]
+        return unloaded
 
 
 def footprint(folder: Path) -> int:
