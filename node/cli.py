@@ -288,6 +288,27 @@ def model_add(
         typer.echo(folder)
 
 
+@model_app.command("export")
+def model_export(
+    folder: Annotated[Path, typer.Argument(help="Where the repository is written; a new folder is made.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Export this model; may be repeated. Without it, all that routes need.")
+    ] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write models as a Triton repository that stands alone, for a server without isocenter."""
+    from node.app import load_routes
+    from node.models.export import export
+    from node.settings import Settings
+
+    with reported_errors():
+        settings = Settings.read(config)
+        names = model or [name.partition(":")[0] for name in load_routes(settings).models]
+        for written in export(settings.triton.model_repository, folder, names):
+            typer.echo(written)
+    typer.echo(f"serve it: tritonserver --model-repository={folder}; its Python needs PyTorch and NumPy")
+
+
 @model_app.command("compare")
 def model_compare(
     name: Annotated[str, typer.Argument(help="A plugin that a model was added as.")],
