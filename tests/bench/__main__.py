@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.bench import ledger, load, plugins, receive, river, seg, soak, throughput, traffic, transport, window
+from tests.bench import ledger, load, models, plugins, receive, river, seg, soak, throughput, traffic, transport, window
 
 BENCHES = {
     "receive": receive.main,
@@ -11,6 +11,7 @@ BENCHES = {
     "traffic": traffic.main,
     "seg": seg.main,
     "window": window.main,
+    "models": models.main,
     "river": river.main,
     "throughput": throughput.main,
     "plugins": plugins.main,

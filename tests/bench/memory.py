@@ -7,6 +7,13 @@ from types import TracebackType
 
 PAGE = 4096
 EVERY_SECONDS = 0.05
+KINDS = {
+    "backend_stub": "Triton model",
+    "watchdog": "watchdog",
+    "tritonserver": "Triton server",
+    "multiprocessing": "job",
+}
+"""What a process is, by what its command line has in it."""
 
 
 def tree(root: int) -> list[int]:
@@ -33,8 +40,15 @@ def resident(process: int) -> tuple[str, int]:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (OSError, IndexError):
         return "gone", 0
-    kinds = (("tritonserver", "Triton server"), ("backend_stub", "Triton model"), ("multiprocessing", "job"))
-    return next((kind for name, kind in kinds if name in words), "node"), pages * PAGE
+    return next((kind for name, kind in KINDS.items() if name in words), "node"), pages * PAGE
+
+
+def shares(process: int) -> tuple[str, float, float]:
+    """Return what a process is, and its RSS and PSS in MiB (/proc/PID/smaps_rollup, proc(5))."""
+    kind, _ = resident(process)
+    lines = (line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {words[0].rstrip(":"): int(words[1]) for words in lines}
+    return kind, kilobytes["Rss"] / 1024, kilobytes["Pss"] / 1024
 
 
 class Peak:

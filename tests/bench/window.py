@@ -66,12 +66,12 @@ def main() -> None:
         ):
             arena = Arena(lent)
             triton = GrpcTriton([server.address], deadline_seconds=600, arena=arena)
-            triton.prepare(["window_net", "window"], 600)
+            triton.prepare(["window"], 600)
             volume = arena.empty(size.shape, np.int16)
             volume[...] = np.random.default_rng(1).integers(-1000, 1000, size.shape, np.int16)
             methods: dict[str, Callable[[], object]] = {
                 "the bare network": lambda: run_bare(network, batches),
-                "isocenter": lambda: triton.infer("window", image=volume, image_affine=np.eye(4))["labels"],
+                "isocenter": lambda: triton.infer("window", image=volume, affine=np.eye(4))["labels"],
             }
             seconds: dict[str, list[float]] = {method: [] for method in methods}
             for number in range(RUNS + 1):
