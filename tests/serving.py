@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import torch  # noqa: F401 - the whole of it, before a model imports a part
+
 MODELS = Path(__file__).parents[1] / "triton_models"
 
 

@@ -105,11 +105,16 @@ class DerivedTable(BaseModel):
 
 
 class ModelTable(BaseModel):
-    """The volume model of a plugin without code; its network is the model NAME_net."""
+    """The volume model of a plugin without code.
+
+    `network` is the model that runs its network, where a native back end of Triton does; without it the volume model
+    runs the network itself.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
+    network: Name | None = None
 
 
 class Manifest(BaseModel):
@@ -136,9 +141,9 @@ class Manifest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_models(cls, values: object) -> object:
-        """A plugin without code needs its volume model and the network that the volume model asks."""
+        """A plugin without code needs its volume model, and the model of its network where that is another."""
         if isinstance(values, dict) and isinstance(model := values.get("model"), dict) and "models" not in values:
-            return {**values, "models": [f"{model.get('name')}_net", model.get("name")]}
+            return {**values, "models": [model[key] for key in ("network", "name") if key in model]}
         return values
 
     @model_validator(mode="after")

@@ -10,8 +10,9 @@ from node.errors import BrokenResult
 from node.host import Manifest
 from node.images.series import Series, Volume
 from node.results import DerivedSeries, Finding, Heatmap, Measurement, Region, Result, Segment, Segmentation
-from node.triton.client import Array, Triton
+from node.triton.client import Triton
 from node.triton.model_inputs import image_inputs, volume_inputs
+from node.triton.tensors import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""`isocenter model add`: a network becomes a volume model, its network model, and a plugin that needs no code."""
+"""`isocenter model add`: a network becomes a volume model and a plugin that needs no code."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from node import codes
 from node.errors import ConfigError
 from node.models import native_backends
-from node.models.config_pbtxt import volume_config
+from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
 from node.models.model_card import CARD, SOURCE, UNKNOWN, card
 from node.models.monai_bundle import is_bundle, read_bundle
@@ -24,13 +24,13 @@ from node.models.phantom_picture import draw
 from node.models.triton_folder import VolumeModel, copy, is_triton, served_network, try_out, understand
 from node.serving import chains
 from node.serving.chain import Chain, Resize
-from node.serving.chains import Around
+from node.serving.chains import AnyChain
 from node.serving.grid import Placed
 from node.toml_files import load_toml
 
 Mask = NDArray[np.bool_]
-SERVING = Path(__file__).parents[1] / "serving"
-BACKEND = SERVING / "backend"
+SERVING = Path(chains.__file__).parent
+MODEL = 'from serving.volume_model import VolumeModel as TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n'
 PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
@@ -39,6 +39,8 @@ title = "{title}"
 DECLARED = """
 [model]
 name = "{name}"
+"""
+OWN_MODEL = """network = "{name}"                   # the model that runs the network
 """
 CODED = """\
 models = ["{name}"]
@@ -82,9 +84,10 @@ LIKENESS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What was made: folders of the volume model, the network model and the plugin, and what the phantom told.
+    """What was made: the folders of the volume model, of its network where another back end runs it, and of the plugin.
 
-    `likeness` is None where nothing comes back that has a place, as with findings.
+    `likeness` is the Dice of the phantom that was sent with the one that came back; None where the answer has no place,
+    as with findings.
     """
 
     folders: tuple[Path, ...]
@@ -106,7 +109,7 @@ def add(
     backend: str = native_backends.PYTHON,
     trust: bool = False,
 ) -> Added:
-    """Make `models/NAME`, `models/NAME_net` and `plugins/NAME` from a network.
+    """Make `models/NAME` and `plugins/NAME` from a network, and `models/NAME_net` where another back end runs it.
 
     Parameters
     ----------
@@ -118,8 +121,8 @@ def add(
     chain
         A TOML file with the fields of `Chain`, before those that the source tells.
     backend
-        What runs the network on Triton: "python" everywhere; "onnxruntime", "tensorrt" or "pytorch" where the server is
-        of NVIDIA's container.
+        What runs the network on Triton: "python", the volume model itself, everywhere; "onnxruntime", "tensorrt" or
+        "pytorch", a model of its own, where the server is of NVIDIA's container.
 
     Raises
     ------
@@ -127,8 +130,7 @@ def add(
         A folder is there already, the network cannot be read, answers in another extent or with another number of
         classes than there are labels, or the phantom did not come back as it was sent. Nothing is left behind.
     """
-    folders = (models / name, models / f"{name}_net", plugins / name)
-    for folder in folders:
+    for folder in (models / name, models / f"{name}_net", plugins / name):
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
     if is_triton(source) and isinstance(model := understand(source), VolumeModel):
@@ -148,6 +150,7 @@ def add(
             )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
         made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", source, backend)
+        folders = (*(models / folder.name for folder in made[:-1]), plugins / name)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
     return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
@@ -240,7 +243,7 @@ def _classes(brought: Brought, labels: Sequence[str], source: Path) -> int:
     return found
 
 
-def self_test(chain: Around) -> tuple[float, Mask, Mask]:
+def self_test(chain: AnyChain) -> tuple[float, Mask, Mask]:
     """Send an asymmetric phantom through a chain with a network that only looks; return Dice, what went and came back.
 
     The phantom is a small body with an arm on one side and a leg below, unlike any mirror image of itself, in oblique
@@ -257,10 +260,10 @@ def self_test(chain: Around) -> tuple[float, Mask, Mask]:
     moved[:3, 3] -= affine[:3, :3].sum(1) * MARGIN
     images = [(phantom, affine), *[(larger, moved)] * (len(chain.roles) - 1)]
     looking = chain.looking()
-    return min((_likeness(looking, images, role) for role in range(len(images))), key=lambda told: told[0])
+    return min((_likeness(looking, images, role) for role in range(len(images))), key=lambda likeness: likeness[0])
 
 
-def _likeness(chain: Around, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
+def _likeness(chain: AnyChain, images: Sequence[Placed], role: int) -> tuple[float, Mask, Mask]:
     """Return the Dice of the first image with what a network sees that looks at one role alone, and both."""
     body = images[0][0] > 0
 
@@ -273,30 +276,37 @@ def _likeness(chain: Around, images: Sequence[Placed], role: int) -> tuple[float
 
 def _made(
     scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, source: Path, backend: str
-) -> tuple[Path, Path, Path]:
-    """Write the three folders below `scratch`."""
-    volume, net, plugin = scratch / name, scratch / f"{name}_net", scratch / "plugin"
-    shutil.copytree(SERVING, volume / "1" / "serving", ignore=shutil.ignore_patterns("__pycache__", "backend"))
-    shutil.copyfile(BACKEND / "volume_model.py", volume / "1" / "model.py")
-    chains.write(brought.chain, volume / "1")
-    names = native_backends.write(net, f"{name}_net", brought, backend)
-    (volume / "config.pbtxt").write_text(volume_config(name, brought.chain, names))
-    plugin.mkdir()
-    (plugin / "plugin.toml").write_text(_manifest(name, brought.chain, labels, modality))
+) -> tuple[Path, ...]:
+    """Write the models and, last, the plugin into folders of their own below `scratch`."""
+    volume, plugin = scratch / name, scratch / "plugin" / name
+    version, chain, network = volume / "1", brought.chain, None
+    shutil.copytree(SERVING, version / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    (version / "model.py").write_text(MODEL)
+    chains.write(chain, version)
+    if native_backends.is_own_model(brought, backend):
+        own = scratch / f"{name}_net"
+        network = OwnModel(name=own.name, names=native_backends.write(own, own.name, brought, backend))
+    else:
+        brought.network.save(version / "network")
+    warm_up = brought.example if chain.tile and chain.answer != "boxes" else ()
+    (volume / "config.pbtxt").write_text(volume_config(name, chain, network, warm_up))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
-    suggestions = [(label, suggested(label, brought.chain.answer)) for label in labels]
-    around = volume / "1" / chains.CHAIN
-    (plugin / CARD).write_text(card(name, brought, suggestions, modality, source, around), encoding="utf-8")
-    return volume, net, plugin
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network))
+    suggestions = [(label, suggested(label, chain.answer)) for label in labels]
+    text = card(name, brought, suggestions, modality, source, version / chains.CHAIN, network.name if network else "")
+    (plugin / CARD).write_text(text, encoding="utf-8")
+    return (volume, *([scratch / network.name] if network else []), plugin)
 
 
-def _manifest(name: str, chain: Around, labels: Sequence[str], modality: str) -> str:
+def _manifest(name: str, chain: AnyChain, labels: Sequence[str], modality: str, network: OwnModel | None) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
     which = WHICH if len(chain.roles) > 1 else ""
     series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
     table = TABLES[chain.answer]
-    told = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
-    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([*series, *told])
+    tables = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
+    own = OWN_MODEL.format(name=network.name) if network else ""
+    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([own, *series, *tables])
 
 
 def suggested(label: str, answer: str = "labels") -> str | list[str]:

@@ -23,9 +23,10 @@ from node.images.series import Volume
 from node.models import monai_bundle, nnunet_folder
 from node.models.import_source import Source
 from node.models.model_card import CARD, SOURCE, compared
-from node.models.network_file import FILES, read
+from node.models.network_file import read
 from node.route.plan import describe
 from node.serving import chains
+from node.serving.network_loader import network_file
 from node.settings import Settings
 from node.triton import GrpcTriton, Servers
 from node.triton.model_inputs import volume_inputs
@@ -152,8 +153,12 @@ def _dice(label: str, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> str
 
 def of_torch(asked: Asked) -> Answer:
     """Return what the same chain answers here, with the network in this process and no server between."""
-    network = asked.model.with_name(f"{asked.model.name}_net") / "1"
-    file = next(network / name for name in FILES.values() if (network / name).is_file())
+    own = asked.model.with_name(f"{asked.model.name}_net") / "1"
+    file = network_file(asked.model / "1") or network_file(own, "model")
+    if file is None:
+        raise ConfigError(
+            f"{asked.model} has no network of its own, and neither has {own}: there is nothing to compare"
+        )
     images = [(torch.from_numpy(one.array), one.affine) for one in asked.volumes.values()]
     with torch.inference_mode():
         answer = chains.answer(chains.read(asked.model / "1"), images, read(file).ask)

@@ -1,36 +1,41 @@
 """config.pbtxt of the models that are made: what goes in and out of them, in Triton's own words."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from node.models.network_file import Names
-from node.serving.chains import Around
+from node.serving.chains import AnyChain
+from node.serving.input_names import input_names
 
 VOLUME_CONFIG = """\
-# Whole volumes in, {answer} out; 1/chain.json says what is done around the network {name}_net.
+# Whole volumes in, {answer} out; 1/chain.json says what is done around {network}.
 name: "{name}"
 backend: "python"
 max_batch_size: 0
 dynamic_batching {{ priority_levels: 3 default_priority_level: 2 }}   # of requests that wait, urgent ones go first
-parameters {{ key: "input", value: {{ string_value: "{names.input}" }} }}      # of the network
-parameters {{ key: "output", value: {{ string_value: "{names.output}" }} }}
-input [{inputs}
+{parameters}input [{inputs}
 ]
 output [{outputs}
 ]
 """
+PARAMETER = """\
+parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}   # {comment}
+"""
 ROLE_CONFIG = """
   {{
-    name: "{role}"            # index order (slice, row, column{sample})
+    name: "{names.image}"            # index order (slice, row, column{sample})
     data_type: {kind}
     dims: [ -1, -1, -1{samples} ]
     optional: true
   }},
   {{
-    name: "{role}_field"            # where the values are no whole numbers
+    name: "{names.floats}"      # in its place, where values are no whole numbers
     data_type: TYPE_FP32
     dims: [ -1, -1, -1{samples} ]
     optional: true
   }},
   {{
-    name: "{role}_affine"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS; none without a place there
+    name: "{names.affine}"           # (slice, row, column, 1) to (x, y, z, 1) in mm, LPS; left out where unknown
     data_type: TYPE_FP64
     dims: [ 4, 4 ]
     optional: true
@@ -86,19 +91,56 @@ NET_OUTPUTS = {
 }
 
 
-def volume_config(name: str, chain: Around, names: Names) -> str:
-    """Return config.pbtxt of a volume model, whose network calls its input and output by these names."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnModel:
+    """The model that runs the network of a volume model: its name, and those of its input and output."""
+
+    name: str
+    names: Names
+
+
+def volume_config(name: str, chain: AnyChain, network: OwnModel | None, warm_up: Sequence[int] = ()) -> str:
+    """Return config.pbtxt of a volume model.
+
+    Parameters
+    ----------
+    network
+        The model that runs its network; None where the volume model itself does.
+    warm_up
+        Shape of the tile of zeros that a network in the volume model is asked once when the model is loaded.
+    """
+    parameters: list[tuple[str, str, str]] = []
+    if network is not None:
+        parameters = [
+            ("network", network.name, "the model that runs the network"),
+            ("network_input", network.names.input, "what its input is called"),
+            ("network_output", network.names.output, "what its output is called"),
+        ]
+    elif warm_up:
+        comment = "asked once when it is loaded, so that the first study does not wait for it"
+        parameters = [("warm_up", ", ".join(map(str, warm_up)), comment)]
     kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
-    inputs = [ROLE_CONFIG.format(role=role, kind=kind, sample=sample, samples=samples) for role in chain.roles]
-    outputs = [
-        OUTPUT_CONFIG.format(name=one, says=says, kind=kind, dims=dims)
-        for one, says, kind, dims in OUTPUTS[chain.answer]
+    inputs = [
+        ROLE_CONFIG.format(names=input_names(role, chain.roles), kind=kind, sample=sample, samples=samples)
+        for role in chain.roles
     ]
-    words = {"name": name, "answer": chain.answer, "names": names}
-    return VOLUME_CONFIG.format(**words, inputs=",".join(inputs), outputs=",".join(outputs))
+    outputs = [
+        OUTPUT_CONFIG.format(name=output, says=says, kind=kind, dims=dims)
+        for output, says, kind, dims in OUTPUTS[chain.answer]
+    ]
+    return VOLUME_CONFIG.format(
+        name=name,
+        answer=chain.answer,
+        network=f"the network {network.name}" if network else "its network",
+        parameters="".join(
+            PARAMETER.format(key=key, value=value, comment=comment) for key, value, comment in parameters
+        ),
+        inputs=",".join(inputs),
+        outputs=",".join(outputs),
+    )
 
 
-def net_config(name: str, chain: Around, axes: int, names: Names, backend: str) -> str:
+def net_config(name: str, chain: AnyChain, axes: int, names: Names, backend: str) -> str:
     """Return config.pbtxt of its network, whose tiles have so many axes, tile and channel among them."""
     any_extents, answer = ", ".join(["-1"] * axes), chain.answer
     extents = {"boxes": "-1, -1", "scores": "-1", "classes": "-1", "output": any_extents}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.models.network_file import Network
-from node.serving.chains import Around
+from node.serving.chains import AnyChain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Brought:
     """
 
     network: Network
-    chain: Around
+    chain: AnyChain
     example: tuple[int, ...]
     labels: tuple[str, ...] = ()
     modality: str = ""

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from node.errors import ConfigError, NodeError
 from node.host import Plugin
-from node.models.network_file import EXPORTED, FILES, WEIGHTS
+from node.models.network_file import EXPORTED, SUFFIXES, WEIGHTS
 from node.triton import GrpcTriton
 from node.triton.model_config import CONFIG, read_config
 
 LOCAL = "local"
-CHAIN = "chain.json"
-KINDS = {CHAIN: "volume model"} | {
-    file: f"network, {kind}" for kind, file in FILES.items() if kind != WEIGHTS or file != FILES[EXPORTED]
-}
+NETWORKS = {suffix: kind for kind, suffix in SUFFIXES.items() if kind != WEIGHTS or suffix != SUFFIXES[EXPORTED]}
+"""What a network is, by the suffix of its file."""
+AROUND = {"chain.json": "volume model", "planes.json": "plane model"}
 """What a model is, by a file in the folder of its version."""
 
 
@@ -66,8 +65,8 @@ def _states(url: str) -> Iterator[tuple[str, str]]:
     triton = GrpcTriton([url])
     try:
         for model in triton.models():
-            told = f"loaded, version {model.version}" if model.ready else model.reason or "not loaded"
-            yield model.name, f"{told} at {url}"
+            state = f"loaded, version {model.version}" if model.ready else model.reason or "not loaded"
+            yield model.name, f"{state} at {url}"
     finally:
         triton.close()
 
@@ -84,5 +83,9 @@ def _kind(folder: Path) -> str:
         return str(error)
     runs = config.backend or config.platform or "unknown"
     newest = _versions(folder)[-1:]
-    found = next((kind for file, kind in KINDS.items() if any((path / file).exists() for path in newest)), "model")
-    return f"{found}, by {runs}"
+    files = {file.stem: file for path in newest for file in path.iterdir() if file.suffix in NETWORKS}
+    around = next((kind for name, kind in AROUND.items() if any((path / name).exists() for path in newest)), "")
+    if around:
+        inside = f", {NETWORKS[files['network'].suffix]}" if "network" in files else ""
+        return f"{around}{inside}, by {runs}"
+    return f"network, {NETWORKS[files['model'].suffix]}, by {runs}" if "model" in files else f"model, by {runs}"

@@ -21,13 +21,13 @@ for whom it is not meant.
 | Source | {kind}, `{source}` |
 | Input | {inputs} |
 | Answer | {answer}, {count} of them |
-| Model | `{name}` on Triton, which asks `{name}_net` |
+| Model | `{name}` on Triton, which {runs} |
 
 | number | label | code | |
 |---|---|---|---|
 {segments}
 
-{remarks}Around the network (`{file}`):
+{remarks}AnyChain the network (`{file}`):
 
 ```json
 {chain}
@@ -47,8 +47,19 @@ def card(
     modality: str,
     source: Path,
     chain: Path,
+    network: str,
 ) -> str:
-    """Return the card's text; `suggestions` are the codes of the labels, `chain` is the file that was written."""
+    """Return the card's text.
+
+    Parameters
+    ----------
+    suggestions
+        The codes of the labels.
+    chain
+        The file that was written.
+    network
+        The model that runs the network; empty where the volume model does.
+    """
     segments = (
         f"| {number} | {label} | {code if isinstance(code, str) else code[0]} | {_advice(code)} |"
         for number, (label, code) in enumerate(suggestions, 1)
@@ -60,6 +71,7 @@ def card(
         inputs=", ".join(f"{modality} series `{role}`" for role in brought.chain.roles),
         answer=brought.chain.answer,
         count=len(suggestions),
+        runs=f"asks `{network}`" if network else "runs the network itself",
         segments="\n".join(segments),
         remarks="".join(f"{remark}\n\n" for remark in brought.remarks),
         file=chain.name,

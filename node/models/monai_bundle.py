@@ -64,7 +64,7 @@ def read_bundle(source: Source) -> Brought:
     inference = configuration(source.path)
     metadata = Configuration.read(source.path / CONFIGS / "metadata.json").words
     key, image = _format(metadata, "inputs", "image")
-    answer, told = _format(metadata, "outputs", "pred")
+    answer, output_format = _format(metadata, "outputs", "pred")
     read = Read(planar=len(image.get("spatial_shape", (0, 0, 0))) == 2)
     try:
         read_all(_transforms(inference, BEFORE_NAMES), BEFORE, read, [key, "image"])
@@ -73,7 +73,7 @@ def read_bundle(source: Source) -> Brought:
         kind = "labels" if read.discrete else "image"
         words = {
             **_given(image, planar=read.planar),
-            "answer": ANSWERS.get(str(told.get("format")), kind),
+            "answer": ANSWERS.get(str(output_format.get("format")), kind),
             **finished(read),
         }
         chain = Chain.of({**words, **(load_toml(source.chain) if source.chain else {})})
@@ -85,7 +85,7 @@ def read_bundle(source: Source) -> Brought:
         network=_network(source, inference, example, fixed=fixed),
         chain=chain,
         example=example,
-        labels=_labels(told),
+        labels=_labels(output_format),
         modality=_modality(image),
     )
 
@@ -127,12 +127,14 @@ def _extents(chain: Chain, image: Mapping[str, Any]) -> tuple[tuple[int, ...], b
     for extents in (chain.tile, stretched):
         if extents and all(extents):
             return extents, True
-    told = tuple(one if isinstance(one, int) else 0 for one in image.get("spatial_shape", ()))
-    return told if len(told) == axes and all(told) else (network_file.EXTENT,) * axes, False
+    shape = tuple(extent if isinstance(extent, int) else 0 for extent in image.get("spatial_shape", ()))
+    return shape if len(shape) == axes and all(shape) else (network_file.EXTENT,) * axes, False
 
 
-def _labels(told: Mapping[str, Any]) -> tuple[str, ...]:
-    names = [str(name) for _, name in sorted(told.get("channel_def", {}).items(), key=lambda item: int(item[0]))]
+def _labels(output_format: Mapping[str, Any]) -> tuple[str, ...]:
+    names = [
+        str(name) for _, name in sorted(output_format.get("channel_def", {}).items(), key=lambda item: int(item[0]))
+    ]
     return tuple(names[1:] if names and names[0].lower() == BACKGROUND else names)
 
 

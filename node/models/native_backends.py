@@ -1,6 +1,5 @@
-"""A network's own folder on Triton: run by the Python backend, or by one of the back ends of NVIDIA's container."""
+"""A network that is a model of its own on Triton: for a native back end of NVIDIA's container, or as it was served."""
 
-import shutil
 from pathlib import Path
 
 from node.errors import ConfigError
@@ -9,10 +8,9 @@ from node.models.import_source import Brought
 from node.models.network_file import ONNX, TORCHSCRIPT, TRITON, Names
 from node.triton.model_config import parsed
 
-BACKEND = Path(__file__).parents[1] / "serving" / "backend"
 PYTHON, ORT, TENSORRT, PYTORCH = "python", "onnxruntime", "tensorrt", "pytorch"
 NATIVE = {ORT: (ONNX,), TENSORRT: (ONNX,), PYTORCH: (TORCHSCRIPT,)}
-"""Which kinds of network each native back end runs; the Python backend runs them all."""
+"""Which kinds of network each native back end runs; the volume model itself runs them all."""
 WARM_UP = """\
 model_warmup [{{                     # asked once when it is loaded, so that the first study does not wait for it
   name: "one tile of zeros"
@@ -27,38 +25,43 @@ PLAN = """\
 """
 
 
-def write(folder: Path, name: str, brought: Brought, backend: str) -> Names:
-    """Write the network and its config.pbtxt into a folder; return what its input and output are called.
-
-    The configuration is held against Triton's schema; whether a native back end likes the network only NVIDIA's
-    container tells.
+def is_own_model(brought: Brought, backend: str) -> bool:
+    """Return whether the network becomes a model of its own, and does not run in the volume model.
 
     Raises
     ------
     ConfigError
-        The back end does not run this kind of network, or none of this answer.
+        The back end does not run this kind of network, or no network with this answer.
+    """
+    kind, answer = brought.network.kind, brought.chain.answer
+    if backend == PYTHON:
+        return kind == TRITON
+    if kind not in NATIVE.get(backend, ()) or answer == "boxes":
+        runs = ", ".join(f"{name} runs {kind}" for name, (kind,) in NATIVE.items())
+        raise ConfigError(
+            f"--backend {backend} is not for {kind} that gives {answer}: {runs}, {PYTHON} runs everything"
+        )
+    return True
+
+
+def write(folder: Path, name: str, brought: Brought, backend: str) -> Names:
+    """Write the network and its config.pbtxt into a folder; return what its input and output are called.
+
+    The configuration is checked against Triton's schema. Whether a native back end accepts the network, only NVIDIA's
+    container can say.
     """
     network, chain, example = brought.network, brought.chain, brought.example
-    if network.kind == TRITON and backend == PYTHON:
+    if backend == PYTHON:
         network.save(folder)
         return network.names
-    if backend != PYTHON and (network.kind not in NATIVE.get(backend, ()) or chain.answer == "boxes"):
-        ways = ", ".join(f"{name} runs {kind}" for name, (kind,) in NATIVE.items())
-        raise ConfigError(
-            f"--backend {backend} is not for {network.kind} that gives {chain.answer}: {ways}, {PYTHON} runs everything"
-        )
-    names = {PYTHON: Names(), PYTORCH: Names(input="INPUT__0", output="OUTPUT__0")}.get(backend, network.names)
+    names = Names(input="INPUT__0", output="OUTPUT__0") if backend == PYTORCH else network.names
     (folder / "1").mkdir(parents=True)
-    network.save(folder / "1")
-    text = net_config(name, chain, len(example), names, backend)
-    if backend == PYTHON:
-        shutil.copyfile(BACKEND / "net_model.py", folder / "1" / "model.py")
-    else:
-        text += ON_GPU
+    network.save(folder / "1" / "model")
+    text = net_config(name, chain, len(example), names, backend) + ON_GPU
     if backend == TENSORRT:
         least, most = ("x".join(map(str, (tiles, *example[1:]))) for tiles in (1, chain.tiles_at_once))
         text = PLAN.format(least=f"{names.input}:{least}", most=f"{names.input}:{most}") + text
-    if chain.tile and chain.answer != "boxes":
+    if chain.tile:
         text += WARM_UP.format(input=names.input, example=", ".join(map(str, example)))
     parsed(text, folder / "config.pbtxt")
     (folder / "config.pbtxt").write_text(text, encoding="utf-8")

@@ -19,8 +19,8 @@ from node.errors import ConfigError
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
 TRITON = "Triton model"
 """Comes with its folder and its configuration."""
-FILES = {TORCHSCRIPT: "model.pt", EXPORTED: "model.pt2", ONNX: "model.onnx", WEIGHTS: "model.pt2"}
-"""What the network is called in its model's folder; weights with their class are exported."""
+SUFFIXES = {TORCHSCRIPT: ".pt", EXPORTED: ".pt2", ONNX: ".onnx", WEIGHTS: ".pt2"}
+"""How the file of a network ends in its model's folder; weights with their class are exported."""
 EXTENT = 32
 """Of an example along an axis of which nothing is known."""
 WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
@@ -39,8 +39,8 @@ class Names:
 class Network:
     """A network that can be asked here, and put into a model's folder.
 
-    `ask` takes (tile, channel, …) float32; `save` writes the file the server loads into a folder; `names` are those
-    that the file itself gives to input and output.
+    `ask` takes (tile, channel, …) float32; `save` writes the file that the server loads: to a path without its suffix,
+    which it adds; `names` are those that the file itself gives to input and output.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Network:
 
 def kinds() -> tuple[str, ...]:
     """Return the kinds of network that can be brought."""
-    return tuple(FILES)
+    return tuple(SUFFIXES)
 
 
 def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple[int, ...] = ()) -> Network:
@@ -96,12 +96,12 @@ def _kind(source: Path) -> str:
 
 def _torchscript(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
     network = torch.jit.load(source, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    return Network(kind=TORCHSCRIPT, ask=_first(network), save=_copied(source, FILES[TORCHSCRIPT]))
+    return Network(kind=TORCHSCRIPT, ask=_first(network), save=_copied(source, SUFFIXES[TORCHSCRIPT]))
 
 
 def _exported(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
     network = torch.export.load(source).module()
-    return Network(kind=EXPORTED, ask=_first(network), save=_copied(source, FILES[EXPORTED]))
+    return Network(kind=EXPORTED, ask=_first(network), save=_copied(source, SUFFIXES[EXPORTED]))
 
 
 def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
@@ -113,7 +113,7 @@ def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> 
     return Network(
         kind=ONNX,
         ask=lambda tiles: torch.from_numpy(session.run(None, {name: tiles.numpy()})[0]),
-        save=lambda folder: whole.save_model(whole.load(source), folder / FILES[ONNX]),  # weights beside it go inside
+        save=lambda path: whole.save_model(whole.load(source), f"{path}{SUFFIXES[ONNX]}"),  # with what lies beside it
         names=Names(input=name, output=session.get_outputs()[0].name),
     )
 
@@ -148,13 +148,14 @@ def of_module(
 ) -> Network:
     """Return a network that was built here, as `with_weights` does."""
 
-    def save(folder: Path) -> None:
+    def save(path: Path) -> None:
         batch = torch.export.Dim("batch", min=1, max=64)
         given = torch.zeros((2, *example[1:]))
         if not fixed:
-            torch.jit.script(network).save(folder / FILES[TORCHSCRIPT])  # type: ignore[no-untyped-call]
+            torch.jit.script(network).save(f"{path}{SUFFIXES[TORCHSCRIPT]}")  # type: ignore[no-untyped-call]
             return
-        torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / FILES[WEIGHTS])
+        exported = torch.export.export(network, (given,), dynamic_shapes=({0: batch},))
+        torch.export.save(exported, f"{path}{SUFFIXES[WEIGHTS]}")
 
     return Network(kind=kind, ask=_first(network), save=save)
 
@@ -174,9 +175,9 @@ def _first(network: Any) -> Callable[[Tensor], Tensor]:
     return ask
 
 
-def _copied(source: Path, name: str) -> Callable[[Path], None]:
-    def save(folder: Path) -> None:
-        shutil.copyfile(source, folder / name)
+def _copied(source: Path, suffix: str) -> Callable[[Path], None]:
+    def save(path: Path) -> None:
+        shutil.copyfile(source, f"{path}{suffix}")
 
     return save
 
@@ -214,17 +215,17 @@ def built(place: str, arguments: Mapping[str, Any], *, trust: bool = False) -> t
 
 def _literals(call: str, builder: str) -> dict[str, Any]:
     """Read the arguments of a call without running anything."""
-    told = ConfigError(f"{builder}: arguments are written as name=value, with plain values")
+    refusal = ConfigError(f"{builder}: arguments are written as name=value, with plain values")
     try:
         tree = ast.parse(call, mode="eval").body
     except SyntaxError as error:
-        raise told from error
+        raise refusal from error
     if not isinstance(tree, ast.Call) or tree.args:
-        raise told
+        raise refusal
     try:
         return {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
     except ValueError as error:
-        raise told from error
+        raise refusal from error
 
 
 def _run_file(path: Path) -> Any:

@@ -228,8 +228,8 @@ class Chain:
     def write(self, path: Path) -> None:
         """Write what differs from the defaults as JSON."""
         plain = asdict(type(self)())
-        told = {name: value for name, value in asdict(self).items() if value != plain[name]}
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        changed = {name: value for name, value in asdict(self).items() if value != plain[name]}
+        path.write_text(json.dumps(changed, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is done around a network: the generic chain, or nnU-Net's plans, as chain.json says."""
+"""The chain around a network as chain.json has it: the general one, or nnU-Net's plans."""
 
 import json
 from collections.abc import Sequence
@@ -15,32 +15,32 @@ from .grid import Placed
 from .nnunet import Plan
 from .sliding_window import Network
 
-Around = Chain | Plan
+AnyChain = Chain | Plan
 CHAIN, NNUNET = "chain.json", "nnunet"
 """The file in a model's folder, and the key under which plans of nnU-Net stand in it."""
 
 
-def segment(around: Around, images: Sequence[Placed], network: Network) -> Tensor:
+def segment(around: AnyChain, images: Sequence[Placed], network: Network) -> Tensor:
     """Return the labels of the roles' images, see `volume.segment` and `nnunet.segment`."""
     if isinstance(around, Plan):
         return nnunet.segment(around, images, network)
     return volume.segment(around, images, network)
 
 
-def answer(around: Around, images: Sequence[Placed], network: Any) -> Answer:
+def answer(around: AnyChain, images: Sequence[Placed], network: Any) -> Answer:
     """Return what a volume model answers, by the names of its outputs, see `answers.answer`."""
     if isinstance(around, Plan):
         return {"labels": nnunet.segment(around, images, network), "affine": images[0][1]}
     return answers.answer(around, images, network)
 
 
-def read(folder: Path) -> Around:
+def read(folder: Path) -> AnyChain:
     """Read what lies in a model's folder."""
     words = json.loads((folder / CHAIN).read_text(encoding="utf-8"))
     return Plan.of(words[NNUNET]) if NNUNET in words else Chain.of(words)
 
 
-def write(around: Around, folder: Path) -> None:
+def write(around: AnyChain, folder: Path) -> None:
     """Write it into a model's folder."""
     if isinstance(around, Plan):
         (folder / CHAIN).write_text(json.dumps({NNUNET: asdict(around)}, indent=2) + "\n", encoding="utf-8")

@@ -65,7 +65,7 @@ def grid_of(affine: NDArray[np.float64]) -> Grid:
 
 
 def pool(image: Tensor, grid: Grid, pooling: Callable[..., Tensor] = functional.avg_pool3d) -> Tensor:
-    """HU of each block, the mean unless told, rounded, float32 (z, y, x); blocks at the far edges may be partial."""
+    """HU of each block, the mean by default, rounded, float32 (z, y, x); blocks at the far edges may be partial."""
     step = grid.block[0] * max(1, 32 // grid.block[0])
     parts = [
         pooling(image[at : at + step].clamp(LOWEST, HIGHEST).float()[None], grid.block, ceil_mode=True)[0]

@@ -30,9 +30,9 @@ class MeshNet(nn.Sequential):
         words = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         (group,) = words["weightsManifest"]
         raw = np.fromfile(folder / group["paths"][0], "<f4")
-        told = [one["config"] for one in words["modelTopology"]["model_config"]["config"]["layers"]]
-        dilations = [one["dilation_rate"][0] for one in told if "dilation_rate" in one]
-        activation = nn.ELU if any(one.get("activation") == "elu" for one in told) else nn.ReLU
+        configs = [layer["config"] for layer in words["modelTopology"]["model_config"]["config"]["layers"]]
+        dilations = [layer["dilation_rate"][0] for layer in configs if "dilation_rate" in layer]
+        activation = nn.ELU if any(layer.get("activation") == "elu" for layer in configs) else nn.ReLU
         layers: list[nn.Module] = []
         for kernel, bias, dilation in zip(group["weights"][::2], group["weights"][1::2], dilations, strict=True):
             size = np.prod(kernel["shape"])

@@ -19,7 +19,7 @@ Example = tuple[NDArray[np.float32], NDArray[np.generic]]
 RESAMPLED = 1000
 FAINT = 0.1
 """Of what a residual network adds: untrained, it leaves an image nearly as it is."""
-WEIGHTS, FIGURES = "model.pt", "figures.json"
+NETWORK, FIGURES = "network.pt", "figures.json"
 
 
 class ClassMaps(nn.Module):
@@ -134,11 +134,11 @@ def planes(folders: Sequence[Path]) -> list[NDArray[Any]]:
     return [image for image in images if image.ndim == 2]
 
 
-def save(network: nn.Module, given: Sequence[int], folder: Path) -> None:
+def save(network: nn.Module, given: Sequence[int], folder: Path, name: str = NETWORK) -> None:
     """Write a network as TorchScript into a model's version folder, traced with a tile of the shape `given`."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
-        torch.jit.trace(network, torch.zeros(*given)).save(folder / WEIGHTS)  # type: ignore[no-untyped-call]
+        torch.jit.trace(network, torch.zeros(*given)).save(folder / name)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +181,5 @@ def area_under_curve(rows: NDArray[np.float64]) -> float:
 
 def write_figures(figures: Mapping[str, Figure], folder: Path) -> None:
     """Write figures beside the script that made them; the model card quotes them."""
-    told = {name: [round(part, 3) for part in (one.value, one.low, one.high)] for name, one in figures.items()}
-    (folder / FIGURES).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    rounded = {name: [round(part, 3) for part in (f.value, f.low, f.high)] for name, f in figures.items()}
+    (folder / FIGURES).write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")

@@ -6,14 +6,15 @@ import numpy as np
 
 from node.errors import UnsuitableSeries
 from node.images.series import Series, Volume
-from node.triton.client import Array, HasArray
+from node.serving.input_names import input_names
+from node.triton.client import HasArray
+from node.triton.tensors import Array
 
 
 def volume_inputs(volumes: Mapping[str, Volume]) -> dict[str, Array | HasArray]:
     """Return the inputs of a volume model that is given a volume for each role.
 
-    They are ROLE (int16), or ROLE_field (float32) for values that are not whole numbers, both (slice, row, column), and
-    ROLE_affine, float64 (4, 4), (slice, row, column, 1) to mm LPS.
+    They have the names of `node.serving.input_names`.
 
     Raises
     ------
@@ -25,16 +26,16 @@ def volume_inputs(volumes: Mapping[str, Volume]) -> dict[str, Array | HasArray]:
     for role, volume in volumes.items():
         if volume.frame_of_reference_uid != reference.frame_of_reference_uid:
             raise UnsuitableSeries(f"the images for {role} and {first} have no frame of reference in common")
-        inputs[role if volume.array.dtype == np.int16 else f"{role}_field"] = volume
-        inputs[f"{role}_affine"] = volume.affine
+        names = input_names(role, tuple(volumes))
+        inputs[names.image if volume.array.dtype == np.int16 else names.floats] = volume
+        inputs[names.affine] = volume.affine
     return inputs
 
 
 def image_inputs(series: Mapping[str, Series]) -> dict[str, Array | HasArray]:
     """Return the inputs of a volume model that is given images without a position in the patient.
 
-    They are ROLE (int16, or uint8), or ROLE_field (float32) for values that are not whole numbers: (slice, row,
-    column), in colour (slice, row, column, 3).
+    It has the name of `node.serving.input_names`.
 
     Raises
     ------
@@ -44,5 +45,6 @@ def image_inputs(series: Mapping[str, Series]) -> dict[str, Array | HasArray]:
     if len(series) > 1:
         raise UnsuitableSeries(f"the images for {', '.join(series)} have no place in the patient")
     ((role, images_of_role),) = series.items()
+    names = input_names(role, (role,))
     images = np.stack([images_of_role.image(index) for index in range(len(images_of_role.frames))])
-    return {role if images.dtype in (np.int16, np.uint8) else f"{role}_field": images}
+    return {names.image if images.dtype in (np.int16, np.uint8) else names.floats: images}

@@ -19,7 +19,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     given = volume.as_int16()
-    values = triton.infer("ct_denoise", image=given, image_affine=volume.affine)["values"]
+    values = triton.infer("ct_denoise", image=given, affine=volume.affine)["values"]
     restored = np.rint(values).clip(given.array.min(), HIGHEST_HU).astype(np.int16)
     metal = given.array > HIGHEST_HU
     restored[metal] = given.array[metal]

@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 def results(images: list[Dataset]) -> tuple[Result, ...]:
     """Run the plugin; the model adds 0.4 HU, and takes 5000 from what is above 1000 HU."""
 
-    def model(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         return {
             "values": np.where(image > 1000, image - 5000.0, image + 0.4).astype(np.float32),
-            "affine": image_affine,
+            "affine": affine,
         }
 
     return testing.run_plugin(HERE, {"ct": images}, {"ct_denoise": model})

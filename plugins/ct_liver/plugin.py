@@ -57,7 +57,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     volume = volume.as_int16()
-    answer = triton.infer("ct_liver", image=volume, image_affine=volume.affine)["labels"]
+    answer = triton.infer("ct_liver", image=volume, affine=volume.affine)["labels"]
     if np.isin(answer, (LIVER, LESION)).sum() * volume.voxel_ml < LEAST_LIVER_ML:
         yield NotSuitable("no liver is seen")
         return

@@ -45,7 +45,7 @@ def answered(images: list[Dataset], marked: NDArray[np.uint8], **header: Any) ->
         for keyword, value in ({"BodyPartExamined": "ABDOMEN"} | header).items():
             setattr(image, keyword, value)
 
-    def model(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         return {"labels": marked}
 
     return testing.run_plugin(HERE, {"ct": images}, {"ct_liver": model})

@@ -126,7 +126,7 @@ def analysed(ct: Series, triton: Triton) -> Chest:
     lungs = triton.infer("ct_lung", image=volume, affine=volume.affine)
     if reason := str(lungs["reason"][0]):
         raise UnsuitableSeries(reason)
-    answer = triton.infer("ct_lung_nodule", image=volume, image_affine=volume.affine)["labels"]
+    answer = triton.infer("ct_lung_nodule", image=volume, affine=volume.affine)["labels"]
     nodules = sorted(found(answer > 0, lungs["labels"], volume.spacing), key=lambda nodule: -nodule.diameter)[:MOST]
     return Chest(volume=volume, lungs=lungs["labels"], nodules=tuple(nodules))
 

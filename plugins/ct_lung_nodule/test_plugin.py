@@ -58,7 +58,7 @@ def results(
     def lung(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         return {"labels": lungs * (of(image) == 0), "reason": np.array([reason]), "statistics": np.zeros((3, 4))}
 
-    def nodule(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    def nodule(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         return {"labels": of(image)}
 
     images = {"ct": testing.ct_series(spacing=SPACING, array=hu)}

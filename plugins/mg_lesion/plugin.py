@@ -41,7 +41,8 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     (frame,), image = mg.frames, mg.brightness()
-    tissue = triton.infer("mg_density", image=image)["tissue"]
+    answer = triton.infer("mg_lesion", image=image[None])
+    (labels,), (tissue,) = answer["labels"], answer["tissue"]
     if (tissue > 0).mean() < LEAST_BREAST:
         yield NotSuitable("no breast is seen in the image")
         return
@@ -50,7 +51,6 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
     yield breast
     if cranio_caudal(frame.header):
         yield from density(tissue, breast, spacing)
-    labels = triton.infer("mg_lesion", image=image[None])["labels"][0]
     for label, (name, kind) in enumerate(LESIONS, 1):
         outlines = list(outlined((labels == label) & (tissue > 0)))
         yield Finding(name=kind, present=bool(outlines))

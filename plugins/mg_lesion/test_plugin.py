@@ -17,23 +17,19 @@ ROWS, COLUMNS = 320, 260
 def results(image: Dataset, *, breast: bool = True, dense: float = 0.3) -> tuple[Result, ...]:
     """Run the plugin on a breast of 200 × 150 pixels, with two masses in it and one outside, and a cluster."""
 
-    def tissue(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        answer = np.zeros(image.shape, np.uint8)
+    def model(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        tissue, answer = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
         if breast:
-            answer[60:260, :150] = 1
-            answer[60 : 60 + round(200 * dense), :150] = 2
-        return {"tissue": answer}
-
-    def marked(image: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        answer = np.zeros(image.shape, np.uint8)
+            tissue[0, 60:260, :150] = 1
+            tissue[0, 60 : 60 + round(200 * dense), :150] = 2
         answer[0, 100:110, 20:30] = 1
         answer[0, 150:170, 50:80] = 1
         answer[0, 20:40, 200:220] = 1
         answer[0, 200:212, 100:112] = 2
         answer[0, 240:242, 10:12] = 2
-        return {"labels": answer}
+        return {"labels": answer, "tissue": tissue}
 
-    return testing.run_plugin(HERE, {"mg": [image]}, {"mg_density": tissue, "mg_lesion": marked})
+    return testing.run_plugin(HERE, {"mg": [image]}, {"mg_lesion": model})
 
 
 def mammogram(*, rows: int = ROWS, **values: Any) -> Dataset:

@@ -55,7 +55,7 @@ DIGITS = 2
 
 
 def run(mr: Series, triton: Triton) -> Iterator[Result]:
-    """Ask for the parts of the brain and measure them; if most are seen, ask the second network about their volumes."""
+    """Ask for the parts of the brain and measure them; if most are seen, report what their volumes are like."""
     if reason := of_another_kind(mr.header):
         yield NotSuitable(reason)
         return
@@ -64,7 +64,8 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     image = volume.with_array(volume.array.astype(np.float32))
-    labels = triton.infer("mr_brain", image=image, image_affine=volume.affine)["labels"]
+    answer = triton.infer("mr_brain", image=image, affine=volume.affine)
+    labels = answer["labels"]
     volumes = np.bincount(labels.ravel(), minlength=len(SEGMENTS) + 1)[1:] * volume.voxel_ml
     brain = sum(ml for ml, of in zip(volumes, SEGMENTS, strict=True) if of.label not in FLUID)
     if brain < LEAST_BRAIN_ML:
@@ -78,8 +79,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
     yield Measurement(name=SCT.Volume, value=round(brain, DIGITS), unit=unit, site=SCT.Brain)
     if np.count_nonzero(volumes) < FEWEST_PARTS:
         return
-    like = triton.infer("mr_brain_state", input=volumes[None].astype(np.float32))["output"][0]
-    for name, probability in zip(CONDITIONS, like.tolist(), strict=True):
+    for name, probability in zip(CONDITIONS, answer["conditions"].tolist(), strict=True):
         if not np.isnan(probability):  # NaN: the second network was not trained on such volumes
             yield Finding(name=name, present=probability >= PRESENT, probability=probability)
 

@@ -22,7 +22,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     given = volume.as_int16()
-    answer = triton.infer("mr_superres", image=given, image_affine=volume.affine)
+    answer = triton.infer("mr_superres", image=given, affine=volume.affine)
     lowest, highest = float(volume.array.min()), float(volume.array.max())
     yield DerivedSeries(
         array=answer["values"].clip(lowest, highest),  # stored values must fit their bits

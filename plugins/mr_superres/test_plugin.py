@@ -26,10 +26,10 @@ def images_of(slices: int = 10, spacing: tuple[float, float, float] = SPACING, *
 def results(images: list[Dataset]) -> tuple[Result, ...]:
     """Run the plugin; the model repeats each slice four times, and gives one value that no slice has."""
 
-    def model(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         values = np.repeat(image, 4, 0)[: 4 * len(image) - 3].astype(np.float32)
         values[0, 0, 0] = 1e5
-        return {"values": values, "affine": image_affine @ np.diag([0.25, 1, 1, 1])}
+        return {"values": values, "affine": affine @ np.diag([0.25, 1, 1, 1])}
 
     return testing.run_plugin(HERE, {"mr": images}, {"mr_superres": model})
 

@@ -23,7 +23,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     given = volume.as_int16()
-    values = triton.infer("mr_to_ct", image=given, image_affine=volume.affine)["values"]
+    values = triton.infer("mr_to_ct", image=given, affine=volume.affine)["values"]
     yield DerivedSeries(
         array=np.rint(values).clip(*HU).astype(np.int16),
         source=mr,

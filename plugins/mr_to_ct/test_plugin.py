@@ -25,10 +25,10 @@ def images_of(slices: int = 12, **values: Any) -> list[Dataset]:
 def results(images: list[Dataset]) -> tuple[Result, ...]:
     """Run the plugin; the model says that all is 40.4 HU, but for one voxel."""
 
-    def model(image: NDArray[np.int16], image_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         values = np.full(image.shape, 40.4, np.float32)
         values[0, 0, 0] = 5000
-        return {"values": values, "affine": image_affine}
+        return {"values": values, "affine": affine}
 
     return testing.run_plugin(HERE, {"mr": images}, {"mr_to_ct": model})
 

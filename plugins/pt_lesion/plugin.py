@@ -76,7 +76,7 @@ def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
         return
     volume = pt.volume()
     suv = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
-    answer = triton.infer("pt_lesion", suv=suv, affine=volume.affine)
+    answer = triton.infer("pt_lesion", image=suv, affine=volume.affine)
     count = len(answer["statistics"])
     yield Finding(name=RAISED, present=count > 0)
     if count:

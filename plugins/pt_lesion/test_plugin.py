@@ -34,8 +34,8 @@ def images(**header: Any) -> list[Dataset]:
     return series
 
 
-def answer(suv: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    labels = np.zeros(suv.shape, np.uint8)
+def answer(image: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    labels = np.zeros(image.shape, np.uint8)
     labels[1, 2:4] = 1
     return {
         "labels": labels,
@@ -50,9 +50,9 @@ def seen(series: list[Dataset]) -> float | str:
     """Return the SUV that the model is given, or why it is given none."""
     given: list[float] = []
 
-    def model(suv: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        given.append(float(suv.mean()))
-        return answer(suv, affine)
+    def model(image: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        given.append(float(image.mean()))
+        return answer(image, affine)
 
     results = testing.run_plugin(HERE, {"pt": series}, {"pt_lesion": model})
     return given[0] if given else next(result.reason for result in results if isinstance(result, NotSuitable))

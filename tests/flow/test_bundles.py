@@ -328,7 +328,7 @@ def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path)
     assert not (tmp_path / "ran").exists()
     add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins", trust=True)
     assert (tmp_path / "ran").exists()
-    assert (tmp_path / "triton" / "b_net" / "1" / "model.pt2").is_file()
+    assert (tmp_path / "triton" / "b" / "1" / "network.pt2").is_file()
 
 
 @pytest.mark.parametrize(

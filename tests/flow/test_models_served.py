@@ -177,7 +177,10 @@ def test_a_native_back_end_gets_the_network_and_a_configuration_of_tritons_schem
     network, volume = read_config(models / "dense_net"), read_config(models / "dense")
     assert network.backend == backend
     assert (network.input[0].name, network.output[0].name) == names
-    assert tuple(volume.parameters[key].string_value for key in ("input", "output")) == names
+    keys = "network", "network_input", "network_output"
+    assert tuple(volume.parameters[key].string_value for key in keys) == ("dense_net", *names)
+    assert read_plugin(plugins / "dense").manifest.models == ("dense_net", "dense")
+    assert not [*(models / "dense" / "1").glob("network.*")]
     assert list(network.model_warmup[0].inputs[names[0]].dims) == [1, 1, 8, 16, 16]
     assert network.instance_group[0].kind == network.instance_group[0].KIND_GPU
     assert [file.name for file in (models / "dense_net" / "1").iterdir()] == [f"model{suffix}"]
@@ -222,20 +225,22 @@ def test_models_are_listed_with_kind_versions_state_and_plugins(
 ) -> None:
     models, plugins = house
     add(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
+    add(files[".pt"], "gpu", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend="pytorch")
     theirs(models, WHOLE, DENSE)
     with LocalServer(models, tmp_path / "log") as server:
         triton = GrpcTriton([server.address])
-        triton.prepare(["dense_net"], 60)
+        triton.prepare(["dense"], 60)
         triton.close()
         lines = [str(one) for one in listed(models, ["local", server.address], find_plugins([plugins]))]
     assert lines == [
-        f"dense: volume model, by python; version 1; not loaded at {server.address}; used by dense",
-        f"dense_net: network, TorchScript, by python; version 1; loaded, version 1 at {server.address}; used by dense",
+        f"dense: volume model, TorchScript, by python; version 1; loaded, version 1 at {server.address}; used by dense",
+        f"gpu: volume model, by python; version 1; not loaded at {server.address}; used by gpu",
+        f"gpu_net: network, TorchScript, by pytorch; version 1; not loaded at {server.address}; used by gpu",
         f"theirs: model, by python; version 1; not loaded at {server.address}; used by no plugin",
     ]
     away, *others = [str(one) for one in listed(models, [server.address], find_plugins([plugins]))]
     assert "cannot be reached" in away
-    assert len(others) == 3
+    assert len(others) == 4
 
 
 # Models that are not right

@@ -74,8 +74,7 @@ def test_a_real_network_for_vessels_takes_the_place_of_ours(tmp_path: Path) -> N
     torch.jit.trace(network, torch.zeros(1, 3, 64, 64)).save(tmp_path / "wnet.pt")
     (tmp_path / "wnet.toml").write_text(WNET)
     models = tmp_path / "models"
-    for name in ("op_retina", "op_retina_net"):
-        shutil.copytree(ROOT / "triton_models" / name, models / name)
+    shutil.copytree(ROOT / "triton_models" / "op_retina", models / "op_retina")
     (tmp_path / "plugins").mkdir()
     add(
         tmp_path / "wnet.pt", "op_retina_vessels", models=models, plugins=tmp_path / "plugins", labels=["Blood vessel"],

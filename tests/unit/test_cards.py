@@ -1,6 +1,9 @@
 """The model cards of the plugins that come with isocenter, their table in docs/plugins.md, and the example routes."""
 
+import ast
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +61,14 @@ def test_the_models_of_a_plugin_are_in_the_repository(plugin: Plugin) -> None:
         assert f'name: "{model}"' in (folder / "config.pbtxt").read_text()
         served = folder / "1" / "serving"
         assert not served.exists() or served.resolve() == ROOT / "node" / "serving"
+
+
+@pytest.mark.parametrize("model", sorted((ROOT / "triton_models").glob("*/1/serving")), ids=lambda one: one.parts[-3])
+def test_a_model_imports_what_is_linked_before_all_that_imports_pytorch(model: Path) -> None:
+    assert model.resolve() == ROOT / "node" / "serving"
+    tree = ast.parse(model.with_name("model.py").read_text())
+    froms = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+    others = [name for name in froms if name.partition(".")[0] not in sys.stdlib_module_names]
+    assert next(name for name in others if not name.startswith("numpy")).startswith("serving.")
+    plain = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+    assert "torch" not in plain

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from node.training.phantoms.breast import mammogram
 from tests.serving import method
 
-density = method("mg_density", "density")
-grey = method("mg_density", "serving.grey_values")
+density = method("mg_lesion", "density")
+grey = method("mg_lesion", "serving.grey_values")
 
 
 def tissue(image: NDArray[np.int16]) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = density.tissue_of(torch.from_numpy(image.astype(np.float32)))["tissue"].numpy()
+    found: NDArray[np.uint8] = density.tissue_of(torch.from_numpy(image.astype(np.float32))).numpy()
     return found
 
 

@@ -185,24 +185,29 @@ DECLARED = (
 def test_a_manifest_with_a_model_is_a_whole_plugin(plugin: Make) -> None:
     folder = plugin(manifest=DECLARED, code=None)
     manifest = read_plugin(folder).manifest
-    assert manifest.models == ("spleen_net", "spleen")
+    assert manifest.models == ("spleen",)
     assert [(item.label, item.type.meaning, item.category.meaning) for item in manifest.segment] == [
         ("Spleen", "Spleen", "Organ")
     ]
     image = np.full((4, 16, 16), -100, np.int16)
     image[1:3, 4:12, 4:12] = 300
 
-    def model(ct: NDArray[np.int16], ct_affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        assert ct_affine.shape == (4, 4)
-        return {"labels": (ct > 0).astype(np.uint8), "affine": ct_affine}
+    def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        assert affine.shape == (4, 4)
+        return {"labels": (image > 0).astype(np.uint8), "affine": affine}
 
     series = testing.ct_series(array=image, spacing=(2.0, 1.0, 1.0))
-    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    both: dict[str, Any] = {"spleen": model}
     outlines, measured = testing.run_plugin(folder, {"ct": series}, both)
     assert isinstance(outlines, Segmentation)
     assert isinstance(measured, Measurement)
     assert (outlines.labels.array == (image > 0)).all()
     assert measured.value == pytest.approx(2 * 8 * 8 * 2 / 1000)
+
+
+def test_a_network_that_a_native_back_end_runs_is_a_model_of_the_plugin_too(plugin: Make) -> None:
+    folder = plugin(manifest=DECLARED.replace("[model]\n", '[model]\nnetwork = "spleen_net"\n'), code=None)
+    assert read_plugin(folder).manifest.models == ("spleen_net", "spleen")
 
 
 TWO = DECLARED + '[series.pt]\nwhen.Modality = "PT"\n'
@@ -212,7 +217,7 @@ def test_labels_lie_on_the_grid_that_the_model_says_not_on_that_of_the_first_ser
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return {"labels": np.ones((4, 16, 16), np.uint8), "affine": given["pt_affine"]}
 
-    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    both: dict[str, Any] = {"spleen": model}
     images = {
         role: testing.ct_series(slices=4, rows=16, columns=16, series=role, origin=(at, 0, 0))
         for role, at in (("ct", 0), ("pt", 40))
@@ -242,9 +247,9 @@ def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind:
 
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
         answer = {name: np.array(value) for name, value in outputs.items()}
-        return answer if kind == "finding" else {**answer, "affine": given["ct_affine"]}
+        return answer if kind == "finding" else {**answer, "affine": given["affine"]}
 
-    both: dict[str, Any] = {"spleen": model, "spleen_net": model}
+    both: dict[str, Any] = {"spleen": model}
     (result,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
     match result:
         case Finding():
@@ -273,17 +278,17 @@ def test_an_answer_that_does_not_fit_the_manifest_or_the_images_is_broken(
     plugin: Make, kind: str, answer: dict[str, Any], message: str
 ) -> None:
     arrays = {name: np.array(value) for name, value in answer.items()}
-    both: dict[str, Any] = {"spleen": lambda **_: arrays, "spleen_net": lambda **_: arrays}
+    both: dict[str, Any] = {"spleen": lambda **_: arrays}
     with pytest.raises(BrokenResult, match=message):
         testing.run_plugin(plugin(manifest=PLAIN + TABLES[kind][0], code=None), {"ct": testing.ct_series()}, both)
 
 
 def test_images_that_a_model_made_may_lie_on_a_grid_of_their_own(plugin: Make) -> None:
     def finer(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        affine = given["ct_affine"] @ np.diag([0.5, 1.0, 1.0, 1.0])
+        affine = given["affine"] @ np.diag([0.5, 1.0, 1.0, 1.0])
         return {"values": np.ones((15, 32, 32), np.float32), "affine": affine}
 
-    both: dict[str, Any] = {"spleen": finer, "spleen_net": finer}
+    both: dict[str, Any] = {"spleen": finer}
     table, _ = TABLES["derived"]
     (made,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
     assert isinstance(made, DerivedSeries)
@@ -292,7 +297,7 @@ def test_images_that_a_model_made_may_lie_on_a_grid_of_their_own(plugin: Make) -
 
 
 def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: Make) -> None:
-    both: dict[str, Any] = {"spleen": dict, "spleen_net": dict}
+    both: dict[str, Any] = {"spleen": dict}
     images = {"ct": testing.ct_series(), "pt": testing.ct_series(seed="another study", series="pt")}
     (said,) = testing.run_plugin(plugin(manifest=TWO, code=None), images, both)
     assert said == NotSuitable("the images for pt and ct have no frame of reference in common")

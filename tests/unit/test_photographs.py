@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from node import Heatmap, codes, testing
 from node.compose.sc import heatmap_capture
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training.phantoms import fundus, skin, slide
 from tests.matrix import identity_of, series_in
 
@@ -22,7 +22,7 @@ from tests.matrix import identity_of, series_in
 def test_planes_in_colour_have_a_channel_for_each_colour() -> None:
     red = torch.zeros(2, 32, 64, 3, dtype=torch.uint8)
     red[1, :, :32, 0] = 255
-    given = prepared(Look(size=(16, 16), windows=((0, 255),)), red)
+    given = network_input(PlaneChain(size=(16, 16), windows=((0, 255),)), red)
     assert given.shape == (2, 3, 16, 16)
     assert given[1, 0, :, :8].min() == 1
     assert given.sum() == given[1, 0, :, :8].sum()
@@ -36,9 +36,9 @@ def test_classes_that_exclude_one_another_add_up_to_one() -> None:
     planes = torch.zeros(1, 32, 64, 3)
     planes[0, :, 32:, 0] = 200
     look = {"size": (16, 16), "windows": ((0, 200),)}
-    together = see(Look(exclusive=True, **look), planes, network)
+    together = classify(PlaneChain(exclusive=True, **look), planes, network)
     assert float(together.probabilities.sum()) == pytest.approx(1.0)
-    assert not torch.allclose(see(Look(**look), planes, network).probabilities, together.probabilities)
+    assert not torch.allclose(classify(PlaneChain(**look), planes, network).probabilities, together.probabilities)
     assert together.maps.shape == (1, 1, 32, 64)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import testing
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training import trainer
 from node.training.phantoms import chest, head
 from tests.peers import ROOT
@@ -57,7 +57,7 @@ def test_a_saved_network_answers_as_it_did(tmp_path: Path) -> None:
     network = trainer.train(Rings, course(steps=3))
     trainer.save(network, (1, 1, 8, 8), tmp_path / "1")
     given = torch.rand(5, 1, 16, 12)
-    loaded = torch.jit.load(tmp_path / "1" / trainer.WEIGHTS)  # type: ignore[no-untyped-call]
+    loaded = torch.jit.load(tmp_path / "1" / trainer.NETWORK)  # type: ignore[no-untyped-call]
     assert torch.allclose(loaded(given), network(given))
 
 
@@ -117,7 +117,7 @@ def test_planes_are_scaled_asked_and_explained_on_their_own_pixels() -> None:
 
     planes = torch.zeros(5, 64, 32)
     planes[3, 32:, :16] = 100
-    seen = see(Look(size=(16, 16), windows=((0, 100), (50, 150)), at_once=2), planes, network)
+    seen = classify(PlaneChain(size=(16, 16), windows=((0, 100), (50, 150)), at_once=2), planes, network)
     assert [tuple(given.shape) for given in asked] == [(2, 2, 16, 16), (2, 2, 16, 16), (1, 2, 16, 16)]
     assert asked[1][1].amax((1, 2)).tolist() == [1.0, 0.5]
     assert seen.probabilities.shape == (5, 2)
@@ -130,7 +130,7 @@ def test_planes_are_scaled_asked_and_explained_on_their_own_pixels() -> None:
 
 def test_a_plane_without_windows_is_scaled_by_its_own_percentiles() -> None:
     ramp = torch.linspace(1000, 3000, 64 * 64).reshape(1, 64, 64)
-    given = prepared(Look(size=(64, 64)), ramp)
+    given = network_input(PlaneChain(size=(64, 64)), ramp)
     assert (float(given.min()), float(given.max())) == (0.0, 1.0)
     assert float(given.median()) == pytest.approx(0.5, abs=0.01)
 
@@ -138,7 +138,7 @@ def test_a_plane_without_windows_is_scaled_by_its_own_percentiles() -> None:
 @pytest.mark.parametrize("answer", [torch.full((1, 2, 4, 4), torch.nan), torch.zeros(1, 2)])
 def test_what_is_no_class_map_is_refused(answer: Tensor) -> None:
     with pytest.raises(ValueError, match="no finite class maps"):
-        see(Look(size=(16, 16)), torch.zeros(1, 16, 16), lambda _: answer)
+        classify(PlaneChain(size=(16, 16)), torch.zeros(1, 16, 16), lambda _: answer)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)

@@ -141,12 +141,12 @@ def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, trainer.Figure
         for name, artefact in added.items():
             given = torch.where(attenuation > 0, clean + artefact, clean)
             answer = image(CHAIN, [(given[None], np.eye(4))], found)["values"][0]
-            told = {
+            figures = {
                 f"PSNR gain, {name}, dB:": psnr(clean, answer) - psnr(clean, given),
                 f"SSIM gain, {name}:": ssim(clean, answer) - ssim(clean, given),
                 f"shift of homogeneous regions, {name}, HU:": shift(clean, given, answer),
             }
-            for figure, value in told.items():
+            for figure, value in figures.items():
                 if np.isfinite(value):  # some planes have no homogeneous square
                     rows.setdefault(figure, []).append([value])
     return {name: trainer.figure(values) for name, values in rows.items()}
@@ -182,15 +182,15 @@ def main(steps: int = 8000) -> None:
     asked.add_argument("--images", type=Path, nargs="*", default=[])
     asked.add_argument("--unseen", type=Path, nargs="*", default=[])
     asked.add_argument("--steps", type=int, default=steps)
-    told = asked.parse_args()
+    arguments = asked.parse_args()
     torch.set_num_threads(1)
     random = np.random.default_rng(2)
-    images = calmed([plane.clip(LOWEST_HU) for plane in trainer.planes(told.images)])
+    images = calmed([plane.clip(LOWEST_HU) for plane in trainer.planes(arguments.images)])
     prepared = pairs(images, random)
-    course = trainer.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=told.steps, batch=8)
+    course = trainer.Course(draw=partial(draw, prepared), loss=nn.L1Loss(), steps=arguments.steps, batch=8)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("ct_denoise_net") / "1")
-    unseen = list({plane.tobytes(): plane.clip(LOWEST_HU) for plane in trainer.planes(told.unseen)}.values())
+    trainer.save(trained, (1, 1, PATCH, PATCH), HERE / "1")
+    unseen = list({plane.tobytes(): plane.clip(LOWEST_HU) for plane in trainer.planes(arguments.unseen)}.values())
     unseen = unseen or [section(2 * ROWS, random) for _ in range(8)]
     with torch.inference_mode():
         trainer.write_figures(judge(trained, [quieter(plane) for plane in unseen]), HERE)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training import trainer
 from node.training.phantoms import Labels
 from node.training.phantoms.head import BLEEDS, with_bleeds
 
 HERE = Path(__file__).parent
-LOOK = Look.read(HERE / "1" / "look.json")
+PLANES = PlaneChain.read(HERE / "1" / "planes.json")
 HIGHEST_MM = 50.0
 ROWS = 192
 LEAST_PIXELS = 25
@@ -25,7 +25,9 @@ CLASSES = "any", *BLEEDS
 
 def network() -> nn.Module:
     """Return a small DenseNet (Huang et al. 2017) that answers with class maps."""
-    net = DenseNet(2, len(LOOK.windows), len(CLASSES), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
+    net = DenseNet(
+        2, len(PLANES.windows), len(CLASSES), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2
+    )
     return trainer.ClassMaps.of_densenet(net)
 
 
@@ -50,7 +52,7 @@ def draw(random: np.random.Generator) -> trainer.Example:
         hu, labels = with_bleeds(height, ROWS, random, bleeds=wanted, field=field)
         if bool(wanted) == labels.any():
             break
-    return prepared(LOOK, torch.from_numpy(hu))[0].numpy(), truth(labels)
+    return network_input(PLANES, torch.from_numpy(hu))[0].numpy(), truth(labels)
 
 
 def loss(maps: Tensor, truths: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ def judge(found: nn.Module, heads: int = 100) -> dict[str, trainer.Figure]:
     rows = []
     for _ in range(heads):
         hu, labels = with_bleeds(heights, ROWS, random, bleeds=bleeds(random), field=random.uniform(210, 260))
-        probabilities = see(LOOK, torch.from_numpy(hu), found).probabilities.amax(0).numpy()
+        probabilities = classify(PLANES, torch.from_numpy(hu), found).probabilities.amax(0).numpy()
         rows.append(np.stack([np.max([truth(plane) for plane in labels], axis=0), probabilities], 1))
     return {
         f"AUC {name}": trainer.figure([row[number] for row in rows], trainer.area_under_curve)
@@ -76,7 +78,7 @@ def judge(found: nn.Module, heads: int = 100) -> dict[str, trainer.Figure]:
 def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=12))
-    trainer.save(trained, (1, len(LOOK.windows), *LOOK.size), HERE.with_name("ct_head_bleed_net") / "1")
+    trainer.save(trained, (1, len(PLANES.windows), *PLANES.size), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

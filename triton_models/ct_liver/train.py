@@ -62,7 +62,7 @@ def draw(random: np.random.Generator) -> trainer.Example:
 
 
 def judge(found: nn.Module, cases: int = 16) -> dict[str, trainer.Figure]:
-    """Return how well liver, spleen and lesions of abdomens it never saw are outlined, and what is told too much."""
+    """Return how well liver, spleen and lesions of abdomens it never saw are outlined, and what is false."""
     random = np.random.default_rng(1000)
     voxels = np.array([HEIGHT, DEPTH, WIDTH]) // STEP
     organs: dict[int, list[list[float]]] = {LIVER: [], SPLEEN: []}
@@ -71,8 +71,8 @@ def judge(found: nn.Module, cases: int = 16) -> dict[str, trainer.Figure]:
     for _ in range(cases):
         hu, truth = abdomen(grid(np.zeros(3), voxels.astype(np.int64)), random)
         labels = segment(CHAIN, [(torch.from_numpy(hu), AFFINE)], found).numpy()
-        for organ, told in organs.items():
-            told.append([trainer.dice(truth == organ, labels == organ)])
+        for organ, dices in organs.items():
+            dices.append([trainer.dice(truth == organ, labels == organ)])
         outlines += lesions(truth, labels)
         beside.append([float(len(large(labels == LESION, but=truth == LESION)))])
         off.append([abs(float(hu[labels == LIVER].mean() - hu[truth == LIVER].mean()))])
@@ -95,17 +95,17 @@ def lesions(truth: Labels, labels: Labels) -> list[list[float]]:
 
 
 def large(mask: NDArray[np.bool_], *, but: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the numbers of the pieces that are large enough to be told and touch nothing of another mask."""
+    """Return the numbers of the pieces that are large enough to be reported and touch nothing of another mask."""
     pieces = components(torch.from_numpy(mask)).numpy()
-    told = np.flatnonzero(np.bincount(pieces.ravel()) >= LEAST_VOXELS)
-    return np.setdiff1d(told, [0, *pieces[but]])
+    large = np.flatnonzero(np.bincount(pieces.ravel()) >= LEAST_VOXELS)
+    return np.setdiff1d(large, [0, *pieces[but]])
 
 
 def main(steps: int = 900) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=4))
-    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_liver_net") / "1")
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

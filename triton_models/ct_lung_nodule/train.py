@@ -126,7 +126,7 @@ def loss() -> nn.Module:
 def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss(), steps=steps, batch=4))
-    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("ct_lung_nodule_net") / "1")
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

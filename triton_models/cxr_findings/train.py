@@ -9,12 +9,12 @@ from monai.networks.nets.densenet import DenseNet
 from numpy.typing import NDArray
 from torch import nn
 
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training import trainer
 from node.training.phantoms.radiograph import FINDINGS, radiograph
 
 HERE = Path(__file__).parent
-LOOK = Look.read(HERE / "1" / "look.json")
+PLANES = PlaneChain.read(HERE / "1" / "planes.json")
 ROWS = 128
 PLACES = 16
 """Rows of the class maps."""
@@ -36,7 +36,7 @@ def chest(random: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.bo
 def draw(random: np.random.Generator) -> trainer.Example:
     """Return one chest, and where each finding is on the class maps."""
     image, marks = chest(random)
-    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
+    return network_input(PLANES, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
 
 
 def judge(found: nn.Module, chests: int = 400) -> dict[str, trainer.Figure]:
@@ -48,7 +48,7 @@ def judge(found: nn.Module, chests: int = 400) -> dict[str, trainer.Figure]:
     rows, hits = [], []
     for _ in range(chests):
         image, marks = chest(random)
-        seen = see(LOOK, torch.from_numpy(image)[None], found)
+        seen = classify(PLANES, torch.from_numpy(image)[None], found)
         rows.append(np.stack([marks.any((1, 2)), seen.probabilities[0].numpy()], 1))
         likeliest = marks[int(seen.shown[0])]
         if likeliest.any():
@@ -74,7 +74,7 @@ def main(steps: int = 800) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     course = trainer.Course(draw=draw, loss=trainer.seen_where, steps=steps, batch=16, rate=6e-3)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, *LOOK.size), HERE.with_name("cxr_findings_net") / "1")
+    trainer.save(trained, (1, 1, *PLANES.size), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

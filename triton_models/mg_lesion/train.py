@@ -97,16 +97,16 @@ def matched(truth: Tensor, found: Tensor) -> tuple[list[float], int]:
 def numbered(mask: Tensor) -> NDArray[np.int64]:
     """Return the pieces that the plugin would tell of, from 1 on; 0 elsewhere."""
     pieces = components(mask).numpy()
-    told = np.bincount(pieces.ravel()) >= SMALLEST * pieces.size
-    told[0] = False
-    return np.asarray((np.cumsum(told) * told)[pieces])
+    large = np.bincount(pieces.ravel()) >= SMALLEST * pieces.size
+    large[0] = False
+    return np.asarray((np.cumsum(large) * large)[pieces])
 
 
 def main(steps: int = 1200) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     course = trainer.Course(draw=draw, loss=loss(), steps=steps, batch=12, rate=1e-2)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, 256, 256), HERE.with_name("mg_lesion_net") / "1")
+    trainer.save(trained, (1, 1, 256, 256), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

@@ -40,9 +40,9 @@ def bring(folder: Path, models: Path = HERE.parent) -> None:
     network = MeshNet(folder).eval()
     if network[-1].out_channels != CLASSES:
         sys.exit(f"{folder} has {network[-1].out_channels} classes, and the plugin {CLASSES}: bring model18cls")
-    trainer.save(network, (1, 1, 32, 32, 32), models / "mr_brain_net" / "1")
+    trainer.save(network, (1, 1, 32, 32, 32), models / "mr_brain" / "1")
     CHAIN.write(models / "mr_brain" / "1" / "chain.json")
-    trainer.save(Unknown(), (1, len(STRUCTURES)), models / "mr_brain_state" / "1")
+    trainer.save(Unknown(), (1, len(STRUCTURES)), models / "mr_brain" / "1", "conditions.pt")
 
 
 if __name__ == "__main__":

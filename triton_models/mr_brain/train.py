@@ -28,8 +28,8 @@ PATCH = CHAIN.tile
 """Tiles are of the extent that the network was trained with, since it normalises each by itself."""
 CONDITIONS = DEMENTIA, PARKINSON
 """In the order of what the second network answers."""
-TOLD = "Hippocampus", "Putamen", "Lateral ventricles"
-"""Structures whose Dice is told by itself."""
+REPORTED = "Hippocampus", "Putamen", "Lateral ventricles"
+"""Structures whose Dice is reported by itself."""
 LEAST_ML, LEAST_PART = 1e-3, 1e-5
 
 
@@ -95,7 +95,7 @@ def heads(found: nn.Module, count: int, seed: int) -> Iterator[Head]:
 
 
 def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, trainer.Figure]:
-    """Return how well heads that neither network saw are outlined, and told apart by their volumes."""
+    """Return how well heads that neither network saw are outlined, and classified by their volumes."""
     dices, rows = [], []
     for head in heads(found, count, 1000):
         dices.append([trainer.dice(head.truth == label, head.labels == label) for label in LABEL.values()])
@@ -103,7 +103,7 @@ def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, tra
         rows.append(np.stack([head.conditions, probabilities], 1))
     return {
         "mean Dice of all structures": trainer.figure([[float(np.mean(one))] for one in dices]),
-        **{f"Dice {name.lower()}": trainer.figure([[one[LABEL[name] - 1]] for one in dices]) for name in TOLD},
+        **{f"Dice {name.lower()}": trainer.figure([[one[LABEL[name] - 1]] for one in dices]) for name in REPORTED},
         **{
             f"AUC {name}": trainer.figure([row[number] for row in rows], trainer.area_under_curve)
             for number, name in enumerate(CONDITIONS)
@@ -111,7 +111,7 @@ def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, tra
     }
 
 
-def told_apart(seen: Sequence[Head]) -> nn.Module:
+def condition_network(seen: Sequence[Head]) -> nn.Module:
     """Train the second network on the volumes that the first one outlined; return it with probabilities."""
 
     def pick(random: np.random.Generator) -> trainer.Example:
@@ -126,11 +126,11 @@ def main(steps: int = 300, count: int = 60) -> None:
     """Train both, save them where Triton loads them, and write how good they are."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
     found = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=1))
-    trainer.save(found, (1, 1, *CHAIN.tile), HERE.with_name("mr_brain_net") / "1")
+    trainer.save(found, (1, 1, *CHAIN.tile), HERE / "1")
     with torch.inference_mode():
         seen = list(heads(found, count, 500))
-    states = told_apart(seen)
-    trainer.save(states, (1, len(STRUCTURES)), HERE.with_name("mr_brain_state") / "1")
+    states = condition_network(seen)
+    trainer.save(states, (1, len(STRUCTURES)), HERE / "1", "conditions.pt")
     with torch.inference_mode():
         trainer.write_figures(judge(found, states), HERE)
 

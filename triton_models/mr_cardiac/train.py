@@ -75,7 +75,7 @@ def main(steps: int = 700) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=8))
-    trainer.save(trained, (1, 1, *CHAIN.tile), HERE.with_name("mr_cardiac_net") / "1")
+    trainer.save(trained, (1, 1, *CHAIN.tile), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

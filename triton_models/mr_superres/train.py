@@ -114,13 +114,13 @@ def main(steps: int = 1500) -> None:
     asked.add_argument("--images", type=Path, nargs="*", default=[])
     asked.add_argument("--unseen", type=Path, nargs="*", default=[])
     asked.add_argument("--steps", type=int, default=steps)
-    told = asked.parse_args()
+    arguments = asked.parse_args()
     random = np.random.default_rng(2)
-    planes = normalised([*trainer.planes(told.images), *phantoms(random)])
-    course = trainer.Course(draw=partial(draw, planes), loss=nn.L1Loss(), steps=told.steps, batch=4, rate=2e-3)
+    planes = normalised([*trainer.planes(arguments.images), *phantoms(random)])
+    course = trainer.Course(draw=partial(draw, planes), loss=nn.L1Loss(), steps=arguments.steps, batch=4, rate=2e-3)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, PATCH, PATCH), HERE.with_name("mr_superres_net") / "1")
-    unseen = normalised(trainer.planes(told.unseen) or phantoms(random))
+    trainer.save(trained, (1, 1, PATCH, PATCH), HERE / "1")
+    unseen = normalised(trainer.planes(arguments.unseen) or phantoms(random))
     with torch.inference_mode():
         trainer.write_figures(judge(trained, unseen), HERE)
 

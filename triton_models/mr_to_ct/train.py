@@ -81,13 +81,13 @@ def judge(found: nn.Module, heads: int = 20) -> dict[str, trainer.Figure]:
         mr, ct = mr_and_ct(heights, ROWS, random, field=SPACING * ROWS)
         made = image(CHAIN, [(torch.from_numpy(mr), affine)], found)["values"].numpy()
         head, off = ct > -300, np.abs(made - ct)
-        told = (
+        figures = (
             off[head].mean(),
             off[ct > 300].mean(),
             20 * np.log10((HIGH_HU - LOW_HU) / np.sqrt((off**2).mean())),
             structural_similarity(ct * 1.0, made * 1.0, data_range=HIGH_HU - LOW_HU, win_size=7),
         )
-        for values, value in zip(rows.values(), told, strict=True):
+        for values, value in zip(rows.values(), figures, strict=True):
             values.append([float(value)])
     return {name: trainer.figure(values) for name, values in rows.items()}
 
@@ -96,7 +96,7 @@ def main(steps: int = 1000) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     course = trainer.Course(draw=draw, loss=Pix2Pix(), steps=steps, batch=8, rate=2e-3)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, ROWS, ROWS), HERE.with_name("mr_to_ct_net") / "1")
+    trainer.save(trained, (1, 1, ROWS, ROWS), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

@@ -83,15 +83,15 @@ def judge(found: nn.Module, heads: int = 20) -> dict[str, trainer.Figure]:
             rows.append([trainer.dice(labels == part, answer == part) for part in range(1, 1 + len(PARTS))])
         else:
             beside.append([(answer > 0).sum() * SPACING**3 / 1000])
-    told = {f"Dice {name}": trainer.figure([[row[at]] for row in rows]) for at, name in enumerate(PARTS)}
-    return {**told, "ml in a head without tumour": trainer.figure(beside)}
+    dices = {f"Dice {name}": trainer.figure([[row[at]] for row in rows]) for at, name in enumerate(PARTS)}
+    return {**dices, "ml in a head without tumour": trainer.figure(beside)}
 
 
 def main(steps: int = 650) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=2))
-    trainer.save(trained, (1, len(CHAIN.roles), *CHAIN.tile), HERE.with_name("mr_tumour_net") / "1")
+    trainer.save(trained, (1, len(CHAIN.roles), *CHAIN.tile), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

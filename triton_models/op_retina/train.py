@@ -14,14 +14,14 @@ from torch.nn import functional
 
 from node.serving.answers import in_channels, nowhere
 from node.serving.chain import Chain
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.serving.volume import segment
 from node.training import trainer
 from node.training.phantoms.fundus import GRADES, Retina, fundus, retina, taken
 
 HERE = Path(__file__).parent
 VESSELS = HERE.with_name("op_retina_vessels")
-LOOK, CHAIN = Look.read(HERE / "1" / "look.json"), Chain.read(VESSELS / "1" / "chain.json")
+PLANES, CHAIN = PlaneChain.read(HERE / "1" / "planes.json"), Chain.read(VESSELS / "1" / "chain.json")
 LEVELS = "any", "moderate or worse", "severe or worse", "proliferative"
 """What the network tells, as Gulshan et al. 2016 had theirs: whether the grade is at least 1, 2, 3, 4."""
 ROWS, PATCH = 256, 96
@@ -57,8 +57,8 @@ def truth(grade: int) -> NDArray[np.float32]:
 def graded(random: np.random.Generator) -> trainer.Example:
     """Return a photograph of an eye, at times upside down, and which levels its grade reaches."""
     grade = int(random.integers(GRADES))
-    photo, _ = taken(eyes(LOOK.size[0])[random.integers(EYES)], random, grade=grade)
-    seen = prepared(LOOK, torch.from_numpy(photo[None]))[0]
+    photo, _ = taken(eyes(PLANES.size[0])[random.integers(EYES)], random, grade=grade)
+    seen = network_input(PLANES, torch.from_numpy(photo[None]))[0]
     return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), truth(grade)
 
 
@@ -81,14 +81,16 @@ def judge_grades(found: nn.Module, each: int = 30) -> dict[str, trainer.Figure]:
     random = np.random.default_rng(1000)
     grades = np.repeat(np.arange(GRADES), each)
     photos = (fundus(JUDGED, random, grade=int(grade))[0] for grade in grades)
-    levels = np.stack([see(LOOK, torch.from_numpy(photo[None]), found).probabilities[0].numpy() for photo in photos])
+    levels = np.stack(
+        [classify(PLANES, torch.from_numpy(photo[None]), found).probabilities[0].numpy() for photo in photos]
+    )
     rows = np.stack([np.stack([truth(int(grade)) for grade in grades]), levels], 2)
     areas = {
         f"AUC {name}": trainer.figure(rows[:, number].tolist(), trainer.area_under_curve)
         for number, name in enumerate(LEVELS)
     }
-    told = (np.minimum.accumulate(levels, axis=1) >= 0.5).sum(1)
-    return {**areas, "grade right": trainer.figure((told == grades)[:, None].tolist())}
+    found_grades = (np.minimum.accumulate(levels, axis=1) >= 0.5).sum(1)
+    return {**areas, "grade right": trainer.figure((found_grades == grades)[:, None].tolist())}
 
 
 def judge_vessels(found: nn.Module, cases: int = 40) -> dict[str, trainer.Figure]:
@@ -106,10 +108,10 @@ def judge_vessels(found: nn.Module, cases: int = 40) -> dict[str, trainer.Figure
 def main(steps: int = 450, vessel_steps: int = 500) -> None:
     """Train, save the networks where Triton loads them, and write how good they are."""
     net = trainer.train(grading, trainer.Course(draw=graded, loss=loss, steps=steps, batch=10))
-    trainer.save(net, (1, 3, *LOOK.size), HERE.with_name("op_retina_net") / "1")
+    trainer.save(net, (1, 3, *PLANES.size), HERE / "1")
     course = trainer.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=vessel_steps, batch=6)
     lines = trainer.train(outlining, course)
-    trainer.save(lines, (1, 3, PATCH, PATCH), HERE.with_name("op_retina_vessels_net") / "1")
+    trainer.save(lines, (1, 3, PATCH, PATCH), HERE.with_name("op_retina_vessels") / "1")
     with torch.inference_mode():
         trainer.write_figures({**judge_grades(net), **judge_vessels(lines)}, HERE)
 

@@ -97,9 +97,9 @@ def main(folders: list[Path]) -> None:
     figures = {}
     for name, cases in sets.items():
         random = np.random.default_rng(3)
-        told = [judge(*case, Motion.drawn(random), random) for case, times in cases for _ in range(times)]
-        for what in told[0]:
-            figures[f"{name}: {what}"] = trainer.figure([[one[what]] for one in told])
+        judged = [judge(*case, Motion.drawn(random), random) for case, times in cases for _ in range(times)]
+        for what in judged[0]:
+            figures[f"{name}: {what}"] = trainer.figure([[one[what]] for one in judged])
             print(f"{name}: {what} {figures[f'{name}: {what}']}", flush=True)  # noqa: T201 (a measurement prints)
     trainer.write_figures(figures, HERE)
 

@@ -8,12 +8,12 @@ from monai.networks.nets.densenet import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training import trainer
 from node.training.phantoms.slide import CLASSES, field
 
 HERE = Path(__file__).parent
-LOOK = Look.read(HERE / "1" / "look.json")
+PLANES = PlaneChain.read(HERE / "1" / "planes.json")
 MALIGNANT = CLASSES.index("in situ")
 """Classes from this one on are carcinoma."""
 JUDGED = 256
@@ -29,8 +29,8 @@ def network() -> nn.Module:
 def draw(random: np.random.Generator) -> trainer.Example:
     """Return a field, at times upside down, and its class."""
     kind = int(random.integers(len(CLASSES)))
-    tissue = field(LOOK.size[0], random, kind=CLASSES[kind])
-    seen = prepared(LOOK, torch.from_numpy(tissue[None]))[0]
+    tissue = field(PLANES.size[0], random, kind=CLASSES[kind])
+    seen = network_input(PLANES, torch.from_numpy(tissue[None]))[0]
     return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), np.array(kind)
 
 
@@ -40,14 +40,16 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
 
 
 def judge(found: nn.Module, each: int = 50) -> dict[str, trainer.Figure]:
-    """Return how often the class is right, and how well carcinoma is told, on fields that it never saw."""
+    """Return how often the class is right, and how well carcinoma is recognised, on fields that it never saw."""
     random = np.random.default_rng(1000)
     kinds = np.repeat(np.arange(len(CLASSES)), each)
     fields = (field(JUDGED, random, kind=CLASSES[kind]) for kind in kinds)
-    told = np.stack([see(LOOK, torch.from_numpy(one[None]), found).probabilities[0].numpy() for one in fields])
-    carcinoma = np.stack([kinds >= MALIGNANT, told[:, MALIGNANT:].sum(1)], 1)
+    probabilities = np.stack(
+        [classify(PLANES, torch.from_numpy(one[None]), found).probabilities[0].numpy() for one in fields]
+    )
+    carcinoma = np.stack([kinds >= MALIGNANT, probabilities[:, MALIGNANT:].sum(1)], 1)
     return {
-        "class right": trainer.figure((told.argmax(1) == kinds)[:, None].tolist()),
+        "class right": trainer.figure((probabilities.argmax(1) == kinds)[:, None].tolist()),
         "AUC carcinoma": trainer.figure(carcinoma.tolist(), trainer.area_under_curve),
     }
 
@@ -55,7 +57,7 @@ def judge(found: nn.Module, each: int = 50) -> dict[str, trainer.Figure]:
 def main(steps: int = 400) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     trained = trainer.train(network, trainer.Course(draw=draw, loss=loss, steps=steps, batch=16))
-    trainer.save(trained, (1, 3, *LOOK.size), HERE.with_name("sm_breast_net") / "1")
+    trainer.save(trained, (1, 3, *PLANES.size), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

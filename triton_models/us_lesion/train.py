@@ -7,12 +7,12 @@ import torch
 from monai.networks.nets.densenet import DenseNet
 from torch import nn
 
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.training import trainer
 from node.training.phantoms.sonogram import BENIGN, MALIGNANT, cine, frame, lesion
 
 HERE = Path(__file__).parent
-LOOK = Look.read(HERE / "1" / "look.json")
+PLANES = PlaneChain.read(HERE / "1" / "planes.json")
 CLASSES = "lesion", MALIGNANT
 PLACES = 16
 """Rows of the class maps."""
@@ -31,9 +31,9 @@ def draw(random: np.random.Generator) -> trainer.Example:
     """Return one frame with a lesion or without, and where on the class maps it is, and is malignant."""
     kind = KINDS[random.integers(3)]
     there = lesion(kind, random) if kind else None
-    image, mark = frame(*LOOK.size, random, there, part=random.uniform(0.4, 1))
+    image, mark = frame(*PLANES.size, random, there, part=random.uniform(0.4, 1))
     marks = np.stack([mark, mark & (kind == MALIGNANT)])
-    return prepared(LOOK, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
+    return network_input(PLANES, torch.from_numpy(image)[None])[0].numpy(), trainer.on_map(marks, PLACES)
 
 
 def judge(found: nn.Module, sweeps: int = 150) -> dict[str, trainer.Figure]:
@@ -46,7 +46,7 @@ def judge(found: nn.Module, sweeps: int = 150) -> dict[str, trainer.Figure]:
     for number in range(sweeps):
         kind = KINDS[number % len(KINDS)]
         images, marks = cine(12, 160, 200, random, kind)
-        seen = see(LOOK, torch.from_numpy(images), found)
+        seen = classify(PLANES, torch.from_numpy(images), found)
         best = int(seen.probabilities[:, 0].argmax())
         seen_lesion.append([bool(kind), float(seen.probabilities[best, 0])])
         if not kind:
@@ -79,7 +79,7 @@ def main(steps: int = 450) -> None:
     """Train, save the network where Triton loads it, and write how good it is."""
     course = trainer.Course(draw=draw, loss=trainer.seen_where, steps=steps, batch=16, rate=6e-3)
     trained = trainer.train(network, course)
-    trainer.save(trained, (1, 1, *LOOK.size), HERE.with_name("us_lesion_net") / "1")
+    trainer.save(trained, (1, 1, *PLANES.size), HERE / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(trained), HERE)
 

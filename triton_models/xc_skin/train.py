@@ -12,15 +12,15 @@ from torch.nn import functional
 
 from node.serving.answers import in_channels, nowhere
 from node.serving.chain import Chain
-from node.serving.planes import Look, prepared, see
+from node.serving.planes import PlaneChain, classify, network_input
 from node.serving.volume import segment
 from node.training import trainer
 from node.training.phantoms.skin import LESIONS, lesion
 
 HERE = Path(__file__).parent
 OUTLINE = HERE.with_name("xc_skin_lesion")
-LOOK, CHAIN = Look.read(HERE / "1" / "look.json"), Chain.read(OUTLINE / "1" / "chain.json")
-ROWS = LOOK.size[0]
+PLANES, CHAIN = PlaneChain.read(HERE / "1" / "planes.json"), Chain.read(OUTLINE / "1" / "chain.json")
+ROWS = PLANES.size[0]
 JUDGED = 256
 """Rows of the photographs that the networks are judged on."""
 
@@ -40,7 +40,7 @@ def named(random: np.random.Generator) -> trainer.Example:
     """Return a photograph of a lesion, at times upside down, and of which kind it is."""
     kind = int(random.integers(len(LESIONS)))
     photo, _ = lesion(ROWS, random, kind=LESIONS[kind])
-    seen = prepared(LOOK, torch.from_numpy(photo[None]))[0]
+    seen = network_input(PLANES, torch.from_numpy(photo[None]))[0]
     return (seen.flip(1) if random.random() < 0.5 else seen).numpy(), np.array(kind)
 
 
@@ -56,7 +56,7 @@ def loss(maps: Tensor, truths: Tensor) -> Tensor:
 
 
 def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, trainer.Figure]:
-    """Return how often the kind is right, how well melanoma is told, and how well lesions are outlined.
+    """Return how often the kind is right, how well melanoma is recognised, and how well lesions are outlined.
 
     On photographs that the networks never saw, as many of each kind.
     """
@@ -65,9 +65,9 @@ def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, trai
     for kind in np.repeat(np.arange(len(LESIONS)), each):
         photo, inside = lesion(JUDGED, random, kind=LESIONS[kind])
         shown = torch.from_numpy(photo[None])
-        told = see(LOOK, shown, net).probabilities[0]
-        right.append([float(told.argmax() == kind)])
-        melanoma.append([float(LESIONS[kind] == "mel"), float(told[LESIONS.index("mel")])])
+        probabilities = classify(PLANES, shown, net).probabilities[0]
+        right.append([float(probabilities.argmax() == kind)])
+        melanoma.append([float(LESIONS[kind] == "mel"), float(probabilities[LESIONS.index("mel")])])
         seen = segment(CHAIN, [(channel, nowhere()) for channel in in_channels(shown)], outlines)[0].numpy()
         scores.append([2 * float((seen & inside).sum()) / float(seen.sum() + inside.sum())])
     return {
@@ -80,10 +80,10 @@ def judge(net: nn.Module, outlines: nn.Module, each: int = 20) -> dict[str, trai
 def main(steps: int = 450, outline_steps: int = 350) -> None:
     """Train, save the networks where Triton loads them, and write how good they are."""
     net = trainer.train(naming, trainer.Course(draw=named, loss=loss, steps=steps, batch=16))
-    trainer.save(net, (1, 3, *LOOK.size), HERE.with_name("xc_skin_net") / "1")
+    trainer.save(net, (1, 3, *PLANES.size), HERE / "1")
     course = trainer.Course(draw=outlined, loss=DiceCELoss(sigmoid=True), steps=outline_steps, batch=8)
     outlines = trainer.train(outlining, course)
-    trainer.save(outlines, (1, 3, *LOOK.size), HERE.with_name("xc_skin_lesion_net") / "1")
+    trainer.save(outlines, (1, 3, *PLANES.size), HERE.with_name("xc_skin_lesion") / "1")
     with torch.inference_mode():
         trainer.write_figures(judge(net, outlines), HERE)
 

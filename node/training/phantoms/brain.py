@@ -131,9 +131,9 @@ def _posed(places: tuple[Field, Field, Field], random: np.random.Generator) -> N
 
 def _volumes(state: str, random: np.random.Generator) -> dict[str, float]:
     """Return by what the volume of each structure differs from the usual one."""
-    told = STATES[state]
+    factors = STATES[state]
     return {
-        name: told.get(name, 1.0) * np.exp(random.normal(0, SPREAD_OF_FLUID if "entricle" in name else SPREAD))
+        name: factors.get(name, 1.0) * np.exp(random.normal(0, SPREAD_OF_FLUID if "entricle" in name else SPREAD))
         for name in STRUCTURES
     }
 

@@ -56,7 +56,7 @@ def with_nodules(
 
 
 def with_vessels(chest: Image, spacing: Spacing, random: np.random.Generator, *, count: int) -> Image:
-    """Return a chest phantom with straight vessels across its lungs: what a nodule must be told from."""
+    """Return a chest phantom with straight vessels across its lungs: what a nodule must be distinguished from."""
     hu = chest.copy()
     for _ in range(count):
         length, width = random.uniform(20, 60), random.uniform(2, 5)

@@ -33,7 +33,7 @@ Nuclei = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def slide(kinds: Sequence[Sequence[str]], rows: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a slide (row, column, 3) of fields of so many rows and columns, of the kinds told (down, across)."""
+    """Return a slide (row, column, 3) of fields of so many rows and columns, of the given kinds (down, across)."""
     lines = [np.concatenate([field(rows, random, kind=kind) for kind in line], axis=1) for line in kinds]
     return np.concatenate(lines, axis=0)
 

@@ -1,8 +1,8 @@
 """Bone, muscle, fat and calcium of the chest in a CT, by density and the place of the ribs; no trained weights.
 
 Densities are those of Mourtzakis et al. (Appl Physiol Nutr Metab 2008;33:997): muscle -29 to 150, fat -190 to -30 HU.
-What lies inside the rib cage is told from the chest wall by the innermost bone in each direction from the middle of the
-body, taken over a few slices above and below, since ribs run aslant. Calcium is scored as by Agatston et al. (J Am Coll
+The inside of the rib cage ends at the innermost bone in each direction from the middle of the body, taken over a few
+slices above and below, since ribs run aslant. Calcium is scored as by Agatston et al. (J Am Coll
 Cardiol 1990;15:827) in what lies inside, not joined to bone, and only where no contrast medium is seen.
 """
 

@@ -38,10 +38,10 @@ class Threshold:
     deviation: float = math.nan
 
 
-def find_uptake(suv: Tensor, affine: Tensor) -> dict[str, Tensor | NDArray[np.float64]]:
+def find_uptake(image: Tensor, affine: Tensor) -> dict[str, Tensor | NDArray[np.float64]]:
     """Outline and measure.
 
-    suv: float32 (slice, row, column), body weight; affine: float64 (4, 4), (slice, row, column, 1) to mm, LPS.
+    image: float32 (slice, row, column), body weight; affine: float64 (4, 4), (slice, row, column, 1) to mm, LPS.
 
     Returns
     -------
@@ -58,21 +58,21 @@ def find_uptake(suv: Tensor, affine: Tensor) -> dict[str, Tensor | NDArray[np.fl
     ValueError
         The image or the affine has another shape.
     """
-    if suv.ndim != 3 or affine.shape != (4, 4):
-        raise ValueError(f"the image has three axes and the affine is 4 × 4, not {tuple(suv.shape)}")
+    if image.ndim != 3 or affine.shape != (4, 4):
+        raise ValueError(f"the image has three axes and the affine is 4 × 4, not {tuple(image.shape)}")
     matrix = affine.cpu().numpy()
     grid = _as_it_is(matrix)
-    threshold = liver_threshold(suv, matrix, grid)
-    pieces = components(suv >= threshold.suv)
+    threshold = liver_threshold(image, matrix, grid)
+    pieces = components(image >= threshold.suv)
     size = total(pieces) * grid.voxel_ml
     size[0] = 0
-    highest = torch.zeros(len(size), device=suv.device).scatter_reduce_(0, pieces.flatten(), suv.flatten(), "amax")
+    highest = torch.zeros(len(size), device=image.device).scatter_reduce_(0, pieces.flatten(), image.flatten(), "amax")
     kept = [int(k) for k in highest.argsort(descending=True, stable=True) if size[k] >= SMALLEST_ML]
-    above = torch.isin(pieces, torch.tensor(kept, device=suv.device))
-    labels = torch.zeros(suv.shape, dtype=torch.uint8, device=suv.device)
-    peaks = ball_means(suv, grid, PEAK_MM)
-    rows = [_outlined(suv, pieces == k, labels, n, grid, peaks) for n, k in enumerate(kept[:MOST], 1)]
-    mean = float(suv[above].double().mean()) if kept else math.nan
+    above = torch.isin(pieces, torch.tensor(kept, device=image.device))
+    labels = torch.zeros(image.shape, dtype=torch.uint8, device=image.device)
+    peaks = ball_means(image, grid, PEAK_MM)
+    rows = [_outlined(image, pieces == k, labels, n, grid, peaks) for n, k in enumerate(kept[:MOST], 1)]
+    mean = float(image[above].double().mean()) if kept else math.nan
     return {
         "labels": labels,
         "above": above.to(torch.uint8),

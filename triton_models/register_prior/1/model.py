@@ -1,8 +1,9 @@
 """The Triton side of `registering`; config.pbtxt beside this folder names what goes in and out."""
 
+from serving.tensor_model import TensorModel
+
 from registering import register
-from serving.tensor_model import Answering
 
 
-class TritonPythonModel(Answering):
+class TritonPythonModel(TensorModel):
     method = staticmethod(register)

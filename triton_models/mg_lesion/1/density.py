@@ -16,14 +16,14 @@ LEAST_CONTRAST = 0.3  # by which dense tissue is brighter than fat, as a part of
 LEAST_SIDE = 64
 
 
-def tissue_of(image: Tensor) -> dict[str, Tensor]:
+def tissue_of(image: Tensor) -> Tensor:
     """Outline breast and dense tissue.
 
     image: float32 (row, column), brightness of any range, one mammogram.
 
     Returns
     -------
-    tissue: uint8 (row, column): 0 none, 1 breast, 2 dense tissue of it.
+    uint8 (row, column): 0 none, 1 breast, 2 dense tissue of it.
 
     Raises
     ------
@@ -35,7 +35,12 @@ def tissue_of(image: Tensor) -> dict[str, Tensor]:
     small = reduced(image.float(), SIDE)
     breast = breast_of(small)
     tissue = breast.to(torch.uint8) + dense_of(small, breast).to(torch.uint8)
-    return {"tissue": functional.interpolate(tissue[None, None].float(), image.shape)[0, 0].to(torch.uint8)}
+    return functional.interpolate(tissue[None, None].float(), image.shape)[0, 0].to(torch.uint8)
+
+
+def tissues_of(images: Tensor) -> Tensor:
+    """Return breast and dense tissue of images (image, row, column), each as `tissue_of` finds them."""
+    return torch.stack([tissue_of(image) for image in images])
 
 
 def breast_of(small: Tensor) -> Tensor:

@@ -1,1 +1,0 @@
-../../../node/serving/backend/net_model.py
