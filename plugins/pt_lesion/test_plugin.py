@@ -127,8 +127,8 @@ def test_glycolysis_is_volume_times_mean() -> None:
 
 
 def test_nothing_found_is_a_finding() -> None:
-    def nothing(suv: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        return {**answer(suv, affine), "statistics": np.zeros((0, 5)), "threshold": np.array([4, np.nan, np.nan])}
+    def nothing(image: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        return {**answer(image, affine), "statistics": np.zeros((0, 5)), "threshold": np.array([4, np.nan, np.nan])}
 
     results = testing.run_plugin(HERE, {"pt": images()}, {"pt_lesion": nothing})
     assert [result.present for result in results if isinstance(result, Finding)] == [False]
