@@ -21,7 +21,7 @@ from node.models.monai_bundle import is_bundle, read_bundle
 from node.models.network_file import EXTENT, read
 from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
-from node.models.triton_folder import VolumeModel, copy, is_triton, served_network, try_out, understand
+from node.models.triton_folder import ServedVolumeModel, copy, is_triton, served_network, try_out, understand
 from node.serving import chains
 from node.serving.chain import Chain, Resize
 from node.serving.chains import AnyChain
@@ -133,7 +133,7 @@ def add(
     for folder in (models / name, models / f"{name}_net", plugins / name):
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
-    if is_triton(source) and isinstance(model := understand(source), VolumeModel):
+    if is_triton(source) and isinstance(model := understand(source), ServedVolumeModel):
         return _beside(source, model, name, models, plugins, labels, modality or "CT")
     reader = next(reader for knows, reader in READERS if knows(source))
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
@@ -180,7 +180,7 @@ READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
 
 
 def _beside(
-    source: Path, model: VolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
+    source: Path, model: ServedVolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
 ) -> Added:
     """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
     if not labels:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from node.errors import ConfigError
 from node.models.import_source import Brought, Source
 from node.models.network_file import of_module
-from node.serving.nnunet import ROLE, Plan, Values
+from node.serving.nnunet import ROLE, NnunetPlan, Values
 from node.toml_files import load_toml
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -96,7 +96,7 @@ def read_results(source: Source) -> Brought:
         with redirect_stdout(StringIO()):  # nnU-Net tells of environment variables that only training needs
             plan, labels, network = _understood(folder, plans, dataset, loaded, trust=source.trust)
         if source.chain is not None:
-            plan = Plan.of({**asdict(plan), **load_toml(source.chain)})
+            plan = NnunetPlan.of({**asdict(plan), **load_toml(source.chain)})
     except KeyError as error:
         raise ConfigError(f"{folder}: nnU-Net's files lack {error}; they are of version 1, or not whole") from error
     except (TypeError, ValueError) as error:
@@ -147,7 +147,7 @@ def _understood(
     checkpoints: Sequence[Mapping[str, Any]],
     *,
     trust: bool,
-) -> tuple[Plan, tuple[str, ...], nn.Module]:
+) -> tuple[NnunetPlan, tuple[str, ...], nn.Module]:
     """Return what the plans say, the names of the labels, and the network of all folds."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans  # noqa: PLC0415 (where it is installed)
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
@@ -200,7 +200,7 @@ def _understood(
 
 def _plan(
     plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration: Any, mirror: Sequence[int] | None
-) -> Plan:
+) -> NnunetPlan:
     """Return nnU-Net's plans as what is done on the server."""
     channels = _channels(dataset)
     trained = plans["foreground_intensity_properties_per_channel"]
@@ -212,7 +212,7 @@ def _plan(
     }
     if len(separate) > 1:
         raise ValueError("force_separate_z is one thing for images and another for probabilities, which is not served")
-    return Plan(
+    return NnunetPlan(
         orientation=ORIENTATIONS[plans["image_reader_writer"]],
         transpose=tuple(plans["transpose_forward"]),
         spacing=tuple(configuration.spacing),

@@ -60,7 +60,7 @@ SEGMENT = '    Segment(label="{label}", type=codes.{type}, category=codes.SCT.Or
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeModel:
+class ServedVolumeModel:
     """A model that takes whole volumes: what its volume, its affine (empty without) and its labels are called."""
 
     image: str
@@ -81,7 +81,7 @@ def is_triton(source: Path) -> bool:
     return (source / CONFIG).is_file() or any(source.glob(f"*/{CONFIG}"))
 
 
-def understand(source: Path) -> VolumeModel | Names:
+def understand(source: Path) -> ServedVolumeModel | Names:
     """Say what a model is: one for whole volumes, or a network with these names.
 
     Raises
@@ -105,7 +105,7 @@ def understand(source: Path) -> VolumeModel | Names:
     labels = [one for one in gives if one.axes == 3 and one.kind in WHOLE]
     others = [one for one in takes if not one.optional and one not in volume[:1] + affine[:1]]
     if volume and len(labels) == 1 and not others:
-        return VolumeModel(image=volume[0].name, affine=affine[0].name if affine else "", output=labels[0].name)
+        return ServedVolumeModel(image=volume[0].name, affine=affine[0].name if affine else "", output=labels[0].name)
     if [(one.kind, one.axes) for one in (*takes, *gives)] in ([(FLOAT, 4)] * 2, [(FLOAT, 5)] * 2):
         return Names(input=takes[0].name, output=gives[0].name)
     taken, given = (", ".join(map(str, some)) or "nothing" for some in (takes, gives))
@@ -146,7 +146,7 @@ def served_network(source: Path) -> Network:
         As in `understand`; or it is a volume model, which is no network.
     """
     names = understand(source)
-    if isinstance(names, VolumeModel):
+    if isinstance(names, ServedVolumeModel):
         raise ConfigError(f"{source} takes whole volumes: no chain goes around it")
     config = read_config(source)
 
@@ -176,7 +176,7 @@ def copy(source: Path, folder: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def try_out(source: Path, model: VolumeModel, labels: Sequence[str]) -> None:
+def try_out(source: Path, model: ServedVolumeModel, labels: Sequence[str]) -> None:
     """Ask a volume model for the labels of a phantom, where it runs here.
 
     Raises

@@ -8,7 +8,7 @@ says `from serving.volume_model import VolumeModel as TritonPythonModel`.
 **The models.** `1/model.py` names one of three:
 
 `volume_model.VolumeModel`
-    Whole volumes in; labels, findings, boxes or an image out, as `1/chain.json` says (`chain.Chain` or `nnunet.Plan`).
+    Whole volumes in; labels, findings, boxes or an image out, as `1/chain.json` says (`Chain`, or `NnunetPlan`).
 `plane_model.PlaneModel`
     Planes in; probabilities and class maps out, as `1/planes.json` says (`planes.PlaneChain`).
 `tensor_model.TensorModel`

@@ -48,7 +48,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class NnunetPlan:
     """What nnU-Net's plans say about images on their way to the network and back.
 
     Parameters
@@ -126,7 +126,7 @@ class Plan:
         Chain(orientation=self.orientation, roles=self.roles)
 
     @classmethod
-    def of(cls, words: Mapping[str, Any]) -> "Plan":
+    def of(cls, words: Mapping[str, Any]) -> "NnunetPlan":
         """Make a plan of what people wrote; ValueError where a key is unknown or a value makes no sense."""
         unknown = words.keys() - {one.name for one in fields(cls)}
         if unknown:
@@ -137,13 +137,13 @@ class Plan:
         """Return how many labels a network has that gives so many channels."""
         return channels // self.folds - (not self.regions)
 
-    def looking(self) -> "Plan":
+    def looking(self) -> "NnunetPlan":
         """Return the same way for a phantom of values from 0 to 1000, which a network of two classes gets as 0 to 1."""
         values = Values(scheme="CTNormalization", std=1000, percentile_99_5=1000)
         return replace(self, values=(values,) * len(self.roles), folds=1, mirror=(), regions=(), largest=())
 
 
-def segment(plan: Plan, images: Sequence[Placed], network: Network) -> Tensor:
+def segment(plan: NnunetPlan, images: Sequence[Placed], network: Network) -> Tensor:
     """Return the labels (uint8) on the grid of the first role's volume, (slice, row, column): 0 none, n the n-th label.
 
     `images` are those of the plan's roles, in their order, with their affines to mm LPS.
@@ -231,7 +231,7 @@ def without_holes(mask: Tensor) -> Tensor:
     return mask | ~torch.isin(outside, open_air[open_air > 0])
 
 
-def separate_axis(plan: Plan, here: Sequence[float], there: Sequence[float]) -> int | None:
+def separate_axis(plan: NnunetPlan, here: Sequence[float], there: Sequence[float]) -> int | None:
     """Return the axis of thick slices, across which planes are resampled each by itself; None where there is none."""
     if plan.separate is False:
         return None
@@ -307,7 +307,7 @@ class Blend:
         return torch.zeros(tuple(shape), dtype=torch.half, device=self.bell.device)
 
 
-def infer(plan: Plan, x: Tensor, network: Network) -> Tensor:
+def infer(plan: NnunetPlan, x: Tensor, network: Network) -> Tensor:
     """Return the logits (class, …), half precision, of volumes (role, …) on the network's grid, from their windows.
 
     What is smaller than a window is filled up with 0, evenly on both sides.
@@ -339,12 +339,12 @@ def mirrored(given: Tensor, over: Sequence[int], network: Network) -> Tensor:
     return answer / len(turns)
 
 
-def _restored(plan: Plan, logits: Tensor, extent: Sequence[int], planes: int | None) -> Tensor:
+def _restored(plan: NnunetPlan, logits: Tensor, extent: Sequence[int], planes: int | None) -> Tensor:
     """Return one class on the grid of the cropped images, half precision as nnU-Net decides by it."""
     return resampled(logits, extent, planes, plan.logits_order, plan.logits_order_across).half()
 
 
-def decided(plan: Plan, logits: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:
+def decided(plan: NnunetPlan, logits: Tensor, place: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the labels (uint8) that win in each voxel, one class at a time: no array of classes × voxels is made.
 
     The largest class wins, the first where several are; of regions each that is likelier than not covers those before.

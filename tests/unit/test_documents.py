@@ -182,9 +182,8 @@ MADE = r"NAME|^plugins/(ct_metal|liver)\b"
 
 # The words, and the ways through the code.
 
-TWICE = {"TritonPythonModel"}  # Triton asks every model of its Python backend for a class of this name
-TWICE |= {"Assembled", "Patience", "Plan", "Priors", "VolumeModel"}
-"""Class names that may be in `node` twice. Those of the second line wait for names of their own."""
+TWICE = {"Assembled", "Patience", "Priors"}
+"""Class names that are in `node` twice, and wait for names of their own."""
 WALKS = [page for page in sorted((DOCS / "architecture").glob("*.md")) if page.name != "index.md"]
 
 

@@ -15,7 +15,7 @@ from node.models.import_source import Source
 from node.models.model_card import compared
 from node.models.nnunet_folder import is_results, modality, read_results, roles
 from node.serving.chains import read, write
-from node.serving.nnunet import Plan, segment
+from node.serving.nnunet import NnunetPlan, segment
 from tests.nnunet_results import field, predicted, results
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")
@@ -53,7 +53,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 def test_labels_are_those_of_nnunets_own_predictor(case: str, tmp_path: Path) -> None:
     folder = results(tmp_path / "results", **CASES[case])
     brought = read_results(Source(path=folder))
-    assert isinstance(brought.chain, Plan)
+    assert isinstance(brought.chain, NnunetPlan)
     write(brought.chain, tmp_path)
     assert read(tmp_path) == brought.chain
     spacing = SPACING.get(case, (6.5, 1.1, 1.3))
