@@ -26,7 +26,14 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = "quick"
 QUICK_FOLDERS = ("tests/unit",)
 """What these folders hold needs no server and no peer, and most of it is quick."""
-SLOW_MODULES = ("test_clinical_headers", "test_documents", "test_lungs", "test_training")
+SLOW_MODULES = (
+    "test_clinical_headers",
+    "test_documents",
+    "test_lungs",
+    "test_nnunet",
+    "test_registering",
+    "test_tissue",
+)
 """What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
 LONGEST_FIRST = ("tests/crash", "tests/flow", "tests/viewer", "tests/contract")
 """The order of folders: with several workers, a long module that comes last would be waited for alone."""

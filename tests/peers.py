@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,12 +21,11 @@ from pydicom.dataset import Dataset
 
 from node.ledger import Ledger
 from node.records import Address
+from tests.processes import ISOCENTER, ROOT, Started, isocenter, start, start_isocenter
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 DICOM = SHARED / "data" / "dicom"
 VALIDATOR = SHARED / "tools" / "validate_dicom.py"
-ISOCENTER = Path(sys.executable).with_name("isocenter")
 SYSTEM_PATH = os.pathsep.join(
     folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ISOCENTER.parent
 )
@@ -178,14 +176,13 @@ def orthanc(
         "Plugins": [str(plugin) for plugin in plugins],
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "orthanc.log").open("w") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
-        try:
-            wait_until(lambda: listens(peer.dicom_port) and listens(peer.http_port), what="Orthanc's start")
-            yield peer
-        finally:
-            process.terminate()
-            process.wait(30)
+    process = start(["Orthanc", str(folder / "orthanc.json")], folder / "orthanc.log")
+    try:
+        wait_until(lambda: listens(peer.dicom_port) and listens(peer.http_port), what="Orthanc's start")
+        yield peer
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,7 @@ class Served:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes]
+    process: Started
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same configuration."""
@@ -207,10 +204,6 @@ class Served:
     def ledger(self) -> Ledger:
         """Open the running node's ledger, as another process may."""
         return Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
-
-
-def isocenter(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(ISOCENTER), *words], capture_output=True, text=True, check=False, timeout=timeout)
 
 
 def write_config(
@@ -243,25 +236,27 @@ def serve(
     commitment: bool = False,
     routes: str = "",
     environment: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> Iterator[Served]:
-    """Run `isocenter serve` on an empty spool and ledger, or on what is there, and stop it with SIGTERM."""
+    """Run `isocenter serve` on an empty spool and ledger, or on what is there, and stop it with SIGTERM.
+
+    With `fresh` it is a program of its own; else a fork of one that has imported what a node needs.
+    """
     port = port or free_port()
     config = write_config(folder, port=port, pacs=pacs, quiet=quiet, commitment=commitment, routes=routes)
-    with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(ISOCENTER), "serve", "--config", str(config)],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **(environment or {})},
-        )
-        try:
-            wait_until(lambda: listens(port) or process.poll() is not None, seconds=120, what="the node's start")
-            assert process.poll() is None, (folder / "serve.log").read_text()
-            yield Served(folder, port, process)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
-        assert code == 0, f"serve ended with {code}: {(folder / 'serve.log').read_text()[-2000:]}"
+    log = folder / "serve.log"
+    words, environment = ("serve", "--config", str(config)), environment or {}
+    process = (
+        start([str(ISOCENTER), *words], log, **environment) if fresh else start_isocenter(words, log, **environment)
+    )
+    try:
+        wait_until(lambda: listens(port) or process.poll() is not None, seconds=120, what="the node's start")
+        assert process.poll() is None, log.read_text()
+        yield Served(folder, port, process)
+    finally:
+        process.terminate()
+        code = process.wait(60)
+    assert code == 0, f"serve ended with {code}: {log.read_text()[-2000:]}"
 
 
 def complaints(sources: Path, results: Path, *skip: str) -> set[str]:

@@ -119,6 +119,7 @@ def measure(name: str, case: Case, folder: Path, pacs: Orthanc) -> None:
             quiet=case.quiet or LONG_SECONDS,
             routes=ROUTE.format(modality=case.modality, quiet=case.quiet, plugin=case.plugin),
             environment={"ISOCENTER_PLUGINS": f'["{ROOT / "plugins"}", "{plugin.parent}"]'},
+            fresh=True,
         ) as node,
         Peak(node.process.pid) as peak,
     ):

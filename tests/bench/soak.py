@@ -136,7 +136,7 @@ def running(*works: object) -> Iterator[list[threading.Thread]]:
 def main() -> None:
     """Print the table, and what it came to."""
     with tempfile.TemporaryDirectory(prefix="isocenter-soak-") as name, Pacs().listening() as pacs:
-        house = House(Path(name) / "node", pacs)
+        house = House(Path(name) / "node", pacs, receivers=2)
         for file in (house.folder / "routes.toml", house.folder / "plugins" / "threshold" / "plugin.toml"):
             file.write_text(file.read_text().replace('when.Modality = "CT"', 'when.Modality = ["CT", "MR"]'))
         soak = Soak(house, made(Path(name) / "sent"))

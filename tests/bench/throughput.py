@@ -125,6 +125,7 @@ def serving(folder: Path, to: Scp, name: str, *, slots: int) -> AbstractContextM
             "ISOCENTER_PLUGINS": f'["{ROOT / "plugins"}", "{folder / "plugins"}"]',
             "ISOCENTER_ENGINE__SLOTS": str(slots),
         },
+        fresh=True,
     )
 
 

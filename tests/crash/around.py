@@ -5,11 +5,9 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,7 +27,8 @@ from node.ledger import Ledger
 from node.ledger.schema import delivery, job
 from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
-from tests.peers import ISOCENTER, listens, wait_until
+from tests.peers import listens, wait_until
+from tests.processes import Started, start_isocenter, start_text
 
 HERE = Path(__file__).parent
 CALL_AGAIN_SECONDS = (0.2, 1.0, 0.0)
@@ -39,6 +38,7 @@ routes = "routes.toml"
 plugins = ["plugins"]
 [receive]
 address = "ISOCENTER@127.0.0.1:{port}"
+processes = {receivers}
 [spool]
 path = "{spool}"
 free_mark_mb = 0
@@ -210,8 +210,9 @@ class House:
     spool_path: Path = Path("spool")
     ledger_url: str = ""
     port: int = field(default_factory=fixed_port)
+    receivers: int = 1
     modality: Modality = field(default_factory=Modality)
-    process: subprocess.Popen[bytes] | None = None
+    process: Started | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +222,7 @@ class House:
         self.config.write_text(
             SETTINGS.format(
                 port=self.port,
+                receivers=self.receivers,
                 pacs=f"{self.pacs.host}:{self.pacs_port or self.pacs.port}",
                 spool=self.spool_path,
                 ledger=self.ledger_url,
@@ -250,25 +252,28 @@ class House:
             opened.close()
 
     def start(self, **environment: str) -> None:
+        """Serve, and wait until the node listens."""
+        self.launch(**environment)
+        self.wait_until_it_listens()
+
+    def launch(self, **environment: str) -> None:
         """Serve; the leases of a process that died have run out by now."""
         self.lapse()
-        self.serve([str(ISOCENTER), "serve", "--config", str(self.config)], environment)
+        self.process = start_isocenter(
+            ["serve", "--config", str(self.config)], self.folder / "serve.log", **environment
+        )
 
     def start_with(self, lease_seconds: float, **environment: str) -> None:
         """Serve with another lease, and let no time pass for jobs that a process that died had claimed."""
         program = SHORT_LEASE.format(seconds=lease_seconds, config=str(self.config))
-        self.serve([sys.executable, "-c", program], environment)
+        self.process = start_text(program, self.folder / "serve.log", **environment)
+        self.wait_until_it_listens()
 
-    def serve(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        with (self.folder / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
-            )
-        self.wait_until_it_listens(self.process.pid)
-
-    def wait_until_it_listens(self, pid: int) -> None:
-        wait_until(lambda: listens(self.port) or not alive(pid), seconds=60, what="the node's start")
-        assert alive(pid), self.log
+    def wait_until_it_listens(self) -> None:
+        process = self.process
+        assert process is not None
+        wait_until(lambda: listens(self.port) or process.poll() is not None, what="the node's start")
+        assert process.poll() is None, self.log
 
     def lapse(self) -> None:
         """Let a minute pass for claimed jobs and deliveries."""

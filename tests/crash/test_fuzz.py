@@ -151,7 +151,7 @@ def test_mutated_pdus_and_data_sets_cost_neither_the_node_nor_the_next_sender_an
 ) -> None:
     seed = int(os.environ.get("CRASH_SEED", time.time_ns() % 2**32))
     chance = random.Random(seed)  # noqa: S311
-    node = house()
+    node = house(receivers=2)
     first, last = study(tmp_path, "first"), study(tmp_path, "last")
     node.start()
     pid = node.process.pid if node.process else 0

@@ -2,47 +2,20 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash.around import House, Pacs, alive, session, study, study_uid
-from tests.peers import wait_until
+from tests.crash.around import House, Pacs, study, study_uid
 
 KILLS, STUDIES = 100, 30
 LIFE_SECONDS, LONG_LIFE_SECONDS, LONG_LIVED = (0.05, 0.7), (1.5, 5.0), 0.2  # a receiver process is there in a second
 """How long a node lives, drawn evenly: most die while they start and are told again what they had, some at work."""
 MOST_SECONDS = 90.0
 """No further kill after this, on a machine that is slow."""
-
-
-class Forked:
-    """Nodes forked from one process that has imported all they need."""
-
-    def __init__(self, house: House) -> None:
-        self.house = house
-        command = [sys.executable, "-m", "tests.crash.forks"]
-        self.parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def start(self) -> int:
-        assert self.parent.stdin is not None
-        assert self.parent.stdout is not None
-        self.house.lapse()
-        self.parent.stdin.write(f"{self.house.config} {self.house.folder / 'serve.log'}\n")
-        self.parent.stdin.flush()
-        return int(self.parent.stdout.readline())
-
-    def kill(self, pid: int) -> None:
-        for one in session(pid):
-            with suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
-        wait_until(lambda: not session(pid), what="the end of all processes")
 
 
 @contextmanager
@@ -75,30 +48,23 @@ def test_a_hundred_kills_at_moments_of_chance_lose_nothing(
 ) -> None:
     seed = int(os.environ.get("CRASH_SEED", time.time_ns() % 2**32))
     chance = random.Random(seed)  # noqa: S311
-    node = house()
+    node = house(receivers=2)
     studies = [study(tmp_path, f"study {number}", slices=3) for number in range(STUDIES)]
     uids = [study_uid(files) for files in studies]
-    forked = Forked(node)
     until, kills = time.monotonic() + MOST_SECONDS, 0
     done: Counter[int] = Counter()
-    pid = 0
-    try:
-        with sending(node, studies):
-            while kills < KILLS and time.monotonic() < until:
-                pid = forked.start()
-                time.sleep(chance.uniform(*(LONG_LIFE_SECONDS if chance.random() < LONG_LIVED else LIFE_SECONDS)))
-                assert alive(pid), node.log[-3000:]
-                forked.kill(pid)
-                kills += 1
-                done[kills // 20] = len(pacs.arrived)
-            print(f"seed {seed}: {kills} kills; objects in the PACS after each twenty: {dict(done)}")  # noqa: T201
-            pid = forked.start()
-            node.wait_until_it_listens(pid)
-        node.rest(*uids, seconds=120)
-        for files in studies:
-            assert {one.stem for one in files} <= node.modality.acknowledged.keys()
-            assert node.account(files, twice=True) == []
-    finally:
-        forked.kill(pid)
-        forked.parent.kill()
-        forked.parent.wait()
+    with sending(node, studies):
+        while kills < KILLS and time.monotonic() < until:
+            node.launch()
+            time.sleep(chance.uniform(*(LONG_LIFE_SECONDS if chance.random() < LONG_LIVED else LIFE_SECONDS)))
+            assert node.process is not None
+            assert node.process.poll() is None, node.log[-3000:]
+            node.kill()
+            kills += 1
+            done[kills // 20] = len(pacs.arrived)
+        print(f"seed {seed}: {kills} kills; objects in the PACS after each twenty: {dict(done)}")  # noqa: T201
+        node.start()
+    node.rest(*uids, seconds=120)
+    for files in studies:
+        assert {one.stem for one in files} <= node.modality.acknowledged.keys()
+        assert node.account(files, twice=True) == []

@@ -78,7 +78,7 @@ def at_once(*calls: Callable[[], object]) -> None:
 
 
 def test_twenty_associations_twice_at_once_and_late_slices_are_all_whole_studies(house: New, tmp_path: Path) -> None:
-    node = house()
+    node = house(receivers=2)
     many = [study(tmp_path, f"many {number}", slices=4) for number in range(20)]
     twice, late = study(tmp_path, "twice", slices=8), study(tmp_path, "late", slices=8)
     node.start()

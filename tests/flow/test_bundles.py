@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from node.triton import GrpcTriton, LocalServer
 from tests.matrix import series_in
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
-pytest.importorskip("ignite", reason="MONAI's evaluator needs pytorch-ignite")
-bundles = pytest.importorskip("monai.bundle", reason="MONAI is not installed")
 nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
-nets = pytest.importorskip("monai.networks.nets")
+pytestmark = [  # imported by the tests that need them: it takes seconds
+    pytest.mark.skipif(find_spec("ignite") is None, reason="MONAI's evaluator needs pytorch-ignite"),
+    pytest.mark.skipif(find_spec("monai") is None, reason="MONAI is not installed"),
+]
 
 UNET = {
     "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 16], "strides": [2],
@@ -130,6 +132,8 @@ def write_bundle(
     told: str = "segmentation",
 ) -> Path:
     """Write a bundle with the weights of a small network, by MONAI's names for things."""
+    from monai.networks import nets
+
     (folder / "configs").mkdir(parents=True)
     (folder / "models").mkdir()
     words = {name: value for name, value in made.network.items() if name != "_target_"}
@@ -190,6 +194,8 @@ def as_nifti(volume: Volume, path: Path) -> Path:
 
 def of_monai(folder: Path) -> np.ndarray:
     """Run the bundle as MONAI does and return the labels it saved, (slice, row, column)."""
+    from monai import bundle as bundles
+
     configs = folder / "configs"
     workflow = bundles.ConfigWorkflow(
         config_file=str(configs / "inference.json"), meta_file=str(configs / "metadata.json"), logging_file=False,
@@ -286,6 +292,8 @@ EYE = Made(
 def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilities(
     tmp_path: Path, served: tuple[Path, Series, GrpcTriton]
 ) -> None:
+    from monai.bundle import ConfigParser
+
     folder, _, triton = served
     series = series_in(tmp_path / "op", [testing.fundus_photograph()])
     Image.fromarray(series.image()).save(tmp_path / "eye.png")
@@ -295,7 +303,7 @@ def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilitie
     plugin = read_plugin(folder / "plugins" / "eyes")
     triton.prepare(plugin.manifest.models, 120)
     results = run(plugin, {"image": series}, triton)
-    parser = bundles.ConfigParser()
+    parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.json"))
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(bundle / "models" / "model.pt")["model"])

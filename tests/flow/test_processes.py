@@ -35,6 +35,7 @@ class Houses(House):
     """One configuration, and any number of processes that serve it, each in a session of its own."""
 
     url: str = ""
+    receivers: int = 2
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @contextmanager

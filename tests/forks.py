@@ -1,0 +1,123 @@
+"""Starts programs for the tests, and kills those that are left when the tests end, however they end.
+
+`isocenter` is run in a fork of this process, which has imported all that it needs: hundreds of nodes are started, and
+the import is not what is tested. `python` with the text of a program is run in a fork, too. Each request is a JSON
+object on a line of stdin, and is answered with a process id. The process leads a session of its own. Its return code is
+written to a file of that name in the folder of returns.
+"""
+
+import importlib
+import json
+import multiprocessing.connection
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+running: set[int] = set()
+
+
+def main(returns: Path) -> None:
+    """Start what is asked for until stdin ends; then kill what still runs."""
+    signal.signal(signal.SIGCHLD, lambda *_: reap(returns))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and with them stdin
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["forked"]:
+            import_node()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        pid = os.fork()
+        if pid == 0:
+            begin(request)
+            return
+        running.add(pid)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    for pid in running:
+        kill_session(pid)
+    shutil.rmtree(returns, ignore_errors=True)
+
+
+def reap(returns: Path) -> None:
+    """Write the return codes of all that have ended."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = ended
+            running.discard(pid)
+            draft = returns / f"{pid}.draft"
+            draft.write_text(str(os.waitstatus_to_exitcode(status)))
+            draft.rename(returns / str(pid))
+
+
+def kill_session(leader: int) -> None:
+    """Kill every process of a session."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+
+
+def import_node() -> None:
+    """Import what a node, its jobs and the usual commands need, and start no thread."""
+    for name in ("node.cli", "node.commands.serve", "node.commands.check", "node.commands.explain", "node.preload"):
+        importlib.import_module(name)
+
+
+def begin(request: Mapping[str, Any]) -> None:
+    """Be the program that is asked for."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    running.clear()
+    os.setsid()
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, (path, flags) in enumerate(
+        [(os.devnull, os.O_RDONLY), *((path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for path in request["outputs"])]
+    ):
+        opened = os.open(path, flags, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    if not request["forked"]:
+        os.execvpe(request["command"][0], request["command"], os.environ)  # noqa: S606
+    importlib.reload(importlib.import_module("node.faults"))  # it reads the environment when it is imported
+    fork_server()
+    program, *words = sys.argv = request["command"]
+    if program == "python":  # a program that changes the node before it runs
+        exec(words[0], {"__name__": "__main__"})  # noqa: S102
+        return
+    from node.cli import app
+
+    app(words)
+
+
+def fork_server() -> None:
+    """Have the server that jobs are forked from be a fork of this process, which has imported what it needs."""
+    server = forkserver._forkserver
+    listener = socket.socket(socket.AF_UNIX)
+    server._forkserver_address = multiprocessing.connection.arbitrary_address("AF_UNIX")
+    listener.bind(server._forkserver_address)
+    listener.listen()
+    alive, server._forkserver_alive_fd = os.pipe()
+    server._forkserver_pid = os.fork()
+    if server._forkserver_pid == 0:
+        os.close(server._forkserver_alive_fd)
+        try:
+            forkserver.main(listener.fileno(), alive, [])
+        finally:
+            os._exit(0)
+    listener.close()
+    os.close(alive)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
