@@ -131,6 +131,11 @@ class Orthanc:
         wait_until(settled, what="Orthanc's commitment report")
         return report
 
+    def empty(self) -> None:
+        """Delete all that it holds."""
+        for patient in json.loads(self.get("/patients")):
+            self.send("DELETE", f"/patients/{patient}")
+
     def instances(self) -> list[str]:
         """Return Orthanc's own names of all instances it holds."""
         return list(json.loads(self.get("/instances")))

@@ -1,7 +1,6 @@
-"""A PACS for the flow tests, and receivers that are watched."""
+"""A PACS and a Triton server, each started once by a worker of pytest, and receivers that are watched."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +11,35 @@ from node.receive.arrivals import GROUP_SIZE
 from node.receive.p_data import ReceiveLimits
 from node.records import Address
 from node.spool import PACK_LIMIT, Spool
+from node.triton import GrpcTriton, LocalServer, Triton
 from tests.fast_path import ObservedReceiver
-from tests.peers import Orthanc, missing, orthanc
+from tests.peers import ROOT, Orthanc, missing, orthanc
 from tests.reception import WAIT_SECONDS, OpenReception, Reception
 
 
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[Orthanc]:
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """Orthanc, with what the test before has left in it."""
     if reason := missing("Orthanc", "storescu"):
         pytest.skip(reason)
-    with orthanc(tmp_path / "orthanc") as peer:
+    with orthanc(tmp_path_factory.mktemp("orthanc")) as peer:
         yield peer
+
+
+@pytest.fixture
+def pacs(archive: Orthanc) -> Orthanc:
+    """Orthanc, empty."""
+    archive.empty()
+    return archive
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """A client of a real server with the project's models, of which it loads those that are asked for."""
+    with LocalServer(ROOT / "triton_models", tmp_path_factory.mktemp("triton") / "triton.log") as server:
+        client = GrpcTriton([server.address], deadline_seconds=300)
+        yield client
+        client.close()
 
 
 @pytest.fixture(scope="module")

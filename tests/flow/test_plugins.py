@@ -1,6 +1,6 @@
 """The plugins that come with isocenter on real images, on a real Triton, their objects judged by every validator."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,21 +13,13 @@ from node import Finding, Measurement, NotSuitable, Result, codes, testing
 from node.compose import Case, Identity, compose, write_object
 from node.host import Plugin, find_plugins
 from node.images.series import Series
-from node.triton import GrpcTriton, LocalServer, Triton
+from node.triton import Triton
 from tests.conftest import DATA
 from tests.peers import ROOT, VALIDATOR, complaints
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
 OWN_CODES = "Unrecognized defined term = <99ISOCENTER>"
-
-
-@pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    with LocalServer(ROOT / "triton_models", tmp_path_factory.mktemp("triton") / "triton.log") as server:
-        client = GrpcTriton([server.address], deadline_seconds=300)
-        yield client
-        client.close()
 
 
 @cache

@@ -12,10 +12,8 @@ from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.training.phantoms import tumour
 from node.training.phantoms.heart import CAVITY
-from tests.flow.test_plugins import answered_with, measured, plugins, present, real, triton
+from tests.flow.test_plugins import answered_with, measured, plugins, present, real
 from tests.studies import mr_cardiac, mr_tumour
-
-__all__ = ["triton"]
 
 
 def made(images: Sequence[Dataset], folder: Path) -> list[Series]:

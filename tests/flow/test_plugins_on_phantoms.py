@@ -12,9 +12,7 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.training.phantoms import Image, chest, head
-from tests.flow.test_plugins import answered, measured, present, real, triton
-
-__all__ = ["triton"]
+from tests.flow.test_plugins import answered, measured, present, real
 
 HEIGHTS = np.arange(-45, 50, 5.0)
 FIELD = 240.0

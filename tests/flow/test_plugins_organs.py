@@ -17,12 +17,10 @@ from node.training.phantoms.brain import DEMENTIA, HEALTHY, STRUCTURES
 from node.training.trainer import dice
 from node.triton import GrpcTriton, LocalServer
 from tests.conftest import DATA
-from tests.flow.test_plugins import answered, measured, present, real, triton
+from tests.flow.test_plugins import answered, measured, present, real
 from tests.flow.test_plugins_on_phantoms import made
 from tests.peers import ROOT
 from tests.studies import ct_liver, mr_brain
-
-__all__ = ["triton"]
 
 MESHNET = DATA / "weights" / "mr_brain_meshnet" / "model18cls"
 MIDDLE = 128

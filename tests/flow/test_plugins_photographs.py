@@ -15,13 +15,11 @@ from node.results import Result
 from node.training.phantoms.fundus import fundus
 from node.training.phantoms.skin import lesion
 from node.triton import GrpcTriton, LocalServer
-from tests.flow.test_plugins import answered, measured, plugins, present, real, triton
+from tests.flow.test_plugins import answered, measured, plugins, present, real
 from tests.flow.test_plugins_on_phantoms import made
 from tests.fundus_wnet import WEIGHTS, FundusWNet
 from tests.peers import ROOT
 from tests.studies import op_retina, sm_breast, xc_skin
-
-__all__ = ["triton"]
 
 GRADES = ("Mild nonproliferative", "Moderate nonproliferative", "Severe nonproliferative", "Proliferative")
 

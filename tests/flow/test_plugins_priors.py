@@ -16,11 +16,9 @@ from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.infer import run
 from node.training.phantoms.motion import Motion, moved
-from tests.flow.test_plugins import OWN_CODES, plugins, triton
+from tests.flow.test_plugins import OWN_CODES, plugins
 from tests.peers import DICOM, VALIDATOR, complaints
 from tests.studies import register_prior as study
-
-__all__ = ["triton"]
 
 SPATIAL, DEFORMABLE = "1.2.840.10008.5.1.4.1.1.66.1", "1.2.840.10008.5.1.4.1.1.66.3"
 MOTION = Motion(turn=0.04, shift=(5.0, -4.0, 3.0), swings=(3.0, 3.0, 3.0))

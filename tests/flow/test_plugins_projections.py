@@ -11,12 +11,10 @@ from node.compose import Case, compose, write_object
 from node.training.phantoms.breast import CALCIFICATION, MASS, mammogram
 from node.training.phantoms.radiograph import FINDINGS, radiograph
 from node.training.phantoms.sonogram import MALIGNANT, cine
-from tests.flow.test_plugins import answered, identity, measured, plugins, present, real, triton
+from tests.flow.test_plugins import answered, identity, measured, plugins, present, real
 from tests.flow.test_plugins_on_phantoms import made
 from tests.peers import complaints
 from tests.studies import cxr_findings, mg_lesion, us_lesion
-
-__all__ = ["triton"]
 
 
 def regions(results: tuple[Result, ...]) -> dict[str, Region]:

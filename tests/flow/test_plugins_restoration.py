@@ -13,11 +13,9 @@ from node import DerivedSeries, NotSuitable, Triton, codes
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
-from tests.flow.test_plugins import answered, real, triton
+from tests.flow.test_plugins import answered, real
 from tests.flow.test_plugins_on_phantoms import made
 from tests.studies import ct_denoise, mr_superres, mr_to_ct
-
-__all__ = ["triton"]
 
 SQUARE = 8
 
