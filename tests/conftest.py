@@ -35,8 +35,11 @@ SLOW_MODULES = (
     "test_tissue",
 )
 """What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
-LONGEST_FIRST = ("tests/crash", "tests/flow", "tests/viewer", "tests/contract")
-"""The order of folders: with several workers, a long module that comes last would be waited for alone."""
+LONG_MODULES = (
+    "test_every_modality", "test_points", "test_every_case", "test_peers", "test_models_brought", "test_many_kills",
+    "test_commitment", "test_lungs", "test_bundles", "test_registering",
+)  # fmt: skip
+"""What takes minutes is begun first: no worker waits at the end for one that has just begun."""
 
 preload_children(preload)  # before any test starts the fork server
 
@@ -84,12 +87,16 @@ def is_quick(module: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is quick, and let the longest come first."""
+    """Mark what is quick. Let long modules come first, and mix the folders: some wait much and others compute much."""
+    folders: dict[Path, dict[Path, None]] = {}
     for item in items:
+        folders.setdefault(item.path.parent, {})[item.path] = None
         if is_quick(item.path):
             item.add_marker(QUICK)
-    order = {folder: number for number, folder in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: order.get(str(item.path.parent.relative_to(ROOT)), len(order)))
+    modules = [module for folder in folders.values() for module in folder]
+    order = {module: rank / len(folder) for folder in folders.values() for rank, module in enumerate(folder)}
+    order |= {module: LONG_MODULES.index(module.stem) - 99 for module in modules if module.stem in LONG_MODULES}
+    items.sort(key=lambda item: order[item.path])
 
 
 @dataclass

@@ -12,9 +12,9 @@ from pathlib import Path
 from tests.crash.around import House, Pacs, study, study_uid
 
 KILLS, STUDIES = 100, 30
-LIFE_SECONDS, LONG_LIFE_SECONDS, LONG_LIVED = (0.05, 0.7), (1.5, 5.0), 0.2  # a receiver process is there in a second
+LIFE_SECONDS, LONG_LIFE_SECONDS, LONG_LIVED = (0.05, 0.5), (1.0, 3.0), 0.2  # a receiver process is there in a second
 """How long a node lives, drawn evenly: most die while they start and are told again what they had, some at work."""
-MOST_SECONDS = 90.0
+MOST_SECONDS = 75.0
 """No further kill after this, on a machine that is slow."""
 
 
