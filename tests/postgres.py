@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -13,12 +14,13 @@ from pathlib import Path
 import psycopg
 
 from node.ledger import Ledger
-from tests.peers import free_port
+from tests.peers import free_port, wait_until
+from tests.processes import Started, start
 
 FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
 READY = "ready"
 """The database with an empty ledger that the others are copied from."""
-QUICK = "-c fsync=off -c unix_socket_directories= -c listen_addresses=127.0.0.1"
+QUICK = ("fsync=off", "unix_socket_directories=", "listen_addresses=127.0.0.1")
 
 
 def lacking() -> str:
@@ -37,6 +39,7 @@ class Postgres:
     folder: Path
     port: int
     _names: Iterator[int] = field(default_factory=lambda: count(1))
+    _process: Started | None = None
 
     def url(self, name: str) -> str:
         return f"postgresql://isocenter@127.0.0.1:{self.port}/{name}"
@@ -53,27 +56,27 @@ class Postgres:
             connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def start(self) -> None:
-        self._control("start", "-o", f"{QUICK} -c port={self.port}", "-l", str(self.folder / "log"))
+        """Start it, and wait until it takes connections."""
+        settings = [word for setting in (*QUICK, f"port={self.port}") for word in ("-c", setting)]
+        self._process = start(_command("postgres", "-D", str(self.folder / "data"), *settings), self.folder / "log")
+        wait_until(self._answers, what=f"the start of PostgreSQL on {self.folder}")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: "fast" ends the connections, "immediate" is a crash."""
-        self._control("stop", "-m", mode)
+        assert self._process is not None
+        self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        self._process.wait(60)
 
-    def _control(self, *words: str) -> None:
-        _run("pg_ctl", "-D", str(self.folder / "data"), "-w", *words)
+    def _answers(self) -> bool:
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(self.url("postgres")).close()
+            return True
+        return False
 
 
-def _run(program: str, *words: str) -> None:
+def _command(program: str, *words: str) -> list[str]:
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*as_postgres, str(FOLDERS[-1] / program), *words],
-        stdout=subprocess.DEVNULL,  # the server inherits it
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{program} {' '.join(words)} ended with {done.returncode}"
+    return [*as_postgres, str(FOLDERS[-1] / program), *words]
 
 
 @contextmanager
@@ -83,7 +86,8 @@ def postgres() -> Iterator[Postgres]:
         folder = Path(name)
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-        _run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "isocenter", "-E", "UTF8", "--no-sync")
+        words = ["-D", str(folder / "data"), "-A", "trust", "-U", "isocenter", "-E", "UTF8", "--no-sync"]
+        subprocess.run(_command("initdb", *words), stdout=subprocess.DEVNULL, cwd="/", check=True, timeout=120)
         server = Postgres(folder, free_port())
         server.start()
         try:
