@@ -67,8 +67,11 @@ def kill_session(leader: int) -> None:
 
 def import_node() -> None:
     """Import what a node, its jobs and the usual commands need, and start no thread."""
-    for name in ("node.cli", "node.commands.serve", "node.commands.check", "node.commands.explain", "node.preload"):
-        importlib.import_module(name)
+    import node.cli
+    import node.commands.check
+    import node.commands.explain
+    import node.commands.serve
+    import node.roles.preload  # noqa: F401
 
 
 def begin(request: Mapping[str, Any]) -> None:

@@ -90,7 +90,9 @@ class Starter:
         with self._lock:
             self._process.stdin.write(f"{json.dumps(request)}\n")
             self._process.stdin.flush()
-            return Started(int(self._process.stdout.readline()), self._returns)
+            answer = self._process.stdout.readline()
+        assert answer, f"tests.forks has ended with {self._process.wait(60)}; its stderr says why"
+        return Started(int(answer), self._returns)
 
 
 starter = cache(Starter)
