@@ -64,13 +64,18 @@ Association.__init__ = Sender.of(Association.__init__)  # type: ignore[method-as
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run whole folders in parallel where pytest-xdist is installed and the machine has cores, unless `-n` says how."""
-    single = [argument for argument in config.args if ".py" in argument]
-    if hasattr(config.option, "numprocesses") and config.option.numprocesses is None and not single:
+    """Run folders in as many processes as there are cores, where pytest-xdist is installed, unless `-n` says how many.
+
+    A process is given module after module: what a module shares is started once.
+    """
+    if not hasattr(config.option, "numprocesses"):
+        return
+    if config.option.numprocesses is None:
         cores = len(os.sched_getaffinity(0))
-        config.option.numprocesses = cores if cores > 1 and not config.option.collectonly else 0
-        config.option.dist = "loadfile"  # a server that a module shares is started once
-        config.option.loadscopereorder = False
+        single = config.option.collectonly or any(".py" in argument for argument in config.args)
+        config.option.numprocesses = 0 if single or cores == 1 else cores
+    if config.option.dist == "no":
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
