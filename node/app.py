@@ -80,7 +80,7 @@ class Node:
         )
         self._roles = [ROLES[name](parts) for name in ROLES if name in self.roles]
         steps = [step for role in self._roles for step in role.steps()]
-        news = News(self.ledger, [step.name for step in steps], self._wake)
+        news = News(self.ledger.events, [step.name for step in steps], self._wake)
         courier = open_courier(self.settings) if "work" in self.roles else None
         self._engine = Engine([*steps, Step(name="news", work=news.hear)], courier=courier)
         for role in reversed(self._roles):

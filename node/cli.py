@@ -182,7 +182,7 @@ def requeue(
 
     with reported_errors():
         ledger = open_ledger(Settings.read(config))
-        back = ledger.requeue(study, job_id=job, object_uid=delivery, destination=destination)
+        back = ledger.queries.requeue(study, job_id=job, object_uid=delivery, destination=destination)
     typer.echo("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
 
 

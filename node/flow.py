@@ -37,12 +37,14 @@ def receive(receivers: Receivers) -> Step:
 
 def assemble(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
     """Settle studies: a study is stable when what its routes ask for is there, or when nothing more comes."""
-    return Step(name="assemble", work=partial(settle, ledger, spool, routes.patience), then=("route",))
+    return Step(
+        name="assemble", work=partial(settle, ledger.studies, ledger.instances, spool, routes.patience), then=("route",)
+    )
 
 
 def route(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
     """Plan jobs: one for each plugin that a route sends series of a stable study to."""
-    return Step(name="route", work=partial(plan_due, ledger, spool, routes, group_into_stacks), then=("infer",))
+    return Step(name="route", work=partial(plan_due, ledger.studies, ledger.instances, spool, routes), then=("infer",))
 
 
 def infer(
@@ -65,7 +67,8 @@ def infer(
 
     def do_job(release: Callable[[], None]) -> float | None:
         return attempt(
-            ledger,
+            ledger.jobs,
+            ledger.instances,
             routes.plugins,
             partial(perform_job, release),
             spool.part10,
@@ -75,8 +78,9 @@ def infer(
             loading=loading,
         )
 
+    work = partial(slots.run, do_job)
     then = tuple(deliver_step(destination) for destination in destinations)
-    return Step(name="infer", work=partial(slots.run, do_job), then=then, threads=slots.threads, remind=ledger.remind)
+    return Step(name="infer", work=work, then=then, threads=slots.threads, remind=ledger.jobs.remind)
 
 
 def perform(
@@ -108,7 +112,7 @@ def deliver(ledger: Ledger, spool: Spool, outbox: Outbox, profile: Profile) -> S
 
     def work() -> float | None:
         seconds = outbox.deliver()
-        replaced = fall_back(ledger, spool, outbox.destination, profile, group_into_stacks)
+        replaced = fall_back(ledger.fallbacks, ledger.instances, spool, outbox.destination, profile)
         return 0.0 if replaced else seconds
 
     return Step(name=deliver_step(outbox.destination), work=work, then=(commitment_step(outbox.destination),))
@@ -134,11 +138,11 @@ def decode_early(
     threads: int,
 ) -> Step:
     """Beside the flow: decode compressed images that routes want while their study arrives, `limit` bytes at most."""
-    work = partial(decode_due, ledger, spool, routes.wants, decode, limit=limit)
+    work = partial(decode_due, ledger.instances, spool, routes.wants, decode, limit=limit)
     return Step(name="decode", work=work, threads=threads)
 
 
 def purge(ledger: Ledger, spool: Spool, *, keep_seconds: float, history_seconds: float) -> Step:
     """At the end: delete what was finished so long ago, and later its history."""
-    work = partial(purge_finished, ledger, spool, keep_seconds=keep_seconds, tell_seconds=history_seconds)
-    return Step(name="purge", work=work)
+    work = partial(purge_finished, ledger.retention, ledger.instances, spool)
+    return Step(name="purge", work=partial(work, keep_seconds=keep_seconds, tell_seconds=history_seconds))

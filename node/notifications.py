@@ -7,7 +7,7 @@ the ledger. News that is missed is harmless: every step looks for itself now and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from node.ledger import Ledger
+from node.ledger.events import Events
 
 LOOK_SECONDS = 0.5
 OVERLAP = 50
@@ -33,7 +33,7 @@ HEARD = {
 class News:
     """Wakes the steps of this process that have something to do by what the ledger tells."""
 
-    ledger: Ledger
+    events: Events
     steps: Sequence[str]
     wake: Callable[..., None]
     _after: int | None = None
@@ -42,8 +42,8 @@ class News:
     def hear(self) -> float:
         """Look for new events once, and return when to look again."""
         if self._after is None:
-            self._after = self.ledger.last_event()
-        told = dict(self.ledger.news(after=self._after))
+            self._after = self.events.last()
+        told = dict(self.events.names(after=self._after))
         words = {word for number, name in told.items() if number not in self._known for word in HEARD.get(name, ())}
         self._known = set(told)
         self._after = max(self._after, max(told, default=0) - OVERLAP)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
-from node.ledger import Ledger
+from node.ledger.instances import Instances
+from node.ledger.retention import Retention
 from node.spool import Spool
 
 log = structlog.get_logger()
@@ -14,7 +15,13 @@ EVERY_SECONDS = 3600.0
 
 
 def purge(
-    ledger: Ledger, spool: Spool, *, keep_seconds: float, tell_seconds: float, clock: Callable[[], float] = time.time
+    retention: Retention,
+    instances: Instances,
+    spool: Spool,
+    *,
+    keep_seconds: float,
+    tell_seconds: float,
+    clock: Callable[[], float] = time.time,
 ) -> float:
     """Purge what was finished so long ago, forget stories of what was purged so long ago; return when to look again.
 
@@ -23,33 +30,33 @@ def purge(
     """
     before = clock() - keep_seconds
     studies = 0
-    while purged := ledger.purge(before=before):
+    while purged := retention.purge(before=before):
         studies += len(purged)
-    while ledger.forget(before=clock() - tell_seconds):
+    while retention.forget(before=clock() - tell_seconds):
         pass
-    objects = _drop_objects(ledger, spool)
-    packs = _drop_packs(ledger, spool)
+    objects = _drop_objects(retention, spool)
+    packs = _drop_packs(retention, instances, spool)
     if studies or objects or packs:
         log.info("spool.purged", studies=studies, objects=objects, packs=packs)
     return EVERY_SECONDS
 
 
-def _drop_objects(ledger: Ledger, spool: Spool) -> int:
+def _drop_objects(retention: Retention, spool: Spool) -> int:
     """Delete what was composed for purged studies; what was composed since, of a study that came again, stays."""
     folders = sorted(folder.name for folder in spool.objects.iterdir() if folder.is_dir())
-    return sum(spool.drop_objects(folder, until=at) for folder, at in ledger.purged(folders).items())
+    return sum(spool.drop_objects(folder, until=at) for folder, at in retention.purged(folders).items())
 
 
-def _drop_packs(ledger: Ledger, spool: Spool) -> int:
+def _drop_packs(retention: Retention, instances: Instances, spool: Spool) -> int:
     """Delete packs that no row points into and that hold nothing more to recover, and forget those that are gone.
 
     A pack with bytes that cannot be read is kept for a person, who is told by `isocenter check`.
     """
-    marks = ledger.marks()
-    needed = ledger.pack_counts(marks)
+    marks = instances.marks()
+    needed = instances.pack_counts(marks)
     idle = [name for name in spool.idle_packs() if name not in needed and not spool.size(name) > marks.get(name, 0)]
     spool.drop_packs(idle)
     there = {path.name for path in spool.packs.iterdir()}
     gone = [name for name in marks if name not in needed and name not in there]
-    ledger.forget_packs(gone)
+    retention.forget_packs(gone)
     return len(idle)

@@ -146,7 +146,7 @@ class NodeEnds:
             calling="ISOCENTER",
             seconds=5,
             give_up_seconds=give_up,
-            ledger=self.ledger,
+            commitments=self.ledger.commitments,
             linger_seconds=linger,
             clock=self.clock,
         )
@@ -158,21 +158,21 @@ class NodeEnds:
             calling="ISOCENTER",
             seconds=5,
             give_up_seconds=7 * DAY,
-            ledger=self.ledger,
+            deliveries=self.ledger.deliveries,
             spool=self.spool,
             commitment=True,
             clock=self.clock,
         )
 
     def rows(self) -> list[Delivery]:
-        found = self.ledger.deliveries(STUDY)
+        found = self.ledger.deliveries.of(STUDY)
         return sorted(found, key=lambda delivery: delivery.object.kind)
 
     def states(self) -> list[DeliveryState]:
         return [delivery.state for delivery in self.rows()]
 
     def event_names(self) -> list[str]:
-        return [event.name for _, event in self.ledger.events(STUDY)]
+        return [event.name for _, event in self.ledger.events.read(STUDY)]
 
 
 @dataclass

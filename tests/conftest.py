@@ -254,12 +254,12 @@ def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int
     """Receive one more instance of a study, take it for stable and plan jobs for it; return how many are new."""
 
     def made(*plans: Plan, study: str = "1.2.1", number: int = 1) -> int:
-        ledger.record([arrival(number, study=study)])
-        seen = ledger.study(study)
+        ledger.instances.record([arrival(number, study=study)])
+        seen = ledger.studies.find(study)
         assert seen is not None
-        assert ledger.settle(seen, "told by the test")
-        stable = ledger.study(study)
+        assert ledger.studies.settle(seen, "told by the test")
+        stable = ledger.studies.find(study)
         assert stable is not None
-        return ledger.plan(stable, [], plans)
+        return ledger.studies.plan(stable, [], plans)
 
     return made

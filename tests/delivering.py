@@ -57,7 +57,7 @@ MakeOutbox = Callable[..., Outbox]
 def rows(ledger: Ledger, destination: str = "PACS") -> dict[str, Delivery]:
     return {
         delivery.object.sop_instance_uid: delivery
-        for delivery in ledger.deliveries(STUDY)
+        for delivery in ledger.deliveries.of(STUDY)
         if delivery.destination == destination
     }
 

@@ -18,7 +18,10 @@ class Association:
 
 def receive(spool: Spool, ledger: Ledger, images: Iterable[Dataset]) -> None:
     """Have images stored over one association, and recorded."""
-    association, arrivals = Association(), Arrivals(ledger, spool, wake=lambda: None)
+    association, arrivals = (
+        Association(),
+        Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None),
+    )
     store = StoreScp(spool, arrivals)
     for image in images:
         file = BytesIO()

@@ -94,11 +94,11 @@ class Reception:
         return [path.name for path in self.spool.packs.iterdir() if self.spool.is_open(path.name)]
 
     def rows(self) -> list[str]:
-        with sqlite3.connect(self.ledger._engine.url.database or "") as connection:
+        with sqlite3.connect(self.ledger.db._engine.url.database or "") as connection:
             return [row[0] for row in connection.execute("SELECT sop_instance_uid FROM instance")]
 
     def reasons(self) -> list[str]:
-        return [refusal.reason for refusal in self.ledger.refusals()]
+        return [refusal.reason for refusal in self.ledger.queries.refusals()]
 
 
 def store_in(association: Association, image: Dataset) -> int:

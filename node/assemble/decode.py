@@ -13,7 +13,7 @@ from node.images.header_summary import read_summary
 from node.images.part10 import Part10
 from node.images.pixels import NATIVE, decode_early, early_bytes
 from node.images.series import Series
-from node.ledger import Ledger
+from node.ledger.instances import Instances
 from node.spool import Spool
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ LOWEST_PRIORITY = 19
 
 
 def decode_due(
-    ledger: Ledger,
+    instances: Instances,
     spool: Spool,
     wants: Callable[[Series], bool],
     decode: Callable[[Sequence[Part10]], object],
@@ -38,7 +38,7 @@ def decode_due(
     belongs to studies whose jobs come earlier. It goes when no job of its study waits or runs any more.
     """
     found = sizes(spool.decoded)
-    kept = {pack: found[pack] for pack in ledger.packs_at_work(found)}
+    kept = {pack: found[pack] for pack in instances.packs_in_use(found)}
     drop(spool.decoded, found.keys() - kept.keys())
     taken = sum(sum(files.values()) for files in kept.values())
     room = min(limit - taken, (spool.room - taken) // 2)
@@ -46,7 +46,7 @@ def decode_due(
         log.warning("decoded.dropped", bytes=taken)
         drop(spool.decoded, kept)
         return None
-    batch = _claimed(ledger, spool, wants, kept, room)
+    batch = _claimed(instances, spool, wants, kept, room)
     if not batch:
         return None
     try:
@@ -57,12 +57,12 @@ def decode_due(
 
 
 def _claimed(
-    ledger: Ledger, spool: Spool, wants: Callable[[Series], bool], kept: dict[str, dict[str, int]], room: int
+    instances: Instances, spool: Spool, wants: Callable[[Series], bool], kept: dict[str, dict[str, int]], room: int
 ) -> list[Part10]:
     """Return the next images that are ours to decode."""
-    wanted = cache(lambda study_uid: _wanted(ledger, spool, wants, study_uid))
+    wanted = cache(lambda study_uid: _wanted(instances, spool, wants, study_uid))
     batch: list[Part10] = []
-    for row, place in ledger.compressed(list(NATIVE)):
+    for row, place in instances.compressed(list(NATIVE)):
         if str(place.offset) in kept.get(place.pack, ()) or row.series_uid not in wanted(row.study_uid):
             continue
         note, part = read_summary(row.note), spool.part10(place, row.note)
@@ -75,10 +75,10 @@ def _claimed(
     return batch
 
 
-def _wanted(ledger: Ledger, spool: Spool, wants: Callable[[Series], bool], study_uid: str) -> set[str]:
+def _wanted(instances: Instances, spool: Spool, wants: Callable[[Series], bool], study_uid: str) -> set[str]:
     """Return the series of a study that are wanted, by what has arrived of them."""
     found = set()
-    for series in ledger.series(study_uid):
+    for series in instances.series(study_uid):
         try:
             if any(map(wants, stand_ins(spool, series))):
                 found.add(series.series_uid)

@@ -13,7 +13,8 @@ from node.faults import fault
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
-from node.ledger import Ledger
+from node.ledger.instances import Instances
+from node.ledger.studies import Studies
 from node.records import SeriesCount, Study, StudyState
 from node.spool import Spool
 
@@ -42,19 +43,21 @@ class Judge(Protocol):
         """Judge a study; `released` says whether every association that brought it is over."""
 
 
-def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[], float] = time.time) -> float | None:
+def settle(
+    studies: Studies, instances: Instances, spool: Spool, patience: Judge, *, clock: Callable[[], float] = time.time
+) -> float | None:
     """Settle every study that is complete or quiet; return when to look again, None while nothing is being received.
 
     Its packs are synced first: what is stable is durable, whatever was promised to its sender. A study whose bytes are
     gone is parked.
     """
     waits: list[float] = []
-    for study in ledger.studies(StudyState.RECEIVING):
+    for study in studies.in_state(StudyState.RECEIVING):
         try:
-            wait = _settle_one(ledger, spool, patience, study, clock)
+            wait = _settle_one(studies, instances, spool, patience, study, clock)
         except BytesLost as error:
             log.error("study.lost", study=study.study_uid, reason=str(error))
-            ledger.lose(study, spool.holds)
+            studies.lose(study, spool.holds)
             continue
         except (SpoolFull, SpoolAway) as error:
             log.error("study.unsynced", study=study.study_uid, reason=str(error))
@@ -67,20 +70,20 @@ def settle(ledger: Ledger, spool: Spool, patience: Judge, *, clock: Callable[[],
 
 
 def _settle_one(
-    ledger: Ledger, spool: Spool, patience: Judge, study: Study, clock: Callable[[], float]
+    studies: Studies, instances: Instances, spool: Spool, patience: Judge, study: Study, clock: Callable[[], float]
 ) -> float | None:
     """Settle one study, or return how long it must wait."""
-    marks = ledger.packs(study.study_uid)
-    arrived = [one for series in ledger.series(study.study_uid) for one in stand_ins(spool, series)]
-    wanted = patience(arrived, released=_released(ledger, spool, marks))
+    marks = instances.packs(study.study_uid)
+    arrived = [one for series in instances.series(study.study_uid) for one in stand_ins(spool, series)]
+    wanted = patience(arrived, released=_released(instances, spool, marks))
     wait = study.changed_at + wanted.seconds - clock()
     if wait > 0:
         return wait
     spool.sync_packs(marks)
-    return None if ledger.settle(study, wanted.because) else 0.0
+    return None if studies.settle(study, wanted.because) else 0.0
 
 
-def _released(ledger: Ledger, spool: Spool, marks: Mapping[str, int]) -> bool:
+def _released(instances: Instances, spool: Spool, marks: Mapping[str, int]) -> bool:
     """Say whether every association that brought a study is over, and all that they brought has its row.
 
     A pack that was begun later and has no row yet may be the study's too: an association goes on in another pack when
@@ -89,7 +92,7 @@ def _released(ledger: Ledger, spool: Spool, marks: Mapping[str, int]) -> bool:
     if not all(spool.is_over(pack, mark) for pack, mark in marks.items()):
         return False
     later = spool.open_packs(since=min(marks, default=""))
-    return later <= ledger.pack_counts(later).keys()
+    return later <= instances.pack_counts(later).keys()
 
 
 def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:

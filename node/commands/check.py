@@ -79,8 +79,8 @@ def _spool(settings: Settings) -> Iterator[Report]:
         raise ConfigError(f"{error}; make room, or lower spool.free_mark_mb") from error
     free = shutil.disk_usage(spool.path).free
     ledger = open_ledger(settings)
-    old = ledger.finished_bytes(before=ledger.clock() - settings.spool.keep_days * DAY_SECONDS)
-    kept = ledger.finished_bytes(before=ledger.clock())
+    old = ledger.retention.finished_bytes(before=ledger.db.clock() - settings.spool.keep_days * DAY_SECONDS)
+    kept = ledger.retention.finished_bytes(before=ledger.db.clock())
     yield Report(
         good=True,
         sentence=f"spool: {spool.path}, {_size(free)} free; {_size(kept)} of finished studies are kept for "
@@ -91,14 +91,14 @@ def _spool(settings: Settings) -> Iterator[Report]:
 
 def _packs(spool: Spool, ledger: Ledger) -> Iterator[Report]:
     """Report packs that cannot be recovered, and packs that are gone and still needed."""
-    marks = ledger.marks()
+    marks = ledger.instances.marks()
     for name, count in spool.unread(marks).items():
         yield Report(
             good=False,
             sentence=f"pack {name} ends in {count} bytes that cannot be read, of an instance that was cut short; when "
             f"its sender has been asked, delete {spool.packs / name} if no study needs it",
         )
-    for name, count in ledger.pack_counts(name for name in marks if not spool.size(name)).items():
+    for name, count in ledger.instances.pack_counts(name for name in marks if not spool.size(name)).items():
         yield Report(
             good=False,
             sentence=f"pack {name} is gone from {spool.packs}, and {count} instances were in it; bring it back, or "
@@ -113,9 +113,9 @@ def _size(count: int) -> str:
 def _ledger(settings: Settings) -> Iterator[Report]:
     ledger = open_ledger(settings)
     yield Report(good=True, sentence=f"ledger: {settings.ledger.url}")
-    for sentence in ledger.stuck(seconds=STUCK_SECONDS):
+    for sentence in ledger.queries.stuck(seconds=STUCK_SECONDS):
         yield Report(good=False, sentence=f"stuck: {sentence}")
-    for study_uid, what, reason in ledger.parked():
+    for study_uid, what, reason in ledger.queries.parked():
         yield Report(
             good=False, sentence=f"parked: {what} of study {study_uid}: {reason}; mend it, then isocenter requeue"
         )
@@ -195,7 +195,7 @@ def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
     """
     for name in settings.destinations:
         sentence = check_destination(settings, name)
-        if sentence is not None and not ledger.has_delivered(name):
+        if sentence is not None and not ledger.deliveries.has_delivered(name):
             raise ConfigError(sentence)
         if sentence is not None:
             log.warning("destination.unavailable", destination=name, reason=sentence)

@@ -132,7 +132,7 @@ def _follow(ledger: Ledger, say: Callable[[str], None]) -> list[Event]:
     seen, until = 0, time.time() + LONGEST_SECONDS
     while time.time() < until:
         done = through(ledger)
-        for number, event in ledger.events(after=seen):
+        for number, event in ledger.events.read(after=seen):
             seen = number
             story.append(event)
             say(f"{event.name}  {event.detail}")
@@ -144,11 +144,11 @@ def _follow(ledger: Ledger, say: Callable[[str], None]) -> list[Event]:
 
 def through(ledger: Ledger) -> bool:
     """Return whether all that came has been planned, done and delivered, or parked."""
-    if ledger.studies(StudyState.RECEIVING) or ledger.studies(StudyState.STABLE):
+    if ledger.studies.in_state(StudyState.RECEIVING) or ledger.studies.in_state(StudyState.STABLE):
         return False
-    studies = [*ledger.studies(StudyState.ROUTED), *ledger.studies(StudyState.PARKED)]
-    jobs = [job for study in studies for job in ledger.jobs(study.study_uid)]
-    deliveries = [one for study in studies for one in ledger.deliveries(study.study_uid)]
+    studies = [*ledger.studies.in_state(StudyState.ROUTED), *ledger.studies.in_state(StudyState.PARKED)]
+    jobs = [job for study in studies for job in ledger.jobs.of(study.study_uid)]
+    deliveries = [one for study in studies for one in ledger.deliveries.of(study.study_uid)]
     return (
         bool(studies)
         and all(job.state in RESTING for job in jobs)

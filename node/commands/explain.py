@@ -23,8 +23,8 @@ ASIDE = {"instance.aside": "set aside", "instance.lost": "lost"}
 
 def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
     """Tell what became of a study, line by line: what came, why routes matched or not, jobs, deliveries, history."""
-    study = ledger.study(study_uid)
-    refusals = ledger.refusals(study_uid)
+    study = ledger.studies.find(study_uid)
+    refusals = ledger.queries.refusals(study_uid)
     if study is None and not refusals:
         yield f"nothing of study {study_uid} was ever received here"
         return
@@ -32,7 +32,7 @@ def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
         yield f"study {study_uid}: revision {study.revision}, {study.state}" + (
             f" – {study.because}" if study.because else ""
         )
-        for series in ledger.series(study_uid):
+        for series in ledger.instances.series(study_uid):
             yield f"  {series.modality or 'no modality'} series {series.series_uid}: {series.instances} instances"
     for refused in refusals:
         yield f"  refused at {moment(refused.at)} from {refused.calling}: {refused.sop_instance_uid}, {refused.reason}"
@@ -41,26 +41,26 @@ def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
         yield from _routes(ledger, study_uid)
         yield from _jobs(ledger, study_uid)
     yield "history"
-    for _, event in ledger.events(study_uid):
+    for _, event in ledger.events.read(study_uid):
         yield f"  {moment(event.at)}  {event.name}  {event.detail}".rstrip()
 
 
 def _aside(ledger: Ledger, study_uid: str) -> Iterator[str]:
     """Tell which instances are not used, once each, though they were received."""
-    events = [event for _, event in ledger.events(study_uid)]
+    events = [event for _, event in ledger.events.read(study_uid)]
     yield from dict.fromkeys(f"  {ASIDE[one.name]}: {one.detail}" for one in events if one.name in ASIDE)
 
 
 def _routes(ledger: Ledger, study_uid: str) -> Iterator[str]:
-    study = ledger.study(study_uid)
-    decisions = ledger.decisions(study) if study else []
+    study = ledger.studies.find(study_uid)
+    decisions = ledger.queries.decisions(study) if study else []
     yield "routes" if decisions else "routes: not yet decided, or no images"
     for one in decisions:
         yield f"  {'✓' if one.matched else '✗'} {one.route}: {one.series_text} – {one.sentence}"
 
 
 def _jobs(ledger: Ledger, study_uid: str) -> Iterator[str]:
-    jobs, deliveries = ledger.jobs(study_uid), ledger.deliveries(study_uid)
+    jobs, deliveries = ledger.jobs.of(study_uid), ledger.deliveries.of(study_uid)
     yield "jobs" if jobs else "jobs: none"
     for job in jobs:
         why = f" – {job.reason}" if job.reason and job.state is not JobState.DONE else ""

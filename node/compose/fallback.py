@@ -1,9 +1,9 @@
 """Replacements for objects that a destination does not take, made from files in the spool, the same at every run."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -22,10 +22,12 @@ from node.compose.stored_objects import StoredPage, store_object, stored_pages
 from node.compose.stored_outlines import read_stored_outlines
 from node.errors import Refused
 from node.images.frame import Frame
-from node.images.part10 import Part10
 from node.images.series import Series
+from node.images.stacks import group_into_stacks
+from node.ledger.fallbacks import Fallbacks
+from node.ledger.instances import Instances
 from node.profiles import FIRST_SERIES_NUMBER, PICTURES, SOP_CLASSES, Kind, Profile
-from node.records import Declined, Delivery, DeliveryState, Instance, Place, ResultObject
+from node.records import Declined, DeliveryState, ResultObject
 from node.spool import Spool
 
 LAST_NUMBER = PART_NUMBERS - 1
@@ -37,39 +39,11 @@ NOT_SENT = (DeliveryState.UNSUPPORTED, DeliveryState.REPLACED, DeliveryState.PAR
 SUPPLANTED = "it names a Segmentation, which {destination} does not take; a report without it in its place"
 
 
-class Assembled(Protocol):
-    """The stacks of a study."""
-
-    @property
-    def series(self) -> Sequence[Series]:
-        """The stacks."""
-
-
-Assemble = Callable[[Iterable[Part10]], Assembled]
 Images = Callable[[str], Sequence[Series]]
 """Gives the stacks of a study by its UID."""
 
 
-class Declining(Protocol):
-    """The part of the ledger with the deliveries that destinations refused by SOP class."""
-
-    def instances(self, study_uid: str) -> list[tuple[Instance, Place]]:
-        """Return every instance of a study with its place in the spool."""
-
-    def declined(self, destination: str) -> list[Declined]:
-        """Return the refused deliveries of a destination that are not replaced yet."""
-
-    def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
-        """Replace a refused delivery by deliveries of other objects."""
-
-    def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
-        """Queue objects in place of a delivery that waits, or beside one that was sent."""
-
-    def park_declined(self, refused: Declined, reason: str) -> None:
-        """Park a refused delivery at the end of the chain."""
-
-
-def fall_back(ledger: Declining, spool: Spool, destination: str, profile: Profile, assemble: Assemble) -> int:
+def fall_back(fallbacks: Fallbacks, instances: Instances, spool: Spool, destination: str, profile: Profile) -> int:
     """Queue replacements for the objects that a destination refused by SOP class; return the number replaced.
 
     The chain of the profile is tried from its best kind on. Pictures that the job has composed already are taken; other
@@ -78,34 +52,34 @@ def fall_back(ledger: Declining, spool: Spool, destination: str, profile: Profil
     it; if it still waits, it is never sent.
     """
     replaced = 0
-    images = partial(_stacks, ledger, spool, assemble)
-    for refused in ledger.declined(destination):
+    images = partial(_stacks, instances, spool)
+    for refused in fallbacks.declined(destination):
         sent = refused.delivery
-        _replace_reports(ledger, spool, refused)
+        _replace_reports(fallbacks, spool, refused)
         kind = SOP_CLASSES.get(sent.object.sop_class_uid)
         chain = profile.after(kind) if kind else ()
         for other in chain:
             if objects := _composed(other, refused) or _made(other, refused, spool, profile, images):
-                ledger.replace(refused, objects, f"{sent.reason}; {other} in its place")
+                fallbacks.replace(refused, objects, f"{sent.reason}; {other} in its place")
                 replaced += 1
                 break
         else:
             tried = f", nor is there {' or '.join(chain)} in its place" if chain else ""
             mend = f"enable its SOP class there, or change destinations.{destination}.objects, and requeue"
-            ledger.park_declined(refused, f"{sent.reason}{tried}; {mend}")
+            fallbacks.park(refused, f"{sent.reason}{tried}; {mend}")
     return replaced
 
 
-def _stacks(ledger: Declining, spool: Spool, assemble: Assemble, study_uid: str) -> Sequence[Series]:
-    instances = ledger.instances(study_uid)
-    return assemble(spool.part10(place, instance.note) for instance, place in instances).series
+def _stacks(instances: Instances, spool: Spool, study_uid: str) -> Sequence[Series]:
+    rows = instances.of(study_uid)
+    return group_into_stacks(spool.part10(place, instance.note) for instance, place in rows).series
 
 
 def _kind(stored: ResultObject) -> Kind | None:
     return SOP_CLASSES.get(stored.sop_class_uid)
 
 
-def _replace_reports(ledger: Declining, spool: Spool, refused: Declined) -> None:
+def _replace_reports(fallbacks: Fallbacks, spool: Spool, refused: Declined) -> None:
     """Replace reports that refer to a refused Segmentation: viewers look for it, and some then show nothing."""
     if _kind(refused.delivery.object) != "SEG":
         return
@@ -117,7 +91,7 @@ def _replace_reports(ledger: Declining, spool: Spool, refused: Declined) -> None
         if names_segmentations(report):
             follows = sent.state is not DeliveryState.WAITING
             stored = store_object(spool, without_segmentations(report, follows=follows))
-            ledger.supplant(sent, [stored], SUPPLANTED.format(destination=sent.destination))
+            fallbacks.supplant(sent, [stored], SUPPLANTED.format(destination=sent.destination))
 
 
 def _composed(kind: Kind, refused: Declined) -> list[ResultObject]:

@@ -30,7 +30,7 @@ from node.commitment import (
 from node.deliver.association import OpenAssociation
 from node.deliver.outbox import delay
 from node.errors import DestinationUnavailable
-from node.ledger import Ledger
+from node.ledger.commitments import Commitments
 from node.records import Address, Delivery, Reference
 
 log = structlog.get_logger()
@@ -73,21 +73,21 @@ class CommitmentScu:
     calling: str
     seconds: float
     give_up_seconds: float
-    ledger: Ledger
+    commitments: Commitments
     linger_seconds: float = LINGER_SECONDS
     clock: Callable[[], float] = time.time
 
     def commit(self) -> float | None:
         """Act on all reports, ask for all that is due, and return in how many seconds more will be due."""
         self._settle()
-        while due := self.ledger.uncommitted(self.destination):
+        while due := self.commitments.due(self.destination):
             self._ask([delivery for delivery in due if not self._park_late(delivery)])
             self._settle()
-        later = self.ledger.next_ask_due(self.destination)
+        later = self.commitments.next_due(self.destination)
         return None if later is None else later - self.clock()
 
     def _settle(self) -> None:
-        while answers := self.ledger.answered(self.destination):
+        while answers := self.commitments.answered(self.destination):
             for delivery, failure_reason in answers:
                 self._act(delivery, failure_reason)
 
@@ -95,14 +95,14 @@ class CommitmentScu:
         """Record what a report says of one object: committed (0), or why not."""
         failure = describe_failure(failure_reason)
         if failure_reason == 0:
-            self.ledger.committed(sent)
+            self.commitments.commit(sent)
         elif self.clock() - sent.queued_at > self.give_up_seconds:
             days = self.give_up_seconds / 86400
             reason = f"{self.destination} did not commit to it in {days:g} days of sending it: {failure}"
-            self.ledger.abandon(sent, reason, answered=True)
+            self.commitments.abandon(sent, reason, answered=True)
         else:
             reason = f"{self.destination} did not commit to it: {failure}"
-            self.ledger.send_again(sent, seconds=delay(sent.attempts), reason=reason)
+            self.commitments.send_again(sent, seconds=delay(sent.attempts), reason=reason)
 
     def _park_late(self, sent: Delivery) -> bool:
         """Park a delivery that was asked for too long, and return whether it was; a late report still counts."""
@@ -110,13 +110,13 @@ class CommitmentScu:
             return False
         reason = f"stored, but never committed: {self.destination} was asked {sent.asks} times in"
         reason += f" {self.give_up_seconds / 86400:g} days; {sent.reason or 'it gave no answer'}"
-        self.ledger.abandon(sent, reason, answered=False)
+        self.commitments.abandon(sent, reason, answered=False)
         return True
 
     def _ask(self, due: Sequence[Delivery]) -> None:
         """Ask for commitment to objects in one transaction, which is recorded before the destination is called."""
         transaction_uid = str(generate_uid(prefix=None))
-        taken = self.ledger.ask(transaction_uid, self.address.ae_title, due, wait=patience) if due else []
+        taken = self.commitments.ask(transaction_uid, self.address.ae_title, due, wait=patience) if due else []
         if not taken:
             return
         references = [Reference(delivery.object.sop_class_uid, delivery.object.sop_instance_uid) for delivery in taken]
@@ -125,7 +125,7 @@ class CommitmentScu:
         except DestinationUnavailable as error:
             log.warning("commitment.unavailable", destination=self.destination, reason=str(error))
             seconds = delay(min(delivery.asks for delivery in taken))
-            self.ledger.ask_again(transaction_uid, seconds=seconds, reason=str(error))
+            self.commitments.ask_again(transaction_uid, seconds=seconds, reason=str(error))
 
     def _request(self, transaction_uid: str, references: Sequence[Reference]) -> None:
         """Send one N-ACTION, and wait a little for the report; DestinationUnavailable where it was not accepted."""
@@ -150,7 +150,7 @@ class CommitmentScu:
                 raise DestinationUnavailable(f"{self.address} refused the request for commitment: {failure}")
             until = time.monotonic() + self.linger_seconds
             while association.is_established and time.monotonic() < until:
-                if self.ledger.is_answered(transaction_uid):
+                if self.commitments.is_answered(transaction_uid):
                     break
                 time.sleep(POLL_SECONDS)
 
@@ -160,6 +160,6 @@ class CommitmentScu:
             event_type=event.event_type,
             information=lambda: event.event_information,
             ae_title=self.address.ae_title,
-            record=self.ledger.note_result,
+            record=self.commitments.record_answer,
         )
         return status, None

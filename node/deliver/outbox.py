@@ -11,7 +11,7 @@ from node.deliver.storescu import OutgoingObject, StoreOutcome, StoreResult, sto
 from node.engine import LEASE_SECONDS, Lease
 from node.errors import DestinationUnavailable
 from node.faults import fault
-from node.ledger import Ledger
+from node.ledger.deliveries import Deliveries
 from node.records import Address, Delivery
 from node.spool import Spool
 
@@ -56,7 +56,7 @@ class Outbox:
     calling: str
     seconds: float
     give_up_seconds: float
-    ledger: Ledger
+    deliveries: Deliveries
     spool: Spool
     commitment: bool = False
     stopping: Callable[[], bool] = lambda: False
@@ -71,16 +71,16 @@ class Outbox:
         A fallback for an unsupported object may change which other objects of its job are sent.
         """
         while not self.stopping():
-            claimed = self.ledger.claim_deliveries(self.destination, lease_seconds=LEASE_SECONDS)
+            claimed = self.deliveries.claim(self.destination, lease_seconds=LEASE_SECONDS)
             if not claimed or not self._send(claimed):
                 break
-        next_due = self.ledger.next_delivery_due(self.destination)
+        next_due = self.deliveries.next_due(self.destination)
         return None if next_due is None else next_due - self.clock()
 
     def _send(self, claimed: Sequence[Delivery]) -> bool:
         """Send claimed deliveries, and return whether to go on with what else is due."""
         left, go_on = list(claimed), True
-        renew = lambda: not left or self.ledger.renew_deliveries(left, lease_seconds=LEASE_SECONDS)  # noqa: E731
+        renew = lambda: not left or self.deliveries.renew(left, lease_seconds=LEASE_SECONDS)  # noqa: E731
         with self.lease(renew) as lease:
             try:
                 go_on = self._send_all(left, lease)
@@ -89,7 +89,7 @@ class Outbox:
                 while left:
                     self._take_out(left, lease, StoreResult(StoreOutcome.LATER, str(error)))
         if left:
-            self.ledger.release_deliveries(left)
+            self.deliveries.release(left)
         return go_on
 
     def _send_all(self, left: list[Delivery], lease: Lease) -> bool:
@@ -120,16 +120,16 @@ class Outbox:
     def _record(self, delivery: Delivery, result: StoreResult) -> None:
         """Record one result; a delivery that has failed for `give_up_seconds` is parked."""
         if result.outcome is StoreOutcome.STORED:
-            self.ledger.delivered(delivery, result.reason, commitment=self.commitment)
+            self.deliveries.mark_delivered(delivery, result.reason, commitment=self.commitment)
         elif result.outcome is StoreOutcome.UNSUPPORTED:
-            self.ledger.unsupported(delivery, f"{self.destination} does not take it: {result.reason}")
+            self.deliveries.decline(delivery, f"{self.destination} does not take it: {result.reason}")
         elif result.outcome is StoreOutcome.REFUSED:
-            self.ledger.park_delivery(delivery, f"{self.destination} refused it: {result.reason}")
+            self.deliveries.park(delivery, f"{self.destination} refused it: {result.reason}")
         elif self.clock() - delivery.queued_at > self.give_up_seconds:
             days = self.give_up_seconds / 86400
-            self.ledger.park_delivery(delivery, f"not stored in {days:g} days of trying: {result.reason}")
+            self.deliveries.park(delivery, f"not stored in {days:g} days of trying: {result.reason}")
         else:
-            self.ledger.postpone_delivery(delivery, seconds=delay(delivery.attempts), reason=result.reason)
+            self.deliveries.postpone(delivery, seconds=delay(delivery.attempts), reason=result.reason)
 
     def _outgoing(self, delivery: Delivery) -> OutgoingObject:
         composed = delivery.object

@@ -12,7 +12,8 @@ from node.host import Plugin
 from node.images.header_summary import read_summary
 from node.images.part10 import Part10
 from node.images.series import Series
-from node.ledger import Ledger
+from node.ledger.instances import Instances
+from node.ledger.jobs import Jobs
 from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
 
@@ -78,7 +79,8 @@ class Stopwatch:
 
 
 def attempt(
-    ledger: Ledger,
+    jobs: Jobs,
+    instances: Instances,
     plugins: Mapping[str, Plugin],
     perform: Callable[[Order, Renew], Performed],
     part10: Callable[[Place, str], Part10],
@@ -95,20 +97,20 @@ def attempt(
     whose models are still `loading` are left waiting.
     """
     later = loading()
-    job = ledger.claim(lease_seconds=LEASE_SECONDS, without=later)
+    job = jobs.claim(lease_seconds=LEASE_SECONDS, without=later)
     if job is None:
-        due = ledger.next_job_due(without=later)
-        return None if due is None else due - ledger.clock()
+        due = jobs.next_due(without=later)
+        return None if due is None else due - jobs.clock()
     fault("infer.claimed")
     if job.attempts > attempts:  # the whole node died with it, each time
-        ledger.park(job, f"its process or the node died {attempts} times while it ran")
+        jobs.park(job, f"its process or the node died {attempts} times while it ran")
         return 0.0
     try:
-        lease = Lease(lambda: ledger.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=ledger.clock)
-        order, told = priors(_order(job, ledger, plugins, part10, device_uid), lease.keep)
+        lease = Lease(lambda: jobs.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=jobs.clock)
+        order, told = priors(_order(job, jobs, instances, plugins, part10, device_uid), lease.keep)
         performed = perform(order, lease.keep)
         fault("infer.performed")
-        ledger.finish(
+        jobs.finish(
             job,
             performed.objects,
             remarks=(*told, *performed.remarks),
@@ -117,24 +119,25 @@ def attempt(
         )
         fault("infer.finished")
     except NodeStops as error:
-        ledger.postpone(job, seconds=0, reason=str(error), attempts=job.attempts - 1)
+        jobs.postpone(job, seconds=0, reason=str(error), attempts=job.attempts - 1)
     except JobDied as error:
-        _after_death(ledger, job, str(error), attempts)
+        _after_death(jobs, job, str(error), attempts)
     except PluginGone as error:
-        ledger.park(job, str(error))
+        jobs.park(job, str(error))
         if job.plugin in plugins:
-            ledger.adopt({job.plugin: plugins[job.plugin].manifest.version}, only=job)
+            jobs.adopt({job.plugin: plugins[job.plugin].manifest.version}, only=job)
     except Transient as error:
-        wait = min(max((ledger.clock() - job.planned_at) * RETRY_SHARE, RETRY_SHORTEST), RETRY_LONGEST)
-        ledger.postpone(job, seconds=wait, reason=str(error), attempts=job.attempts - 1)
+        wait = min(max((jobs.clock() - job.planned_at) * RETRY_SHARE, RETRY_SHORTEST), RETRY_LONGEST)
+        jobs.postpone(job, seconds=wait, reason=str(error), attempts=job.attempts - 1)
     except NodeError as error:
-        ledger.park(job, str(error))
+        jobs.park(job, str(error))
     return 0.0
 
 
 def _order(
     job: Job,
-    ledger: Ledger,
+    jobs: Jobs,
+    instances: Instances,
     plugins: Mapping[str, Plugin],
     part10: Callable[[Place, str], Part10],
     device_uid: str,
@@ -147,22 +150,22 @@ def _order(
             f"planned for {job.plugin} {job.version}, but {there} here; put it back and requeue, or send anew"
         )
     series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
-    instances = ledger.instances(job.study_uid)
+    rows = instances.of(job.study_uid)
     return Order(
         job=job,
         plugin=plugin,
-        parts=tuple(part10(place, one.note) for one, place in instances if one.series_uid in series),
-        predecessors=tuple(made.path for made in ledger.predecessors(job)),
+        parts=tuple(part10(place, one.note) for one, place in rows if one.series_uid in series),
+        predecessors=tuple(made.path for made in jobs.predecessors(job)),
         device_uid=device_uid,
     )
 
 
-def _after_death(ledger: Ledger, job: Job, reason: str, attempts: int) -> None:
+def _after_death(jobs: Jobs, job: Job, reason: str, attempts: int) -> None:
     """Postpone a job whose process died, but not for ever: the job may be what kills the process."""
     if job.attempts >= attempts:
-        ledger.park(job, f"{reason}; tried {job.attempts} times")
+        jobs.park(job, f"{reason}; tried {job.attempts} times")
     else:
-        ledger.postpone(job, seconds=DEATH_SECONDS * job.attempts, reason=reason, attempts=job.attempts)
+        jobs.postpone(job, seconds=DEATH_SECONDS * job.attempts, reason=reason, attempts=job.attempts)
 
 
 Run = tuple[Mapping[str, Series], tuple[Result, ...]]

@@ -20,9 +20,10 @@ from node.host import Plugin
 from node.images.part10 import Part10, parse, understood
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
-from node.images.stacks import StudyStacks
+from node.images.stacks import group_into_stacks
 from node.infer.job import Order, Renew
-from node.ledger import Ledger
+from node.ledger.instances import Instances
+from node.ledger.priors import PriorStudies
 from node.records import Place
 
 log = structlog.get_logger()
@@ -182,15 +183,15 @@ class Priors:
 
     Parameters
     ----------
-    part10, stacks
-        Returns where the bytes of an instance are; groups instances into stacks.
+    part10
+        Returns where the bytes of an instance are.
     archive, seconds
         The archive that is asked if the node has no prior, and how long a job waits for it.
     """
 
-    ledger: Ledger
+    priors: PriorStudies
+    instances: Instances
     part10: Callable[[Place, str], Part10]
-    stacks: Callable[[Iterable[Part10]], StudyStacks]
     archive: Archive | None = None
     seconds: float = 30.0
 
@@ -202,7 +203,7 @@ class Priors:
         asked = order.plugin.manifest.priors
         if not asked:
             return order, ()
-        here = {series.key: series for series in self.stacks(order.parts).series}
+        here = {series.key: series for series in group_into_stacks(order.parts).series}
         until = time.monotonic() + self.seconds
         parts, inputs, remarks = list(order.parts), [], []
         for one in order.job.inputs:
@@ -242,7 +243,7 @@ class Priors:
     def _kept(self, wanted: Wanted) -> Sought:
         """Search the studies that the node has."""
         candidates = []
-        for study_uid, place in self.ledger.samples(wanted.now.modality, beside=wanted.now.study_uid):
+        for study_uid, place in self.priors.candidates(wanted.now.modality, beside=wanted.now.study_uid):
             try:
                 subject = _subject(self.part10(place, ""))
             except (NodeError, OSError):
@@ -256,15 +257,15 @@ class Priors:
 
     def _of_study(self, study_uid: str, wanted: Wanted) -> Sought:
         """Return the series of a study that is most similar to the present series, or why none fits."""
-        halves = self.ledger.halves(study_uid)
+        halves = self.priors.incomplete(study_uid)
         rows = [
             (row.series_uid, self.part10(place, row.note))
-            for row, place in self.ledger.instances(study_uid)
+            for row, place in self.instances.of(study_uid)
             if row.modality == wanted.now.modality and row.series_uid not in halves
         ]
         reason = "it has no such series"
         best: Series | None = None
-        for series in self.stacks(part for _, part in rows).series:
+        for series in group_into_stacks(part for _, part in rows).series:
             if (refusal := wanted.refusal(series)) is not None:
                 reason = f"series {series.series_uid}: {refusal}"
             elif best is None or _rank(series, wanted) > _rank(best, wanted):
@@ -278,9 +279,9 @@ class Priors:
         reason = f"{archive.name} has no such series of an earlier study of the patient"
         try:
             for study_uid, series_uid in self._offered(archive, wanted, until):
-                self.ledger.ask_for(series_uid, study_uid, calling=archive.calling)
+                self.priors.ask_for(series_uid, study_uid, calling=archive.calling)
                 self._arrived(study_uid, series_uid, archive.send(study_uid, series_uid, until=until), until)
-                self.ledger.came(series_uid)
+                self.priors.arrived(series_uid)
                 sought = self._of_study(study_uid, wanted)
                 if isinstance(sought, Prior):
                     return sought
@@ -312,7 +313,7 @@ class Priors:
         """Wait until all instances that were sent have their rows; DestinationUnavailable if they have not in time."""
         if not count:
             raise DestinationUnavailable(f"nothing was sent of series {series_uid}")
-        while sum(row.series_uid == series_uid for row, _ in self.ledger.instances(study_uid)) < count:
+        while sum(row.series_uid == series_uid for row, _ in self.instances.of(study_uid)) < count:
             if time.monotonic() > until:
                 raise DestinationUnavailable(f"not all of series {series_uid} came in time")
             time.sleep(ROW_SECONDS)

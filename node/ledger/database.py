@@ -1,4 +1,4 @@
-"""The database under the ledger: transactions, and the one way a row makes a move."""
+"""The database under the ledger: transactions, and the only function by which a row changes its state."""
 
 import sqlite3
 import time
@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -56,8 +57,11 @@ POSTGRESQL = {
 """What a connection says where the URL does not: a server whose cable was pulled is missed within half a minute."""
 
 
+Item = TypeVar("Item")
+
+
 class Database:
-    """Transactions on the ledger's tables; what is done in them stands in the modules beside this one.
+    """Transactions on the ledger's tables, which the parts of the ledger share.
 
     Several processes and threads use it at once. On SQLite one writes at a time. On PostgreSQL (READ COMMITTED) whoever
     changes more of a study than one row holds the study's row first, see `hold`.
@@ -65,7 +69,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
         self.clock = clock
-        self._queue = queue
+        self.queue = queue
         address = read_url(url)
         shown = address.render_as_string()
         self._engine = _engine(address, seconds=BUSY_SECONDS)
@@ -80,29 +84,27 @@ class Database:
             raise ConfigError(f"ledger.url {shown} cannot be opened: {error}") from error
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
-    def tell(self, study_uid: str, name: str, detail: str) -> None:
-        """Add one line to the story of a study."""
-        with self._writing() as connection:
-            self._tell(connection, study_uid, name, detail)
-
-    def _tell(self, connection: Connection, study_uid: str, name: str, detail: str) -> None:
+    def add_event(self, connection: Connection, study_uid: str, name: str, detail: str) -> None:
+        """Add an event to the history of a study."""
         connection.execute(insert(event).values(at=self.clock(), study_uid=study_uid, name=name, detail=detail))
 
-    def _announce(self, connection: Connection, jobs: Iterable[Any]) -> None:
-        """Have the ids of waiting jobs delivered, if this transaction is committed, where an engine does that."""
-        if self._queue is not None:
-            self._queue.put(connection, jobs, now=self.clock())
+    def announce(self, connection: Connection, jobs: Iterable[Any]) -> None:
+        """Put the ids of waiting jobs into the engine's queue, if it has one; a rollback takes them back."""
+        if self.queue is not None:
+            self.queue.put(connection, jobs, now=self.clock())
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Open a connection to read with; LedgerUnavailable while the database cannot be used."""
         with _database_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction, committed at the end of the block; LedgerRefused where the database refuses a value."""
         with (
             _database_errors(),
             self._engine.connect().execution_options(writes=True) as connection,
@@ -110,6 +112,13 @@ class Database:
         ):
             yield connection
             fault("ledger.commit")
+
+
+class LedgerPart:
+    """A part of the ledger, on the database that all parts share."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
 
 
 def read_url(text: str) -> URL:
@@ -161,6 +170,13 @@ def insert_or(connection: Connection, table: Table) -> Any:
     from sqlalchemy.dialects.postgresql import insert as insert_into_postgresql
 
     return insert_into_postgresql(table)
+
+
+def groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield items in lists of at most `size`."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
 
 
 def hold(connection: Connection, study_uids: Iterable[str]) -> None:

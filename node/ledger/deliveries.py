@@ -12,7 +12,7 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import Database, make_move
+from node.ledger.database import LedgerPart, make_move
 from node.ledger.rows import to_delivery
 from node.ledger.schema import (
     delivery,
@@ -28,15 +28,15 @@ FREE: dict[str, Any] = {"worker": "", "lease_until": 0.0}
 """What a delivery says that nobody holds."""
 
 
-class Deliveries(Database):
+class Deliveries(LedgerPart):
     """What happens to objects on their way out."""
 
-    def claim_deliveries(self, destination: str, *, lease_seconds: float, limit: int = 100) -> list[Delivery]:
+    def claim(self, destination: str, *, lease_seconds: float, limit: int = 100) -> list[Delivery]:
         """Take what is due for a destination, for a time; the most urgent first, then the longest waiting.
 
         What another process holds is left out, until its lease has run out.
         """
-        now = self.clock()
+        now = self.db.clock()
         due = (
             select(delivery, result_object)
             .join(result_object)
@@ -51,7 +51,7 @@ class Deliveries(Database):
             .with_for_update(of=delivery, skip_locked=True)
         )
         worker = uuid4().hex
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             taken = [to_delivery(row) for row in connection.execute(due).mappings()]
             which = and_(
                 delivery.c.destination == destination,
@@ -62,26 +62,26 @@ class Deliveries(Database):
                 connection.execute(update(delivery).where(which).values(lease))
             return [replace(one, worker=worker) for one in taken]
 
-    def renew_deliveries(self, held: Sequence[Delivery], *, lease_seconds: float) -> bool:
+    def renew(self, held: Sequence[Delivery], *, lease_seconds: float) -> bool:
         """Hold longer what was claimed together and still waits; False where another process has some of it by now."""
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             renewed = connection.execute(
-                update(delivery).where(_are_held(held)).values(lease_until=self.clock() + lease_seconds)
+                update(delivery).where(_are_held(held)).values(lease_until=self.db.clock() + lease_seconds)
             )
             return bool(renewed.rowcount == len(held))
 
-    def release_deliveries(self, held: Sequence[Delivery]) -> None:
+    def release(self, held: Sequence[Delivery]) -> None:
         """Give back what was claimed together and is not sent: it is due as before."""
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             connection.execute(update(delivery).where(_are_held(held)).values(FREE))
 
-    def next_delivery_due(self, destination: str) -> float | None:
+    def next_due(self, destination: str) -> float | None:
         """Return when the next delivery to a destination is due or loses its lease, None while there is none."""
-        now = self.clock()
+        now = self.db.clock()
         waiting = and_(delivery.c.destination == destination, delivery.c.state == DeliveryState.WAITING)
         free = select(func.min(delivery.c.due_at)).where(waiting, delivery.c.lease_until <= now)
         held = select(func.min(delivery.c.lease_until)).where(waiting, delivery.c.lease_until > now)
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             times = [connection.execute(query).scalar() for query in (free, held)]
         return min((at for at in times if at is not None), default=None)
 
@@ -91,45 +91,56 @@ class Deliveries(Database):
             delivery.c.destination == destination,
             delivery.c.state.in_((DeliveryState.DELIVERED, DeliveryState.COMMITTED)),
         )
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
-    def delivered(self, sent: Delivery, reason: str = "", *, commitment: bool = False) -> None:
+    def mark_delivered(self, sent: Delivery, reason: str = "", *, commitment: bool = False) -> None:
         """Mark an object as stored by its destination, which may have to be asked to commit to it."""
-        now = self.clock()
+        now = self.db.clock()
         ask = {"ask_at": now if commitment else None, "asks": 0}
-        self._move_delivery(sent, "deliver", reason, "object.delivered", delivered_at=now, **ask)
+        self._move(sent, "deliver", reason, "object.delivered", delivered_at=now, **ask)
 
-    def postpone_delivery(self, sent: Delivery, *, seconds: float, reason: str) -> None:
+    def postpone(self, sent: Delivery, *, seconds: float, reason: str) -> None:
         """Try an object again in `seconds`."""
-        self._move_delivery(sent, "postpone", reason, "object.postponed", due_at=self.clock() + seconds)
+        self._move(sent, "postpone", reason, "object.postponed", due_at=self.db.clock() + seconds)
 
-    def park_delivery(self, sent: Delivery, reason: str) -> None:
+    def park(self, sent: Delivery, reason: str) -> None:
         """Stop trying to deliver an object until a person requeues it."""
-        self._move_delivery(sent, "park", reason, "object.parked")
+        self._move(sent, "park", reason, "object.parked")
 
-    def unsupported(self, sent: Delivery, reason: str) -> None:
+    def decline(self, sent: Delivery, reason: str) -> None:
         """Mark an object as one whose SOP class its destination does not take: something else may go in its place."""
-        self._move_delivery(sent, "decline", reason, "object.unsupported")
+        self._move(sent, "decline", reason, "object.unsupported")
 
     def park_strays(self, known: Collection[str]) -> int:
         """Park what waits for a destination that is not configured any more; return how much that is."""
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             which = delivery.c.destination.not_in(list(known))
             because = {"reason": "its destination is no longer configured; configure it again and requeue"}
             waiting = and_(which, delivery.c.state == DeliveryState.WAITING)
             strays = make_move(connection, delivery, waiting, "park", DELIVERY_MOVES, because)
             for row in strays:
                 told = f"{row.sop_instance_uid} to {row.destination}: {row.reason}"
-                self._tell(connection, row.study_uid, "object.parked", told)
+                self.db.add_event(connection, row.study_uid, "object.parked", told)
             return len(strays)
 
-    def _move_delivery(self, sent: Delivery, move: str, reason: str, name: str, **values: object) -> None:
+    def of(self, study_uid: str) -> list[Delivery]:
+        """Return every delivery of a study's results."""
+        query = (
+            select(delivery, result_object)
+            .join(result_object)
+            .where(delivery.c.study_uid == study_uid)
+            .order_by(result_object.c.job_id, result_object.c.kind, delivery.c.destination)
+        )
+        with self.db.reading() as connection:
+            return [to_delivery(row) for row in connection.execute(query).mappings()]
+
+    def _move(self, sent: Delivery, move: str, reason: str, name: str, **values: object) -> None:
         values |= {"attempts": sent.attempts + 1, "reason": reason, **FREE}
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):
                 told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
-                self._tell(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+                self.db.add_event(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
 
 
 def _are_held(held: Sequence[Delivery]) -> Any:

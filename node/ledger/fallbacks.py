@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, select
 
-from node.ledger.database import Database, insert_or, make_move
+from node.ledger.database import LedgerPart, insert_or, make_move
 from node.ledger.rows import to_delivery, to_object
 from node.ledger.schema import delivery, result_object
 from node.records import DELIVERY_MOVES, Declined, Delivery, DeliveryState, ResultObject
 
 
-class Fallbacks(Database):
+class Fallbacks(LedgerPart):
     """What becomes of objects whose SOP class a destination does not take."""
 
     def declined(self, destination: str) -> list[Declined]:
@@ -23,37 +23,37 @@ class Fallbacks(Database):
             .where(delivery.c.destination == destination, delivery.c.state == DeliveryState.UNSUPPORTED)
             .order_by(delivery.c.queued_at, result_object.c.kind, result_object.c.sop_instance_uid)
         )
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             return [_declined(connection, row) for row in connection.execute(query).mappings().all()]
 
     def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
         """Put objects in the place of a refused one: known to the ledger, and waiting, if they are not already."""
         sent = refused.delivery
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             if _move(connection, sent, "replace", reason):
                 self._have_wait(connection, sent, objects)
-                self._tell_of(connection, sent, "object.replaced", reason)
+                self._add_event(connection, sent, "object.replaced", reason)
 
     def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
         """Queue objects that go instead of one that waits; beside it, where it has gone already or is on its way."""
         free = and_(_is(sent), delivery.c.worker == sent.worker)
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             make_move(connection, delivery, free, "supplant", DELIVERY_MOVES, {"reason": reason})
             self._have_wait(connection, sent, objects)
-            self._tell_of(connection, sent, "object.replaced", reason)
+            self._add_event(connection, sent, "object.replaced", reason)
 
-    def park_declined(self, refused: Declined, reason: str) -> None:
+    def park(self, refused: Declined, reason: str) -> None:
         """Stop at the end of the chain, until a person requeues it."""
         sent = refused.delivery
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             if _move(connection, sent, "exhaust", reason):
-                self._tell_of(connection, sent, "object.parked", reason)
+                self._add_event(connection, sent, "object.parked", reason)
 
     def _have_wait(self, connection: Connection, sent: Delivery, objects: Sequence[ResultObject]) -> None:
         """Have objects wait for the destination of another of their job, as urgently."""
         query = select(delivery.c.priority, result_object.c.job_id).join(result_object).where(_is(sent))
         priority, job_id = connection.execute(query).one()
-        now = self.clock()
+        now = self.db.clock()
         for made in objects:
             row = asdict(made) | {"job_id": job_id}
             connection.execute(insert_or(connection, result_object).values(row).on_conflict_do_nothing())
@@ -70,9 +70,9 @@ class Fallbacks(Database):
             }
             connection.execute(insert_or(connection, delivery).values(waiting).on_conflict_do_nothing())
 
-    def _tell_of(self, connection: Connection, sent: Delivery, name: str, reason: str) -> None:
+    def _add_event(self, connection: Connection, sent: Delivery, name: str, reason: str) -> None:
         told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
-        self._tell(connection, sent.study_uid, name, told)
+        self.db.add_event(connection, sent.study_uid, name, told)
 
 
 def _declined(connection: Connection, row: RowMapping) -> Declined:

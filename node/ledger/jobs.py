@@ -1,6 +1,6 @@
 """Jobs: claimed with a lease, finished behind a fence, put back, parked, superseded."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
@@ -15,9 +15,10 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import LOOKUP, Database, hold, insert_or, make_move
+from node.ledger.database import LOOKUP, LedgerPart, hold, insert_or
+from node.ledger.job_moves import move_jobs, plan_job, supersede
 from node.ledger.job_queue import IS_MISSING
-from node.ledger.rows import to_job, to_object
+from node.ledger.rows import to_job, to_object, to_study
 from node.ledger.schema import (
     delivery,
     job,
@@ -26,16 +27,16 @@ from node.ledger.schema import (
     turn,
 )
 from node.records import (
-    JOB_MOVES,
     DeliveryState,
     Job,
     JobState,
+    Plan,
     ResultObject,
     StudyState,
 )
 
 
-class Jobs(Database):
+class Jobs(LedgerPart):
     """What happens to planned jobs."""
 
     def claim(self, *, lease_seconds: float, without: Collection[str] = ()) -> Job | None:
@@ -46,7 +47,7 @@ class Jobs(Database):
         Among equally urgent ones the sender whose turn is longest ago comes first, so that a flood from one does not
         starve another.
         """
-        now = self.clock()
+        now = self.db.clock()
         served = func.coalesce(turn.c.served, 0)
         due = (
             select(job.c.id)
@@ -56,7 +57,7 @@ class Jobs(Database):
             .limit(1)
             .with_for_update(of=job, skip_locked=True)
         )
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             row = (
                 connection.execute(
                     update(job)
@@ -75,14 +76,16 @@ class Jobs(Database):
             if row is None:
                 return None
             _take_turn(connection, row["sender"])
-            self._tell(connection, row["study_uid"], "job.claimed", f"{row['plugin']}, attempt {row['attempts']}")
+            self.db.add_event(
+                connection, row["study_uid"], "job.claimed", f"{row['plugin']}, attempt {row['attempts']}"
+            )
             return to_job(row)
 
     def renew(self, held: Job, *, lease_seconds: float) -> bool:
         """Hold a job longer; False where another worker has it by now."""
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             renewed = connection.execute(
-                update(job).where(_is_held(held)).values(lease_until=self.clock() + lease_seconds)
+                update(job).where(_is_held(held)).values(lease_until=self.db.clock() + lease_seconds)
             )
             return bool(renewed.rowcount)
 
@@ -99,9 +102,9 @@ class Jobs(Database):
 
         `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
         """
-        now = self.clock()
-        with self._writing() as connection:
-            moved = self._move_jobs(connection, _is_held(held), "finish", finished_at=now, reason="")
+        now = self.db.clock()
+        with self.db.writing() as connection:
+            moved = move_jobs(self.db, connection, _is_held(held), "finish", finished_at=now, reason="")
             if not moved:
                 return False
             for made in objects:
@@ -125,35 +128,37 @@ class Jobs(Database):
                     connection.execute(insert_or(connection, delivery).values(row).on_conflict_do_nothing())
             kinds = ", ".join(made.kind for made in objects)
             for remark in remarks:
-                self._tell(connection, held.study_uid, "job.remark", f"{held.plugin}: {remark}")
+                self.db.add_event(connection, held.study_uid, "job.remark", f"{held.plugin}: {remark}")
             parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in (timing or {}).items())
-            self._tell(connection, held.study_uid, "job.done", f"{held.plugin} {held.version}: {kinds}; {parts}")
+            self.db.add_event(connection, held.study_uid, "job.done", f"{held.plugin} {held.version}: {kinds}; {parts}")
             return True
 
     def postpone(self, held: Job, *, seconds: float, reason: str, attempts: int) -> bool:
         """Put a held job back, to be due again in `seconds`; `attempts` is how many count so far."""
         values: dict[str, object] = {
-            "due_at": self.clock() + seconds,
+            "due_at": self.db.clock() + seconds,
             "worker": "",
             "reason": reason,
             "attempts": attempts,
         }
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             hold(connection, [held.study_uid])  # a later revision comes before this or after, not meanwhile
-            moved = self._move_jobs(connection, _is_held(held), "postpone", **values)
+            moved = move_jobs(self.db, connection, _is_held(held), "postpone", **values)
             if moved:
-                self._tell(connection, held.study_uid, "job.postponed", f"{held.plugin} for {seconds:.0f} s: {reason}")
-                self._supersede(connection, _is_outdated(held), "a later revision came while it ran")
+                self.db.add_event(
+                    connection, held.study_uid, "job.postponed", f"{held.plugin} for {seconds:.0f} s: {reason}"
+                )
+                supersede(self.db, connection, _is_outdated(held), "a later revision came while it ran")
             return bool(moved)
 
     def park(self, held: Job, reason: str) -> bool:
         """Set a held job aside until a person requeues it."""
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             hold(connection, [held.study_uid])
-            moved = self._move_jobs(connection, _is_held(held), "park", worker="", reason=reason)
+            moved = move_jobs(self.db, connection, _is_held(held), "park", worker="", reason=reason)
             if moved:
-                self._tell(connection, held.study_uid, "job.parked", f"{held.plugin}: {reason}")
-                self._supersede(connection, _is_outdated(held), "a later revision came while it ran")
+                self.db.add_event(connection, held.study_uid, "job.parked", f"{held.plugin}: {reason}")
+                supersede(self.db, connection, _is_outdated(held), "a later revision came while it ran")
             return bool(moved)
 
     def remind(self) -> float | None:
@@ -161,17 +166,17 @@ class Jobs(Database):
 
         A message may be lost, and of a job whose worker died there was none.
         """
-        if self._queue is None:
+        if self.db.queue is None:
             return None
-        now = self.clock()
+        now = self.db.clock()
         lost = select(job).where(_is_due(now), IS_MISSING).order_by(job.c.priority.desc(), job.c.due_at, job.c.id)
         waiting = select(func.min(job.c.due_at)).where(job.c.state == JobState.WAITING, job.c.due_at > now)
         held = select(func.min(job.c.lease_until)).where(job.c.state == JobState.RUNNING, job.c.lease_until > now)
-        with self._writing() as connection:
-            if not self._queue.clean(connection):
+        with self.db.writing() as connection:
+            if not self.db.queue.clean(connection):
                 return None
             found = connection.execute(lost.limit(LOOKUP)).all()
-            self._queue.put(connection, found, now=now)
+            self.db.queue.put(connection, found, now=now)
             if len(found) == LOOKUP:
                 return 0.0
             times = [connection.execute(query).scalar() for query in (waiting, held)]
@@ -190,35 +195,93 @@ class Jobs(Database):
             .order_by(job.c.revision.desc(), job.c.id.desc())
             .limit(1)
         )
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             rows = connection.execute(select(result_object).where(result_object.c.job_id.in_(earlier))).mappings()
             return [to_object(row) for row in rows]
 
     def waiting_plugins(self) -> set[str]:
         """Return the plugins of jobs that are due."""
-        with self._reading() as connection:
-            return set(connection.execute(select(job.c.plugin).where(_is_due(self.clock())).distinct()).scalars())
+        with self.db.reading() as connection:
+            return set(connection.execute(select(job.c.plugin).where(_is_due(self.db.clock())).distinct()).scalars())
 
-    def next_job_due(self, *, without: Collection[str] = ()) -> float | None:
+    def next_due(self, *, without: Collection[str] = ()) -> float | None:
         """Return when the next job becomes due or loses its lease, None while there is none.
 
         Jobs of the plugins in `without` do not count.
         """
         waiting = select(func.min(job.c.due_at)).where(job.c.state == JobState.WAITING, *_except(without))
         held = select(func.min(job.c.lease_until)).where(job.c.state == JobState.RUNNING, *_except(without))
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             times = [connection.execute(query).scalar() for query in (waiting, held)]
         return min((at for at in times if at is not None), default=None)
 
-    def _move_jobs(self, connection: Connection, which: Any, move: str, **values: object) -> list[Any]:
-        """Make one move of the transition table, and return the jobs that made it; those that wait are announced."""
-        moved = make_move(connection, job, which, move, JOB_MOVES, values)
-        self._announce(connection, (one for one in moved if one.state == JobState.WAITING))
-        return moved
+    def adopt(self, installed: Mapping[str, str], *, only: Job | None = None) -> dict[str, int]:
+        """Plan jobs anew whose version of their plugin is no longer installed; return how many were, or were parked.
 
-    def _supersede(self, connection: Connection, which: Any, reason: str) -> None:
-        for old in self._move_jobs(connection, which, "supersede", reason=reason):
-            self._tell(connection, old.study_uid, "job.superseded", f"{old.plugin}, revision {old.revision}: {reason}")
+        `installed` has the version of every plugin; `only` confines it to one job. A job that waits or is parked is
+        superseded, and one of the installed version takes its place, on the same stacks; where no version is
+        installed, it is parked. What is done stays as it is, and what runs is let run.
+        """
+        done = {"planned anew": 0, "parked": 0}
+        unstarted = job.c.state.in_((JobState.WAITING, JobState.PARKED))
+        which = unstarted if only is None else and_(unstarted, job.c.id == only.id)
+        with self.db.writing() as connection:
+            hold(connection, set(connection.execute(select(job.c.study_uid).where(which)).scalars()))
+            for old in connection.execute(select(job).where(which).order_by(job.c.id)).all():
+                version = installed.get(old.plugin)
+                if version is None:
+                    done["parked"] += self._strand(connection, old)
+                elif version != old.version:
+                    self._replace(connection, old, version)
+                    done["planned anew"] += 1
+        return done
+
+    def _strand(self, connection: Connection, old: Any) -> int:
+        reason = (
+            f"planned for {old.plugin} {old.version}, but no version is here; put the plugin back and requeue, "
+            "or send the study anew"
+        )
+        moved = move_jobs(self.db, connection, job.c.id == old.id, "strand", reason=reason)
+        for one in moved:
+            self.db.add_event(connection, one.study_uid, "job.parked", f"{one.plugin}: {reason}")
+        return len(moved)
+
+    def _replace(self, connection: Connection, old: Any, version: str) -> None:
+        supersede(self.db, connection, job.c.id == old.id, f"{old.version} is no longer installed, {version} is")
+        same = (
+            job.c.study_uid == old.study_uid,
+            job.c.revision == old.revision,
+            job.c.plugin == old.plugin,
+            job.c.version == version,
+        )
+        before = connection.execute(select(job.c.id).where(*same)).scalar()
+        if before is not None:
+            again = {"due_at": self.db.clock(), "attempts": 0, "reason": ""}
+            for one in move_jobs(self.db, connection, job.c.id == before, "reinstate", **again):
+                self.db.add_event(connection, one.study_uid, "job.planned", f"{one.plugin} {one.version}, once more")
+            return
+        wanted = Plan(
+            plugin=old.plugin,
+            version=version,
+            route=old.route,
+            inputs=tuple(old.inputs),
+            destinations=tuple(old.destinations),
+            priority=old.priority,
+            digest=old.digest,
+        )
+        row = connection.execute(select(study).where(study.c.study_uid == old.study_uid)).mappings().one()
+        plan_job(self.db, connection, to_study(row), wanted, sender=old.sender, revision=old.revision)
+
+    def of(self, study_uid: str) -> list[Job]:
+        """Return all jobs a study ever had."""
+        with self.db.reading() as connection:
+            query = select(job).where(job.c.study_uid == study_uid).order_by(job.c.id)
+            return [to_job(row) for row in connection.execute(query).mappings()]
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which jobs are due and leases end."""
+        return self.db.clock
 
 
 def _take_turn(connection: Connection, sender: str) -> None:

@@ -1,15 +1,24 @@
 """The ledger: the rows that remember."""
 
+import time
+from collections.abc import Callable
+
+from node.ledger.commitment_requests import CommitmentRequests
 from node.ledger.commitments import Commitments
+from node.ledger.database import Database
 from node.ledger.deliveries import Deliveries
+from node.ledger.events import Events
 from node.ledger.fallbacks import Fallbacks
-from node.ledger.plugin_versions import Versions
-from node.ledger.priors import Priors
-from node.ledger.queries import Told
+from node.ledger.instances import Instances
+from node.ledger.job_queue import JobQueue
+from node.ledger.jobs import Jobs
+from node.ledger.priors import PriorStudies
+from node.ledger.queries import Queries
 from node.ledger.retention import Retention
+from node.ledger.studies import Studies
 
 
-class Ledger(Versions, Deliveries, Fallbacks, Commitments, Priors, Retention, Told):
+class Ledger:
     """The ledger on SQLite (WAL, synchronous FULL) or PostgreSQL; opened, it has this program's schema.
 
     Parameters
@@ -31,3 +40,21 @@ class Ledger(Versions, Deliveries, Fallbacks, Commitments, Priors, Retention, To
     LedgerRefused
         From any method: the database will never hold what it was given.
     """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
+        self.db = Database(url, clock=clock, queue=queue)
+        self.instances = Instances(self.db)
+        self.studies = Studies(self.db)
+        self.priors = PriorStudies(self.db)
+        self.jobs = Jobs(self.db)
+        self.fallbacks = Fallbacks(self.db)
+        self.deliveries = Deliveries(self.db)
+        self.commitments = Commitments(self.db)
+        self.requests = CommitmentRequests(self.db)
+        self.retention = Retention(self.db)
+        self.events = Events(self.db)
+        self.queries = Queries(self.db)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.db.close()

@@ -10,7 +10,7 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import LOOKUP, Database, insert_or
+from node.ledger.database import LOOKUP, LedgerPart, insert_or
 from node.ledger.rows import to_place
 from node.ledger.schema import (
     fetch,
@@ -23,10 +23,10 @@ UNTOLD_SECONDS = 3600.0
 """So long after a series was asked for, what comes of its study and names no Move Originator is taken for it."""
 
 
-class Priors(Database):
+class PriorStudies(LedgerPart):
     """What is known of earlier studies, by UIDs alone."""
 
-    def samples(self, modality: str, *, beside: str) -> list[tuple[str, Place]]:
+    def candidates(self, modality: str, *, beside: str) -> list[tuple[str, Place]]:
         """Return each study that is here, and no longer received, with an instance of a modality; less one study."""
         first = (
             select(instance.c.sop_instance_uid)
@@ -41,26 +41,26 @@ class Priors(Database):
         )
         query = select(instance).join(study, instance.c.sop_instance_uid == first)
         others = query.where(study.c.study_uid != beside, study.c.state != StudyState.RECEIVING)
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             rows = connection.execute(others.order_by(instance.c.study_uid)).mappings()
             return [(row["study_uid"], to_place(row)) for row in rows]
 
     def ask_for(self, series_uid: str, study_uid: str, *, calling: str) -> None:
         """Note that a series is asked for by C-MOVE, before it is: what comes of it is not analysed."""
-        asked = {"study_uid": study_uid, "calling": calling, "asked_at": self.clock(), "came_at": None}
-        with self._writing() as connection:
+        asked = {"study_uid": study_uid, "calling": calling, "asked_at": self.db.clock(), "came_at": None}
+        with self.db.writing() as connection:
             new = insert_or(connection, fetch).values(series_uid=series_uid, **asked)
             connection.execute(new.on_conflict_do_update(index_elements=[fetch.c.series_uid], set_=asked))
 
-    def came(self, series_uid: str) -> None:
+    def arrived(self, series_uid: str) -> None:
         """Note that all of a series that was asked for is here."""
-        with self._writing() as connection:
-            connection.execute(update(fetch).where(fetch.c.series_uid == series_uid).values(came_at=self.clock()))
+        with self.db.writing() as connection:
+            connection.execute(update(fetch).where(fetch.c.series_uid == series_uid).values(came_at=self.db.clock()))
 
-    def halves(self, study_uid: str) -> set[str]:
+    def incomplete(self, study_uid: str) -> set[str]:
         """Return the series of a study that were asked for, and of which perhaps only a part is here."""
         query = select(fetch.c.series_uid).where(fetch.c.study_uid == study_uid, fetch.c.came_at.is_(None))
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             return set(connection.execute(query).scalars())
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import Database, hold, make_move
-from node.ledger.rows import from_row, to_delivery, to_job
+from node.ledger.database import LedgerPart, hold, make_move
+from node.ledger.rows import from_row
 from node.ledger.schema import (
     decision,
     delivery,
@@ -21,17 +21,13 @@ from node.ledger.schema import (
     instance,
     job,
     refusal,
-    result_object,
     study,
 )
 from node.records import (
     DELIVERY_MOVES,
     JOB_MOVES,
     Decision,
-    Delivery,
     DeliveryState,
-    Event,
-    Job,
     JobState,
     Refusal,
     Study,
@@ -47,7 +43,7 @@ _PARKED = (
 )
 
 
-class Told(Database):
+class Queries(LedgerPart):
     """What `isocenter explain`, `check` and `requeue` ask."""
 
     def decisions(self, of: Study) -> list[Decision]:
@@ -57,56 +53,20 @@ class Told(Database):
             .where(decision.c.study_uid == of.study_uid, decision.c.revision == of.revision)
             .order_by(decision.c.id)
         )
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             return [from_row(Decision, row) for row in connection.execute(query).mappings()]
-
-    def jobs(self, study_uid: str) -> list[Job]:
-        """Return all jobs a study ever had."""
-        with self._reading() as connection:
-            query = select(job).where(job.c.study_uid == study_uid).order_by(job.c.id)
-            return [to_job(row) for row in connection.execute(query).mappings()]
-
-    def deliveries(self, study_uid: str) -> list[Delivery]:
-        """Return every delivery of a study's results."""
-        query = (
-            select(delivery, result_object)
-            .join(result_object)
-            .where(delivery.c.study_uid == study_uid)
-            .order_by(result_object.c.job_id, result_object.c.kind, delivery.c.destination)
-        )
-        with self._reading() as connection:
-            return [to_delivery(row) for row in connection.execute(query).mappings()]
 
     def refusals(self, study_uid: str | None = None) -> list[Refusal]:
         """Return refused instances, of one study or of all."""
         query = select(refusal).order_by(refusal.c.id)
         if study_uid is not None:
             query = query.where(refusal.c.study_uid == study_uid)
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             return [from_row(Refusal, row) for row in connection.execute(query).mappings()]
-
-    def events(self, study_uid: str | None = None, *, after: int = 0) -> list[tuple[int, Event]]:
-        """Return the story: of one study or of all, from an event's number on."""
-        query = select(event).where(event.c.id > after).order_by(event.c.id)
-        if study_uid is not None:
-            query = query.where(event.c.study_uid == study_uid)
-        with self._reading() as connection:
-            return [(row["id"], from_row(Event, row)) for row in connection.execute(query).mappings()]
-
-    def last_event(self) -> int:
-        """Return the number of the newest event, 0 where there is none."""
-        with self._reading() as connection:
-            return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
-
-    def news(self, *, after: int, limit: int = 1000) -> list[tuple[int, str]]:
-        """Return number and name of the first events after a number."""
-        query = select(event.c.id, event.c.name).where(event.c.id > after).order_by(event.c.id).limit(limit)
-        with self._reading() as connection:
-            return [(row.id, row.name) for row in connection.execute(query)]
 
     def parked(self) -> list[tuple[str, str, str]]:
         """Return (study UID, what, reason) of everything that waits for a person."""
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             studies, jobs, deliveries = (connection.execute(query).all() for query in _PARKED)
         return [
             *((uid, "study", reason) for uid, reason in studies),
@@ -116,7 +76,7 @@ class Told(Database):
 
     def stuck(self, *, seconds: float) -> list[str]:
         """Return a sentence for each thing that should have moved in so many seconds and has not."""
-        now = self.clock()
+        now = self.db.clock()
         held = select(job).where(job.c.state == JobState.RUNNING, job.c.lease_until < now).order_by(job.c.id)
         due = (
             select(delivery.c.destination, func.count().label("count"), func.min(delivery.c.queued_at).label("since"))
@@ -132,7 +92,7 @@ class Told(Database):
             .where(study.c.state == StudyState.RECEIVING, begun.scalar_subquery() < now - seconds)
             .order_by(study.c.study_uid)
         )
-        with self._reading() as connection:
+        with self.db.reading() as connection:
             jobs, studies = connection.execute(held).all(), connection.execute(growing).all()
             waiting = [(one, self._reason(connection, one)) for one in connection.execute(due).all()]
         return [
@@ -171,7 +131,7 @@ class Told(Database):
         A study that is named is analysed as it is, though some of its instances were purged, or it was fetched as a
         prior; bytes that were lost are looked for again.
         """
-        now = self.clock()
+        now = self.db.clock()
         deliveries_alone = object_uid is not None or destination is not None
         chosen: dict[str, list[Any]] = {
             "studies": [false()] if deliveries_alone or job_id is not None else [],
@@ -187,7 +147,7 @@ class Told(Database):
             own = table.c.study_uid == study_uid if study_uid else table.c.study_uid.is_not(None)
             return and_(own, *chosen[name])
 
-        with self._writing() as connection:
+        with self.db.writing() as connection:
             hold(
                 connection,
                 [study_uid] if study_uid else {row[0] for query in _PARKED for row in connection.execute(query)},
@@ -203,11 +163,11 @@ class Told(Database):
             for row in studies:
                 connection.execute(update(instance).where(instance.c.study_uid == row.study_uid).values(lost=False))
             jobs = make_move(connection, job, mine(job, "jobs"), "requeue", JOB_MOVES, {"due_at": now, "attempts": 0})
-            self._announce(connection, jobs)
+            self.db.announce(connection, jobs)
             again = {"due_at": now, "queued_at": now, "attempts": 0}
             deliveries = make_move(connection, delivery, mine(delivery, "deliveries"), "requeue", DELIVERY_MOVES, again)
             for row in (*studies, *jobs, *deliveries):
-                self._tell(connection, row.study_uid, "requeued", "")
+                self.db.add_event(connection, row.study_uid, "requeued", "")
         return {"studies": len(studies), "jobs": len(jobs), "deliveries": len(deliveries)}
 
 

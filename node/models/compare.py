@@ -24,7 +24,7 @@ from node.models import monai_bundle, nnunet_folder
 from node.models.import_source import Source
 from node.models.model_card import CARD, SOURCE, compared
 from node.models.network_file import read
-from node.route.plan import describe
+from node.route.planning import describe
 from node.serving import chains
 from node.serving.network_loader import network_file
 from node.settings import Settings

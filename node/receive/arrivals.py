@@ -9,7 +9,8 @@ import structlog
 
 from node.errors import LedgerUnavailable
 from node.faults import fault
-from node.ledger import Ledger
+from node.ledger.instances import Instances
+from node.ledger.studies import Studies
 from node.records import Arrival, Refusal, StudyState
 from node.spool import Spool
 
@@ -47,7 +48,8 @@ class Arrivals:
 
     def __init__(
         self,
-        ledger: Ledger,
+        studies: Studies,
+        instances: Instances,
         spool: Spool,
         *,
         wake: Callable[[], None],
@@ -55,7 +57,8 @@ class Arrivals:
         group_seconds: float = GROUP_SECONDS,
         group_size: int = GROUP_SIZE,
     ):
-        self._ledger = ledger
+        self._studies = studies
+        self._instances = instances
         self._spool = spool
         self._wake = wake
         self._clock = clock
@@ -96,22 +99,22 @@ class Arrivals:
         """
         found = 0
         group: list[Arrival] = []
-        for arrival in self._spool.unwritten(self._ledger.marks(), of=of, quiet_seconds=quiet_seconds):
+        for arrival in self._spool.unwritten(self._instances.marks(), of=of, quiet_seconds=quiet_seconds):
             group.append(arrival)
             found += 1
             if len(group) >= self._group_size:
-                self._ledger.record(group)
+                self._instances.record(group)
                 group = []
         if group:
-            self._ledger.record(group)
+            self._instances.record(group)
         if found:
             log.info("spool.recovered", instances=found)
         return found
 
     def miss(self) -> None:
         """Park studies in reception that have rows whose bytes are lost, as after a power cut; called at start."""
-        for study in self._ledger.studies(StudyState.RECEIVING):
-            if lost := self._ledger.lose(study, self._spool.holds):
+        for study in self._studies.in_state(StudyState.RECEIVING):
+            if lost := self._studies.lose(study, self._spool.holds):
                 log.error("spool.lost", study=study.study_uid, instances=lost)
 
     def record(self) -> float | None:
@@ -134,7 +137,7 @@ class Arrivals:
                 group = [self._waiting[index] for index in range(min(self._group_size, due))]
                 fault("receive.rows.due")
                 try:
-                    self._ledger.record(
+                    self._instances.record(
                         [row for row in group if isinstance(row, Arrival)],
                         [row for row in group if isinstance(row, Refusal)],
                     )

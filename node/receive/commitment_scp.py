@@ -37,7 +37,9 @@ from node.commitment import (
 )
 from node.errors import DestinationUnavailable, LedgerUnavailable, NotUnderstood, UnknownTransaction
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, understood
-from node.ledger import Ledger
+from node.ledger.commitment_requests import CommitmentRequests
+from node.ledger.commitments import Commitments
+from node.ledger.instances import Instances
 from node.receive.arrivals import Arrivals
 from node.records import Address, CommitmentRequest, CommitmentResult, Reference
 from node.spool import Spool
@@ -79,7 +81,9 @@ class CommitmentScp:
         Called after each message.
     """
 
-    ledger: Ledger
+    commitments: Commitments
+    requests: CommitmentRequests
+    instances: Instances
     spool: Spool
     arrivals: Arrivals
     ae_title: str
@@ -103,7 +107,7 @@ class CommitmentScp:
             event_type=event.event_type,
             information=lambda: event.event_information,
             ae_title=event.assoc.requestor.ae_title,
-            record=self.ledger.note_result,
+            record=self.commitments.record_answer,
         )
         self.wake()
         return status, None
@@ -111,9 +115,9 @@ class CommitmentScp:
     def report(self) -> float | None:
         """Report all that is due, and return in how many seconds more will be due."""
         waits = [wait for key in list(self._requested_at) if (wait := self._report_here(key)) is not None]
-        while (request := self.ledger.claim_due_request(seconds=CLAIM_SECONDS)) is not None:
+        while (request := self.requests.claim_due(seconds=CLAIM_SECONDS)) is not None:
             self._report(request)
-        later = self.ledger.next_request_due()
+        later = self.requests.next_due()
         if later is not None:
             waits.append(later - self.clock())
         return min(waits, default=None)
@@ -135,7 +139,7 @@ class CommitmentScp:
                 received_at=self.clock(),
                 attempts=0,
             )
-            self.ledger.take_request(request, seconds=OTHER_PROCESS_SECONDS)
+            self.requests.add(request, seconds=OTHER_PROCESS_SECONDS)
         except (NotUnderstood, UnknownTransaction) as error:
             log.warning("commitment.refused", calling=calling, reason=str(error))
             return INVALID_ARGUMENT
@@ -155,7 +159,7 @@ class CommitmentScp:
             return wait
         with self._lock:
             del self._requested_at[key]
-        request = self.ledger.claim_request(*key, seconds=CLAIM_SECONDS)
+        request = self.requests.claim(*key, seconds=CLAIM_SECONDS)
         if request is not None:
             self._report(request)
         return None
@@ -163,28 +167,30 @@ class CommitmentScp:
     def _report(self, request: CommitmentRequest) -> None:
         """Report on one request; where that is not possible now, the request is due again later."""
         if (wait := self.arrivals.record()) is not None:
-            self.ledger.postpone_request(request, seconds=wait, reason="not all that arrived has its row yet")
+            self.requests.postpone(request, seconds=wait, reason="not all that arrived has its row yet")
             return
         result = self._result(request)
         age = self.clock() - request.received_at
         if result.failed and age < MISSING_SECONDS:
-            self.ledger.postpone_request(request, seconds=MISSING_SECONDS - age, reason="not all are here yet")
+            self.requests.postpone(request, seconds=MISSING_SECONDS - age, reason="not all are here yet")
             return
         try:
             self._send(request, result)
         except DestinationUnavailable as error:
             log.warning("commitment.unreported", calling=request.calling, reason=str(error))
             if age > GIVE_UP_SECONDS:
-                self.ledger.reported(request, result, f"given up after {GIVE_UP_SECONDS / 86400:g} days: {error}")
+                self.requests.mark_reported(
+                    request, result, f"given up after {GIVE_UP_SECONDS / 86400:g} days: {error}"
+                )
             else:
                 seconds = min(FIRST_DELAY * 2.0 ** min(request.attempts, 32), LONGEST_DELAY)
-                self.ledger.postpone_request(request, seconds=seconds, reason=str(error))
+                self.requests.postpone(request, seconds=seconds, reason=str(error))
         else:
-            self.ledger.reported(request, result)
+            self.requests.mark_reported(request, result)
 
     def _result(self, request: CommitmentRequest) -> CommitmentResult:
         """Return the result: committed is what has a row of the same SOP class and lies in a synced pack."""
-        kept = self.ledger.kept(request.references)
+        kept = self.instances.find(request.references)
         synced = {pack: self.spool.sync(pack) for pack in {place.pack for _, place in kept.values()}}
         reasons: dict[Reference, int] = {}
         for reference in request.references:

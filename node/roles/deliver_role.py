@@ -29,7 +29,7 @@ class DeliverRole(NodeRole):
 
     def start(self) -> None:
         """Park deliveries to destinations that are no longer configured."""
-        self.parts.ledger.park_strays(tuple(self.parts.settings.destinations))
+        self.parts.ledger.deliveries.park_strays(tuple(self.parts.settings.destinations))
 
     def _outbox(self, name: str, destination: Destination) -> Outbox:
         return Outbox(
@@ -38,7 +38,7 @@ class DeliverRole(NodeRole):
             calling=self.parts.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,
-            ledger=self.parts.ledger,
+            deliveries=self.parts.ledger.deliveries,
             spool=self.parts.spool,
             commitment=destination.commitment,
             stopping=self.parts.stopping,
@@ -52,5 +52,5 @@ class DeliverRole(NodeRole):
             calling=self.parts.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,
-            ledger=self.parts.ledger,
+            commitments=self.parts.ledger.commitments,
         )

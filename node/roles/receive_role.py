@@ -24,7 +24,7 @@ class ReceiveRole(NodeRole):
 
     def __init__(self, parts: NodeParts) -> None:
         super().__init__(parts)
-        self._arrivals = Arrivals(parts.ledger, parts.spool, wake=lambda: None)
+        self._arrivals = Arrivals(parts.ledger.studies, parts.ledger.instances, parts.spool, wake=lambda: None)
         self._receivers = Receivers(
             address=parts.settings.receive.address,
             program=receiver_process.__name__,

@@ -40,9 +40,11 @@ class ReceiverProcess:
         ]
         ledger, spool = open_ledger(settings), open_spool(settings, made=True)
         self._settings, self._ledger = settings, ledger
-        self._arrivals = Arrivals(ledger, spool, wake=lambda: self._engine.wake(RECEIVE))
+        self._arrivals = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: self._engine.wake(RECEIVE))
         commitment = CommitmentScp(
-            ledger=ledger,
+            commitments=ledger.commitments,
+            requests=ledger.requests,
+            instances=ledger.instances,
             spool=spool,
             arrivals=self._arrivals,
             ae_title=address.ae_title,

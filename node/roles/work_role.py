@@ -11,7 +11,6 @@ from node.arena import PROCESS_MEMORY, Arena, ArenaPool, remove_orphans
 from node.deliver import QueryRetrieveScu
 from node.engine import Slots, Step, run_in_child, start_fork_server
 from node.errors import NodeStops
-from node.images.stacks import group_into_stacks
 from node.infer import Order, Performed, Priors
 from node.profiles import Profile
 from node.roles.role import NodeParts, NodeRole
@@ -72,7 +71,7 @@ class WorkRole(NodeRole):
         if removed := remove_orphans():
             log.info("arenas.swept", arenas=removed)
         versions = {name: plugin.manifest.version for name, plugin in self.parts.routes.plugins.items()}
-        adopted = self.parts.ledger.adopt(versions)
+        adopted = self.parts.ledger.jobs.adopt(versions)
         if any(adopted.values()):
             log.warning("jobs.adopted", **adopted)
 
@@ -119,7 +118,10 @@ class WorkRole(NodeRole):
         """Return the models that due jobs wait for."""
         plugins = self.parts.routes.plugins
         return {
-            m for name in self.parts.ledger.waiting_plugins() if name in plugins for m in plugins[name].manifest.models
+            m
+            for name in self.parts.ledger.jobs.waiting_plugins()
+            if name in plugins
+            for m in plugins[name].manifest.models
         }
 
     def _until_stopped(self, renew: Callable[[], bool]) -> Callable[[], bool]:
@@ -134,7 +136,7 @@ class WorkRole(NodeRole):
 
     def _prepare_arena(self) -> float | None:
         """Have an arena ready for the largest study that is being received."""
-        received = self.parts.ledger.receiving_bytes()
+        received = self.parts.ledger.instances.receiving_bytes()
         self._arenas.prepare(received)
         return ARENA_SECONDS if received else None
 
@@ -151,9 +153,9 @@ class WorkRole(NodeRole):
                 move_destination=settings.receive.address.ae_title,
             )
         return Priors(
-            ledger=self.parts.ledger,
+            priors=self.parts.ledger.priors,
+            instances=self.parts.ledger.instances,
             part10=self.parts.spool.part10,
-            stacks=group_into_stacks,
             archive=archive,
             seconds=settings.priors.seconds,
         )

@@ -68,10 +68,10 @@ def fill(ledger: Ledger, studies: int) -> None:
         for number in range(start, min(start + CHUNK, studies + 1)):
             for table, some in finished(number).items():
                 rows[table] += some
-        with ledger._writing() as connection:
+        with ledger.db.writing() as connection:
             for table, some in rows.items():
                 connection.execute(insert(table), some)
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT setval('job_id_seq', (SELECT max(id) FROM job))")
 
@@ -104,35 +104,35 @@ def live(ledger: Ledger, number: int, timed: Timed) -> None:
         )
         for one in range(SLICES)
     ]  # fmt: skip
-    timed(f"record {SLICES} instances", lambda: ledger.record(arrivals))
-    (seen,) = timed("studies(receiving)", lambda: ledger.studies(StudyState.RECEIVING))
-    timed("packs", lambda: ledger.packs(uid))
-    timed("series", lambda: ledger.series(uid))
-    assert timed("settle", lambda: ledger.settle(seen, "quiet"))
-    (stable,) = timed("studies(stable)", lambda: ledger.studies(StudyState.STABLE))
-    timed("instances", lambda: ledger.instances(uid))
+    timed(f"record {SLICES} instances", lambda: ledger.instances.record(arrivals))
+    (seen,) = timed("studies(receiving)", lambda: ledger.studies.in_state(StudyState.RECEIVING))
+    timed("packs", lambda: ledger.instances.packs(uid))
+    timed("series", lambda: ledger.instances.series(uid))
+    assert timed("settle", lambda: ledger.studies.settle(seen, "quiet"))
+    (stable,) = timed("studies(stable)", lambda: ledger.studies.in_state(StudyState.STABLE))
+    timed("instances", lambda: ledger.instances.of(uid))
     why = Decision(series_key=f"{uid}.1", series_text="CT", route="every CT", matched=True, sentence="it matches")
     wanted = Plan(
         plugin="ct_lung", version="1", route="every CT", inputs=({"ct": f"{uid}.1"},), destinations=("PACS",),
         priority=0, digest=uid,
     )  # fmt: skip
-    assert timed("plan", lambda: ledger.plan(stable, [why], [wanted]))
-    held = timed("claim", lambda: ledger.claim(lease_seconds=60))
+    assert timed("plan", lambda: ledger.studies.plan(stable, [why], [wanted]))
+    held = timed("claim", lambda: ledger.jobs.claim(lease_seconds=60))
     assert held is not None
-    timed("renew", lambda: ledger.renew(held, lease_seconds=60))
-    timed("predecessors", lambda: ledger.predecessors(held))
-    timed("next_job_due", ledger.next_job_due)
+    timed("renew", lambda: ledger.jobs.renew(held, lease_seconds=60))
+    timed("predecessors", lambda: ledger.jobs.predecessors(held))
+    timed("next_job_due", ledger.jobs.next_due)
     made = ResultObject(
         sop_instance_uid=f"2.27.{number}", sop_class_uid=CT, series_uid="2.28", kind="SEG", transfer_syntax_uid="1.2",
         path="a.dcm",
     )  # fmt: skip
-    assert timed("finish", lambda: ledger.finish(held, [made]))
-    (due,) = timed("claim_deliveries", lambda: ledger.claim_deliveries("PACS", lease_seconds=60))
-    timed("next_delivery_due", lambda: ledger.next_delivery_due("PACS"))
-    timed("delivered", lambda: ledger.delivered(due))
-    timed("claim, nothing due", lambda: ledger.claim(lease_seconds=60))
-    timed("parked", ledger.parked)
-    timed("purge, nothing due", lambda: ledger.purge(before=0.0))
+    assert timed("finish", lambda: ledger.jobs.finish(held, [made]))
+    (due,) = timed("claim_deliveries", lambda: ledger.deliveries.claim("PACS", lease_seconds=60))
+    timed("next_delivery_due", lambda: ledger.deliveries.next_due("PACS"))
+    timed("delivered", lambda: ledger.deliveries.mark_delivered(due))
+    timed("claim, nothing due", lambda: ledger.jobs.claim(lease_seconds=60))
+    timed("parked", ledger.queries.parked)
+    timed("purge, nothing due", lambda: ledger.retention.purge(before=0.0))
 
 
 def compare(name: str, few: Ledger, many: Ledger) -> None:

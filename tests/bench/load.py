@@ -68,7 +68,7 @@ class Study:
 
         Without `early`, nothing was decoded on arrival.
         """
-        spool, rows = self.spool, ledger.instances(STUDY)
+        spool, rows = self.spool, ledger.instances.of(STUDY)
         parts = (spool.part10(place, row.note if noted else "") for row, place in rows)
         given = parts if early else (replace(part, decoded=None) for part in parts)
         (series,) = group_into_stacks(given, self.memory).series
@@ -77,7 +77,10 @@ class Study:
     def decode(self, ledger: Ledger) -> None:
         """Have one decoder decode all of it, as it does while a study arrives."""
         child = partial(run_in_child, decode, seconds=MINUTES, beat=lambda: True)
-        while decode_due(ledger, self.spool, lambda _: True, lambda parts: child((parts,)), limit=ROOM) is not None:
+        while (
+            decode_due(ledger.instances, self.spool, lambda _: True, lambda parts: child((parts,)), limit=ROOM)
+            is not None
+        ):
             pass
 
     def forget(self) -> None:

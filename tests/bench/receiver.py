@@ -13,6 +13,7 @@ from typing import Any
 
 from node.engine import Engine, Step
 from node.ledger import Ledger
+from node.ledger.instances import Instances
 from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
 from node.records import Address, Arrival, Instance, Place
 from node.spool import Spool
@@ -30,18 +31,18 @@ WARMING = Arrival(
 )  # fmt: skip
 
 
-class Timed(Ledger):
+class Timed(Instances):
     """Measures what its work costs."""
 
     cpu_seconds = 0.0
-    instances = 0
+    count = 0
 
     def record(self, arrivals: Any, refusals: Any = ()) -> list[str]:
         begun = time.thread_time()
         changed = super().record(arrivals, refusals)
         if arrivals != [WARMING]:
             Timed.cpu_seconds += time.thread_time() - begun
-            Timed.instances += len(arrivals)
+            Timed.count += len(arrivals)
         return changed
 
 
@@ -49,9 +50,15 @@ class Node:
     """All that stands behind the port."""
 
     def __init__(self, folder: Path, listening: socket.socket, *, synced: bool) -> None:
-        self.ledger = Timed(f"sqlite:///{folder / 'ledger.db'}")
+        self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
+        self.ledger.instances = Timed(self.ledger.db)
         spool = Spool(folder / "spool", synced=synced)
-        self.arrivals = Arrivals(self.ledger, spool, wake=lambda: self.engine.wake("receive"))
+        self.arrivals = Arrivals(
+            self.ledger.studies,
+            self.ledger.instances,
+            spool,
+            wake=lambda: self.engine.wake("receive"),
+        )
         self.engine = Engine([Step(name="receive", work=self.arrivals.record)])
         self.receiver = Receiver(
             address=Address("ISOCENTER", *listening.getsockname()),
@@ -61,7 +68,7 @@ class Node:
             idle_seconds=IDLE_SECONDS,
             listening=listening.dup(),
         )
-        self.ledger.record([WARMING])  # a node that has run for long has its statements compiled
+        self.ledger.instances.record([WARMING])  # a node that has run for long has its statements compiled
         self.engine.start()
         self.receiver.start()
 
@@ -83,7 +90,7 @@ def main(descriptor: int, durability: str) -> None:
         print("ready", flush=True)
     if node is not None:
         node.stop()
-    print(json.dumps({"cpu_seconds": Timed.cpu_seconds, "instances": Timed.instances}), flush=True)
+    print(json.dumps({"cpu_seconds": Timed.cpu_seconds, "instances": Timed.count}), flush=True)
 
 
 if __name__ == "__main__":

@@ -148,14 +148,14 @@ def renamed(images: Sequence[Dataset], number: object, folder: Path) -> tuple[st
 
 def ended(ledger: Ledger, study_uid: str) -> bool:
     """Return whether all results of a study are stored."""
-    deliveries = ledger.deliveries(study_uid)
+    deliveries = ledger.deliveries.of(study_uid)
     return bool(deliveries) and all(one.state == DeliveryState.DELIVERED for one in deliveries)
 
 
 def times(ledger: Ledger, study_uid: str) -> dict[str, float]:
     """Return when each thing happened to a study."""
-    events = [event for _, event in ledger.events(study_uid)]
-    received = [instance.received_at for instance, _ in ledger.instances(study_uid)]
+    events = [event for _, event in ledger.events.read(study_uid)]
+    received = [instance.received_at for instance, _ in ledger.instances.of(study_uid)]
     return (
         {"first": min(received), "last": max(received)}
         | {event.name: event.at for event in events}

@@ -92,7 +92,7 @@ class Soak:
 
 def backlog(ledger: Ledger) -> Iterator[int]:
     """Yield how many studies, jobs and deliveries have not come to their end."""
-    with ledger._reading() as connection:
+    with ledger.db.reading() as connection:
         for table, ended in (
             (study, (StudyState.ROUTED,)),
             (job, (JobState.DONE, JobState.SUPERSEDED)),
@@ -165,7 +165,7 @@ def main() -> None:
         finally:
             house.stop()
         wrong = [sentence for kind, files in soak.studies for sentence in account(house, kind, files)]
-        with house.ledger() as ledger, ledger._reading() as connection:
+        with house.ledger() as ledger, ledger.db.reading() as connection:
             held = int(connection.execute(select(func.count()).select_from(instance)).scalar_one())
         print(
             f"{STUDIES} studies, {held} instances, {len(pacs.arrived)} results in {seconds:.0f} s "
@@ -184,4 +184,6 @@ def account(house: House, kind: str, files: Sequence[Path]) -> list[str]:
     if kind != "CR":
         return house.account(files, twice=True)
     with house.ledger() as ledger:
-        return list(house._unkept(files, {row.sop_instance_uid: at for row, at in ledger.instances(study_uid(files))}))
+        return list(
+            house._unkept(files, {row.sop_instance_uid: at for row, at in ledger.instances.of(study_uid(files))})
+        )

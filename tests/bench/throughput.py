@@ -205,7 +205,7 @@ def finished(ledger: Ledger) -> int:
     """Return how many studies have all their results stored."""
     waiting = func.sum(case((delivery.c.state == DeliveryState.DELIVERED, 0), else_=1))
     query = select(delivery.c.study_uid).group_by(delivery.c.study_uid).having(waiting == 0)
-    with ledger._reading() as connection:
+    with ledger.db.reading() as connection:
         return len(connection.execute(query).all())
 
 
@@ -221,7 +221,7 @@ def flat(folder: Path) -> None:
             )
             memory.append(sum(resident(pid)[1] for pid in tree(node.process.pid)) / 2**20)
         wait_until(lambda: delivered(ledger) == STUDIES, seconds=300, what="the results")
-        with ledger._reading() as connection:
+        with ledger.db.reading() as connection:
             query = select(event.c.at).where(event.c.name == "object.delivered").order_by(event.c.at)
             at = list(connection.execute(query).scalars())
         ledger.close()
@@ -239,6 +239,6 @@ def radiograph(folder: Path, number: int) -> Path:
 
 
 def delivered(ledger: Ledger) -> int:
-    with ledger._reading() as connection:
+    with ledger.db.reading() as connection:
         query = select(func.count()).select_from(delivery).where(delivery.c.state == DeliveryState.DELIVERED)
         return int(connection.execute(query).scalar_one())

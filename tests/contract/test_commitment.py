@@ -37,13 +37,13 @@ def deliver(
 
     def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",), commitment: bool = True) -> list[Delivery]:
         routed(wanted(to=to))
-        job = ledger.claim(lease_seconds=60)
+        job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
-        ledger.finish(job, [result(number) for number in range(1, count + 1)])
+        ledger.jobs.finish(job, [result(number) for number in range(1, count + 1)])
         for destination in to:
-            for sent in ledger.claim_deliveries(destination, lease_seconds=60):
-                ledger.delivered(sent, commitment=commitment)
-        return ledger.uncommitted("PACS")
+            for sent in ledger.deliveries.claim(destination, lease_seconds=60):
+                ledger.deliveries.mark_delivered(sent, commitment=commitment)
+        return ledger.commitments.due("PACS")
 
     return made
 
@@ -63,16 +63,16 @@ def answer(
 
 
 def ask(ledger: Ledger, about: Sequence[Delivery], transaction: str = "2.25.1") -> list[Delivery]:
-    return ledger.ask(transaction, "ORTHANC", about, wait=patience)
+    return ledger.commitments.ask(transaction, "ORTHANC", about, wait=patience)
 
 
 def states(ledger: Ledger, destination: str = "PACS") -> list[DeliveryState]:
-    found = [one for one in ledger.deliveries(STUDY) if one.destination == destination]
+    found = [one for one in ledger.deliveries.of(STUDY) if one.destination == destination]
     return [one.state for one in sorted(found, key=lambda one: one.object.sop_instance_uid)]
 
 
 def told(ledger: Ledger) -> list[str]:
-    return [event.name for _, event in ledger.events(STUDY)]
+    return [event.name for _, event in ledger.events.read(STUDY)]
 
 
 # Asked of destinations.
@@ -80,27 +80,27 @@ def told(ledger: Ledger) -> list[str]:
 
 def test_only_what_is_delivered_to_a_destination_that_commits_is_asked_about(ledger: Ledger, deliver: Deliver) -> None:
     assert deliver(commitment=False) == []
-    assert ledger.next_ask_due("PACS") is None
+    assert ledger.commitments.next_due("PACS") is None
 
 
 def test_what_is_delivered_is_due_to_be_asked_about_at_once(ledger: Ledger, deliver: Deliver, clock: Clock) -> None:
     due = deliver(2)
     assert [one.object.sop_instance_uid for one in due] == ["2.25.1", "2.25.2"]
-    assert ledger.next_ask_due("PACS") == clock()
+    assert ledger.commitments.next_due("PACS") == clock()
     assert {(one.asks, one.delivered_at) for one in due} == {(0, clock())}
-    assert ledger.uncommitted("ARCHIVE") == []
+    assert ledger.commitments.due("ARCHIVE") == []
 
 
 def test_what_was_asked_about_is_asked_again_later_and_later(ledger: Ledger, deliver: Deliver, clock: Clock) -> None:
     due = deliver()
     assert ask(ledger, due) == due
-    assert ledger.uncommitted("PACS") == []
-    assert ledger.next_ask_due("PACS") == clock() + 100
+    assert ledger.commitments.due("PACS") == []
+    assert ledger.commitments.next_due("PACS") == clock() + 100
     clock.advance(100)
-    again = ledger.uncommitted("PACS")
+    again = ledger.commitments.due("PACS")
     assert [one.asks for one in again] == [1]
     ask(ledger, again, "2.25.2")
-    assert ledger.next_ask_due("PACS") == clock() + 200
+    assert ledger.commitments.next_due("PACS") == clock() + 200
 
 
 def test_two_processes_do_not_ask_about_the_same(ledger: Ledger, deliver: Deliver) -> None:
@@ -108,87 +108,92 @@ def test_two_processes_do_not_ask_about_the_same(ledger: Ledger, deliver: Delive
     ask(ledger, due)
     assert ask(ledger, due, "2.25.2") == []
     with pytest.raises(UnknownTransaction):
-        ledger.note_result(answer("2.25.2", due), "ORTHANC")
+        ledger.commitments.record_answer(answer("2.25.2", due), "ORTHANC")
 
 
 def test_a_question_that_did_not_arrive_is_asked_again_when_told(
     ledger: Ledger, deliver: Deliver, clock: Clock
 ) -> None:
     deliver(2, to=("PACS", "ARCHIVE"))
-    ask(ledger, ledger.uncommitted("PACS"))
-    before = ledger.uncommitted("ARCHIVE")
-    ledger.ask_again("2.25.1", seconds=3, reason="nobody listens")
-    assert ledger.next_ask_due("PACS") == clock() + 3
-    assert ledger.uncommitted("ARCHIVE") == before
+    ask(ledger, ledger.commitments.due("PACS"))
+    before = ledger.commitments.due("ARCHIVE")
+    ledger.commitments.ask_again("2.25.1", seconds=3, reason="nobody listens")
+    assert ledger.commitments.next_due("PACS") == clock() + 3
+    assert ledger.commitments.due("ARCHIVE") == before
     clock.advance(3)
-    assert [one.reason for one in ledger.uncommitted("PACS")] == ["nobody listens"] * 2
+    assert [one.reason for one in ledger.commitments.due("PACS")] == ["nobody listens"] * 2
 
 
 def test_an_answer_is_kept_until_its_deliveries_have_moved(ledger: Ledger, deliver: Deliver) -> None:
     one, two, three = due = deliver(3)
     ask(ledger, due)
-    assert not ledger.is_answered("2.25.1")
-    ledger.note_result(answer("2.25.1", [one], [two]), "ORTHANC")
-    assert ledger.is_answered("2.25.1")
-    assert [(sent.object, result) for sent, result in ledger.answered("PACS")] == [(one.object, 0), (two.object, 0x112)]
-    assert ledger.answered("ARCHIVE") == []
-    ledger.committed(one)
-    ledger.send_again(two, seconds=5, reason="no such object instance")
-    assert ledger.answered("PACS") == []
+    assert not ledger.commitments.is_answered("2.25.1")
+    ledger.commitments.record_answer(answer("2.25.1", [one], [two]), "ORTHANC")
+    assert ledger.commitments.is_answered("2.25.1")
+    assert [(sent.object, result) for sent, result in ledger.commitments.answered("PACS")] == [
+        (one.object, 0),
+        (two.object, 0x112),
+    ]
+    assert ledger.commitments.answered("ARCHIVE") == []
+    ledger.commitments.commit(one)
+    ledger.commitments.send_again(two, seconds=5, reason="no such object instance")
+    assert ledger.commitments.answered("PACS") == []
     assert states(ledger) == [COMMITTED, WAITING, DELIVERED]
     assert told(ledger)[-2:] == ["object.committed", "object.uncommitted"]
-    ledger.note_result(answer("2.25.1", [three]), "ORTHANC")
-    assert [sent.object for sent, _ in ledger.answered("PACS")] == [three.object], "what it left open can still come"
+    ledger.commitments.record_answer(answer("2.25.1", [three]), "ORTHANC")
+    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [three.object], (
+        "what it left open can still come"
+    )
 
 
 def test_a_repeated_answer_changes_nothing(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver()
     ask(ledger, due)
-    ledger.note_result(answer("2.25.1", due), "ORTHANC")
-    ledger.note_result(answer("2.25.1", [], due), "ORTHANC")
-    assert [result for _, result in ledger.answered("PACS")] == [0]
-    ledger.committed(due[0])
+    ledger.commitments.record_answer(answer("2.25.1", due), "ORTHANC")
+    ledger.commitments.record_answer(answer("2.25.1", [], due), "ORTHANC")
+    assert [result for _, result in ledger.commitments.answered("PACS")] == [0]
+    ledger.commitments.commit(due[0])
     before = told(ledger)
-    ledger.note_result(answer("2.25.1", [], due), "ORTHANC")
-    ledger.committed(due[0])
-    assert (ledger.answered("PACS"), states(ledger), told(ledger)) == ([], [COMMITTED], before)
+    ledger.commitments.record_answer(answer("2.25.1", [], due), "ORTHANC")
+    ledger.commitments.commit(due[0])
+    assert (ledger.commitments.answered("PACS"), states(ledger), told(ledger)) == ([], [COMMITTED], before)
 
 
 def test_an_answer_of_a_stranger_is_refused(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver()
     ask(ledger, due)
     with pytest.raises(UnknownTransaction, match=r"2\.25\.9, which this node never began"):
-        ledger.note_result(answer("2.25.9", due), "ORTHANC")
+        ledger.commitments.record_answer(answer("2.25.9", due), "ORTHANC")
     with pytest.raises(UnknownTransaction, match=r"which ORTHANC was asked in"):
-        ledger.note_result(answer("2.25.1", due), "STRANGER")
-    assert ledger.answered("PACS") == []
-    assert not ledger.is_answered("2.25.1")
+        ledger.commitments.record_answer(answer("2.25.1", due), "STRANGER")
+    assert ledger.commitments.answered("PACS") == []
+    assert not ledger.commitments.is_answered("2.25.1")
 
 
 def test_an_answer_about_what_was_not_asked_is_left(ledger: Ledger, deliver: Deliver) -> None:
     one, two = deliver(2)
     ask(ledger, [one])
-    ledger.note_result(answer("2.25.1", [one, two]), "ORTHANC")
-    assert [sent.object for sent, _ in ledger.answered("PACS")] == [one.object]
+    ledger.commitments.record_answer(answer("2.25.1", [one, two]), "ORTHANC")
+    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [one.object]
 
 
 def test_of_two_words_in_one_answer_the_worse_counts(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver()
     ask(ledger, due)
-    ledger.note_result(answer("2.25.1", due, due), "ORTHANC")
-    assert [result for _, result in ledger.answered("PACS")] == [0x112]
+    ledger.commitments.record_answer(answer("2.25.1", due, due), "ORTHANC")
+    assert [result for _, result in ledger.commitments.answered("PACS")] == [0x112]
 
 
 def test_the_same_object_at_two_destinations_is_two_promises(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver(to=("PACS", "ARCHIVE"))
     ask(ledger, due)
-    ledger.ask("2.25.2", "VNA", ledger.uncommitted("ARCHIVE"), wait=patience)
-    ledger.note_result(answer("2.25.1", due), "ORTHANC")
-    ledger.note_result(answer("2.25.2", [], due), "VNA")
-    ((kept, _),) = ledger.answered("PACS")
-    ledger.committed(kept)
+    ledger.commitments.ask("2.25.2", "VNA", ledger.commitments.due("ARCHIVE"), wait=patience)
+    ledger.commitments.record_answer(answer("2.25.1", due), "ORTHANC")
+    ledger.commitments.record_answer(answer("2.25.2", [], due), "VNA")
+    ((kept, _),) = ledger.commitments.answered("PACS")
+    ledger.commitments.commit(kept)
     assert states(ledger) == [COMMITTED]
-    ((lost, reason),) = ledger.answered("ARCHIVE")
+    ((lost, reason),) = ledger.commitments.answered("ARCHIVE")
     assert (lost.destination, reason) == ("ARCHIVE", 0x112)
 
 
@@ -197,25 +202,25 @@ def test_a_failure_settles_every_earlier_question(ledger: Ledger, deliver: Deliv
     due = deliver()
     ask(ledger, due)
     clock.advance(100)
-    ask(ledger, ledger.uncommitted("PACS"), "2.25.2")
-    ledger.note_result(answer("2.25.2", [], due), "ORTHANC")
-    ledger.send_again(due[0], seconds=0, reason="no such object instance")
-    ledger.note_result(answer("2.25.1", due), "ORTHANC")
-    assert ledger.answered("PACS") == []
+    ask(ledger, ledger.commitments.due("PACS"), "2.25.2")
+    ledger.commitments.record_answer(answer("2.25.2", [], due), "ORTHANC")
+    ledger.commitments.send_again(due[0], seconds=0, reason="no such object instance")
+    ledger.commitments.record_answer(answer("2.25.1", due), "ORTHANC")
+    assert ledger.commitments.answered("PACS") == []
     assert states(ledger) == [WAITING]
 
 
 def test_what_is_sent_again_is_asked_about_afresh(ledger: Ledger, deliver: Deliver, clock: Clock) -> None:
     due = deliver()
     ask(ledger, due)
-    ledger.send_again(due[0], seconds=7, reason="no such object instance")
-    assert ledger.uncommitted("PACS") == []
-    assert ledger.next_delivery_due("PACS") == clock() + 7
+    ledger.commitments.send_again(due[0], seconds=7, reason="no such object instance")
+    assert ledger.commitments.due("PACS") == []
+    assert ledger.deliveries.next_due("PACS") == clock() + 7
     clock.advance(7)
-    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
+    (sent,) = ledger.deliveries.claim("PACS", lease_seconds=60)
     assert (sent.object, sent.attempts, sent.queued_at) == (due[0].object, 1, due[0].queued_at)
-    ledger.delivered(sent, commitment=True)
-    (fresh,) = ledger.uncommitted("PACS")
+    ledger.deliveries.mark_delivered(sent, commitment=True)
+    (fresh,) = ledger.commitments.due("PACS")
     assert (fresh.asks, fresh.delivered_at, fresh.attempts) == (0, clock(), 2)
 
 
@@ -225,25 +230,25 @@ def test_a_late_answer_counts_for_what_was_only_never_answered(
 ) -> None:
     due = deliver()
     ask(ledger, due)
-    ledger.abandon(due[0], "never committed", answered=answered)
-    assert ledger.parked() == [(STUDY, "delivery to PACS", "never committed")]
-    ledger.note_result(answer("2.25.1", due), "ORTHANC")
-    for sent, _ in ledger.answered("PACS"):
-        ledger.committed(sent)
+    ledger.commitments.abandon(due[0], "never committed", answered=answered)
+    assert ledger.queries.parked() == [(STUDY, "delivery to PACS", "never committed")]
+    ledger.commitments.record_answer(answer("2.25.1", due), "ORTHANC")
+    for sent, _ in ledger.commitments.answered("PACS"):
+        ledger.commitments.commit(sent)
     assert states(ledger) == [PARKED if answered else COMMITTED]
 
 
 def test_what_is_abandoned_can_be_requeued_and_is_sent_again(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver()
-    ledger.abandon(due[0], "never committed", answered=False)
-    assert ledger.requeue()["deliveries"] == 1
-    assert [one.object for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == [due[0].object]
+    ledger.commitments.abandon(due[0], "never committed", answered=False)
+    assert ledger.queries.requeue()["deliveries"] == 1
+    assert [one.object for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == [due[0].object]
 
 
 def test_a_destination_that_has_committed_has_delivered(ledger: Ledger, deliver: Deliver) -> None:
     (sent,) = deliver()
-    ledger.committed(sent)
-    assert ledger.has_delivered("PACS")
+    ledger.commitments.commit(sent)
+    assert ledger.deliveries.has_delivered("PACS")
 
 
 # Asked by senders.
@@ -264,59 +269,61 @@ def kept(one: CommitmentRequest) -> CommitmentResult:
 
 
 def test_a_request_is_due_until_it_is_reported(ledger: Ledger, clock: Clock, arrival: Callable[..., Arrival]) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     asked = request(clock)
-    ledger.take_request(asked, seconds=5)
-    assert ledger.claim_due_request(seconds=60) is None
-    assert ledger.next_request_due() == clock() + 5
+    ledger.requests.add(asked, seconds=5)
+    assert ledger.requests.claim_due(seconds=60) is None
+    assert ledger.requests.next_due() == clock() + 5
     clock.advance(5)
-    assert ledger.claim_due_request(seconds=60) == asked
-    assert ledger.claim_due_request(seconds=60) is None, "another process has it"
-    ledger.postpone_request(asked, seconds=10, reason="nobody listens")
+    assert ledger.requests.claim_due(seconds=60) == asked
+    assert ledger.requests.claim_due(seconds=60) is None, "another process has it"
+    ledger.requests.postpone(asked, seconds=10, reason="nobody listens")
     clock.advance(10)
-    again = ledger.claim_due_request(seconds=60)
+    again = ledger.requests.claim_due(seconds=60)
     assert again == replace(asked, attempts=1)
-    ledger.reported(asked, kept(asked))
-    assert ledger.next_request_due() is None
-    assert [event.detail for _, event in ledger.events(STUDY)][-1] == ("to CT1, transaction 2.25.5: 1 committed, 0 not")
+    ledger.requests.mark_reported(asked, kept(asked))
+    assert ledger.requests.next_due() is None
+    assert [event.detail for _, event in ledger.events.read(STUDY)][-1] == (
+        "to CT1, transaction 2.25.5: 1 committed, 0 not"
+    )
 
 
 def test_a_process_that_dies_while_it_reports_leaves_the_request_to_the_next(ledger: Ledger, clock: Clock) -> None:
     asked = request(clock)
-    ledger.take_request(asked, seconds=0)
-    ledger.claim_due_request(seconds=60)
+    ledger.requests.add(asked, seconds=0)
+    ledger.requests.claim_due(seconds=60)
     clock.advance(60)
-    assert ledger.claim_due_request(seconds=60) == replace(asked, attempts=1)
+    assert ledger.requests.claim_due(seconds=60) == replace(asked, attempts=1)
 
 
 def test_the_process_that_holds_the_association_takes_its_request_first_and_once(ledger: Ledger, clock: Clock) -> None:
     asked = request(clock)
-    ledger.take_request(asked, seconds=5)
-    assert ledger.claim_request("2.25.5", "OTHER", seconds=60) is None
-    assert ledger.claim_request("2.25.5", "CT1", seconds=60) == asked
-    assert ledger.claim_request("2.25.5", "CT1", seconds=60) is None
+    ledger.requests.add(asked, seconds=5)
+    assert ledger.requests.claim("2.25.5", "OTHER", seconds=60) is None
+    assert ledger.requests.claim("2.25.5", "CT1", seconds=60) == asked
+    assert ledger.requests.claim("2.25.5", "CT1", seconds=60) is None
     clock.advance(5)
-    assert ledger.claim_due_request(seconds=60) is None
+    assert ledger.requests.claim_due(seconds=60) is None
 
 
 def test_the_same_request_again_is_reported_again_and_another_under_its_uid_is_refused(
     ledger: Ledger, clock: Clock
 ) -> None:
     asked = request(clock)
-    ledger.take_request(asked, seconds=0)
-    ledger.reported(asked, kept(asked))
-    ledger.take_request(asked, seconds=0)
-    assert ledger.claim_due_request(seconds=60) == asked
+    ledger.requests.add(asked, seconds=0)
+    ledger.requests.mark_reported(asked, kept(asked))
+    ledger.requests.add(asked, seconds=0)
+    assert ledger.requests.claim_due(seconds=60) == asked
     with pytest.raises(UnknownTransaction, match="again, for other instances"):
-        ledger.take_request(request(clock, "1.2.1.9.2"), seconds=0)
-    ledger.take_request(request(clock, "1.2.1.9.2", calling="CT2"), seconds=0)
-    assert ledger.claim_due_request(seconds=60) == request(clock, "1.2.1.9.2", calling="CT2")
+        ledger.requests.add(request(clock, "1.2.1.9.2"), seconds=0)
+    ledger.requests.add(request(clock, "1.2.1.9.2", calling="CT2"), seconds=0)
+    assert ledger.requests.claim_due(seconds=60) == request(clock, "1.2.1.9.2", calling="CT2")
 
 
 def test_kept_is_what_has_a_row_however_many_are_asked_for(ledger: Ledger, arrival: Callable[..., Arrival]) -> None:
     arrivals = [arrival(number) for number in range(1, 1202)]
-    ledger.record(arrivals)
+    ledger.instances.record(arrivals)
     asked = [Reference(CT, f"{STUDY}.9.{number}") for number in range(1, 1301)]
-    found = ledger.kept(asked)
+    found = ledger.instances.find(asked)
     assert len(found) == 1201
     assert found[f"{STUDY}.9.1201"] == (CT, arrivals[-1].place)

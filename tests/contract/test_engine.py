@@ -249,17 +249,17 @@ class Slots:
     done: list[Job] = field(default_factory=list)
 
     def __call__(self) -> float | None:
-        job = self.ledger.claim(lease_seconds=60)
+        job = self.ledger.jobs.claim(lease_seconds=60)
         if job is None:
-            due = self.ledger.next_job_due()
-            return None if due is None else due - self.ledger.clock()
+            due = self.ledger.jobs.next_due()
+            return None if due is None else due - self.ledger.db.clock()
         self.perform(job)
-        if self.ledger.finish(job, []):
+        if self.ledger.jobs.finish(job, []):
             self.done.append(job)
         return 0.0
 
     def step(self, threads: int = 1) -> Step:
-        return Step(name="infer", work=self, threads=threads, remind=self.ledger.remind)
+        return Step(name="infer", work=self, threads=threads, remind=self.ledger.jobs.remind)
 
     def wait(self, number: int) -> None:
         wait_until(lambda: len(self.done) >= number, seconds=PATIENCE, what=f"the end of {number} jobs")
@@ -345,7 +345,7 @@ def test_stopping_lets_a_job_end_and_begins_no_other(
     go_on.set()
     stopper.join(PATIENCE)
     assert not stopper.is_alive()
-    assert sorted(job.state for job in ledger.jobs(STUDY)) == [JobState.DONE, JobState.WAITING]
+    assert sorted(job.state for job in ledger.jobs.of(STUDY)) == [JobState.DONE, JobState.WAITING]
 
 
 def test_an_engine_that_is_stopped_at_once_stops(start: Engines, ledger: Ledger) -> None:
@@ -359,7 +359,7 @@ def test_the_most_urgent_job_is_done_first_and_senders_take_turns(
     routed(wanted("low", priority=-5), wanted("first", priority=0), wanted("second", priority=0))
     routed(wanted("urgent", priority=20), study="1.2.2")
     routed(wanted("routine", priority=0), study="1.2.3")
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         connection.exec_driver_sql("UPDATE job SET sender = 'MR1' WHERE study_uid = '1.2.3'")
     slots = Slots(ledger)
     start(slots.step())
@@ -372,14 +372,14 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def fail(point: str) -> None:
-        if point == "ledger.commit" and (found := ledger.study(STUDY)) and found.state is StudyState.STABLE:
+        if point == "ledger.commit" and (found := ledger.studies.find(STUDY)) and found.state is StudyState.STABLE:
             raise LedgerUnavailable("before the commit")
 
     with monkeypatch.context() as broken:
         broken.setattr("node.ledger.database.fault", fail)
         with pytest.raises(LedgerUnavailable, match="before the commit"):
             routed(wanted("never"))
-    assert ledger.jobs(STUDY) == []
+    assert ledger.jobs.of(STUDY) == []
     if kind == PROCRASTINATE:
         assert messages(ledger_url) == []
     slots = Slots(ledger)
@@ -398,24 +398,24 @@ def test_a_job_that_is_put_back_is_done_when_it_is_due(
     def perform(job: Job) -> None:
         times.append(time.time())
         if len(times) == 1:
-            assert ledger.postpone(job, seconds=0.7, reason="not yet", attempts=0)
+            assert ledger.jobs.postpone(job, seconds=0.7, reason="not yet", attempts=0)
 
     routed(wanted())
     slots = Slots(ledger, perform)
     start(slots.step())
     slots.wait(1)
     assert times[1] - times[0] >= 0.7
-    assert ledger.jobs(STUDY)[0].attempts == 1
+    assert ledger.jobs.of(STUDY)[0].attempts == 1
 
 
 def test_a_parked_job_that_is_requeued_is_done(start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted) -> None:
     routed(wanted())
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
-    ledger.park(job, "the plugin is broken")
+    ledger.jobs.park(job, "the plugin is broken")
     slots = Slots(ledger)
     engine = start(slots.step())
-    assert ledger.requeue()["jobs"] == 1
+    assert ledger.queries.requeue()["jobs"] == 1
     start.told(engine)
     slots.wait(1)
 
@@ -424,7 +424,7 @@ def test_a_job_whose_worker_died_is_done_when_its_lease_has_run_out(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str
 ) -> None:
     routed(wanted())
-    assert ledger.claim(lease_seconds=0.5) is not None
+    assert ledger.jobs.claim(lease_seconds=0.5) is not None
     if kind == PROCRASTINATE:
         change(ledger_url, "DELETE FROM procrastinate_jobs")
     slots = Slots(ledger)
@@ -444,7 +444,7 @@ def test_a_job_is_done_though_its_step_raised_when_it_was_told_of_it(
         once()
         return slots()
 
-    engine = start(Step(name="infer", work=work, remind=ledger.remind))
+    engine = start(Step(name="infer", work=work, remind=ledger.jobs.remind))
     routed(wanted())
     start.told(engine)
     slots.wait(1)
@@ -458,7 +458,7 @@ def test_a_job_of_which_the_engine_was_never_told_is_found_in_the_ledger(
     slots = Slots(ledger)
     start(slots.step())
     with closing(Ledger(ledger_url)) as untold:
-        monkeypatch.setattr(ledger, "plan", untold.plan)
+        monkeypatch.setattr(ledger.studies, "plan", untold.studies.plan)
         routed(wanted("a"), wanted("b"))
     slots.wait(2)
 
@@ -471,7 +471,7 @@ def test_nothing_happens_when_a_job_is_told_of_that_is_done_or_superseded_or_non
     slots = Slots(ledger)
     engine = start(slots.step())
     slots.wait(1)
-    assert {job.state for job in ledger.jobs(STUDY)} == {JobState.DONE, JobState.SUPERSEDED}
+    assert {job.state for job in ledger.jobs.of(STUDY)} == {JobState.DONE, JobState.SUPERSEDED}
     if kind == PROCRASTINATE:
         for job_id in (1, 2, 4711, *range(20)):
             defer(ledger_url, job_id)
@@ -531,22 +531,22 @@ def test_every_way_to_wait_puts_a_message_into_the_queue(
             return [(job, bool(later), priority) for job, later, priority in found]
 
     routed(wanted("a", priority=3), wanted("b"))
-    one, two = ledger.jobs(STUDY)
+    one, two = ledger.jobs.of(STUDY)
     assert taken() == [(one.id, False, 3), (two.id, False, 0)]
-    held = ledger.claim(lease_seconds=60)
+    held = ledger.jobs.claim(lease_seconds=60)
     assert held is not None
-    ledger.postpone(held, seconds=60, reason="later", attempts=0)
+    ledger.jobs.postpone(held, seconds=60, reason="later", attempts=0)
     assert taken() == [(one.id, True, 3)]
-    held = ledger.claim(lease_seconds=60)
+    held = ledger.jobs.claim(lease_seconds=60)
     assert held is not None
-    ledger.park(held, "broken")
+    ledger.jobs.park(held, "broken")
     assert taken() == []
-    ledger.requeue()
+    ledger.queries.requeue()
     assert taken() == [(two.id, False, 0)]
-    ledger.adopt({"a": "1", "b": "2"})
-    (three,) = (job for job in ledger.jobs(STUDY) if job.version == "2")
+    ledger.jobs.adopt({"a": "1", "b": "2"})
+    (three,) = (job for job in ledger.jobs.of(STUDY) if job.version == "2")
     assert taken() == [(three.id, False, 0)]
-    ledger.adopt({"a": "1", "b": "1"})
+    ledger.jobs.adopt({"a": "1", "b": "1"})
     assert taken() == [(two.id, False, 0)]
 
 
@@ -573,7 +573,7 @@ def test_what_a_dead_worker_left_in_the_queue_is_cleaned_away(
 ) -> None:
     routed(wanted("a"), wanted("b"))
     change(ledger_url, "UPDATE procrastinate_jobs SET status = 'doing' WHERE (args ->> 'job_id')::int = 1")
-    ledger.remind()
+    ledger.jobs.remind()
     assert messages(ledger_url, "doing") == []
     assert messages(ledger_url) == [2, 1], "the job it named is due, and told again"
 
@@ -583,15 +583,15 @@ def test_a_reminder_is_put_once_and_only_of_what_is_due(
     ledger: Ledger, routed: Planned, wanted: Wanted, ledger_url: str
 ) -> None:
     routed(*(wanted(plugin) for plugin in "abcd"))
-    later, held = ledger.claim(lease_seconds=60), ledger.claim(lease_seconds=60)
+    later, held = ledger.jobs.claim(lease_seconds=60), ledger.jobs.claim(lease_seconds=60)
     assert later is not None
     assert held is not None
-    ledger.postpone(later, seconds=30, reason="later", attempts=0)
+    ledger.jobs.postpone(later, seconds=30, reason="later", attempts=0)
     change(ledger_url, "DELETE FROM procrastinate_jobs")
-    wait = ledger.remind()
+    wait = ledger.jobs.remind()
     assert wait is not None
     assert 20 < wait <= 30, "the job that is due next may have no message"
-    ledger.remind()
+    ledger.jobs.remind()
     assert messages(ledger_url) == [3, 4]
 
 
@@ -653,7 +653,7 @@ def test_of_several_that_open_a_ledger_at_once_one_makes_the_queue(database_serv
         with ThreadPoolExecutor(4) as programs:
             opened = list(programs.map(lambda _: Ledger(url, queue=JobQueue(schema())), range(4)))
         for one in opened:
-            assert one.remind() is None
+            assert one.jobs.remind() is None
             one.close()
     finally:
         database_server.drop(url)

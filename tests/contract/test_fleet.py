@@ -453,9 +453,17 @@ def test_jobs_outlive_servers_that_are_killed_restarted_and_replaced(
         return Performed(objects=(), remarks=(), timing={})
 
     def work() -> None:
-        while len(answers) + len(ledger.parked()) < JOBS or ledger.next_job_due() is not None:
+        while len(answers) + len(ledger.queries.parked()) < JOBS or ledger.jobs.next_due() is not None:
             servers.watch()
-            attempt(ledger, {"spleen": plugin}, perform, lambda *_: None, attempts=1, device_uid="2.25.1")
+            attempt(
+                ledger.jobs,
+                ledger.instances,
+                {"spleen": plugin},
+                perform,
+                lambda *_: None,
+                attempts=1,
+                device_uid="2.25.1",
+            )
             time.sleep(0.02)
 
     workers = background(work, work)
@@ -475,7 +483,7 @@ def test_jobs_outlive_servers_that_are_killed_restarted_and_replaced(
     finally:
         first.stop()
         second.stop()
-    assert ledger.parked() == []
+    assert ledger.queries.parked() == []
     assert len(answers) == JOBS
     assert all(answer == number for number, answer in answers.items())
 

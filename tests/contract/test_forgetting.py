@@ -21,11 +21,11 @@ def finish(
 ) -> Callable[[str, int], None]:
     def made(uid: str, number: int) -> None:
         assert routed(wanted(digest=uid), study=uid, number=number) == 1
-        job = ledger.claim(lease_seconds=60)
+        job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
-        assert ledger.finish(job, [result(number)])
-        for sent in ledger.claim_deliveries("PACS", lease_seconds=60):
-            ledger.delivered(sent)
+        assert ledger.jobs.finish(job, [result(number)])
+        for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
+            ledger.deliveries.mark_delivered(sent)
 
     return made
 
@@ -37,7 +37,7 @@ def refused(at: float, study_uid: str) -> Refusal:
 
 
 def count(ledger: Ledger, table: object) -> int:
-    with ledger._reading() as connection:
+    with ledger.db.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
@@ -45,30 +45,32 @@ def test_the_story_of_a_study_goes_a_while_after_the_study(
     ledger: Ledger, finish: Callable[[str, int], None], clock: Clock
 ) -> None:
     finish(OLD, 1)
-    ledger.record([], [refused(clock(), OLD), refused(clock(), ""), refused(clock(), "1.2.9")])
+    ledger.instances.record([], [refused(clock(), OLD), refused(clock(), ""), refused(clock(), "1.2.9")])
     clock.advance(10 * DAY)
-    assert ledger.purge(before=clock()) == [OLD]
+    assert ledger.retention.purge(before=clock()) == [OLD]
     finish(NEW, 2)
-    ledger.record([], [refused(clock(), NEW), refused(clock(), "1.2.9")])
-    assert ledger.forget(before=clock() - DAY) == 0, "it was purged just now"
-    assert [one.study_uid for one in ledger.refusals()] == [OLD, NEW, "1.2.9"], "nobody knows the others' studies"
+    ledger.instances.record([], [refused(clock(), NEW), refused(clock(), "1.2.9")])
+    assert ledger.retention.forget(before=clock() - DAY) == 0, "it was purged just now"
+    assert [one.study_uid for one in ledger.queries.refusals()] == [OLD, NEW, "1.2.9"], (
+        "nobody knows the others' studies"
+    )
     clock.advance(400 * DAY)
-    assert ledger.forget(before=clock() - 365 * DAY) == 1
-    assert ledger.forget(before=clock() - 365 * DAY) == 0
-    assert ledger.events(OLD) == []
-    assert [one.study_uid for one in ledger.refusals()] == [NEW], "a study that is not purged keeps its story"
-    assert next(event.name for _, event in ledger.events(NEW)) == "study.begun"
-    found = ledger.study(OLD)
+    assert ledger.retention.forget(before=clock() - 365 * DAY) == 1
+    assert ledger.retention.forget(before=clock() - 365 * DAY) == 0
+    assert ledger.events.read(OLD) == []
+    assert [one.study_uid for one in ledger.queries.refusals()] == [NEW], "a study that is not purged keeps its story"
+    assert next(event.name for _, event in ledger.events.read(NEW)) == "study.begun"
+    found = ledger.studies.find(OLD)
     assert found is not None
     assert found.state == StudyState.PURGED
-    assert len(ledger.jobs(OLD)) == len(ledger.deliveries(OLD)) == 1, "by these it is known when it comes again"
+    assert len(ledger.jobs.of(OLD)) == len(ledger.deliveries.of(OLD)) == 1, "by these it is known when it comes again"
 
 
 def test_the_decisions_and_the_commitments_go_too(
     ledger: Ledger, finish: Callable[[str, int], None], clock: Clock
 ) -> None:
     finish(OLD, 1)
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         connection.execute(
             insert(decision).values(
                 study_uid=OLD, revision=1, series_key="k", series_text="t", route="r", matched=True, sentence="s"
@@ -85,11 +87,11 @@ def test_the_decisions_and_the_commitments_go_too(
             insert(commitment).values(transaction_uid="1.6", destination="PACS", ae_title="PACS", asked_at=clock())
         )
     clock.advance(10 * DAY)
-    ledger.purge(before=clock())
-    ledger.forget(before=clock() - 365 * DAY)
+    ledger.retention.purge(before=clock())
+    ledger.retention.forget(before=clock() - 365 * DAY)
     assert [count(ledger, one) for one in (decision, commitment, commitment_request)] == [1, 1, 2]
     clock.advance(400 * DAY)
-    ledger.forget(before=clock() - 365 * DAY)
+    ledger.retention.forget(before=clock() - 365 * DAY)
     assert [count(ledger, one) for one in (decision, commitment, commitment_request)] == [0, 0, 1], "one is unreported"
 
 
@@ -98,10 +100,10 @@ def test_the_pack_of_an_instance_that_was_set_aside_is_needed_as_long_as_its_rea
 ) -> None:
     good, broken = arrival(1), arrival(2)
     broken = replace(broken, instance=replace(broken.instance, study_uid="1." * 40, received_at=clock()))
-    ledger.record([good, broken])
-    (aside,) = ledger.refusals()
+    ledger.instances.record([good, broken])
+    (aside,) = ledger.queries.refusals()
     assert "it was received, and lies in pack" in aside.reason
-    assert ledger.pack_counts([aside.pack]) == {broken.place.pack: 2}
+    assert ledger.instances.pack_counts([aside.pack]) == {broken.place.pack: 2}
     clock.advance(400 * DAY)
-    ledger.forget(before=clock() - 365 * DAY)
-    assert ledger.pack_counts([aside.pack]) == {broken.place.pack: 1}
+    ledger.retention.forget(before=clock() - 365 * DAY)
+    assert ledger.instances.pack_counts([aside.pack]) == {broken.place.pack: 1}

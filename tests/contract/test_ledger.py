@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from node.errors import ConfigError, LedgerUnavailable
 from node.ledger import Ledger
+from node.ledger.job_moves import move_jobs
 from node.records import (
     DELIVERY_MOVES,
     JOB_MOVES,
@@ -40,23 +41,23 @@ LEASE = 60.0
 
 
 def study(ledger: Ledger, uid: str = STUDY) -> Study:
-    found = ledger.study(uid)
+    found = ledger.studies.find(uid)
     assert found is not None
     return found
 
 
 def claimed(ledger: Ledger, *, lease: float = LEASE) -> Job:
-    job = ledger.claim(lease_seconds=lease)
+    job = ledger.jobs.claim(lease_seconds=lease)
     assert job is not None
     return job
 
 
 def states(ledger: Ledger, uid: str = STUDY) -> list[JobState]:
-    return [job.state for job in ledger.jobs(uid)]
+    return [job.state for job in ledger.jobs.of(uid)]
 
 
 def told(ledger: Ledger, uid: str | None = STUDY) -> list[str]:
-    return [event.name for _, event in ledger.events(uid)]
+    return [event.name for _, event in ledger.events.read(uid)]
 
 
 @pytest.fixture
@@ -65,8 +66,8 @@ def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callabl
 
     def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
         routed(wanted(to=to))
-        ledger.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
-        return ledger.claim_deliveries("PACS", lease_seconds=60)
+        ledger.jobs.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
+        return ledger.deliveries.claim("PACS", lease_seconds=60)
 
     return made
 
@@ -77,47 +78,47 @@ def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callabl
 def test_an_instance_is_recorded_with_its_place_and_begins_its_study(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
-    assert ledger.record([arrival(1), arrival(2)]) == [STUDY]
-    assert ledger.instances(STUDY) == [(one.instance, one.place) for one in (arrival(1), arrival(2))]
+    assert ledger.instances.record([arrival(1), arrival(2)]) == [STUDY]
+    assert ledger.instances.of(STUDY) == [(one.instance, one.place) for one in (arrival(1), arrival(2))]
     assert study(ledger) == Study(
         study_uid=STUDY, state=StudyState.RECEIVING, revision=1, changed_at=clock(), because=""
     )
     assert told(ledger) == ["study.begun"]
-    assert ledger.study("1.2.404") is None
+    assert ledger.studies.find("1.2.404") is None
 
 
 def test_nothing_to_record_is_no_fault(ledger: Ledger) -> None:
-    assert ledger.record([]) == []
+    assert ledger.instances.record([]) == []
 
 
 def test_a_group_may_be_larger_than_a_statement(ledger: Ledger, arrival: Arrive) -> None:
     group = [arrival(number) for number in range(1, 1301)]
-    ledger.record(group)
-    ledger.record(group)
-    assert len(ledger.instances(STUDY)) == 1300
-    assert ledger.marks() == {"a.pack": group[-1].end}
+    ledger.instances.record(group)
+    ledger.instances.record(group)
+    assert len(ledger.instances.of(STUDY)) == 1300
+    assert ledger.instances.marks() == {"a.pack": group[-1].end}
 
 
 def test_a_repeated_instance_changes_nothing(ledger: Ledger, arrival: Arrive, routed: Route) -> None:
     routed()
-    before = study(ledger), ledger.instances(STUDY)
-    assert ledger.record([arrival(1, pack="b.pack")]) == []
-    assert (study(ledger), ledger.instances(STUDY)) == before
+    before = study(ledger), ledger.instances.of(STUDY)
+    assert ledger.instances.record([arrival(1, pack="b.pack")]) == []
+    assert (study(ledger), ledger.instances.of(STUDY)) == before
     assert told(ledger)[-1] == "instance.repeated"
-    assert ledger.marks().keys() == {"a.pack", "b.pack"}
+    assert ledger.instances.marks().keys() == {"a.pack", "b.pack"}
 
 
 def test_an_instance_twice_in_one_group_is_recorded_once(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(1), arrival(1, pack="b.pack")])
-    assert [place.pack for _, place in ledger.instances(STUDY)] == ["a.pack"]
+    ledger.instances.record([arrival(1), arrival(1, pack="b.pack")])
+    assert [place.pack for _, place in ledger.instances.of(STUDY)] == ["a.pack"]
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_of_an_instance_with_other_bytes_the_newest_counts(ledger: Ledger, arrival: Arrive, together: bool) -> None:
     old, new = arrival(1), arrival(1, checksum=8, pack="b.pack")
     for group in [[old, new]] if together else [[old], [new]]:
-        assert ledger.record(group) == [STUDY]
-    assert ledger.instances(STUDY) == [(new.instance, new.place)]
+        assert ledger.instances.record(group) == [STUDY]
+    assert ledger.instances.of(STUDY) == [(new.instance, new.place)]
     assert "instance.replaced" in told(ledger)
 
 
@@ -125,7 +126,7 @@ def test_other_bytes_make_a_new_revision_of_a_study_that_was_stable(
     ledger: Ledger, arrival: Arrive, routed: Route
 ) -> None:
     routed()
-    ledger.record([arrival(1, checksum=8)])
+    ledger.instances.record([arrival(1, checksum=8)])
     assert (study(ledger).state, study(ledger).revision) == (StudyState.RECEIVING, 2)
 
 
@@ -135,10 +136,10 @@ def test_an_object_of_our_own_that_comes_back_makes_no_revision(
     (sent,) = outbox()
     back = arrival(5, series=sent.object.series_uid)
     back = replace(back, instance=replace(back.instance, sop_instance_uid=sent.object.sop_instance_uid))
-    assert ledger.record([back]) == []
+    assert ledger.instances.record([back]) == []
     assert (study(ledger).state, study(ledger).revision) == (StudyState.ROUTED, 1)
     assert "instance.own" in told(ledger)
-    assert len(ledger.instances(STUDY)) == 2, "it is kept all the same"
+    assert len(ledger.instances.of(STUDY)) == 2, "it is kept all the same"
 
 
 def test_a_late_instance_makes_a_revision_and_supersedes_what_has_not_run(
@@ -147,18 +148,18 @@ def test_a_late_instance_makes_a_revision_and_supersedes_what_has_not_run(
     plans = [wanted(name, priority=priority) for priority, name in enumerate(("d", "c", "b", "a"))]
     routed(*plans)
     done, parked, running = (claimed(ledger) for _ in range(3))
-    ledger.finish(done, [])
-    ledger.park(parked, "it failed")
+    ledger.jobs.finish(done, [])
+    ledger.jobs.park(parked, "it failed")
     assert [job.plugin for job in (done, parked, running)] == ["a", "b", "c"]
-    ledger.record([arrival(2)])
-    assert {job.plugin: job.state for job in ledger.jobs(STUDY)} == {
+    ledger.instances.record([arrival(2)])
+    assert {job.plugin: job.state for job in ledger.jobs.of(STUDY)} == {
         "a": JobState.DONE,
         "b": JobState.SUPERSEDED,
         "c": JobState.RUNNING,
         "d": JobState.SUPERSEDED,
     }
     assert (study(ledger).state, study(ledger).revision) == (StudyState.RECEIVING, 2)
-    assert ledger.finish(running, []), "what already runs may end"
+    assert ledger.jobs.finish(running, []), "what already runs may end"
 
 
 @pytest.mark.parametrize("planned", [True, False])
@@ -171,13 +172,13 @@ def test_a_running_job_of_an_old_revision_is_not_begun_again(
     if planned:
         routed(wanted(digest="y", priority=-1), number=2)
     else:
-        ledger.record([arrival(2)])
+        ledger.instances.record([arrival(2)])
     if end == "postpone":
-        assert ledger.postpone(job, seconds=0, reason="Triton is away", attempts=0)
+        assert ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
     else:
-        assert ledger.park(job, "the plugin failed")
+        assert ledger.jobs.park(job, "the plugin failed")
     assert states(ledger)[0] is JobState.SUPERSEDED
-    assert [one.revision for one in ledger.jobs(STUDY) if one.state is JobState.WAITING] == ([2] if planned else [])
+    assert [one.revision for one in ledger.jobs.of(STUDY) if one.state is JobState.WAITING] == ([2] if planned else [])
 
 
 def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_only_one(
@@ -186,8 +187,8 @@ def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_
     routed(wanted(digest="x"))
     job = claimed(ledger)
     assert routed(wanted(digest="x"), wanted("other", digest="y"), number=2) == 1
-    ledger.postpone(job, seconds=0, reason="Triton is away", attempts=0)
-    assert {one.plugin: (one.revision, one.state) for one in ledger.jobs(STUDY)} == {
+    ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
+    assert {one.plugin: (one.revision, one.state) for one in ledger.jobs.of(STUDY)} == {
         "spleen": (1, JobState.WAITING),
         "other": (2, JobState.WAITING),
     }
@@ -196,9 +197,9 @@ def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_
 def test_a_study_that_still_grows_keeps_its_revision(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     clock.advance(3)  # type: ignore[attr-defined]
-    ledger.record([arrival(2)])
+    ledger.instances.record([arrival(2)])
     assert (study(ledger).revision, study(ledger).changed_at) == (1, clock())
 
 
@@ -207,7 +208,7 @@ def test_a_revision_of_one_study_leaves_the_others(
 ) -> None:
     routed(wanted(), study="1.2.1")
     routed(wanted(), study="1.2.2")
-    ledger.record([arrival(2, study="1.2.1")])
+    ledger.instances.record([arrival(2, study="1.2.1")])
     assert states(ledger, "1.2.2") == [JobState.WAITING]
 
 
@@ -224,39 +225,41 @@ def refusal(study_uid: str = STUDY, uid: str = "1.2.1.9.66") -> Refusal:
 
 
 def test_a_refused_instance_is_visible_with_its_reason(ledger: Ledger) -> None:
-    ledger.record([], [refusal(), refusal("")])
-    assert ledger.refusals() == [refusal(), refusal("")]
-    assert ledger.refusals(STUDY) == [refusal()]
-    assert ledger.study(STUDY) is None
-    assert [event.detail for _, event in ledger.events(STUDY)] == [f"{refusal().sop_instance_uid}: {refusal().reason}"]
+    ledger.instances.record([], [refusal(), refusal("")])
+    assert ledger.queries.refusals() == [refusal(), refusal("")]
+    assert ledger.queries.refusals(STUDY) == [refusal()]
+    assert ledger.studies.find(STUDY) is None
+    assert [event.detail for _, event in ledger.events.read(STUDY)] == [
+        f"{refusal().sop_instance_uid}: {refusal().reason}"
+    ]
 
 
 def test_marks_follow_the_packs(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(1), arrival(2), arrival(7, pack="b.pack")])
-    assert ledger.marks() == {"a.pack": arrival(2).end, "b.pack": arrival(7).end}
-    ledger.record([arrival(3)])
-    assert ledger.marks()["a.pack"] == arrival(3).end
-    assert ledger.packs(STUDY) == {"a.pack": arrival(3).end, "b.pack": arrival(7).end}
+    ledger.instances.record([arrival(1), arrival(2), arrival(7, pack="b.pack")])
+    assert ledger.instances.marks() == {"a.pack": arrival(2).end, "b.pack": arrival(7).end}
+    ledger.instances.record([arrival(3)])
+    assert ledger.instances.marks()["a.pack"] == arrival(3).end
+    assert ledger.instances.packs(STUDY) == {"a.pack": arrival(3).end, "b.pack": arrival(7).end}
 
 
 def test_a_mark_never_goes_back(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(5)])
-    ledger.record([arrival(2)])
-    assert ledger.marks() == {"a.pack": arrival(5).end}
+    ledger.instances.record([arrival(5)])
+    ledger.instances.record([arrival(2)])
+    assert ledger.instances.marks() == {"a.pack": arrival(5).end}
 
 
 def test_a_group_is_recorded_whole_or_not_at_all(ledger: Ledger, arrival: Arrive) -> None:
     """The marks are the last to be written, and cannot be."""
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         connection.execute(text("ALTER TABLE pack RENAME TO away"))
     with pytest.raises(LedgerUnavailable):
-        ledger.record([arrival(1), arrival(2)], [refusal()])
-    with ledger._writing() as connection:
+        ledger.instances.record([arrival(1), arrival(2)], [refusal()])
+    with ledger.db.writing() as connection:
         connection.execute(text("ALTER TABLE away RENAME TO pack"))
-    assert ledger.instances(STUDY) == []
-    assert ledger.study(STUDY) is None
-    assert ledger.refusals() == []
-    assert ledger.events() == []
+    assert ledger.instances.of(STUDY) == []
+    assert ledger.studies.find(STUDY) is None
+    assert ledger.queries.refusals() == []
+    assert ledger.events.read() == []
 
 
 @pytest.mark.parametrize(
@@ -273,44 +276,44 @@ def test_an_instance_that_can_never_have_a_row_is_set_aside_and_holds_up_no_othe
 ) -> None:
     group = [arrival(number) for number in range(1, 8)]
     group[3] = replace(group[3], instance=replace(group[3].instance, **broken))
-    assert ledger.record(group, [refusal()]) == [STUDY]
-    assert [one.sop_instance_uid for one, _ in ledger.instances(STUDY)] == [
+    assert ledger.instances.record(group, [refusal()]) == [STUDY]
+    assert [one.sop_instance_uid for one, _ in ledger.instances.of(STUDY)] == [
         one.instance.sop_instance_uid for one in group if one is not group[3]
     ]
-    assert ledger.marks() == {"a.pack": group[-1].end}, "nobody will find it in the pack again and again"
-    aside, refused = sorted(ledger.refusals(), key=lambda one: one.sop_instance_uid)
+    assert ledger.instances.marks() == {"a.pack": group[-1].end}, "nobody will find it in the pack again and again"
+    aside, refused = sorted(ledger.queries.refusals(), key=lambda one: one.sop_instance_uid)
     assert refused == refusal()
     assert aside.sop_instance_uid == group[3].instance.sop_instance_uid
     assert aside.reason.startswith(reason)
     assert aside.reason.endswith("it was received, and lies in pack a.pack at 4000")
-    assert ledger.record(group[3:4]) == [], "alone as well"
+    assert ledger.instances.record(group[3:4]) == [], "alone as well"
 
 
 def test_words_that_a_database_does_not_take_are_written_all_the_same(ledger: Ledger, arrival: Arrive) -> None:
     one = arrival(1)
     odd = replace(one, instance=replace(one.instance, peer="a\0b", modality="C\udce4T"))
-    ledger.record([odd], [replace(refusal(), reason="no\0 \udcff", calling="longer than an AE title")])
-    ((kept, _),) = ledger.instances(STUDY)
+    ledger.instances.record([odd], [replace(refusal(), reason="no\0 \udcff", calling="longer than an AE title")])
+    ((kept, _),) = ledger.instances.of(STUDY)
     assert (kept.peer, kept.modality) == ("a\ufffdb", "C?T")
-    (told_of,) = ledger.refusals()
+    (told_of,) = ledger.queries.refusals()
     assert (told_of.reason, told_of.calling) == ("no\ufffd ?", "longer than an A")
 
 
 def test_uids_are_in_the_same_order_everywhere(ledger: Ledger, arrival: Arrive) -> None:
     """Code points, not the alphabet of the server's language, which may leave dots out."""
     uids = ["1.2.10", "1.2.9.1", "1.20.1", "1.2.9", "1.2.91"]
-    ledger.record([arrival(number, series=uid) for number, uid in enumerate(uids)])
-    assert [one.series_uid for one in ledger.series(STUDY)] == sorted(uids)
+    ledger.instances.record([arrival(number, series=uid) for number, uid in enumerate(uids)])
+    assert [one.series_uid for one in ledger.instances.series(STUDY)] == sorted(uids)
 
 
 def test_a_study_that_grew_by_what_came_earlier_is_not_settled(ledger: Ledger, arrival: Arrive, clock: Clock) -> None:
     """Rows are written in groups: those of another process may come after those of younger instances."""
     early = arrival(2)
     clock.advance(1)
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     seen = study(ledger)
-    ledger.record([early])
-    assert not ledger.settle(seen, "too early")
+    ledger.instances.record([early])
+    assert not ledger.studies.settle(seen, "too early")
     assert study(ledger).changed_at == pytest.approx(clock())
 
 
@@ -321,50 +324,53 @@ def test_series_are_counted_with_their_first_instance(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
     first = arrival(3, series="1.2.1.1")
-    ledger.record([first])
+    ledger.instances.record([first])
     clock.advance(1)  # type: ignore[attr-defined]
-    ledger.record([arrival(1, series="1.2.1.1"), arrival(4, series="1.2.1.2")])
-    one, two = ledger.series(STUDY)
+    ledger.instances.record([arrival(1, series="1.2.1.1"), arrival(4, series="1.2.1.2")])
+    one, two = ledger.instances.series(STUDY)
     assert (one.series_uid, one.instances, one.modality, one.sample) == ("1.2.1.1", 2, "CT", first.place)
     assert (two.series_uid, two.instances) == ("1.2.1.2", 1)
 
 
 def test_a_study_is_settled_as_it_was_seen(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     seen = study(ledger)
-    assert ledger.settle(seen, "nothing came for 10 s")
+    assert ledger.studies.settle(seen, "nothing came for 10 s")
     assert (study(ledger).state, study(ledger).because) == (StudyState.STABLE, "nothing came for 10 s")
-    assert not ledger.settle(seen, "again")
+    assert not ledger.studies.settle(seen, "again")
     assert told(ledger).count("study.stable") == 1
 
 
 def test_a_study_that_grew_since_it_was_seen_is_not_settled(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     seen = study(ledger)
     clock.advance(0.001)  # type: ignore[attr-defined]
-    ledger.record([arrival(2)])
-    assert not ledger.settle(seen, "too early")
+    ledger.instances.record([arrival(2)])
+    assert not ledger.studies.settle(seen, "too early")
     assert study(ledger).state is StudyState.RECEIVING
 
 
 def test_an_old_revision_is_not_settled(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     seen = study(ledger)
-    ledger.settle(seen, "")
-    ledger.record([arrival(2)])
-    assert not ledger.settle(seen, "the one before")
+    ledger.studies.settle(seen, "")
+    ledger.instances.record([arrival(2)])
+    assert not ledger.studies.settle(seen, "the one before")
 
 
 def test_studies_are_found_by_state_the_longest_quiet_first(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
     for number, uid in enumerate(("1.2.3", "1.2.1", "1.2.2")):
-        ledger.record([arrival(number, study=uid)])
+        ledger.instances.record([arrival(number, study=uid)])
         clock.advance(1)  # type: ignore[attr-defined]
-    ledger.settle(study(ledger, "1.2.1"), "")
-    assert [one.study_uid for one in ledger.studies(StudyState.RECEIVING)] == ["1.2.3", "1.2.2"]
+    ledger.studies.settle(study(ledger, "1.2.1"), "")
+    assert [one.study_uid for one in ledger.studies.in_state(StudyState.RECEIVING)] == [
+        "1.2.3",
+        "1.2.2",
+    ]
 
 
 # Route.
@@ -373,16 +379,16 @@ def test_studies_are_found_by_state_the_longest_quiet_first(
 def test_decisions_are_kept_with_the_revision(ledger: Ledger, arrival: Arrive) -> None:
     decision = Decision(series_key="1.2.1.1", series_text="CT", route="r", matched=False, sentence="Modality is CT")
     for number in (1, 2):
-        ledger.record([arrival(number)])
-        ledger.settle(study(ledger), "")
-        ledger.plan(study(ledger), [replace(decision, route=f"r{number}")], [], ["a remark"])
-    assert [one.route for one in ledger.decisions(study(ledger))] == ["r2"]
+        ledger.instances.record([arrival(number)])
+        ledger.studies.settle(study(ledger), "")
+        ledger.studies.plan(study(ledger), [replace(decision, route=f"r{number}")], [], ["a remark"])
+    assert [one.route for one in ledger.queries.decisions(study(ledger))] == ["r2"]
     assert told(ledger).count("study.remark") == 2
 
 
 def test_a_plan_makes_each_job_once(ledger: Ledger, routed: Route, wanted: Want, clock: Callable[[], float]) -> None:
     assert routed(wanted("a", to=("PACS", "ARCHIVE")), wanted("b")) == 2
-    one, two = ledger.jobs(STUDY)
+    one, two = ledger.jobs.of(STUDY)
     assert (one.plugin, one.version, one.route, one.inputs) == ("a", "1", "every CT", ({"ct": "1.2.1.1"},))
     assert (one.destinations, one.state, one.attempts, one.planned_at) == (
         ("PACS", "ARCHIVE"),
@@ -394,27 +400,27 @@ def test_a_plan_makes_each_job_once(ledger: Ledger, routed: Route, wanted: Want,
 
 
 def test_only_who_saw_the_stable_study_plans_it(ledger: Ledger, arrival: Arrive, wanted: Want) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     seen = study(ledger)
-    assert ledger.plan(seen, [], [wanted()]) == 0, "it is not stable yet"
-    ledger.settle(seen, "")
+    assert ledger.studies.plan(seen, [], [wanted()]) == 0, "it is not stable yet"
+    ledger.studies.settle(seen, "")
     stable = study(ledger)
-    assert ledger.plan(stable, [], [wanted()]) == 1
-    assert ledger.plan(stable, [], [wanted("other")]) == 0, "another has planned it"
-    ledger.record([arrival(2)])
-    ledger.settle(study(ledger), "")
-    assert ledger.plan(stable, [], [wanted("other")]) == 0, "there is a newer revision"
-    assert len(ledger.jobs(STUDY)) == 1
+    assert ledger.studies.plan(stable, [], [wanted()]) == 1
+    assert ledger.studies.plan(stable, [], [wanted("other")]) == 0, "another has planned it"
+    ledger.instances.record([arrival(2)])
+    ledger.studies.settle(study(ledger), "")
+    assert ledger.studies.plan(stable, [], [wanted("other")]) == 0, "there is a newer revision"
+    assert len(ledger.jobs.of(STUDY)) == 1
 
 
 def test_a_plugin_that_has_seen_these_very_images_gets_no_job(ledger: Ledger, routed: Route, wanted: Want) -> None:
     routed(wanted(digest="x"))
-    ledger.finish(claimed(ledger), [])
+    ledger.jobs.finish(claimed(ledger), [])
     assert routed(wanted(digest="x"), number=2) == 0
     assert told(ledger)[-1] == "job.same"
     assert routed(wanted(digest="x", version="2"), number=3) == 1, "a new version sees them for the first time"
     assert routed(wanted(digest="y"), number=4) == 1, "other images"
-    assert [job.ordinal for job in ledger.jobs(STUDY)] == [0, 1, 2]
+    assert [job.ordinal for job in ledger.jobs.of(STUDY)] == [0, 1, 2]
 
 
 def test_a_superseded_job_has_seen_nothing(ledger: Ledger, routed: Route, wanted: Want) -> None:
@@ -431,20 +437,20 @@ def test_the_same_images_in_another_study_are_another_job(ledger: Ledger, routed
 def test_a_parked_study_says_why_and_is_planned_again_when_it_is_put_back(
     ledger: Ledger, arrival: Arrive, wanted: Want
 ) -> None:
-    ledger.record([arrival(1)])
-    ledger.settle(study(ledger), "")
-    ledger.park_study(study(ledger), "instance 1.2 is torn")
-    assert ledger.parked() == [(STUDY, "study", "instance 1.2 is torn")]
-    assert ledger.requeue(STUDY) == {"studies": 1, "jobs": 0, "deliveries": 0}
-    assert ledger.plan(study(ledger), [], [wanted()]) == 1
+    ledger.instances.record([arrival(1)])
+    ledger.studies.settle(study(ledger), "")
+    ledger.studies.park(study(ledger), "instance 1.2 is torn")
+    assert ledger.queries.parked() == [(STUDY, "study", "instance 1.2 is torn")]
+    assert ledger.queries.requeue(STUDY) == {"studies": 1, "jobs": 0, "deliveries": 0}
+    assert ledger.studies.plan(study(ledger), [], [wanted()]) == 1
 
 
 def test_a_study_that_grew_meanwhile_is_not_parked(ledger: Ledger, arrival: Arrive) -> None:
-    ledger.record([arrival(1)])
-    ledger.settle(study(ledger), "")
+    ledger.instances.record([arrival(1)])
+    ledger.studies.settle(study(ledger), "")
     seen = study(ledger)
-    ledger.record([arrival(2)])
-    ledger.park_study(seen, "instance 1.2 is torn")
+    ledger.instances.record([arrival(2)])
+    ledger.studies.park(seen, "instance 1.2 is torn")
     assert study(ledger).state is StudyState.RECEIVING
     assert "study.parked" not in told(ledger)
 
@@ -460,21 +466,21 @@ def test_the_most_urgent_job_is_claimed_first_then_the_longest_due(
     routed(wanted("third"), wanted("urgent", priority=5), study="1.2.2")
     order = [claimed(ledger).plugin for _ in range(5)]
     assert order == ["urgent", "first", "second", "third", "slow"]
-    assert ledger.claim(lease_seconds=LEASE) is None
+    assert ledger.jobs.claim(lease_seconds=LEASE) is None
 
 
 def test_jobs_of_plugins_whose_models_are_being_loaded_are_left_for_later(
     ledger: Ledger, routed: Route, wanted: Want
 ) -> None:
     routed(wanted("loading", priority=5), wanted("ready"))
-    assert ledger.waiting_plugins() == {"loading", "ready"}
-    job = ledger.claim(lease_seconds=LEASE, without=["loading"])
+    assert ledger.jobs.waiting_plugins() == {"loading", "ready"}
+    job = ledger.jobs.claim(lease_seconds=LEASE, without=["loading"])
     assert job is not None
     assert job.plugin == "ready"
-    assert ledger.claim(lease_seconds=LEASE, without=["loading"]) is None
-    due, without = ledger.next_job_due(), ledger.next_job_due(without=["loading", "ready"])
+    assert ledger.jobs.claim(lease_seconds=LEASE, without=["loading"]) is None
+    due, without = ledger.jobs.next_due(), ledger.jobs.next_due(without=["loading", "ready"])
     assert due is not None
-    assert due <= ledger.clock()
+    assert due <= ledger.db.clock()
     assert without is None
     later = claimed(ledger)
     assert (later.plugin, later.attempts) == ("loading", 1)
@@ -495,7 +501,7 @@ def test_a_job_whose_lease_ran_out_is_claimed_again(
     routed(wanted())
     slow = claimed(ledger, lease=10)
     clock.advance(10)  # type: ignore[attr-defined]
-    assert ledger.claim(lease_seconds=10) is None, "the last second still counts"
+    assert ledger.jobs.claim(lease_seconds=10) is None, "the last second still counts"
     clock.advance(0.1)  # type: ignore[attr-defined]
     fast = claimed(ledger, lease=10)
     assert (fast.id, fast.attempts) == (slow.id, 2)
@@ -507,8 +513,8 @@ def test_a_renewed_lease_holds(ledger: Ledger, routed: Route, wanted: Want, cloc
     job = claimed(ledger, lease=10)
     for _ in range(5):
         clock.advance(9)  # type: ignore[attr-defined]
-        assert ledger.renew(job, lease_seconds=10)
-        assert ledger.claim(lease_seconds=10) is None
+        assert ledger.jobs.renew(job, lease_seconds=10)
+        assert ledger.jobs.claim(lease_seconds=10) is None
 
 
 def test_a_worker_that_lost_its_lease_records_nothing(
@@ -518,16 +524,16 @@ def test_a_worker_that_lost_its_lease_records_nothing(
     slow = claimed(ledger, lease=10)
     clock.advance(11)  # type: ignore[attr-defined]
     fast = claimed(ledger, lease=10)
-    before = ledger.jobs(STUDY), ledger.events(STUDY)
-    assert not ledger.renew(slow, lease_seconds=10)
-    assert not ledger.finish(slow, [result(1)], remarks=["late"])
-    assert not ledger.park(slow, "late")
-    assert not ledger.postpone(slow, seconds=1, reason="late", attempts=0)
-    assert (ledger.jobs(STUDY), ledger.events(STUDY)) == before
-    assert ledger.deliveries(STUDY) == []
-    assert ledger.finish(fast, [result(2)])
-    assert not ledger.finish(slow, [result(1)])
-    assert [one.object for one in ledger.deliveries(STUDY)] == [result(2)]
+    before = ledger.jobs.of(STUDY), ledger.events.read(STUDY)
+    assert not ledger.jobs.renew(slow, lease_seconds=10)
+    assert not ledger.jobs.finish(slow, [result(1)], remarks=["late"])
+    assert not ledger.jobs.park(slow, "late")
+    assert not ledger.jobs.postpone(slow, seconds=1, reason="late", attempts=0)
+    assert (ledger.jobs.of(STUDY), ledger.events.read(STUDY)) == before
+    assert ledger.deliveries.of(STUDY) == []
+    assert ledger.jobs.finish(fast, [result(2)])
+    assert not ledger.jobs.finish(slow, [result(1)])
+    assert [one.object for one in ledger.deliveries.of(STUDY)] == [result(2)]
 
 
 def test_a_lease_that_ran_out_and_that_nobody_took_still_counts(
@@ -536,8 +542,8 @@ def test_a_lease_that_ran_out_and_that_nobody_took_still_counts(
     routed(wanted())
     job = claimed(ledger, lease=10)
     clock.advance(1000)  # type: ignore[attr-defined]
-    assert ledger.renew(job, lease_seconds=10)
-    assert ledger.finish(job, [])
+    assert ledger.jobs.renew(job, lease_seconds=10)
+    assert ledger.jobs.finish(job, [])
 
 
 def test_a_finished_job_is_done_and_queues_each_object_for_each_destination(
@@ -546,27 +552,27 @@ def test_a_finished_job_is_done_and_queues_each_object_for_each_destination(
     routed(wanted(to=("PACS", "ARCHIVE")))
     job = claimed(ledger)
     made = [result(1), result(2, kind="SR")]
-    assert ledger.finish(job, made, remarks=["one stack was left out"], timing={"load": 1.25})
+    assert ledger.jobs.finish(job, made, remarks=["one stack was left out"], timing={"load": 1.25})
     assert states(ledger) == [JobState.DONE]
-    assert {(one.object.sop_instance_uid, one.destination) for one in ledger.deliveries(STUDY)} == {
+    assert {(one.object.sop_instance_uid, one.destination) for one in ledger.deliveries.of(STUDY)} == {
         (one.sop_instance_uid, to) for one in made for to in ("PACS", "ARCHIVE")
     }
-    details = {event.name: event.detail for _, event in ledger.events(STUDY)}
+    details = {event.name: event.detail for _, event in ledger.events.read(STUDY)}
     assert details["job.remark"] == "spleen: one stack was left out"
     assert details["job.done"] == "spleen 1: SEG, SR; load 1.25 s"
-    assert not ledger.finish(job, made), "once"
+    assert not ledger.jobs.finish(job, made), "once"
 
 
 def test_a_postponed_job_is_due_again_when_told(
     ledger: Ledger, routed: Route, wanted: Want, clock: Callable[[], float]
 ) -> None:
     routed(wanted())
-    assert ledger.next_job_due() == clock()
-    assert ledger.postpone(claimed(ledger), seconds=30, reason="Triton is away", attempts=0)
-    (job,) = ledger.jobs(STUDY)
+    assert ledger.jobs.next_due() == clock()
+    assert ledger.jobs.postpone(claimed(ledger), seconds=30, reason="Triton is away", attempts=0)
+    (job,) = ledger.jobs.of(STUDY)
     assert (job.state, job.reason, job.attempts, job.worker) == (JobState.WAITING, "Triton is away", 0, "")
-    assert ledger.claim(lease_seconds=LEASE) is None
-    assert ledger.next_job_due() == clock() + 30
+    assert ledger.jobs.claim(lease_seconds=LEASE) is None
+    assert ledger.jobs.next_due() == clock() + 30
     clock.advance(30)  # type: ignore[attr-defined]
     assert claimed(ledger).attempts == 1
 
@@ -574,10 +580,10 @@ def test_a_postponed_job_is_due_again_when_told(
 def test_the_end_of_a_lease_is_when_a_job_may_be_due(
     ledger: Ledger, routed: Route, wanted: Want, clock: Callable[[], float]
 ) -> None:
-    assert ledger.next_job_due() is None
+    assert ledger.jobs.next_due() is None
     routed(wanted())
     job = claimed(ledger, lease=60)
-    due = ledger.next_job_due()
+    due = ledger.jobs.next_due()
     assert due is not None
     assert due >= clock() + 60
     clock.advance(due - clock())  # type: ignore[attr-defined]
@@ -587,12 +593,12 @@ def test_the_end_of_a_lease_is_when_a_job_may_be_due(
 
 def test_a_parked_job_rests_until_a_person_puts_it_back(ledger: Ledger, routed: Route, wanted: Want) -> None:
     routed(wanted())
-    ledger.park(claimed(ledger), "the plugin failed")
-    assert ledger.parked() == [(STUDY, "job spleen", "the plugin failed")]
-    assert ledger.claim(lease_seconds=LEASE) is None
-    assert ledger.requeue("1.2.404") == {"studies": 0, "jobs": 0, "deliveries": 0}
-    assert ledger.requeue(STUDY) == {"studies": 0, "jobs": 1, "deliveries": 0}
-    assert ledger.parked() == []
+    ledger.jobs.park(claimed(ledger), "the plugin failed")
+    assert ledger.queries.parked() == [(STUDY, "job spleen", "the plugin failed")]
+    assert ledger.jobs.claim(lease_seconds=LEASE) is None
+    assert ledger.queries.requeue("1.2.404") == {"studies": 0, "jobs": 0, "deliveries": 0}
+    assert ledger.queries.requeue(STUDY) == {"studies": 0, "jobs": 1, "deliveries": 0}
+    assert ledger.queries.parked() == []
     assert claimed(ledger).attempts == 1, "attempts are counted afresh"
 
 
@@ -603,9 +609,9 @@ def test_objects_of_the_newest_earlier_revision_are_the_predecessors(
         routed(wanted(digest=str(number)), wanted("other", digest=str(number), priority=-1), number=number)
         job = claimed(ledger)
         earlier = [f"2.25.{number - 1}"] if number > 1 else []
-        assert [one.sop_instance_uid for one in ledger.predecessors(job)] == earlier
-        ledger.finish(job, [result(number)])
-        ledger.finish(claimed(ledger), [result(number + 100)])
+        assert [one.sop_instance_uid for one in ledger.jobs.predecessors(job)] == earlier
+        ledger.jobs.finish(job, [result(number)])
+        ledger.jobs.finish(claimed(ledger), [result(number + 100)])
 
 
 # Deliver.
@@ -618,28 +624,28 @@ def test_what_is_queued_is_due_at_once_in_its_order(
     assert {one.destination for one in due} == {"PACS"}
     assert sorted(one.object.sop_instance_uid for one in due) == ["2.25.1", "2.25.2", "2.25.3"]
     assert due[0].object in [result(number) for number in (1, 2, 3)]
-    assert ledger.next_delivery_due("PACS") == clock() + 60, "when what was claimed is another's"
-    ledger.release_deliveries(due)
-    assert ledger.next_delivery_due("PACS") == clock()
-    assert len(ledger.claim_deliveries("PACS", lease_seconds=60, limit=2)) == 2
-    assert ledger.claim_deliveries("NOWHERE", lease_seconds=60) == []
-    assert ledger.next_delivery_due("NOWHERE") is None
+    assert ledger.deliveries.next_due("PACS") == clock() + 60, "when what was claimed is another's"
+    ledger.deliveries.release(due)
+    assert ledger.deliveries.next_due("PACS") == clock()
+    assert len(ledger.deliveries.claim("PACS", lease_seconds=60, limit=2)) == 2
+    assert ledger.deliveries.claim("NOWHERE", lease_seconds=60) == []
+    assert ledger.deliveries.next_due("NOWHERE") is None
 
 
 def test_what_was_delivered_stays_delivered(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     (sent,) = outbox()
-    assert not ledger.has_delivered("PACS")
-    ledger.delivered(sent, "")
-    assert ledger.has_delivered("PACS")
-    assert not ledger.has_delivered("ARCHIVE")
-    (before,) = ledger.deliveries(STUDY)
+    assert not ledger.deliveries.has_delivered("PACS")
+    ledger.deliveries.mark_delivered(sent, "")
+    assert ledger.deliveries.has_delivered("PACS")
+    assert not ledger.deliveries.has_delivered("ARCHIVE")
+    (before,) = ledger.deliveries.of(STUDY)
     assert (before.state, before.attempts) == (DeliveryState.DELIVERED, 1)
-    ledger.postpone_delivery(sent, seconds=0, reason="late")
-    ledger.park_delivery(sent, "late")
-    ledger.delivered(sent, "twice")
-    ledger.requeue()
-    assert ledger.deliveries(STUDY) == [before]
-    assert ledger.claim_deliveries("PACS", lease_seconds=60) == []
+    ledger.deliveries.postpone(sent, seconds=0, reason="late")
+    ledger.deliveries.park(sent, "late")
+    ledger.deliveries.mark_delivered(sent, "twice")
+    ledger.queries.requeue()
+    assert ledger.deliveries.of(STUDY) == [before]
+    assert ledger.deliveries.claim("PACS", lease_seconds=60) == []
     assert told(ledger).count("object.delivered") == 1
     assert not {"object.postponed", "object.parked"} & set(told(ledger))
 
@@ -648,21 +654,21 @@ def test_an_object_that_is_made_again_is_not_queued_again(
     ledger: Ledger, outbox: Callable[..., list[Delivery]], routed: Route, wanted: Want, result: Make
 ) -> None:
     (sent,) = outbox()
-    ledger.delivered(sent)
+    ledger.deliveries.mark_delivered(sent)
     routed(wanted(digest="other"), number=2)
-    ledger.finish(claimed(ledger), [result(1), result(2)])
-    assert [one.object.sop_instance_uid for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == ["2.25.2"]
+    ledger.jobs.finish(claimed(ledger), [result(1), result(2)])
+    assert [one.object.sop_instance_uid for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == ["2.25.2"]
 
 
 def test_a_postponed_delivery_waits_and_counts(
     ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float]
 ) -> None:
     (sent,) = outbox()
-    ledger.postpone_delivery(sent, seconds=8, reason="no answer")
-    assert ledger.claim_deliveries("PACS", lease_seconds=60) == []
-    assert ledger.next_delivery_due("PACS") == clock() + 8
+    ledger.deliveries.postpone(sent, seconds=8, reason="no answer")
+    assert ledger.deliveries.claim("PACS", lease_seconds=60) == []
+    assert ledger.deliveries.next_due("PACS") == clock() + 8
     clock.advance(8)  # type: ignore[attr-defined]
-    (again,) = ledger.claim_deliveries("PACS", lease_seconds=60)
+    (again,) = ledger.deliveries.claim("PACS", lease_seconds=60)
     assert (again.attempts, again.reason, again.queued_at) == (1, "no answer", sent.queued_at)
 
 
@@ -670,28 +676,28 @@ def test_a_parked_delivery_is_put_back_with_a_fresh_start(
     ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float]
 ) -> None:
     (sent,) = outbox()
-    ledger.park_delivery(sent, "PACS refused it")
-    assert ledger.parked() == [(STUDY, "delivery to PACS", "PACS refused it")]
-    assert ledger.next_delivery_due("PACS") is None
+    ledger.deliveries.park(sent, "PACS refused it")
+    assert ledger.queries.parked() == [(STUDY, "delivery to PACS", "PACS refused it")]
+    assert ledger.deliveries.next_due("PACS") is None
     clock.advance(100)  # type: ignore[attr-defined]
-    assert ledger.requeue(STUDY) == {"studies": 0, "jobs": 0, "deliveries": 1}
-    (again,) = ledger.claim_deliveries("PACS", lease_seconds=60)
+    assert ledger.queries.requeue(STUDY) == {"studies": 0, "jobs": 0, "deliveries": 1}
+    (again,) = ledger.deliveries.claim("PACS", lease_seconds=60)
     assert (again.attempts, again.queued_at) == (0, clock())
 
 
 def test_one_destination_does_not_move_anothers_rows(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     (sent,) = outbox(to=("PACS", "ARCHIVE"))
-    ledger.park_delivery(sent, "PACS refused it")
-    assert [one.state for one in ledger.claim_deliveries("ARCHIVE", lease_seconds=60)] == [DeliveryState.WAITING]
+    ledger.deliveries.park(sent, "PACS refused it")
+    assert [one.state for one in ledger.deliveries.claim("ARCHIVE", lease_seconds=60)] == [DeliveryState.WAITING]
 
 
 def test_what_one_deliverer_holds_no_other_is_given(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     first = outbox(3)
     assert len({one.worker for one in first}) == 1
-    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
-    ledger.delivered(first[0])
-    ledger.release_deliveries(first[1:])
-    second = ledger.claim_deliveries("PACS", lease_seconds=LEASE)
+    assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
+    ledger.deliveries.mark_delivered(first[0])
+    ledger.deliveries.release(first[1:])
+    second = ledger.deliveries.claim("PACS", lease_seconds=LEASE)
     assert [one.object for one in second] == [one.object for one in first[1:]]
     assert [one.attempts for one in second] == [0, 0], "what is given back has cost no attempt"
     assert {one.worker for one in second} != {one.worker for one in first}
@@ -702,18 +708,18 @@ def test_who_has_lost_his_lease_says_nothing_of_a_delivery(
 ) -> None:
     late = outbox(2)
     clock.advance(61)  # type: ignore[attr-defined]
-    now = ledger.claim_deliveries("PACS", lease_seconds=LEASE)
+    now = ledger.deliveries.claim("PACS", lease_seconds=LEASE)
     assert len(now) == 2
-    before = ledger.deliveries(STUDY)
-    ledger.delivered(late[0])
-    ledger.postpone_delivery(late[1], seconds=9, reason="late")
-    ledger.park_delivery(late[1], "late")
-    ledger.release_deliveries(late)
-    assert not ledger.renew_deliveries(late, lease_seconds=LEASE)
-    assert ledger.deliveries(STUDY) == before
-    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
-    ledger.delivered(now[0])
-    assert [one.state for one in ledger.deliveries(STUDY)].count(DeliveryState.DELIVERED) == 1
+    before = ledger.deliveries.of(STUDY)
+    ledger.deliveries.mark_delivered(late[0])
+    ledger.deliveries.postpone(late[1], seconds=9, reason="late")
+    ledger.deliveries.park(late[1], "late")
+    ledger.deliveries.release(late)
+    assert not ledger.deliveries.renew(late, lease_seconds=LEASE)
+    assert ledger.deliveries.of(STUDY) == before
+    assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
+    ledger.deliveries.mark_delivered(now[0])
+    assert [one.state for one in ledger.deliveries.of(STUDY)].count(DeliveryState.DELIVERED) == 1
 
 
 def test_a_lease_that_is_renewed_outlasts_its_time(
@@ -721,12 +727,12 @@ def test_a_lease_that_is_renewed_outlasts_its_time(
 ) -> None:
     held = outbox(2)
     clock.advance(50)  # type: ignore[attr-defined]
-    assert ledger.renew_deliveries(held, lease_seconds=60)
+    assert ledger.deliveries.renew(held, lease_seconds=60)
     clock.advance(50)  # type: ignore[attr-defined]
-    assert ledger.claim_deliveries("PACS", lease_seconds=LEASE) == []
-    assert ledger.next_delivery_due("PACS") == clock() + 10
-    ledger.delivered(held[0])
-    assert ledger.renew_deliveries(held[1:], lease_seconds=60), "what is sent is no longer held, and need not be"
+    assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
+    assert ledger.deliveries.next_due("PACS") == clock() + 10
+    ledger.deliveries.mark_delivered(held[0])
+    assert ledger.deliveries.renew(held[1:], lease_seconds=60), "what is sent is no longer held, and need not be"
 
 
 # Moves.
@@ -738,25 +744,28 @@ def test_every_move_of_a_job_that_the_table_does_not_have_is_refused(
     """Each state is reached, each move is tried by who would make it, and the table says what comes of it."""
 
     def reinstate(job: Job) -> None:
-        with ledger._writing() as connection:
-            ledger._move_jobs(connection, text("id = :id").bindparams(id=job.id), "reinstate")
+        with ledger.db.writing() as connection:
+            move_jobs(ledger.db, connection, text("id = :id").bindparams(id=job.id), "reinstate")
 
     moves: Mapping[str, Callable[[Job], object]] = {
-        "finish": lambda job: ledger.finish(job, []),
-        "postpone": lambda job: ledger.postpone(job, seconds=0, reason="", attempts=0),
-        "park": lambda job: ledger.park(job, ""),
-        "requeue": lambda job: ledger.requeue(job.study_uid),
-        "supersede": lambda job: ledger.record([arrival(2, study=job.study_uid)]),
-        "claim": lambda _job: ledger.claim(lease_seconds=LEASE),
-        "strand": lambda job: ledger.adopt({}, only=job),
+        "finish": lambda job: ledger.jobs.finish(job, []),
+        "postpone": lambda job: ledger.jobs.postpone(job, seconds=0, reason="", attempts=0),
+        "park": lambda job: ledger.jobs.park(job, ""),
+        "requeue": lambda job: ledger.queries.requeue(job.study_uid),
+        "supersede": lambda job: ledger.instances.record([arrival(2, study=job.study_uid)]),
+        "claim": lambda _job: ledger.jobs.claim(lease_seconds=LEASE),
+        "strand": lambda job: ledger.jobs.adopt({}, only=job),
         "reinstate": reinstate,
     }
     ways: Mapping[JobState, Callable[[Job], object]] = {
-        JobState.WAITING: lambda job: ledger.postpone(job, seconds=0, reason="", attempts=0),
+        JobState.WAITING: lambda job: ledger.jobs.postpone(job, seconds=0, reason="", attempts=0),
         JobState.RUNNING: lambda job: None,
-        JobState.DONE: lambda job: ledger.finish(job, []),
-        JobState.PARKED: lambda job: ledger.park(job, ""),
-        JobState.SUPERSEDED: lambda job: (ledger.park(job, ""), ledger.record([arrival(3, study=job.study_uid)])),
+        JobState.DONE: lambda job: ledger.jobs.finish(job, []),
+        JobState.PARKED: lambda job: ledger.jobs.park(job, ""),
+        JobState.SUPERSEDED: lambda job: (
+            ledger.jobs.park(job, ""),
+            ledger.instances.record([arrival(3, study=job.study_uid)]),
+        ),
     }
     assert set(ways) == set(JobState)
     assert set(moves) == {move for _, move in JOB_MOVES}
@@ -766,15 +775,15 @@ def test_every_move_of_a_job_that_the_table_does_not_have_is_refused(
         held = claimed(ledger)
         assert held.study_uid == uid
         ways[state](held)
-        (before,) = ledger.jobs(uid)
+        (before,) = ledger.jobs.of(uid)
         assert before.state is state
         moves[move](held)
-        (after,) = ledger.jobs(uid)
+        (after,) = ledger.jobs.of(uid)
         expected: StrEnum = JOB_MOVES.get((state, move), state)
         if (state, move) == (JobState.RUNNING, "claim"):
             assert after == before, "only when the lease has run out"
         assert after.state is expected, f"{state} {move}"
-        with ledger._writing() as connection:
+        with ledger.db.writing() as connection:
             connection.execute(text("UPDATE job SET state = 'done'"))
 
 
@@ -782,27 +791,27 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
     ledger: Ledger, outbox: Callable[..., list[Delivery]]
 ) -> None:
     moves: Mapping[str, Callable[[Delivery], object]] = {
-        "deliver": ledger.delivered,
-        "postpone": lambda sent: ledger.postpone_delivery(sent, seconds=0, reason=""),
-        "park": lambda sent: ledger.park_delivery(sent, ""),
-        "requeue": lambda sent: ledger.requeue(sent.study_uid),
-        "commit": ledger.committed,
-        "resend": lambda sent: ledger.send_again(sent, seconds=0, reason=""),
-        "abandon": lambda sent: ledger.abandon(sent, "", answered=True),
-        "decline": lambda sent: ledger.unsupported(sent, ""),
-        "replace": lambda sent: ledger.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
-        "supplant": lambda sent: ledger.supplant(sent, (), ""),
-        "exhaust": lambda sent: ledger.park_declined(Declined(delivery=sent, job_id=1, objects=()), ""),
+        "deliver": ledger.deliveries.mark_delivered,
+        "postpone": lambda sent: ledger.deliveries.postpone(sent, seconds=0, reason=""),
+        "park": lambda sent: ledger.deliveries.park(sent, ""),
+        "requeue": lambda sent: ledger.queries.requeue(sent.study_uid),
+        "commit": ledger.commitments.commit,
+        "resend": lambda sent: ledger.commitments.send_again(sent, seconds=0, reason=""),
+        "abandon": lambda sent: ledger.commitments.abandon(sent, "", answered=True),
+        "decline": lambda sent: ledger.deliveries.decline(sent, ""),
+        "replace": lambda sent: ledger.fallbacks.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
+        "supplant": lambda sent: ledger.fallbacks.supplant(sent, (), ""),
+        "exhaust": lambda sent: ledger.fallbacks.park(Declined(delivery=sent, job_id=1, objects=()), ""),
     }
     assert set(moves) == {move for _, move in DELIVERY_MOVES}
     (sent,) = outbox()
     for state in DeliveryState:
         for move, make in moves.items():
-            with ledger._writing() as connection:
+            with ledger.db.writing() as connection:
                 held = {"state": state.value, "worker": sent.worker}
                 connection.execute(text("UPDATE delivery SET state = :state, worker = :worker"), held)
             make(sent)
-            (after,) = ledger.deliveries(STUDY)
+            (after,) = ledger.deliveries.of(STUDY)
             assert after.state is DELIVERY_MOVES.get((state, move), state), f"{state} {move}"
 
 
@@ -811,24 +820,30 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
 
 def test_all_of_it_survives_a_restart(ledger_url: str, arrival: Arrive, wanted: Want, result: Make) -> None:
     first = Ledger(ledger_url)
-    first.record([arrival(1)], [refusal()])
-    first.settle(study(first), "quiet")
-    first.plan(study(first), [], [wanted()])
-    first.finish(claimed(first), [result(1)])
-    before = study(first), first.instances(STUDY), first.jobs(STUDY), first.deliveries(STUDY), first.events()
+    first.instances.record([arrival(1)], [refusal()])
+    first.studies.settle(study(first), "quiet")
+    first.studies.plan(study(first), [], [wanted()])
+    first.jobs.finish(claimed(first), [result(1)])
+    before = (
+        study(first),
+        first.instances.of(STUDY),
+        first.jobs.of(STUDY),
+        first.deliveries.of(STUDY),
+        first.events.read(),
+    )
     first.close()
     again = Ledger(ledger_url)
     assert before == (
-        study(again), again.instances(STUDY), again.jobs(STUDY), again.deliveries(STUDY), again.events(),
+        study(again), again.instances.of(STUDY), again.jobs.of(STUDY), again.deliveries.of(STUDY), again.events.read(),
     )  # fmt: skip
-    assert again.marks() == {"a.pack": arrival(1).end}
-    assert again.refusals() == [refusal()]
+    assert again.instances.marks() == {"a.pack": arrival(1).end}
+    assert again.queries.refusals() == [refusal()]
     again.close()
 
 
 def test_what_is_committed_is_on_the_disk(ledger: Ledger) -> None:
     """SQLite: WAL with synchronous FULL. A commit survives the loss of power."""
-    with ledger._reading() as connection:
+    with ledger.db.reading() as connection:
         if connection.dialect.name == "postgresql":
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
             assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
@@ -889,10 +904,10 @@ def test_writers_in_threads_wait_for_each_other(ledger: Ledger, arrival: Arrive)
     def write(number: int) -> None:
         for group in range(5):
             first = 1 + number * 100 + group * 10
-            ledger.record([arrival(one, pack=f"{number}.pack") for one in range(first, first + 10)])
+            ledger.instances.record([arrival(one, pack=f"{number}.pack") for one in range(first, first + 10)])
 
     in_threads(6, write)
-    assert len(ledger.instances(STUDY)) == 300
+    assert len(ledger.instances.of(STUDY)) == 300
     assert study(ledger).revision == 1
     assert told(ledger) == ["study.begun"]
 
@@ -902,11 +917,11 @@ def test_a_job_is_claimed_by_one_of_many(ledger: Ledger, routed: Route, wanted: 
     claims: list[int] = []
 
     def claim_all(_number: int) -> None:
-        while (job := ledger.claim(lease_seconds=LEASE)) is not None:
+        while (job := ledger.jobs.claim(lease_seconds=LEASE)) is not None:
             claims.append(job.id)
 
     in_threads(6, claim_all)
-    assert sorted(claims) == sorted(job.id for job in ledger.jobs(STUDY))
+    assert sorted(claims) == sorted(job.id for job in ledger.jobs.of(STUDY))
 
 
 @pytest.mark.parametrize("end", ["postpone", "park"])
@@ -917,12 +932,12 @@ def test_a_job_that_is_put_back_while_a_revision_is_being_recorded_is_superseded
     routed(wanted())
     job = claimed(ledger)
     looked, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(ledger, "_refuse", lambda *_: (looked.set(), go_on.wait(30)))
+    monkeypatch.setattr(ledger.instances, "_refuse", lambda *_: (looked.set(), go_on.wait(30)))
     ends = {
-        "postpone": lambda: ledger.postpone(job, seconds=0, reason="", attempts=0),
-        "park": lambda: ledger.park(job, ""),
+        "postpone": lambda: ledger.jobs.postpone(job, seconds=0, reason="", attempts=0),
+        "park": lambda: ledger.jobs.park(job, ""),
     }
-    revision = threading.Thread(target=ledger.record, args=([arrival(2)],))
+    revision = threading.Thread(target=ledger.instances.record, args=([arrival(2)],))
     worker = threading.Thread(target=ends[end])
     revision.start()
     assert looked.wait(30)
@@ -936,17 +951,17 @@ def test_a_job_that_is_put_back_while_a_revision_is_being_recorded_is_superseded
 
 def test_two_processes_share_a_ledger(ledger: Ledger, ledger_url: str, arrival: Arrive) -> None:
     other = Ledger(ledger_url)
-    ledger.record([arrival(1)])
-    assert not other.record([arrival(1)])
-    assert other.settle(study(other), "")
-    assert not ledger.settle(replace(study(ledger), state=StudyState.RECEIVING), "")
+    ledger.instances.record([arrival(1)])
+    assert not other.instances.record([arrival(1)])
+    assert other.studies.settle(study(other), "")
+    assert not ledger.studies.settle(replace(study(ledger), state=StudyState.RECEIVING), "")
     other.close()
 
 
 def test_the_story_can_be_followed_from_any_event_on(ledger: Ledger) -> None:
-    ledger.tell(STUDY, "study.remark", "one")
-    ((first, event),) = ledger.events(STUDY)
+    ledger.events.add(STUDY, "study.remark", "one")
+    ((first, event),) = ledger.events.read(STUDY)
     assert (event.name, event.detail) == ("study.remark", "one")
-    ledger.tell("1.2.2", "study.remark", "two")
-    assert [event.detail for _, event in ledger.events(after=first)] == ["two"]
-    assert ledger.events(STUDY, after=first) == []
+    ledger.events.add("1.2.2", "study.remark", "two")
+    assert [event.detail for _, event in ledger.events.read(after=first)] == ["two"]
+    assert ledger.events.read(STUDY, after=first) == []

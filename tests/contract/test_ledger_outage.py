@@ -41,7 +41,7 @@ def away(server: Postgres, mode: str = "immediate") -> Iterator[None]:
 def test_what_was_taken_while_the_database_was_away_is_recorded_when_it_is_back(
     ledger: Ledger, spool: Spool, clock: Clock, arrival: Arrive, database_server: Postgres, mode: str
 ) -> None:
-    waiting = Arrivals(ledger, spool, wake=lambda: None, clock=clock)
+    waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock)
     waiting.put(arrival(1))
     assert waiting.record() is None
     with away(database_server, mode):
@@ -54,8 +54,8 @@ def test_what_was_taken_while_the_database_was_away_is_recorded_when_it_is_back(
     waiting.put(arrival(3))
     assert waiting.record() is None
     waiting.check_ledger()
-    assert len(ledger.instances(STUDY)) == 3
-    assert "instance.repeated" not in [event.name for _, event in ledger.events()]
+    assert len(ledger.instances.of(STUDY)) == 3
+    assert "instance.repeated" not in [event.name for _, event in ledger.events.read()]
 
 
 def test_a_receiver_goes_on_through_two_outages(
@@ -63,7 +63,7 @@ def test_a_receiver_goes_on_through_two_outages(
 ) -> None:
     """Instances come all the time; the engine tries their rows again and again."""
     sent = [arrival(number) for number in range(1, 401)]
-    waiting = Arrivals(ledger, spool, wake=lambda: engine.wake("receive"))
+    waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: engine.wake("receive"))
     engine = Engine([Step(name="receive", work=waiting.record)])
     engine.start()
     try:
@@ -80,55 +80,55 @@ def test_a_receiver_goes_on_through_two_outages(
         assert not waiting._waiting
     finally:
         engine.stop()
-    assert len(ledger.instances(STUDY)) == 400
-    assert ledger.marks() == {"a.pack": sent[-1].end}
-    assert ledger.refusals() == []
+    assert len(ledger.instances.of(STUDY)) == 400
+    assert ledger.instances.marks() == {"a.pack": sent[-1].end}
+    assert ledger.queries.refusals() == []
 
 
 def test_a_claim_outlives_the_server(
     ledger: Ledger, routed: Callable[..., int], wanted: Callable[..., Plan], database_server: Postgres
 ) -> None:
     routed(wanted())
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
     with away(database_server):
-        for ask in (lambda: ledger.finish(job, []), lambda: ledger.jobs(STUDY), ledger.next_job_due):
+        for ask in (lambda: ledger.jobs.finish(job, []), lambda: ledger.jobs.of(STUDY), ledger.jobs.next_due):
             with pytest.raises(LedgerUnavailable, match="the ledger cannot be used just now: "):
                 ask()
-    assert ledger.finish(job, [])
+    assert ledger.jobs.finish(job, [])
 
 
 def test_a_row_that_can_never_be_written_does_not_stop_the_others(
     ledger: Ledger, spool: Spool, arrival: Arrive
 ) -> None:
-    waiting = Arrivals(ledger, spool, wake=lambda: None)
+    waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None)
     broken = arrival(2)
     for one in (arrival(1), replace(broken, instance=replace(broken.instance, study_uid="1." * 40)), arrival(3)):
         waiting.put(one)
     assert waiting.record() is None
-    assert len(ledger.instances(STUDY)) == 2
-    assert [one.sop_instance_uid for one in ledger.refusals()] == [broken.instance.sop_instance_uid]
+    assert len(ledger.instances.of(STUDY)) == 2
+    assert [one.sop_instance_uid for one in ledger.queries.refusals()] == [broken.instance.sop_instance_uid]
 
 
 def test_a_program_that_hangs_in_a_transaction_is_ended_by_the_server(
     ledger: Ledger, arrival: Arrive, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it held is free for the others; what it wanted to write is not written."""
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     options = database.POSTGRESQL["options"].replace("60s", "200ms")
     monkeypatch.setitem(database.POSTGRESQL, "options", options)
     hanging = Ledger(ledger_url)
 
     def hang() -> None:
-        with hanging._writing() as connection:
+        with hanging.db.writing() as connection:
             database.hold(connection, [STUDY])
-            assert ledger.record([arrival(2)]) == [STUDY], "it waited until the server had ended the other"
+            assert ledger.instances.record([arrival(2)]) == [STUDY], "it waited until the server had ended the other"
             connection.exec_driver_sql("UPDATE study SET because = 'too late'")
 
     with pytest.raises(LedgerUnavailable):
         hang()
     hanging.close()
-    found = ledger.study(STUDY)
+    found = ledger.studies.find(STUDY)
     assert found is not None
     assert found.because == ""
 
@@ -136,13 +136,13 @@ def test_a_program_that_hangs_in_a_transaction_is_ended_by_the_server(
 def test_of_what_another_holds_too_long_it_is_said_that_it_cannot_be_had_now(
     ledger: Ledger, arrival: Arrive, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.record([arrival(1)])
+    ledger.instances.record([arrival(1)])
     options = database.POSTGRESQL["options"].replace("lock_timeout=5s", "lock_timeout=50ms")
     monkeypatch.setitem(database.POSTGRESQL, "options", options)
     impatient = Ledger(ledger_url)
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         database.hold(connection, [STUDY])
         with pytest.raises(LedgerUnavailable, match="lock timeout"):
-            impatient.record([arrival(2)])
-    assert impatient.record([arrival(2)]) == [STUDY]
+            impatient.instances.record([arrival(2)])
+    assert impatient.instances.record([arrival(2)]) == [STUDY]
     impatient.close()

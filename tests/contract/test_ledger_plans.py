@@ -24,53 +24,56 @@ def lived(
 ) -> tuple[Ledger, Study, Job, Delivery]:
     """A ledger with a study that grows, a job that runs and a delivery that waits."""
     routed(wanted("a"), wanted("b"))
-    done, running = ledger.claim(lease_seconds=60), ledger.claim(lease_seconds=60)
+    done, running = ledger.jobs.claim(lease_seconds=60), ledger.jobs.claim(lease_seconds=60)
     assert done is not None
     assert running is not None
-    ledger.finish(done, [result(1)])
-    ledger.record([arrival(2)])
-    study = ledger.study(STUDY)
+    ledger.jobs.finish(done, [result(1)])
+    ledger.instances.record([arrival(2)])
+    study = ledger.studies.find(STUDY)
     assert study is not None
-    return ledger, study, running, ledger.claim_deliveries("PACS", lease_seconds=60)[0]
+    return ledger, study, running, ledger.deliveries.claim("PACS", lease_seconds=60)[0]
 
 
 Ask = Callable[[Ledger, Study, Job, Delivery], Any]
 ASKED: dict[str, Ask] = {
-    "studies": lambda ledger, *_: ledger.studies(StudyState.RECEIVING),
-    "study": lambda ledger, *_: ledger.study(STUDY),
-    "series": lambda ledger, *_: ledger.series(STUDY),
-    "packs": lambda ledger, *_: ledger.packs(STUDY),
-    "instances": lambda ledger, *_: ledger.instances(STUDY),
-    "compressed": lambda ledger, *_: ledger.compressed(["1.2.840.10008.1.2"]),
-    "settle": lambda ledger, study, *_: ledger.settle(study, "quiet"),
-    "plan": lambda ledger, study, *_: (ledger.settle(study, ""), ledger.plan(study, [], [PLAN])),
-    "claim": lambda ledger, *_: ledger.claim(lease_seconds=60),
-    "renew": lambda ledger, _study, job, _: ledger.renew(job, lease_seconds=60),
-    "finish": lambda ledger, _study, job, _: ledger.finish(job, []),
-    "postpone": lambda ledger, _study, job, _: ledger.postpone(job, seconds=1, reason="", attempts=0),
-    "park": lambda ledger, _study, job, _: ledger.park(job, ""),
-    "predecessors": lambda ledger, _study, job, _: ledger.predecessors(job),
-    "next_job_due": lambda ledger, *_: ledger.next_job_due(),
-    "claim_deliveries": lambda ledger, *_: ledger.claim_deliveries("PACS", lease_seconds=60),
-    "renew_deliveries": lambda ledger, _study, _job, sent: ledger.renew_deliveries([sent], lease_seconds=60),
-    "release_deliveries": lambda ledger, _study, _job, sent: ledger.release_deliveries([sent]),
-    "news": lambda ledger, *_: ledger.news(after=1),
-    "last_event": lambda ledger, *_: ledger.last_event(),
-    "next_delivery_due": lambda ledger, *_: ledger.next_delivery_due("PACS"),
-    "has_delivered": lambda ledger, *_: ledger.has_delivered("PACS"),
-    "delivered": lambda ledger, _study, _job, sent: ledger.delivered(sent),
-    "uncommitted": lambda ledger, *_: ledger.uncommitted("PACS"),
-    "next_ask_due": lambda ledger, *_: ledger.next_ask_due("PACS"),
-    "next_request_due": lambda ledger, *_: ledger.next_request_due(),
-    "parked": lambda ledger, *_: ledger.parked(),
-    "requeue": lambda ledger, *_: ledger.requeue(),
-    "purge": lambda ledger, *_: ledger.purge(before=0.0),
-    "pack_counts": lambda ledger, *_: ledger.pack_counts(["a.pack"]),
-    "packs_at_work": lambda ledger, *_: ledger.packs_at_work(["a.pack"]),
-    "lacking": lambda ledger, study, *_: ledger.lacking(study),
-    "stuck": lambda ledger, *_: ledger.stuck(seconds=60),
-    "adopt": lambda ledger, *_: ledger.adopt({}),
-    "events": lambda ledger, *_: ledger.events(STUDY),
+    "studies": lambda ledger, *_: ledger.studies.in_state(StudyState.RECEIVING),
+    "study": lambda ledger, *_: ledger.studies.find(STUDY),
+    "series": lambda ledger, *_: ledger.instances.series(STUDY),
+    "packs": lambda ledger, *_: ledger.instances.packs(STUDY),
+    "instances": lambda ledger, *_: ledger.instances.of(STUDY),
+    "compressed": lambda ledger, *_: ledger.instances.compressed(["1.2.840.10008.1.2"]),
+    "settle": lambda ledger, study, *_: ledger.studies.settle(study, "quiet"),
+    "plan": lambda ledger, study, *_: (
+        ledger.studies.settle(study, ""),
+        ledger.studies.plan(study, [], [PLAN]),
+    ),
+    "claim": lambda ledger, *_: ledger.jobs.claim(lease_seconds=60),
+    "renew": lambda ledger, _study, job, _: ledger.jobs.renew(job, lease_seconds=60),
+    "finish": lambda ledger, _study, job, _: ledger.jobs.finish(job, []),
+    "postpone": lambda ledger, _study, job, _: ledger.jobs.postpone(job, seconds=1, reason="", attempts=0),
+    "park": lambda ledger, _study, job, _: ledger.jobs.park(job, ""),
+    "predecessors": lambda ledger, _study, job, _: ledger.jobs.predecessors(job),
+    "next_job_due": lambda ledger, *_: ledger.jobs.next_due(),
+    "claim_deliveries": lambda ledger, *_: ledger.deliveries.claim("PACS", lease_seconds=60),
+    "renew_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.renew([sent], lease_seconds=60),
+    "release_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.release([sent]),
+    "news": lambda ledger, *_: ledger.events.names(after=1),
+    "last_event": lambda ledger, *_: ledger.events.last(),
+    "next_delivery_due": lambda ledger, *_: ledger.deliveries.next_due("PACS"),
+    "has_delivered": lambda ledger, *_: ledger.deliveries.has_delivered("PACS"),
+    "delivered": lambda ledger, _study, _job, sent: ledger.deliveries.mark_delivered(sent),
+    "uncommitted": lambda ledger, *_: ledger.commitments.due("PACS"),
+    "next_ask_due": lambda ledger, *_: ledger.commitments.next_due("PACS"),
+    "next_request_due": lambda ledger, *_: ledger.requests.next_due(),
+    "parked": lambda ledger, *_: ledger.queries.parked(),
+    "requeue": lambda ledger, *_: ledger.queries.requeue(),
+    "purge": lambda ledger, *_: ledger.retention.purge(before=0.0),
+    "pack_counts": lambda ledger, *_: ledger.instances.pack_counts(["a.pack"]),
+    "packs_at_work": lambda ledger, *_: ledger.instances.packs_in_use(["a.pack"]),
+    "lacking": lambda ledger, study, *_: ledger.studies.lacking(study),
+    "stuck": lambda ledger, *_: ledger.queries.stuck(seconds=60),
+    "adopt": lambda ledger, *_: ledger.jobs.adopt({}),
+    "events": lambda ledger, *_: ledger.events.read(STUDY),
 }
 PLAN = Plan(plugin="c", version="1", route="r", inputs=({"ct": "1"},), destinations=("PACS",), priority=0, digest="d")
 
@@ -83,11 +86,11 @@ def explained(ledger: Ledger, ask: Callable[[], Any]) -> list[str]:
         if not many and re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", statement):
             seen.append((statement, parameters))
 
-    event.listen(ledger._engine, "before_cursor_execute", note)
+    event.listen(ledger.db._engine, "before_cursor_execute", note)
     ask()
-    event.remove(ledger._engine, "before_cursor_execute", note)
+    event.remove(ledger.db._engine, "before_cursor_execute", note)
     assert seen
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         explain = "EXPLAIN QUERY PLAN "
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it reads a small table whole, and rightly
@@ -107,7 +110,7 @@ def test_no_question_of_the_river_reads_a_whole_table(lived: tuple[Ledger, Study
 
 def test_a_question_that_reads_a_whole_table_is_seen(lived: tuple[Ledger, Study, Job, Delivery]) -> None:
     def all_with_a_reason() -> None:
-        with lived[0]._reading() as connection:
+        with lived[0].db.reading() as connection:
             connection.exec_driver_sql("SELECT * FROM job WHERE reason = 'x'").all()
 
     assert [line for line in explained(lived[0], all_with_a_reason) if READS_ALL.search(line)]

@@ -72,21 +72,21 @@ def record_parts(ledger: Ledger, number: int) -> None:
     mine = [(uid, one) for uid in STUDIES for one in (0, *range(number + 1, 41, PROCESSES))]
     random.Random(number).shuffle(mine)  # noqa: S311
     for start in range(0, len(mine), 15):
-        ledger.record([arrived(uid, one, f"{number}.pack") for uid, one in mine[start : start + 15]])
+        ledger.instances.record([arrived(uid, one, f"{number}.pack") for uid, one in mine[start : start + 15]])
 
 
 def test_a_study_that_comes_in_several_processes_at_once_is_one_study(ledger: Ledger, at_once: Any) -> None:
     at_once(record_parts)
-    events = Counter((event.study_uid, event.name) for _, event in ledger.events())
+    events = Counter((event.study_uid, event.name) for _, event in ledger.events.read())
     for uid in STUDIES:
-        assert len(ledger.instances(uid)) == 41
-        found = ledger.study(uid)
+        assert len(ledger.instances.of(uid)) == 41
+        found = ledger.studies.find(uid)
         assert found is not None
         assert (found.state, found.revision) == (StudyState.RECEIVING, 1)
         assert events[uid, "study.begun"] == 1
         assert events[uid, "instance.repeated"] == PROCESSES - 1
-    assert len(ledger.marks()) == PROCESSES
-    assert ledger.refusals() == []
+    assert len(ledger.instances.marks()) == PROCESSES
+    assert ledger.queries.refusals() == []
 
 
 def record_strangely(ledger: Ledger, number: int) -> None:
@@ -102,7 +102,7 @@ def record_strangely(ledger: Ledger, number: int) -> None:
 def recorded(ledger: Ledger, group: list[Arrival]) -> bool:
     """Two that lock each other up are told apart by PostgreSQL, and the one that lost tries again, as arrivals do."""
     try:
-        ledger.record(group)
+        ledger.instances.record(group)
     except LedgerUnavailable:
         return False
     return True
@@ -110,11 +110,11 @@ def recorded(ledger: Ledger, group: list[Arrival]) -> bool:
 
 def test_an_instance_that_two_record_at_once_is_never_set_aside(ledger: Ledger, at_once: Any) -> None:
     at_once(record_strangely)
-    found = [one for number in range(PROCESSES) for one, _ in ledger.instances(f"1.3.{number}")]
+    found = [one for number in range(PROCESSES) for one, _ in ledger.instances.of(f"1.3.{number}")]
     assert len(found) == 100
-    assert ledger.refusals() == []
+    assert ledger.queries.refusals() == []
     # a group that two locks end is recorded again, with what of it had been recorded and replaced meanwhile
-    assert Counter(event.name for _, event in ledger.events())["instance.replaced"] >= 300
+    assert Counter(event.name for _, event in ledger.events.read())["instance.replaced"] >= 300
 
 
 ROUNDS = 60
@@ -126,42 +126,42 @@ def live(ledger: Ledger, number: int) -> None:
     chance = random.Random(number)  # noqa: S311
     for one in range(ROUNDS):
         if chance.random() < 0.4:
-            ledger.record([arrived(GROWING, number * ROUNDS + one, f"{number}.pack", at=float(one))])
-        seen = ledger.study(GROWING)
+            ledger.instances.record([arrived(GROWING, number * ROUNDS + one, f"{number}.pack", at=float(one))])
+        seen = ledger.studies.find(GROWING)
         if seen is not None and seen.state is StudyState.RECEIVING:
-            ledger.settle(seen, "it is time")
+            ledger.studies.settle(seen, "it is time")
         elif seen is not None and seen.state is StudyState.STABLE:
-            digest = str(len(ledger.instances(GROWING)))
+            digest = str(len(ledger.instances.of(GROWING)))
             plans = [
                 Plan(plugin=name, version="1", route="r", inputs=({"ct": "1"},), destinations=("PACS",), priority=0,
                      digest=digest)
                 for name in ("a", "b")
             ]  # fmt: skip
-            ledger.plan(seen, [], plans)
-        job = ledger.claim(lease_seconds=60)
+            ledger.studies.plan(seen, [], plans)
+        job = ledger.jobs.claim(lease_seconds=60)
         if job is None:
             continue
         end = chance.choice(["finish", "postpone", "park"])
         if end == "finish":
-            assert ledger.finish(job, [])
+            assert ledger.jobs.finish(job, [])
         elif end == "postpone":
-            assert ledger.postpone(job, seconds=0, reason="later", attempts=0)
+            assert ledger.jobs.postpone(job, seconds=0, reason="later", attempts=0)
         else:
-            assert ledger.park(job, "parked")
+            assert ledger.jobs.park(job, "parked")
         if chance.random() < 0.1:
-            ledger.requeue()
+            ledger.queries.requeue()
 
 
 def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: Any) -> None:
     at_once(live)
-    told = Counter(event.name for _, event in ledger.events(GROWING))
-    found = ledger.study(GROWING)
+    told = Counter(event.name for _, event in ledger.events.read(GROWING))
+    found = ledger.studies.find(GROWING)
     assert found is not None
     assert found.revision == 1 + told["study.revised"]
     assert told["study.begun"] == 1
-    stable = Counter(event.detail for _, event in ledger.events(GROWING) if event.name == "study.stable")
+    stable = Counter(event.detail for _, event in ledger.events.read(GROWING) if event.name == "study.stable")
     assert set(stable.values()) == {1}, "a revision is settled once"
-    jobs = ledger.jobs(GROWING)
+    jobs = ledger.jobs.of(GROWING)
     assert len(jobs) > 4
     assert [job.ordinal for job in jobs] == list(range(len(jobs)))
     assert max(Counter((job.revision, job.plugin) for job in jobs).values()) == 1
@@ -175,11 +175,11 @@ def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: 
 
 def deliver_all(ledger: Ledger, _number: int) -> list[str]:
     sent: list[str] = []
-    while held := ledger.claim_deliveries("PACS", lease_seconds=60, limit=3):
+    while held := ledger.deliveries.claim("PACS", lease_seconds=60, limit=3):
         for one in held[:2]:
             sent.append(one.object.sop_instance_uid)
-            ledger.delivered(one)
-        ledger.release_deliveries(held[2:] or held)
+            ledger.deliveries.mark_delivered(one)
+        ledger.deliveries.release(held[2:] or held)
     return sent
 
 
@@ -187,20 +187,20 @@ def test_each_object_is_delivered_by_one_process(
     ledger: Ledger, at_once: Any, routed: Callable[..., int], wanted: Callable[..., Plan], result: Callable[..., Any]
 ) -> None:
     routed(wanted())
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
-    ledger.finish(job, [result(number) for number in range(200)])
+    ledger.jobs.finish(job, [result(number) for number in range(200)])
     sent = [uid for mine in at_once(deliver_all) for uid in mine]
     assert sorted(sent) == sorted(f"2.25.{number}" for number in range(200)), "each once, by whomever"
-    assert {one.state for one in ledger.deliveries("1.2.1")} == {DeliveryState.DELIVERED}
+    assert {one.state for one in ledger.deliveries.of("1.2.1")} == {DeliveryState.DELIVERED}
 
 
 def claim_all(ledger: Ledger, _number: int) -> list[int]:
     claimed = []
-    while (job := ledger.claim(lease_seconds=60)) is not None:
+    while (job := ledger.jobs.claim(lease_seconds=60)) is not None:
         assert job.attempts == 1
         claimed.append(job.id)
-        assert ledger.finish(job, [])
+        assert ledger.jobs.finish(job, [])
     return claimed
 
 
@@ -211,6 +211,6 @@ def test_each_job_is_claimed_by_one_process(
         routed(*(wanted(f"p{number}") for number in range(20)), study=uid)
     claims = at_once(claim_all)
     assert sorted(job for mine in claims for job in mine) == sorted(
-        job.id for uid in STUDIES[:5] for job in ledger.jobs(uid)
+        job.id for uid in STUDIES[:5] for job in ledger.jobs.of(uid)
     )
-    assert {job.state for uid in STUDIES[:5] for job in ledger.jobs(uid)} == {JobState.DONE}
+    assert {job.state for uid in STUDIES[:5] for job in ledger.jobs.of(uid)} == {JobState.DONE}

@@ -76,7 +76,7 @@ def test_a_ledger_of_the_first_version_is_migrated_with_its_rows(empty_url: str)
     made_before_there_were_migrations(empty_url)
     assert differences(empty_url)
     ledger = Ledger(empty_url)
-    (study,) = ledger.studies(StudyState.STABLE)
+    (study,) = ledger.studies.in_state(StudyState.STABLE)
     assert (study.study_uid, study.revision, study.changed_at) == ("1.2.1", 3, 17.5)
     ledger.close()
     assert differences(empty_url) == []

@@ -19,14 +19,14 @@ def woken() -> list[str]:
 
 @pytest.fixture
 def news(ledger: Ledger, woken: list[str]) -> News:
-    heard = News(ledger, STEPS, lambda *names: woken.extend(names))
+    heard = News(ledger.events, STEPS, lambda *names: woken.extend(names))
     heard.hear()
     return heard
 
 
 def test_what_was_told_before_is_no_news(ledger: Ledger, routed: Callable[..., int], woken: list[str]) -> None:
     routed()
-    late = News(ledger, STEPS, lambda *names: woken.extend(names))
+    late = News(ledger.events, STEPS, lambda *names: woken.extend(names))
     late.hear()
     assert woken == []
 
@@ -47,22 +47,22 @@ def test_each_step_hears_of_its_own(
     routed(wanted())
     assert heard() == {"assemble", "route", "infer"}
     assert heard() == set(), "once"
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
     assert heard() == set()
-    assert ledger.postpone(job, seconds=0, reason="given back", attempts=0)
+    assert ledger.jobs.postpone(job, seconds=0, reason="given back", attempts=0)
     assert heard() == {"infer"}
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
-    ledger.finish(job, [result()])
+    ledger.jobs.finish(job, [result()])
     assert heard() == {"deliver to PACS"}
-    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
-    ledger.park_delivery(sent, "refused")
+    (sent,) = ledger.deliveries.claim("PACS", lease_seconds=60)
+    ledger.deliveries.park(sent, "refused")
     assert heard() == set()
-    ledger.requeue()
+    ledger.queries.requeue()
     assert heard() == {"route", "infer", "deliver to PACS"}
-    (sent,) = ledger.claim_deliveries("PACS", lease_seconds=60)
-    ledger.delivered(sent)
+    (sent,) = ledger.deliveries.claim("PACS", lease_seconds=60)
+    ledger.deliveries.mark_delivered(sent)
     assert heard() == {"commit at PACS"}
 
 
@@ -71,10 +71,10 @@ def test_an_event_that_is_committed_after_a_later_one_is_heard(
 ) -> None:
     """Numbers are given out before transactions are committed."""
     for _ in range(3):
-        ledger.tell(STUDY, "job.planned", "")
-    every = ledger.news
+        ledger.events.add(STUDY, "job.planned", "")
+    every = ledger.events.names
     second = every(after=0)[1]
-    monkeypatch.setattr(ledger, "news", lambda *, after: [one for one in every(after=after) if one != second])
+    monkeypatch.setattr(ledger.events, "names", lambda *, after: [one for one in every(after=after) if one != second])
     news.hear()
     woken.clear()
     monkeypatch.undo()
@@ -84,10 +84,10 @@ def test_an_event_that_is_committed_after_a_later_one_is_heard(
 
 def test_a_backlog_of_events_is_not_read_again_and_again(ledger: Ledger, news: News, woken: list[str]) -> None:
     for _ in range(120):
-        ledger.tell(STUDY, "study.stable", "")
+        ledger.events.add(STUDY, "study.stable", "")
     news.hear()
     assert news._after is not None
-    assert len(ledger.news(after=news._after)) == 50
+    assert len(ledger.events.names(after=news._after)) == 50
     woken.clear()
     news.hear()
     assert woken == []

@@ -278,7 +278,7 @@ class House:
     def lapse(self) -> None:
         """Let a minute pass for claimed jobs and deliveries."""
         if (self.folder / "serve.log").exists():
-            with self.ledger() as ledger, ledger._writing() as connection:
+            with self.ledger() as ledger, ledger.db.writing() as connection:
                 connection.execute(update(job).where(job.c.state == JobState.RUNNING).values(lease_until=0.0))
                 waiting = delivery.c.state == DeliveryState.WAITING
                 connection.execute(update(delivery).where(waiting).values(lease_until=0.0))
@@ -315,7 +315,7 @@ class House:
 
     def explain(self, uid: str) -> str:
         with self.ledger() as ledger:
-            return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events(uid))
+            return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events.read(uid))
 
     def at_rest(self, *uids: str) -> bool:
         """Return whether everything that was sent of these studies has a row, and has come to its end."""
@@ -323,8 +323,10 @@ class House:
             return all(self._rests(ledger, uid) for uid in uids)
 
     def _rests(self, ledger: Ledger, uid: str) -> bool:
-        there = {one.sop_instance_uid for one, _ in ledger.instances(uid)}  # first: what comes later reopens the study
-        row, jobs = ledger.study(uid), ledger.jobs(uid)
+        there = {
+            one.sop_instance_uid for one, _ in ledger.instances.of(uid)
+        }  # first: what comes later reopens the study
+        row, jobs = ledger.studies.find(uid), ledger.jobs.of(uid)
         ended = {JobState.DONE, JobState.SUPERSEDED}
         return (
             row is not None
@@ -332,7 +334,7 @@ class House:
             and self.modality.sent[uid] <= there
             and bool(jobs)
             and {one.state for one in jobs} <= ended
-            and all(one.state == DeliveryState.DELIVERED for one in ledger.deliveries(uid))
+            and all(one.state == DeliveryState.DELIVERED for one in ledger.deliveries.of(uid))
         )
 
     def rest(self, *uids: str, seconds: float = 90) -> None:
@@ -350,8 +352,8 @@ class House:
         """
         uid = study_uid(files)
         with self.ledger() as ledger:
-            rows = {row.sop_instance_uid: place for row, place in ledger.instances(uid)}
-            jobs, deliveries = ledger.jobs(uid), ledger.deliveries(uid)
+            rows = {row.sop_instance_uid: place for row, place in ledger.instances.of(uid)}
+            jobs, deliveries = ledger.jobs.of(uid), ledger.deliveries.of(uid)
         done = [one for one in jobs if one.state == JobState.DONE]
         wrong = [*self._unkept(files, rows), *self._undone(done, rows)]
         kinds = Counter(one.object.kind for one in deliveries)

@@ -17,7 +17,7 @@ def test_a_job_waits_for_the_lease_of_a_node_that_died(house: Callable[..., Hous
     node.start_with(LEASE_SECONDS)
     node.rest(study_uid(files))
     with node.ledger() as ledger:
-        claims = [event.at for _, event in ledger.events(study_uid(files)) if event.name == "job.claimed"]
+        claims = [event.at for _, event in ledger.events.read(study_uid(files)) if event.name == "job.claimed"]
     assert len(claims) == 2, node.explain(study_uid(files))
     assert claims[1] - claims[0] > LEASE_SECONDS - 0.5
     assert node.account(files) == []

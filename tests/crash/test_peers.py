@@ -64,7 +64,7 @@ def test_a_pacs_that_refuses_for_good_or_rejects_has_it_when_a_person_or_the_clo
     wait_until(lambda: "object.postponed" in node.explain(study_uid(rejected)), what="a delivery that waits")
     pacs.rejects = False
     with node.ledger() as ledger:
-        assert ledger.requeue()["deliveries"] == 3
+        assert ledger.queries.requeue()["deliveries"] == 3
     node.rest(study_uid(refused), study_uid(rejected))
     assert [node.account(refused), node.account(rejected)] == [[], []]
 
@@ -123,7 +123,7 @@ def test_garbage_from_a_model_is_parked_with_its_reason_and_never_sent(house: Ne
     garbage.unlink()
     node.stop()  # a requeue from outside is seen when the step next looks: at the start, or within half a minute
     with node.ledger() as ledger:
-        assert ledger.requeue()["jobs"] == len(reasons)
+        assert ledger.queries.requeue()["jobs"] == len(reasons)
     node.start()
     node.rest(
         *(study_uid([tmp_path / kind / name.name]) for kind in reasons for name in [next((tmp_path / kind).iterdir())])

@@ -99,7 +99,7 @@ def test_a_route_and_a_plugin_that_are_renamed_strand_no_job(house: New, tmp_pat
     node.stop()
     rename(node, "limit", "threshold")
     with node.ledger() as ledger:
-        assert ledger.requeue()["jobs"] == 1
+        assert ledger.queries.requeue()["jobs"] == 1
     node.start()
     node.rest(study_uid(files))
     assert node.account(files) == []

@@ -59,9 +59,17 @@ def serve(url: str, seed: int) -> None:
         return Performed(objects=(made,), remarks=(), timing={})
 
     def infer() -> float | None:
-        return attempt(ledger, plugins, perform, lambda place, note: None, attempts=1000, device_uid="2.25.1")  # type: ignore[arg-type, return-value]
+        return attempt(
+            ledger.jobs,
+            ledger.instances,
+            plugins,
+            perform,
+            lambda place, note: None,
+            attempts=1000,
+            device_uid="2.25.1",
+        )  # type: ignore[arg-type, return-value]
 
-    steps = [Step(name="infer", work=infer, threads=SLOTS, remind=ledger.remind)]
+    steps = [Step(name="infer", work=infer, threads=SLOTS, remind=ledger.jobs.remind)]
     courier = Procrastinate(str(conninfo(url)), JOB_QUEUE, JOB_TASK)
     engine = Engine(steps, courier=courier, idle_seconds=1.0, rest_seconds=1.0)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
@@ -123,15 +131,17 @@ def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(
             kill_two(workers, url)
 
     def states() -> Counter[JobState]:
-        return Counter(one.state for uid in STUDIES for one in ledger.jobs(uid))
+        return Counter(one.state for uid in STUDIES for one in ledger.jobs.of(uid))
 
     wait_until(lambda: states() == {JobState.DONE: 200}, seconds=120, what="the end of all jobs")
-    events = [event for uid in STUDIES for _, event in ledger.events(uid)]
+    events = [event for uid in STUDIES for _, event in ledger.events.read(uid)]
     done = Counter((one.study_uid, one.detail.split()[0]) for one in events if one.name == "job.done")
     assert done == dict.fromkeys(product(STUDIES, PLUGINS), 1)
     for uid in STUDIES:
-        found = sorted(one.object.sop_instance_uid for one in ledger.deliveries(uid))
-        assert found == sorted(f"2.25.{one.id}.{one.attempts}" for one in ledger.jobs(uid)), "what the last claim made"
+        found = sorted(one.object.sop_instance_uid for one in ledger.deliveries.of(uid))
+        assert found == sorted(f"2.25.{one.id}.{one.attempts}" for one in ledger.jobs.of(uid)), (
+            "what the last claim made"
+        )
     claims = [one for one in events if one.name == "job.claimed"]
     assert len(claims) > 200, "some workers died, or were late, with a job in hand"
 
@@ -142,7 +152,7 @@ def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(
             one.join(60)
             assert one.exitcode == 0
         rows.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 minutes'")
-        ledger.remind()
+        ledger.jobs.remind()
         assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
 
 

@@ -87,7 +87,13 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
     ) -> Reception:
         spool.free_mark = free_mark
         waiting = Arrivals(
-            ledger, spool, wake=lambda: None, clock=clock, group_seconds=group_seconds, group_size=group_size
+            ledger.studies,
+            ledger.instances,
+            spool,
+            wake=lambda: None,
+            clock=clock,
+            group_seconds=group_seconds,
+            group_size=group_size,
         )
         closed: list[bool] = []
         receiver = Receiver(

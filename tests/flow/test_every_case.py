@@ -85,9 +85,9 @@ def test_every_real_file_is_stored_or_refused_with_a_sentence_and_the_node_stays
 
         ledger = node.ledger()
         wait_until(lambda: through(ledger), seconds=400, what="the end of all studies")
-        refusals = ledger.refusals()
+        refusals = ledger.queries.refusals()
         assert all(refusal.reason for refusal in refusals)
-        assert not [item for item in ledger.parked() if "refused" not in item[2]]
+        assert not [item for item in ledger.queries.parked() if "refused" not in item[2]]
         for uid in sorted(
             {str(found.StudyInstanceUID) for path in paths if (found := header(path)).get("StudyInstanceUID")}
         ):

@@ -101,7 +101,7 @@ def sent(port: int, studies: Mapping[str, Sequence[Path]]) -> None:
 
 def recorded(ledger: Ledger, studies: Iterable[Sequence[Dataset]]) -> bool:
     """Return whether the ledger has a row of each image, late as rows are."""
-    return all(len(ledger.instances(images[0].StudyInstanceUID)) == len(images) for images in studies)
+    return all(len(ledger.instances.of(images[0].StudyInstanceUID)) == len(images) for images in studies)
 
 
 def test_a_study_of_every_modality_at_once_ends_with_every_object_in_the_pacs(tmp_path: Path, pacs: Orthanc) -> None:
@@ -118,7 +118,7 @@ def test_a_study_of_every_modality_at_once_ends_with_every_object_in_the_pacs(tm
         uids = {study[0].StudyInstanceUID: name for name, study in images.items()}
         wait_until(lambda: recorded(ledger, images.values()), what="a row of each image")
         wait_until(lambda: through(ledger), seconds=900, what="the end of all jobs")
-        jobs = {name: {job.plugin: job for job in ledger.jobs(uid)} for uid, name in uids.items()}
+        jobs = {name: {job.plugin: job for job in ledger.jobs.of(uid)} for uid, name in uids.items()}
         made: dict[str, dict[str, list[Dataset]]] = {name: defaultdict(list) for name in EXPECTED}
         for composed in pacs.objects():
             if composed.StudyInstanceUID in uids:

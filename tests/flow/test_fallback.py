@@ -24,6 +24,7 @@ from node.deliver import Outbox
 from node.host.manifest import Manifest
 from node.images.series import Series
 from node.ledger import Ledger
+from node.ledger.fallbacks import Fallbacks
 from node.profiles import PROFILES, Profile
 from node.records import Address, DeliveryState, Job, Plan
 from node.results import Segmentation
@@ -105,12 +106,12 @@ class Node:
 
     def finish(self, **profiles: Profile) -> Job:
         self.plan(tuple(profiles))
-        job = self.ledger.claim(lease_seconds=60)
+        job = self.ledger.jobs.claim(lease_seconds=60)
         assert job is not None
         called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
         runs = [({"ct": self.series}, liver_results(self.series))]
         objects, to = compose_job(profiles, job, called, self.spool, (), runs)
-        assert self.ledger.finish(job, objects, recipients=to)
+        assert self.ledger.jobs.finish(job, objects, recipients=to)
         return job
 
     def deliver(self, address: Address, profile: Profile, destination: str = "PACS") -> None:
@@ -120,26 +121,32 @@ class Node:
             calling="ISOCENTER",
             seconds=10,
             give_up_seconds=1e6,
-            ledger=self.ledger,
+            deliveries=self.ledger.deliveries,
             spool=self.spool,
-            clock=self.ledger.clock,
+            clock=self.ledger.db.clock,
             transfer_syntax="1.2.840.10008.1.2.1",
         )
         more = True
         while more:
             wait = outbox.deliver()
-            found = fall_back(
-                self.ledger, self.spool, destination, profile, lambda _: SimpleNamespace(series=[self.series])
-            )
+            found = fall_back(self.ledger.fallbacks, self.ledger.instances, self.spool, destination, profile)
             more = bool(found) or (wait is not None and wait <= 0)
 
     def states(self) -> dict[str, int]:
-        found = [str(one.state) for one in self.ledger.deliveries(STUDY)]
+        found = [str(one.state) for one in self.ledger.deliveries.of(STUDY)]
         return {state: found.count(state) for state in found}
 
 
 @pytest.fixture
-def node(ledger: Ledger, spool: Spool, series: Series, routed: Callable[..., int], wanted: Callable[..., Plan]) -> Node:
+def node(
+    ledger: Ledger,
+    spool: Spool,
+    series: Series,
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Node:
+    monkeypatch.setattr("node.compose.fallback.group_into_stacks", lambda _: SimpleNamespace(series=[series]))
     return Node(ledger, spool, series, lambda to: routed(wanted(to=to)))
 
 
@@ -219,11 +226,11 @@ def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentat
     """Two processes deliver to it: one sent the report while the other was told that the Segmentation is not taken."""
     peer = start("SR", "GSPS")
     node.finish(PACS=ORTHANC)
-    held = {one.object.sop_instance_uid: one for one in node.ledger.claim_deliveries("PACS", lease_seconds=60)}
+    held = {one.object.sop_instance_uid: one for one in node.ledger.deliveries.claim("PACS", lease_seconds=60)}
     reports = [one for one in held.values() if one.object.kind == "SR"]
     for report in reports:
-        node.ledger.delivered(report)
-    node.ledger.release_deliveries([one for one in held.values() if one.object.kind == "SEG"])
+        node.ledger.deliveries.mark_delivered(report)
+    node.ledger.deliveries.release([one for one in held.values() if one.object.kind == "SEG"])
     node.deliver(peer.address, ORTHANC)
     (report,) = [one for one in peer.stored if one.Modality == "SR"]
     assert not names_segmentations(report)
@@ -270,7 +277,7 @@ def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wan
 def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, start: Callable[..., Peer]) -> None:
     node.finish(PACS=ORTHANC)
     node.deliver(start("GSPS").address, replace(ORTHANC, fallback=("SC",)))
-    parked = [one for one in node.ledger.deliveries(STUDY) if one.state is DeliveryState.PARKED]
+    parked = [one for one in node.ledger.deliveries.of(STUDY) if one.state is DeliveryState.PARKED]
     assert [one.object.kind for one in parked] == ["OT"]
     assert "PACS does not take it: SOP class Secondary Capture Image Storage is not accepted" in parked[0].reason
     assert "and requeue" in parked[0].reason
@@ -280,7 +287,7 @@ def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, st
     )
     assert "object.replaced" in explained
     peer = start("SC")
-    node.ledger.requeue(STUDY)
+    node.ledger.queries.requeue(STUDY)
     node.deliver(peer.address, ORTHANC)
     assert peer.classes() == ["SC"]
 
@@ -314,7 +321,7 @@ def test_running_twice_does_no_harm(node: Node, start: Callable[..., Peer], monk
     node.finish(PACS=LABELMAP)
     peer = start("SEG", "SR")
     with monkeypatch.context() as broken:
-        broken.setattr(Ledger, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(Fallbacks, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             node.deliver(peer.address, LABELMAP)
     folder = node.spool.objects / STUDY

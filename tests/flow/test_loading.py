@@ -59,7 +59,7 @@ def test_jobs_wait_for_their_own_models_alone(tmp_path: Path, node: Served, pacs
     ledger = node.ledger()
 
     def states() -> dict[str, JobState]:
-        return {job.plugin: job.state for job in ledger.jobs(study_uid)}
+        return {job.plugin: job.state for job in ledger.jobs.of(study_uid)}
 
     wait_until(
         lambda: states() == {"template": JobState.DONE, "broken": JobState.PARKED, "slow": JobState.WAITING},
@@ -67,14 +67,14 @@ def test_jobs_wait_for_their_own_models_alone(tmp_path: Path, node: Served, pacs
         what="that jobs go on whose models are loaded or refused",
     )
     wait_until(lambda: len(pacs.instances()) >= 2, what="the results of the job that is done")
-    ((_, _, reason),) = ledger.parked()
+    ((_, _, reason),) = ledger.queries.parked()
     assert "model broken" in reason
     assert "division by zero" in reason
-    (slow,) = (job for job in ledger.jobs(study_uid) if job.plugin == "slow")
+    (slow,) = (job for job in ledger.jobs.of(study_uid) if job.plugin == "slow")
     assert slow.attempts == 0
     (tmp_path / "gate").touch()
     wait_until(lambda: states()["slow"] is JobState.DONE, what="the job, as soon as its model is loaded")
-    (slow,) = (job for job in ledger.jobs(study_uid) if job.plugin == "slow")
+    (slow,) = (job for job in ledger.jobs.of(study_uid) if job.plugin == "slow")
     assert slow.attempts == 1
     ledger.close()
     log = (node.folder / "serve.log").read_text()

@@ -281,8 +281,8 @@ def test_a_model_that_is_missing_of_a_wrong_shape_or_gives_no_numbers_parks_its_
             raise AssertionError("it was answered")
 
         for _ in there:
-            attempt(ledger, there, perform, lambda *_: None, attempts=1, device_uid="2.25.1")  # type: ignore[arg-type]
-    sentences = sorted(reason for _, _, reason in ledger.parked())
+            attempt(ledger.jobs, ledger.instances, there, perform, lambda *_: None, attempts=1, device_uid="2.25.1")  # type: ignore[arg-type]
+    sentences = sorted(reason for _, _, reason in ledger.queries.parked())
     assert len(sentences) == 3
     for sentence, words in zip(
         sentences,

@@ -110,14 +110,16 @@ def test_a_prior_comes_from_the_pacs_is_named_in_the_report_and_starts_no_analys
     assert f"prior is series {before[0].SeriesInstanceUID} of study {before[0].StudyInstanceUID}" in story
     assert "P*1" not in story
     ledger = node.ledger()
-    kept = ledger.study(before[0].StudyInstanceUID)
+    kept = ledger.studies.find(before[0].StudyInstanceUID)
     assert kept
     assert kept.state is StudyState.PRIOR
-    assert ledger.jobs(before[0].StudyInstanceUID) == []
-    assert {row.originator for row, _ in ledger.instances(before[0].StudyInstanceUID)} == {"ISOCENTER"}
-    assert all(ledger.study(one[0].StudyInstanceUID) is None for one in (older, *others)), "nothing else was sent"
+    assert ledger.jobs.of(before[0].StudyInstanceUID) == []
+    assert {row.originator for row, _ in ledger.instances.of(before[0].StudyInstanceUID)} == {"ISOCENTER"}
+    assert all(ledger.studies.find(one[0].StudyInstanceUID) is None for one in (older, *others)), (
+        "nothing else was sent"
+    )
     assert node.run("requeue", "--study", before[0].StudyInstanceUID).returncode == 0
-    wait_until(lambda: ledger.jobs(before[0].StudyInstanceUID), what="the analysis that a person asked for")
+    wait_until(lambda: ledger.jobs.of(before[0].StudyInstanceUID), what="the analysis that a person asked for")
     ledger.close()
 
 

@@ -66,7 +66,7 @@ class Houses(House):
 
     def let_leases_lapse(self) -> None:
         """Let a minute pass for what the dead had claimed."""
-        with self.ledger() as ledger, ledger._writing() as connection:
+        with self.ledger() as ledger, ledger.db.writing() as connection:
             connection.execute(text("UPDATE job SET lease_until = 0 WHERE state = 'running'"))
             connection.execute(text("UPDATE delivery SET lease_until = 0 WHERE state = 'waiting'"))
 
@@ -162,7 +162,7 @@ def test_roles_on_one_spool_and_one_ledger_deliver_each_object_once_though_some_
     for one in files[:sent]:
         assert house.account(one) == []
     with house.ledger() as ledger:
-        jobs = [job for one in files[:sent] for job in ledger.jobs(study_uid(one))]
+        jobs = [job for one in files[:sent] for job in ledger.jobs.of(study_uid(one))]
     assert sorted({job.attempts for job in jobs}) == [1, 2], "the worker's death cost one attempt of one job"
 
 
@@ -193,11 +193,11 @@ def test_a_study_that_comes_over_eight_associations_into_two_processes_is_one_st
     house.rest(study_uid(files))
     assert house.account(files) == []
     with house.ledger() as ledger:
-        found = ledger.study(study_uid(files))
+        found = ledger.studies.find(study_uid(files))
         assert found is not None
         assert (found.state, found.revision) == (StudyState.ROUTED, 1)
-        assert len(ledger.instances(study_uid(files))) == 40
-        assert len(ledger.jobs(study_uid(files))) == 1
+        assert len(ledger.instances.of(study_uid(files))) == 40
+        assert len(ledger.jobs.of(study_uid(files))) == 1
 
 
 def test_a_receiver_that_is_killed_is_followed_by_another_and_nothing_is_lost(
@@ -234,7 +234,7 @@ def test_a_job_that_the_stop_ends_is_given_back_and_costs_no_attempt(
     assert node.wait(60) == 0
     wait_until(lambda: not session(node.pid), what="the end of all processes")
     with house.ledger() as ledger:
-        (job,) = ledger.jobs(study_uid(files))
+        (job,) = ledger.jobs.of(study_uid(files))
         assert (job.state, job.attempts, job.reason) == (JobState.WAITING, 0, "the node stopped while it ran")
     held.unlink()
     house.run("serve")
@@ -261,9 +261,9 @@ def test_what_is_begun_may_end_after_the_stop_is_asked_for(
     held.unlink()
     assert node.wait(60) == 0
     with house.ledger() as ledger:
-        (job,) = ledger.jobs(study_uid(files))
+        (job,) = ledger.jobs.of(study_uid(files))
         assert (job.state, job.attempts) == (JobState.DONE, 1)
-        assert len(ledger.instances(study_uid(late))) == len(late)
+        assert len(ledger.instances.of(study_uid(late))) == len(late)
 
 
 def test_receivers_end_with_a_node_that_is_killed(houses: Callable[..., Houses]) -> None:

@@ -66,7 +66,8 @@ def test_an_instance_is_stored_byte_for_byte_as_it_was_sent(reception: Reception
     sent = images(syntax, slices=2)
     assert reception.send(*sent, syntax=syntax) == [SUCCESS, SUCCESS]
     rows = {
-        row.sop_instance_uid: (row, place) for row, place in reception.ledger.instances(str(sent[0].StudyInstanceUID))
+        row.sop_instance_uid: (row, place)
+        for row, place in reception.ledger.instances.of(str(sent[0].StudyInstanceUID))
     }
     assert len(rows) == 2
     for image in sent:
@@ -83,7 +84,7 @@ def test_an_instance_is_stored_byte_for_byte_as_it_was_sent(reception: Reception
 def test_the_row_says_what_it_is_and_who_sent_it(reception: Reception, clock: Callable[[], float]) -> None:
     (image,) = ct_series(slices=1)
     reception.send(image)
-    ((row, _),) = reception.ledger.instances(str(image.StudyInstanceUID))
+    ((row, _),) = reception.ledger.instances.of(str(image.StudyInstanceUID))
     assert row == Instance(
         sop_instance_uid=str(image.SOPInstanceUID),
         sop_class_uid=str(image.SOPClassUID),
@@ -106,7 +107,7 @@ def test_the_row_says_how_urgent_it_is(reception: Reception) -> None:
     image.RequestAttributesSequence = [Dataset()]
     image.RequestAttributesSequence[0].RequestedProcedurePriority = "STAT"
     reception.send(image)
-    ((row, _),) = reception.ledger.instances(str(image.StudyInstanceUID))
+    ((row, _),) = reception.ledger.instances.of(str(image.StudyInstanceUID))
     assert row.urgency == 20
 
 
@@ -156,7 +157,7 @@ def test_each_association_and_each_study_has_a_pack_of_its_own(reception: Recept
         assert len(reception.open_packs()) == 2, "the pack of the study before is closed"
     reception.all_closed()
     reception.arrivals.record()
-    assert len(reception.ledger.packs(str(study[0].StudyInstanceUID))) == 2
+    assert len(reception.ledger.instances.packs(str(study[0].StudyInstanceUID))) == 2
     assert len(list(reception.spool.packs.iterdir())) == 4
     assert len(reception.rows()) == 4
 
@@ -191,7 +192,7 @@ def test_a_data_set_on_disk_is_read_as_a_file(reception: Reception, tmp_path: Pa
     """An instance in the spool is an ordinary DICOM file."""
     (image,) = ct_series(slices=1)
     reception.send(image)
-    ((_, place),) = reception.ledger.instances(str(image.StudyInstanceUID))
+    ((_, place),) = reception.ledger.instances.of(str(image.StudyInstanceUID))
     path = tmp_path / "out.dcm"
     path.write_bytes(reception.spool.part10(place).read())
     assert dcmread(path) == image

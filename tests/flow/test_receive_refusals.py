@@ -110,7 +110,7 @@ def test_a_data_set_that_does_not_say_what_it_is_is_refused_and_the_association_
     reception.all_closed()
     reception.arrivals.record()
     assert reception.rows() == [str(good.SOPInstanceUID)]
-    (refusal,) = reception.ledger.refusals()
+    (refusal,) = reception.ledger.queries.refusals()
     assert (refusal.reason, refusal.sop_instance_uid, refusal.study_uid) == (reason, uid, study)
     assert (refusal.calling, refusal.peer) == ("CT1", "127.0.0.1")
 

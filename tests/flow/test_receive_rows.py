@@ -26,15 +26,17 @@ def test_rows_that_were_never_written_are_told_by_the_packs(reception: Reception
             store_in(association, image)
     reception.all_closed()
     assert reception.rows() == []
-    again = Arrivals(reception.ledger, reception.spool, wake=lambda: None, clock=clock)
+    again = Arrivals(
+        reception.ledger.studies, reception.ledger.instances, reception.spool, wake=lambda: None, clock=clock
+    )
     assert again.recover() == 5
     assert sorted(reception.rows()) == sorted(str(image.SOPInstanceUID) for image in sent)
-    rows = reception.ledger.instances(str(sent[0].StudyInstanceUID))
+    rows = reception.ledger.instances.of(str(sent[0].StudyInstanceUID))
     assert sorted(reception.spool.part10(place).read()[-128:] for _, place in rows) == sorted(
         encoded(image)[-128:] for image in sent
     )
     assert again.recover() == 0, "once"
-    events = [event.name for _, event in reception.ledger.events()]
+    events = [event.name for _, event in reception.ledger.events.read()]
     assert "instance.repeated" not in events
 
 
@@ -47,7 +49,12 @@ def test_recovery_begins_where_the_rows_end(reception: Reception, clock: Callabl
         for image in sent[2:]:
             store_in(association, image)
     reception.all_closed()
-    assert Arrivals(reception.ledger, reception.spool, wake=lambda: None, clock=clock).recover() == 2
+    assert (
+        Arrivals(
+            reception.ledger.studies, reception.ledger.instances, reception.spool, wake=lambda: None, clock=clock
+        ).recover()
+        == 2
+    )
     assert len(reception.rows()) == 4
 
 
@@ -70,9 +77,9 @@ def locked(ledger: Ledger) -> Iterator[None]:
     def wait_briefly(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA busy_timeout = 20")
 
-    engine_event.listen(ledger._engine, "connect", wait_briefly)
-    ledger._engine.dispose()
-    holder = sqlite3.connect(ledger._engine.url.database or "", isolation_level=None)
+    engine_event.listen(ledger.db._engine, "connect", wait_briefly)
+    ledger.db._engine.dispose()
+    holder = sqlite3.connect(ledger.db._engine.url.database or "", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:
         yield
@@ -109,4 +116,4 @@ def test_a_group_keeps_its_place_when_the_ledger_fails(open_reception: OpenRecep
         assert reception.rows() == []
     reception.arrivals.record()
     assert sorted(reception.rows()) == sorted(str(image.SOPInstanceUID) for image in sent)
-    assert "instance.repeated" not in [event.name for _, event in reception.ledger.events()]
+    assert "instance.repeated" not in [event.name for _, event in reception.ledger.events.read()]

@@ -56,7 +56,7 @@ def receive(ledger: Ledger, tmp_path: Path, clock: Clock) -> Callable[..., list[
             arrivals.append(pack.append(instance, sorted(paths)[number].read_bytes()))
         if closed:
             pack.close()
-        ledger.record(arrivals)
+        ledger.instances.record(arrivals)
         return arrivals
 
     return made
@@ -66,14 +66,14 @@ Receive = Callable[..., list[Arrival]]
 
 
 def study(ledger: Ledger) -> Study:
-    found = ledger.study(STUDY)
+    found = ledger.studies.find(STUDY)
     assert found is not None
     return found
 
 
 def settled(ledger: Ledger, spool: Spool, routes: Routes, clock: Clock) -> None:
     clock.advance(10)
-    settle(ledger, spool, routes.patience, clock=clock)
+    settle(ledger.studies, ledger.instances, spool, routes.patience, clock=clock)
 
 
 def cut(spool: Spool, arrival: Arrival) -> None:
@@ -143,7 +143,7 @@ def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
     spool = Spool(tmp_path / "spool", synced=False)
     arrivals = receive(spool)
     cut(spool, arrivals[1])
-    started = Arrivals(ledger, spool, wake=lambda: None, clock=clock)
+    started = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock)
     assert started.recover() == 0
     started.miss()
     assert study(ledger).state is StudyState.PARKED
@@ -153,9 +153,9 @@ def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
     assert "must be sent again" in story
     receive(spool)
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert (study(ledger).state, study(ledger).revision) == (StudyState.ROUTED, 2)
-    assert len(ledger.instances(STUDY)) == 3
+    assert len(ledger.instances.of(STUDY)) == 3
 
 
 @pytest.mark.parametrize("how", ["gone", "cut", "zeros"])
@@ -176,7 +176,7 @@ def test_bytes_that_go_later_park_the_study_too(
             file.seek(arrivals[1].place.offset)
             file.write(bytes(arrivals[1].place.length))
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).state is StudyState.PARKED
     assert study(ledger).because.endswith("must be sent again")
 
@@ -188,12 +188,12 @@ def test_a_study_whose_bytes_are_not_back_is_parked_again(
     path = spool.packs / arrivals[0].place.pack
     away = path.rename(path.with_suffix(".away"))
     settled(ledger, spool, routes, clock)
-    ledger.requeue(STUDY)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    ledger.queries.requeue(STUDY)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).state is StudyState.PARKED
     away.rename(path)
-    ledger.requeue(STUDY)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    ledger.queries.requeue(STUDY)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).state is StudyState.ROUTED, "the disk was only away"
 
 
@@ -216,7 +216,9 @@ def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
         for path in spool.path.rglob("*"):
             os.utime(path, (time.time() - IDLE_SECONDS - 100,) * 2)
         clock.advance(30 * DAY)
-        return purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
+        return purge(
+            ledger.retention, ledger.instances, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock
+        )
 
     return made
 
@@ -234,13 +236,13 @@ def finished(
 
     def made() -> list[Arrival]:
         arrivals = receive(spool)
-        ledger.settle(study(ledger), "")
-        ledger.plan(study(ledger), [], [wanted()])
-        job = ledger.claim(lease_seconds=60)
+        ledger.studies.settle(study(ledger), "")
+        ledger.studies.plan(study(ledger), [], [wanted()])
+        job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
-        ledger.finish(job, [result(path=spool.keep(STUDY, "a.dcm", b"object"))])
+        ledger.jobs.finish(job, [result(path=spool.keep(STUDY, "a.dcm", b"object"))])
         spool.keep(STUDY, "job-1-0.png", b"picture")
-        ledger.delivered(ledger.claim_deliveries("PACS", lease_seconds=60)[0])
+        ledger.deliveries.mark_delivered(ledger.deliveries.claim("PACS", lease_seconds=60)[0])
         return arrivals
 
     return made
@@ -254,11 +256,11 @@ def test_packs_and_objects_of_what_is_finished_and_old_go(
     ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
 ) -> None:
     finished()
-    purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
+    purge(ledger.retention, ledger.instances, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
     assert len(files(spool)) == 4, "it is not old"
     assert old() == purging.EVERY_SECONDS
     assert files(spool) == []
-    assert ledger.marks() == {}
+    assert ledger.instances.marks() == {}
     story = "\n".join(explain(ledger, STUDY))
     assert "study.purged  3 instances and 1 objects" in story
     assert "SEG 2.25.1 to PACS: delivered" in story
@@ -286,11 +288,11 @@ def test_a_pack_that_is_not_known_to_be_done_with_stays(
     if kind != "open":
         pack.close()
     if kind == "young":
-        purge(ledger, spool, keep_seconds=0, tell_seconds=365 * DAY, clock=clock)
+        purge(ledger.retention, ledger.instances, spool, keep_seconds=0, tell_seconds=365 * DAY, clock=clock)
     else:
         old()
     assert pack.name in files(spool)
-    assert (pack.name in spool.unread(ledger.marks())) == (kind == "damaged")
+    assert (pack.name in spool.unread(ledger.instances.marks())) == (kind == "damaged")
 
 
 @pytest.mark.parametrize("where", ["_drop_objects", "_drop_packs"])
@@ -312,9 +314,18 @@ def test_a_crash_between_rows_and_files_leaves_no_row_that_points_to_nothing(
         patch.setattr(purging, where, crash)
         with pytest.raises(KeyboardInterrupt):
             old()
-    assert ledger.instances(STUDY) == []
+    assert ledger.instances.of(STUDY) == []
     assert files(spool)
-    assert Arrivals(ledger, spool, wake=lambda: None, clock=clock).recover() == 0, "nothing comes back"
+    assert (
+        Arrivals(
+            ledger.studies,
+            ledger.instances,
+            spool,
+            wake=lambda: None,
+            clock=clock,
+        ).recover()
+        == 0
+    ), "nothing comes back"
     old()
     assert files(spool) == []
 
@@ -336,7 +347,7 @@ def test_what_was_composed_after_the_purge_stays(
     old()
     newer = spool.objects / spool.keep(STUDY, "b.dcm", b"of the next revision").removeprefix("objects/")
     os.utime(newer, (clock() + 1,) * 2)
-    purge(ledger, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
+    purge(ledger.retention, ledger.instances, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock)
     assert newer.exists()
 
 
@@ -353,11 +364,11 @@ def test_half_of_a_purged_study_is_parked_and_the_whole_is_routed(
     old()
     receive(spool, [1])
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).because == "2 of its instances were purged or lost: the study must be sent again"
     receive(spool)
     settled(ledger, spool, routes, clock)
-    plan_due(ledger, spool, routes, group_into_stacks)
+    plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).state is StudyState.ROUTED
 
 
@@ -385,7 +396,7 @@ def test_check_tells_of_stuck_work_free_space_and_packs(
     assert any(f"pack {pack.name} ends in 13 bytes" in one.sentence for one in checking._spool(settings))
     pack.unlink()
     assert any(f"pack {pack.name} is gone" in one.sentence for one in checking._spool(settings) if not one.good)
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         connection.execute(text("UPDATE study SET state = 'receiving'"))
         connection.execute(text("UPDATE event SET at = 0"))
     stuck = [one.sentence for one in checking._ledger(settings) if not one.good]

@@ -41,8 +41,8 @@ def look(ledger: Ledger, spool: Spool, clock: Clock) -> Look:
 
     def made() -> StudyState:
         clock.advance(1)
-        settle(ledger, spool, patience, clock=clock)
-        study = ledger.study(STUDY)
+        settle(ledger.studies, ledger.instances, spool, patience, clock=clock)
+        study = ledger.studies.find(STUDY)
         assert study is not None
         return study.state
 
@@ -53,7 +53,7 @@ def test_no_quiet_time_is_waited_once_the_association_is_over(
     ledger: Ledger, spool: Spool, clock: Clock, look: Look
 ) -> None:
     pack = spool.open_pack()
-    ledger.record([append(pack, 1, clock)])
+    ledger.instances.record([append(pack, 1, clock)])
     assert look() == StudyState.RECEIVING
     pack.close()
     assert look() == StudyState.STABLE
@@ -65,9 +65,9 @@ def test_an_association_whose_last_instances_have_no_rows_yet_is_not_over(
     pack = spool.open_pack()
     first, last = append(pack, 1, clock), append(pack, 2, clock)
     pack.close()
-    ledger.record([first])
+    ledger.instances.record([first])
     assert look() == StudyState.RECEIVING
-    ledger.record([last])
+    ledger.instances.record([last])
     assert look() == StudyState.STABLE
 
 
@@ -75,11 +75,11 @@ def test_a_pack_begun_meanwhile_may_hold_more_of_the_study_until_it_has_a_row(
     ledger: Ledger, spool: Spool, clock: Clock, look: Look
 ) -> None:
     full = spool.open_pack()
-    ledger.record([append(full, 1, clock)])
+    ledger.instances.record([append(full, 1, clock)])
     full.close()
     following = spool.open_pack()
     arrival = append(following, 1, clock, study=OTHER)
     assert look() == StudyState.RECEIVING
-    ledger.record([arrival])
+    ledger.instances.record([arrival])
     assert look() == StudyState.STABLE, "it is another study's"
     following.close()

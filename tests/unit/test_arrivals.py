@@ -12,7 +12,7 @@ COMING = 7
 
 
 class Busy:
-    """A ledger during whose every transaction more comes."""
+    """The instances of a ledger during whose every transaction more comes."""
 
     def __init__(self) -> None:
         self.groups: list[int] = []
@@ -27,9 +27,10 @@ class Busy:
 
 
 def test_what_comes_while_a_group_is_written_is_the_next_groups(tmp_path: Path) -> None:
-    ledger = Busy()
-    waiting = ledger.waiting = Arrivals(
-        ledger,  # type: ignore[arg-type]
+    busy = Busy()
+    waiting = busy.waiting = Arrivals(
+        None,  # type: ignore[arg-type]
+        busy,  # type: ignore[arg-type]
         Spool(tmp_path),
         wake=lambda: None,
         group_seconds=0.0,
@@ -38,6 +39,6 @@ def test_what_comes_while_a_group_is_written_is_the_next_groups(tmp_path: Path) 
     for _ in range(25):
         waiting.put(REFUSED)
     assert waiting.record() is None
-    assert ledger.groups == [10, 10, 5]
+    assert busy.groups == [10, 10, 5]
     assert waiting.record() is None
-    assert ledger.groups == [10, 10, 5, 10, 10, 1], "all that came meanwhile"
+    assert busy.groups == [10, 10, 5, 10, 10, 1], "all that came meanwhile"

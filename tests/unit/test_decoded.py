@@ -60,7 +60,7 @@ def compressed(slices: int = 4, syntax: str = JPEG2000Lossless, **wanted: object
 
 
 def parts(spool: Spool, ledger: Ledger) -> list[Part10]:
-    return [spool.part10(place, row.note) for row, place in ledger.instances(STUDY)]
+    return [spool.part10(place, row.note) for row, place in ledger.instances.of(STUDY)]
 
 
 def volume(spool: Spool, ledger: Ledger) -> NDArray[np.generic]:
@@ -74,7 +74,7 @@ def everything(_: Series) -> bool:
 
 def look(spool: Spool, ledger: Ledger, *, wants: Callable[[Series], bool] = everything, limit: int = LIMIT) -> None:
     """Decode all that is due, in this process."""
-    while decode_due(ledger, spool, wants, decode, limit=limit) is not None:
+    while decode_due(ledger.instances, spool, wants, decode, limit=limit) is not None:
         pass
 
 
@@ -228,8 +228,8 @@ def test_images_at_which_a_decoder_died_are_not_tried_again(spool: Spool, ledger
 
     receive(spool, ledger, compressed())
     expected = volume(spool, ledger)
-    assert decode_due(ledger, spool, everything, dies, limit=LIMIT) == 0
-    assert decode_due(ledger, spool, everything, dies, limit=LIMIT) is None
+    assert decode_due(ledger.instances, spool, everything, dies, limit=LIMIT) == 0
+    assert decode_due(ledger.instances, spool, everything, dies, limit=LIMIT) is None
     frames.clear()
     assert np.array_equal(volume(spool, ledger), expected)
     assert len(frames) == 3
@@ -240,17 +240,17 @@ def test_values_stay_until_no_job_of_their_study_waits_or_runs(
 ) -> None:
     receive(spool, ledger, compressed())
     look(spool, ledger)
-    seen = ledger.study(STUDY)
+    seen = ledger.studies.find(STUDY)
     assert seen is not None
-    assert ledger.settle(seen, "told by the test")
+    assert ledger.studies.settle(seen, "told by the test")
     look(spool, ledger)
-    ledger.plan(seen, [], [wanted()])
+    ledger.studies.plan(seen, [], [wanted()])
     look(spool, ledger)
-    running = ledger.claim(lease_seconds=60)
+    running = ledger.jobs.claim(lease_seconds=60)
     assert running is not None
     look(spool, ledger)
     assert len(files(spool)) == 4
-    ledger.finish(running, [])
+    ledger.jobs.finish(running, [])
     look(spool, ledger)
     assert sizes(spool.decoded) == {}
 

@@ -265,7 +265,9 @@ def once(
     routed(wanted())
 
     def tried(perform: Perform, *, attempts: int = 3, plugins: Mapping[str, Plugin] = here) -> float | None:
-        return attempt(ledger, plugins, perform, spool.part10, attempts=attempts, device_uid="2.25.7")
+        return attempt(
+            ledger.jobs, ledger.instances, plugins, perform, spool.part10, attempts=attempts, device_uid="2.25.7"
+        )
 
     return tried
 
@@ -290,9 +292,9 @@ def test_a_job_that_is_performed_is_done_and_its_objects_are_queued(
     assert once(perform) == 0.0
     (order,) = orders
     assert (order.job.study_uid, order.plugin.name, order.device_uid) == (UID, "spleen", "2.25.7")
-    (job,) = ledger.jobs(UID)
+    (job,) = ledger.jobs.of(UID)
     assert job.state is JobState.DONE
-    assert [one.object for one in ledger.claim_deliveries("PACS", lease_seconds=60)] == [OBJECT]
+    assert [one.object for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == [OBJECT]
     assert once(perform) is None, "nothing is left to do"
 
 
@@ -311,7 +313,7 @@ def test_an_order_has_the_instances_of_its_series_alone_and_the_objects_before(
         return DONE
 
     once(perform)
-    ledger.record([arrival(7, series="1.2.1.77")])
+    ledger.instances.record([arrival(7, series="1.2.1.77")])
     routed(wanted(digest="other"), number=2)
     once(perform)
     assert [len(order.parts) for order in orders] == [1, 2]
@@ -340,12 +342,12 @@ def test_what_needs_a_person_is_parked_with_the_reason(
     ledger: Ledger, once: Callable[..., float | None], error: Exception
 ) -> None:
     assert once(failing(error)) == 0.0
-    assert ledger.parked() == [(UID, "job spleen", str(error))]
+    assert ledger.queries.parked() == [(UID, "job spleen", str(error))]
 
 
 def test_a_refused_series_is_parked_too(ledger: Ledger, once: Callable[..., float | None]) -> None:
     once(failing(UnsuitableSeries("instance 1.2 is torn")))
-    assert ledger.parked() == [(UID, "job spleen", "instance 1.2 is torn")]
+    assert ledger.queries.parked() == [(UID, "job spleen", "instance 1.2 is torn")]
 
 
 def test_what_the_clock_mends_is_tried_again_for_ever_in_growing_steps(
@@ -354,7 +356,7 @@ def test_what_the_clock_mends_is_tried_again_for_ever_in_growing_steps(
     waits = []
     for _ in range(40):
         assert once(failing(TritonUnavailable("no server answers")), attempts=2) == 0.0
-        (job,) = ledger.jobs(UID)
+        (job,) = ledger.jobs.of(UID)
         assert (job.state, job.attempts, job.reason) == (JobState.WAITING, 0, "no server answers")
         wait = once(failing(AssertionError("it is not due")))
         assert wait is not None
@@ -364,12 +366,12 @@ def test_what_the_clock_mends_is_tried_again_for_ever_in_growing_steps(
     assert waits == sorted(waits)
     assert waits[-1] == 300.0
     assert once(lambda *_: DONE) == 0.0
-    assert ledger.jobs(UID)[0].state is JobState.DONE
+    assert ledger.jobs.of(UID)[0].state is JobState.DONE
 
 
 def test_any_transient_error_waits(ledger: Ledger, once: Callable[..., float | None]) -> None:
     once(failing(DestinationUnavailable("no answer")))
-    assert ledger.jobs(UID)[0].state is JobState.WAITING
+    assert ledger.jobs.of(UID)[0].state is JobState.WAITING
 
 
 def test_a_job_whose_process_dies_is_tried_a_few_times_and_then_parked(
@@ -377,11 +379,11 @@ def test_a_job_whose_process_dies_is_tried_a_few_times_and_then_parked(
 ) -> None:
     for number in (1, 2):
         once(failing(JobDied("the job's process died of SIGKILL")), attempts=3)
-        (job,) = ledger.jobs(UID)
+        (job,) = ledger.jobs.of(UID)
         assert (job.state, job.attempts) == (JobState.WAITING, number)
         clock.advance(60)
     once(failing(JobDied("the job's process died of SIGKILL")), attempts=3)
-    assert ledger.parked() == [(UID, "job spleen", "the job's process died of SIGKILL; tried 3 times")]
+    assert ledger.queries.parked() == [(UID, "job spleen", "the job's process died of SIGKILL; tried 3 times")]
 
 
 def test_a_job_that_is_given_back_when_the_node_stops_is_due_at_once_and_has_cost_nothing(
@@ -389,9 +391,9 @@ def test_a_job_that_is_given_back_when_the_node_stops_is_due_at_once_and_has_cos
 ) -> None:
     for _ in range(3):
         once(failing(NodeStops("the node stopped while it ran")), attempts=1)
-        (job,) = ledger.jobs(UID)
+        (job,) = ledger.jobs.of(UID)
         assert (job.state, job.attempts, job.worker) == (JobState.WAITING, 0, "")
-        assert ledger.next_job_due() == ledger.clock()
+        assert ledger.jobs.next_due() == ledger.db.clock()
 
 
 def test_deaths_are_counted_through_the_times_that_triton_was_away(
@@ -400,24 +402,24 @@ def test_deaths_are_counted_through_the_times_that_triton_was_away(
     for error in (JobDied("died"), TritonUnavailable("away"), TritonUnavailable("away"), JobDied("died")):
         once(failing(error), attempts=2)
         clock.advance(1000)
-    assert [what for _, what, _ in ledger.parked()] == ["job spleen"]
+    assert [what for _, what, _ in ledger.queries.parked()] == ["job spleen"]
 
 
 def test_a_job_of_another_version_than_the_installed_one_is_planned_anew_with_that(
     ledger: Ledger, once: Callable[..., float | None], plugin: Callable[..., Plugin]
 ) -> None:
     once(failing(AssertionError("it must not be begun")), plugins={"spleen": plugin(version="2")})
-    assert [(job.version, job.state) for job in ledger.jobs(UID)] == [
+    assert [(job.version, job.state) for job in ledger.jobs.of(UID)] == [
         ("1", JobState.SUPERSEDED),
         ("2", JobState.WAITING),
     ]
     once(lambda _order, _renew: DONE, plugins={"spleen": plugin(version="2")})
-    assert ledger.jobs(UID)[-1].state is JobState.DONE
+    assert ledger.jobs.of(UID)[-1].state is JobState.DONE
 
 
 def test_a_plugin_that_is_gone_parks_the_job_and_says_so(ledger: Ledger, once: Callable[..., float | None]) -> None:
     once(failing(AssertionError("it must not be begun")), plugins={})
-    ((_, what, reason),) = ledger.parked()
+    ((_, what, reason),) = ledger.queries.parked()
     assert what == "job spleen"
     assert reason.startswith("planned for spleen 1, but no version is here")
 
@@ -429,15 +431,15 @@ def test_a_worker_that_woke_up_late_records_nothing(
 
     def slow(_order: Order, renew: Callable[[], bool]) -> Performed:
         clock.advance(LEASE_SECONDS + 1)
-        assert ledger.claim(lease_seconds=LEASE_SECONDS) is not None
+        assert ledger.jobs.claim(lease_seconds=LEASE_SECONDS) is not None
         kept.append(renew())
         return DONE
 
     once(slow)
     assert kept == [False]
-    (job,) = ledger.jobs(UID)
+    (job,) = ledger.jobs.of(UID)
     assert job.state is JobState.RUNNING
-    assert ledger.deliveries(UID) == []
+    assert ledger.deliveries.of(UID) == []
 
 
 def test_a_job_that_takes_longer_than_its_lease_keeps_it(
@@ -447,20 +449,20 @@ def test_a_job_that_takes_longer_than_its_lease_keeps_it(
         for _ in range(3 * RENEWALS):
             clock.advance(LEASE_SECONDS / RENEWALS)
             assert renew()
-            assert ledger.claim(lease_seconds=LEASE_SECONDS) is None
+            assert ledger.jobs.claim(lease_seconds=LEASE_SECONDS) is None
         return DONE
 
     once(slow)
-    (job,) = ledger.jobs(UID)
+    (job,) = ledger.jobs.of(UID)
     assert job.state is JobState.DONE
 
 
 def test_without_a_job_it_says_when_to_look_again(
     ledger: Ledger, once: Callable[..., float | None], clock: Any
 ) -> None:
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
-    ledger.postpone(job, seconds=45, reason="", attempts=0)
+    ledger.jobs.postpone(job, seconds=45, reason="", attempts=0)
     clock.advance(5)
     assert once(failing(AssertionError("it is not due"))) == 40.0
 

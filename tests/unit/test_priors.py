@@ -76,17 +76,17 @@ def keep(ledger: Ledger, spool: Spool) -> Callable[..., list[Arrival]]:
                 sop_instance_uid=image.SOPInstanceUID, sop_class_uid=image.SOPClassUID,
                 study_uid=image.StudyInstanceUID, series_uid=image.SeriesInstanceUID, modality=image.Modality,
                 transfer_syntax_uid=image.file_meta.TransferSyntaxUID, calling="CT1", peer="127.0.0.1",
-                received_at=ledger.clock(), checksum=0, originator=originator,
+                received_at=ledger.db.clock(), checksum=0, originator=originator,
             )  # fmt: skip
             arrivals.append(pack.append(instance, content.getvalue()))
         pack.close()
-        ledger.record(arrivals)
-        seen = ledger.study(images[0].StudyInstanceUID)
+        ledger.instances.record(arrivals)
+        seen = ledger.studies.find(images[0].StudyInstanceUID)
         assert seen
-        if ledger.settle(seen, "told by the test"):
-            stable = ledger.study(seen.study_uid)
+        if ledger.studies.settle(seen, "told by the test"):
+            stable = ledger.studies.find(seen.study_uid)
             assert stable
-            ledger.plan(stable, [], [])
+            ledger.studies.plan(stable, [], [])
         return arrivals
 
     return made
@@ -106,7 +106,9 @@ def given(
             planned_at=0, ordinal=0, worker="", reason="",
         )  # fmt: skip
         order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1")
-        priors = Priors(ledger=ledger, part10=spool.part10, stacks=group_into_stacks, archive=archive, seconds=seconds)
+        priors = Priors(
+            priors=ledger.priors, instances=ledger.instances, part10=spool.part10, archive=archive, seconds=seconds
+        )
         found, (told,) = priors.found(order, lambda: True)
         key = found.job.inputs[0].get("prior")
         if key is not None:
@@ -248,7 +250,7 @@ def test_a_prior_is_fetched_once_and_is_not_analysed(given: Given, keep: Keep, l
     before = study("before", EARLIER)
     archive = Archive(before, lambda: len(keep(before, originator="ISOCENTER")))
     assert given(study("now", NOW), archive)[0] == before[0].SeriesInstanceUID
-    found = ledger.study(before[0].StudyInstanceUID)
+    found = ledger.studies.find(before[0].StudyInstanceUID)
     assert found
     assert found.state is StudyState.PRIOR
     assert given(study("again", NOW), archive)[0] is not None

@@ -342,38 +342,40 @@ def test_evidence_never_makes_a_study_wait_longer_than_quiet_does(read: Read) ->
 
 
 def test_a_study_that_cannot_be_read_is_parked_with_the_reason(
-    read: Read, ledger: Ledger, spool: Spool, arrival: Callable[..., Arrival]
+    read: Read, ledger: Ledger, spool: Spool, arrival: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(_parts: object) -> StudyStacks:
         raise NotUnderstood("instance 1.2 is torn")
 
     for number, study in enumerate(("1.2.1", "1.2.2")):
-        ledger.record([arrival(number, study=study)])
-        seen = ledger.study(study)
+        ledger.instances.record([arrival(number, study=study)])
+        seen = ledger.studies.find(study)
         assert seen is not None
-        ledger.settle(seen, "")
-    plan_due(ledger, spool, read(route()), unreadable)
-    assert ledger.parked() == [(study, "study", "instance 1.2 is torn") for study in ("1.2.1", "1.2.2")]
+        ledger.studies.settle(seen, "")
+    monkeypatch.setattr("node.route.planning.group_into_stacks", unreadable)
+    plan_due(ledger.studies, ledger.instances, spool, read(route()))
+    assert ledger.queries.parked() == [(study, "study", "instance 1.2 is torn") for study in ("1.2.1", "1.2.2")]
 
 
 def test_what_is_due_is_planned_once_with_its_sentences(
     read: Read, ledger: Ledger, spool: Spool, arrival: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.record([arrival(1)])
-    seen = ledger.study("1.2.1")
+    ledger.instances.record([arrival(1)])
+    seen = ledger.studies.find("1.2.1")
     assert seen is not None
-    ledger.settle(seen, "")
+    ledger.studies.settle(seen, "")
     stack = series("1.2.1.1", images=1)
     stack.header.SOPInstanceUID = arrival(1).instance.sop_instance_uid
     found = StudyStacks(series=(stack,), set_aside=(("1.2.1.8", "it has no pixel data"),))
     monkeypatch.setattr(spool, "holds", lambda *_: True)
+    monkeypatch.setattr("node.route.planning.group_into_stacks", lambda _parts: found)
     for _ in range(2):
-        plan_due(ledger, spool, read(route()), lambda _parts: found)
-    (job,) = ledger.jobs("1.2.1")
+        plan_due(ledger.studies, ledger.instances, spool, read(route()))
+    (job,) = ledger.jobs.of("1.2.1")
     assert job.inputs == ({"ct": "1.2.1.1"},)
-    routed = ledger.study("1.2.1")
+    routed = ledger.studies.find("1.2.1")
     assert routed is not None
     assert routed.state is StudyState.ROUTED
-    assert [one.sentence for one in ledger.decisions(routed)] == ["matches; goes to spleen, results to PACS"]
-    told = [(one.name, one.detail) for _, one in ledger.events("1.2.1")]
+    assert [one.sentence for one in ledger.queries.decisions(routed)] == ["matches; goes to spleen, results to PACS"]
+    told = [(one.name, one.detail) for _, one in ledger.events.read("1.2.1")]
     assert ("instance.aside", "instance 1.2.1.8: it has no pixel data") in told

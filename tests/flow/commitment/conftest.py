@@ -25,9 +25,11 @@ def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[.
 
     def made(*, addresses: Sequence[Address] = (), accept_from: Sequence[str] = ()) -> NodeEnds:
         woken: list[bool] = []
-        waiting = Arrivals(ledger, spool, wake=lambda: None, clock=clock, group_seconds=0.0)
+        waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock, group_seconds=0.0)
         scp = CommitmentScp(
-            ledger=ledger,
+            commitments=ledger.commitments,
+            requests=ledger.requests,
+            instances=ledger.instances,
             spool=spool,
             arrivals=waiting,
             ae_title="ISOCENTER",
@@ -88,7 +90,7 @@ def queue_objects(
 
     def made(count: int = 1) -> list[Pair]:
         routed(wanted())
-        job = ledger.claim(lease_seconds=60)
+        job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
         objects = []
         for number, image in enumerate(testing.ct_series(slices=count, rows=8, columns=8)):
@@ -104,7 +106,7 @@ def queue_objects(
                     path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
                 )
             )
-        assert ledger.finish(job, objects)
+        assert ledger.jobs.finish(job, objects)
         return [(result.sop_class_uid, result.sop_instance_uid) for result in objects]
 
     return made

@@ -105,7 +105,7 @@ def test_a_served_node_ends_committed_and_says_so_also_when_it_was_killed_before
         serve(tmp_path / "node", pacs=peer.address, port=port, commitment=True) as node,
     ):
         ledger = node.ledger()
-        with ledger._writing() as connection:  # its patience ends here
+        with ledger.db.writing() as connection:  # its patience ends here
             connection.exec_driver_sql("UPDATE delivery SET ask_at = 0 WHERE state = 'delivered'")
         wait_until(lambda: ": committed" in node.explain(study_uid), what="the commitment")
         assert "object.committed" in node.explain(study_uid)

@@ -48,7 +48,7 @@ def test_rows_are_written_before_they_are_judged(node: NodeEnds) -> None:
     modality = CommitmentSender(node)
     association = modality.associate()
     wanted = stored(association)
-    assert not node.ledger.instances(str(testing.ct_series(slices=1, seed="a")[0].StudyInstanceUID))
+    assert not node.ledger.instances.of(str(testing.ct_series(slices=1, seed="a")[0].StudyInstanceUID))
     modality.ask(association, wanted)
     report(node)
     assert modality.result() == (1, wanted, [], [])
@@ -115,7 +115,7 @@ def test_a_sender_whose_association_is_over_is_called_at_its_address(
     assert report(node, wait) is None
     assert modality.result() == (1, wanted, [], [])
     assert modality.where == ["new"]
-    (reported,) = [event for _, event in node.ledger.events() if event.name == "commitment.reported"]
+    (reported,) = [event for _, event in node.ledger.events.read() if event.name == "commitment.reported"]
     assert reported.detail.endswith("2 committed, 0 not")
 
 
@@ -154,7 +154,7 @@ def test_a_sender_that_refuses_the_commitment_reportis_told_again_later_and_late
         wait = report(node, max(wait, 20000.0))
     assert waits == sorted(waits)
     assert len(waits) > GIVE_UP_SECONDS / DAY
-    (reported,) = [event for _, event in node.ledger.events() if event.name == "commitment.unreported"]
+    (reported,) = [event for _, event in node.ledger.events.read() if event.name == "commitment.unreported"]
     assert "given up after 7 days" in reported.detail
 
 
@@ -164,7 +164,7 @@ def test_a_sender_without_an_address_is_told_on_its_association_or_not_at_all(no
     modality.ask(association, stored(association))
     association.release()
     assert report(node) is not None
-    with node.ledger._reading() as connection:
+    with node.ledger.db.reading() as connection:
         (reason,) = connection.exec_driver_sql("SELECT reason FROM commitment_request").scalars()
     assert reason == (
         "the association of CT1 is over and its address is not known; name CT1@host:port in receive.commitment_to"

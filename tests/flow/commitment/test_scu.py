@@ -12,7 +12,7 @@ from node.commitment import (
     NO_SUCH_INSTANCE,
 )
 from node.deliver.commitment_scu import FIRST_PATIENCE, LONGEST_PATIENCE, patience
-from node.ledger import Ledger
+from node.ledger.commitments import Commitments
 from node.records import Address
 from node.settings import Settings
 from tests.commitment import COMMITTED, DAY, DELIVERED, PARKED, STUDY, WAITING, NodeEnds, QueueObjects, StartPacs
@@ -103,7 +103,7 @@ def test_what_is_never_committed_to_is_sent_for_days_and_then_parked_in_words(
         rounds += 1
         assert rounds < 100
     assert 5 < len(pacs.stored) < 30, "growing delays"
-    assert node.ledger.parked() == [
+    assert node.ledger.queries.parked() == [
         (
             STUDY,
             "delivery to PACS",
@@ -225,7 +225,7 @@ def test_an_answer_while_the_ledger_cannot_be_written_is_to_be_repeated(
         raise LedgerUnavailable("it is locked")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Ledger, "note_result", fail)
+        broken.setattr(Commitments, "record_answer", fail)
         assert pacs.answer() == 0x0110
     assert pacs.answer() == 0x0000
     node.scu(pacs.address).commit()

@@ -62,7 +62,7 @@ def queue_objects(
 
     def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[str]:
         routed(wanted(to=to))
-        job = ledger.claim(lease_seconds=60)
+        job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
         objects = []
         for number, image in enumerate(ct_series(slices=count, rows=8, columns=8)):
@@ -78,7 +78,7 @@ def queue_objects(
                     path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
                 )
             )
-        assert ledger.finish(job, objects)
+        assert ledger.jobs.finish(job, objects)
         return [made.sop_instance_uid for made in objects]
 
     return made
@@ -93,7 +93,7 @@ def outbox(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Callable
             calling="ISOCENTER",
             seconds=seconds,
             give_up_seconds=give_up,
-            ledger=ledger,
+            deliveries=ledger.deliveries,
             spool=spool,
             clock=clock,
         )

@@ -25,9 +25,9 @@ def due(
 ) -> list[str]:
     """Three objects that are due."""
     routed(wanted())
-    job = ledger.claim(lease_seconds=60)
+    job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
-    ledger.finish(job, [result(number) for number in range(3)])
+    ledger.jobs.finish(job, [result(number) for number in range(3)])
     return [f"2.25.{number}" for number in range(3)]
 
 
@@ -35,13 +35,14 @@ def due(
 def made(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Outbox:
     address = Address("PEER", "127.0.0.1", 1)
     return Outbox(
-        destination="PACS", address=address, calling="US", seconds=1, give_up_seconds=1e6, ledger=ledger, spool=spool,
+        destination="PACS", address=address, calling="US", seconds=1, give_up_seconds=1e6,
+        deliveries=ledger.deliveries, spool=spool,
         clock=clock,
     )  # fmt: skip
 
 
 def states(ledger: Ledger) -> list[DeliveryState]:
-    return sorted(delivery.state for delivery in ledger.deliveries(STUDY))
+    return sorted(delivery.state for delivery in ledger.deliveries.of(STUDY))
 
 
 def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger, made: Outbox, due: list[str]) -> None:
@@ -57,7 +58,7 @@ def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger
     replace(made, send_objects=store, stopping=stopping.is_set).deliver()
     assert len(sent) == 1
     assert states(ledger) == ["delivered", "waiting", "waiting"]
-    other = ledger.claim_deliveries("PACS", lease_seconds=60)
+    other = ledger.deliveries.claim("PACS", lease_seconds=60)
     assert {delivery.object.sop_instance_uid for delivery in other} == set(due) - set(sent)
     assert {delivery.attempts for delivery in other} == {0}
 
@@ -73,7 +74,7 @@ def test_who_has_lost_his_lease_sends_no_more(
         for outgoing in objects:
             sent.append(outgoing.sop_instance_uid)
             clock.advance(LEASE_SECONDS + 1)  # type: ignore[attr-defined]
-            taken = ledger.claim_deliveries("PACS", lease_seconds=1000)
+            taken = ledger.deliveries.claim("PACS", lease_seconds=1000)
             others.extend(delivery.object.sop_instance_uid for delivery in taken)
             yield STORED
 
@@ -81,7 +82,7 @@ def test_who_has_lost_his_lease_sends_no_more(
     assert len(sent) == 1
     assert sorted(others) == sorted(due)
     assert states(ledger) == ["waiting"] * 3, "the other process records what became of them"
-    assert ledger.claim_deliveries("PACS", lease_seconds=60) == [], "and they are still the other's"
+    assert ledger.deliveries.claim("PACS", lease_seconds=60) == [], "and they are still the other's"
 
 
 def test_a_lease_is_renewed_for_as_long_as_one_object_takes() -> None:

@@ -170,7 +170,7 @@ def test_a_class_that_is_not_accepted_stops_the_others_only_until_it_is_seen_to(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
     first, _ = queue_objects(2)
-    with ledger._writing() as connection:
+    with ledger.db.writing() as connection:
         connection.exec_driver_sql(
             "UPDATE object SET sop_class_uid = ? WHERE sop_instance_uid = ?", (str(SegmentationStorage), first)
         )
@@ -216,7 +216,7 @@ def test_what_could_not_be_stored_for_days_is_parked_and_can_be_put_back(
         tries += 1
         assert tries < 100
     assert 10 < tries < 40, "growing delays: a day has few of them"
-    assert ledger.parked() == [
+    assert ledger.queries.parked() == [
         (
             STUDY,
             "delivery to PACS",
@@ -224,7 +224,7 @@ def test_what_could_not_be_stored_for_days_is_parked_and_can_be_put_back(
         )
     ]
     peer = start_peer(port=free_port)
-    ledger.requeue(STUDY)
+    ledger.queries.requeue(STUDY)
     outbox(peer.address).deliver()
     assert peer.stored == [uid]
 

@@ -2,19 +2,19 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from node.errors import BytesLost, LedgerRefused, NodeError, Transient
 from node.faults import fault
 from node.host import Plugin
-from node.images.part10 import Part10
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
-from node.ledger import Ledger
+from node.images.stacks import group_into_stacks
+from node.ledger.instances import Instances
+from node.ledger.studies import Studies
 from node.records import Decision, Plan, StudyState
 from node.route.rules import Route, Routes
 from node.spool import Spool
@@ -25,46 +25,32 @@ LOOK_AGAIN_SECONDS = 5.0
 """How long a study rests whose images cannot be read just now."""
 
 
-class Assembled(Protocol):
-    """The stacks of a study, and the instances that make none, with the reason."""
-
-    @property
-    def series(self) -> Sequence[Series]:
-        """The stacks."""
-
-    @property
-    def set_aside(self) -> Sequence[tuple[str, str]]:
-        """SOP Instance UID and reason of each instance that is in none."""
-
-
-def plan_due(
-    ledger: Ledger, spool: Spool, routes: Routes, assemble: Callable[[Iterable[Part10]], Assembled]
-) -> float | None:
+def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Routes) -> float | None:
     """Plan the jobs of every stable study; one that cannot be read is parked with the reason."""
     again = None
-    for study in ledger.studies(StudyState.STABLE):
-        if lacking := ledger.lacking(study):
-            ledger.park_study(study, f"{lacking} of its instances were purged or lost: the study must be sent again")
+    for study in studies.in_state(StudyState.STABLE):
+        if lacking := studies.lacking(study):
+            studies.park(study, f"{lacking} of its instances were purged or lost: the study must be sent again")
             continue
-        rows = ledger.instances(study.study_uid)
+        rows = instances.of(study.study_uid)
         try:
-            assembled = assemble(spool.part10(place, row.note) for row, place in rows)
+            assembled = group_into_stacks(spool.part10(place, row.note) for row, place in rows)
         except Transient as error:
             log.warning("study.waits", study=study.study_uid, reason=str(error))
             again = LOOK_AGAIN_SECONDS
             continue
         except (NodeError, OSError) as error:
-            if not (isinstance(error, BytesLost) and ledger.lose(study, spool.holds)):
-                ledger.park_study(study, str(error))
+            if not (isinstance(error, BytesLost) and studies.lose(study, spool.holds)):
+                studies.park(study, str(error))
             continue
-        if assembled.set_aside and ledger.lose(study, spool.holds):
+        if assembled.set_aside and studies.lose(study, spool.holds):
             continue
         planned = plan(assembled.series, routes, {row.sop_instance_uid: row.checksum for row, _ in rows})
         aside = [f"instance {uid}: {reason}" for uid, reason in assembled.set_aside]
         try:
-            ledger.plan(study, planned.decisions, planned.plans, planned.remarks, aside)
+            studies.plan(study, planned.decisions, planned.plans, planned.remarks, aside)
         except LedgerRefused as error:
-            ledger.park_study(study, str(error))
+            studies.park(study, str(error))
         fault("route.planned")
     return again
 

@@ -1,0 +1,316 @@
+"""Instances: their rows, written in groups as packs grow, and where their bytes lie."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import inf, nextafter
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, exists, func, insert, select, union, update
+from sqlalchemy.engine import RowMapping
+
+from node.errors import LedgerRefused
+from node.ledger.database import LOOKUP, LedgerPart, groups, hold, insert_or
+from node.ledger.job_moves import supersede
+from node.ledger.priors import asked_for, keep_priors
+from node.ledger.rows import instance_row, refusal_row, to_instance, to_place
+from node.ledger.schema import instance, job, pack, refusal, result_object, study
+from node.records import Arrival, Instance, JobState, Place, Reference, Refusal, SeriesCount, StudyState
+
+FETCHED = "fetched to be compared with, and not analysed itself unless it is sent, or requeued"
+
+
+class Instances(LedgerPart):
+    """What was received, and where it lies in the spool."""
+
+    def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal] = ()) -> list[str]:
+        """Give every arrival and refusal its row, move the packs' marks, and return the studies that changed.
+
+        A repeated instance changes nothing; one with other bytes replaces the older; an object of the node's own that
+        comes back is kept without making its study new, as is one that the node asked for, to compare with. One that
+        can never have a row is set aside, as a refusal that says where it lies, and holds up no other.
+        """
+        try:
+            return self._record(arrivals, refusals)
+        except LedgerRefused as error:
+            if len(arrivals) > 1:
+                half = len(arrivals) // 2
+                found = [*self.record(arrivals[:half]), *self.record(arrivals[half:], refusals)]
+                return list(dict.fromkeys(found))
+            return self._record_alone(arrivals, refusals, error)
+
+    def _record_alone(
+        self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], error: LedgerRefused
+    ) -> list[str]:
+        """Try the last arrival again: another process may have recorded the same one meanwhile. Else set it aside."""
+        try:
+            return self._record(arrivals, refusals)
+        except LedgerRefused:
+            aside = [_set_aside(arrival, error, self.db.clock()) for arrival in arrivals]
+            with self.db.writing() as connection:
+                self._refuse(connection, [*aside, *refusals])
+                _move_marks(connection, arrivals)
+            return []
+
+    def _record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal]) -> list[str]:
+        rows = [instance_row(arrival) for arrival in arrivals]
+        with self.db.writing() as connection:
+            own = _own_objects(connection, [row["sop_instance_uid"] for row in rows])
+            purged = _own_objects(connection, own, purged=True)
+            asked = asked_for(connection, rows)
+            begun = self._begin_studies(connection, [row for row in rows if row["sop_instance_uid"] not in own], asked)
+            hold(connection, {row["study_uid"] for row in rows})
+            priors = _priors(connection, {row["study_uid"] for row in rows})
+            known = _known_instances(connection, [row["sop_instance_uid"] for row in rows])
+            fresh: dict[str, Mapping[str, Any]] = {}
+            changed: dict[str, float] = {}
+            came: dict[str, float] = {}
+            for values in rows:
+                uid, study_uid = values["sop_instance_uid"], values["study_uid"]
+                before = known.get(uid)
+                known[uid] = values
+                if before is not None and _same_bytes(before, values) and not before["lost"]:
+                    self.db.add_event(connection, study_uid, "instance.repeated", uid)
+                    if study_uid in priors and uid not in asked:
+                        changed[study_uid] = max(changed.get(study_uid, 0.0), values["received_at"])
+                    continue
+                if uid in purged:
+                    self.db.add_event(
+                        connection, study_uid, "instance.own", f"{uid} is a purged result; it is not kept again"
+                    )
+                    continue
+                if before is None or uid in fresh:
+                    fresh[uid] = values
+                else:
+                    connection.execute(update(instance).where(instance.c.sop_instance_uid == uid).values(values))
+                if before is not None:
+                    how = "its bytes had been lost" if before["lost"] else "other bytes than before; the newest count"
+                    self.db.add_event(connection, study_uid, "instance.replaced", f"{uid}, {how}")
+                if uid in own:
+                    self.db.add_event(
+                        connection, study_uid, "instance.own", f"{uid} is a result of this node and came back"
+                    )
+                    continue
+                moved = came if uid in asked else changed
+                moved[study_uid] = max(moved.get(study_uid, 0.0), values["received_at"])
+            if fresh:
+                connection.execute(insert(instance), [fresh[uid] for uid in sorted(fresh)])
+            _move_marks(connection, arrivals)
+            keep_priors(connection, came)
+            for study_uid, at in changed.items():
+                self._touch(connection, study_uid, at, begun=study_uid in begun)
+            self._refuse(connection, refusals)
+            return list(changed)
+
+    def _begin_studies(
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[str]
+    ) -> set[str]:
+        """Make the rows of studies that are new, before anything is read: of two that begin one, the second waits.
+
+        One that comes only because the node asked for it is a prior.
+        """
+        begun = set()
+        sent = {row["study_uid"] for row in rows if row["sop_instance_uid"] not in asked}
+        for uid, at in sorted({row["study_uid"]: row["received_at"] for row in rows}.items()):
+            state, because = (StudyState.RECEIVING, "") if uid in sent else (StudyState.PRIOR, FETCHED)
+            new = {"study_uid": uid, "state": state, "revision": 1, "changed_at": at, "because": because}
+            made = insert_or(connection, study).values(new).on_conflict_do_nothing().returning(study.c.study_uid)
+            if connection.execute(made).first() is not None:
+                begun.add(uid)
+                self.db.add_event(connection, uid, "study.begun", because)
+        return begun
+
+    def _refuse(self, connection: Connection, refusals: Iterable[Refusal]) -> None:
+        for refused in refusals:
+            row = refusal_row(refused)
+            connection.execute(insert(refusal).values(row))
+            told = f"{row['sop_instance_uid']}: {row['reason']}"
+            self.db.add_event(connection, row["study_uid"], "instance.refused", told)
+
+    def _touch(self, connection: Connection, study_uid: str, at: float, *, begun: bool) -> None:
+        """Note that a study grew: the same revision while it is receiving, else the next one.
+
+        `changed_at` always moves, also when an instance is recorded after one that came later: `settle` goes by it.
+        """
+        row = connection.execute(select(study).where(study.c.study_uid == study_uid)).one()
+        if not begun and at <= row.changed_at:
+            at = nextafter(row.changed_at, inf)
+        values: dict[str, Any] = {"changed_at": at}
+        if row.state != StudyState.RECEIVING:
+            values |= {"state": StudyState.RECEIVING, "revision": row.revision + 1, "because": ""}
+            why = "it was a prior, and was sent" if row.state == StudyState.PRIOR else "it grew after it was stable"
+            self.db.add_event(connection, study_uid, "study.revised", f"revision {row.revision + 1}: {why}")
+            supersede(self.db, connection, and_(job.c.study_uid == study_uid), f"revision {row.revision + 1} came")
+        connection.execute(update(study).where(study.c.study_uid == study_uid).values(values))
+
+    def of(self, study_uid: str) -> list[tuple[Instance, Place]]:
+        """Return every instance of a study with its place in the spool, less those whose bytes are lost."""
+        mine = (instance.c.study_uid == study_uid, instance.c.lost.is_(False))
+        query = select(instance).where(*mine).order_by(instance.c.sop_instance_uid)
+        with self.db.reading() as connection:
+            return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
+
+    def series(self, study_uid: str) -> list[SeriesCount]:
+        """Return how much of each series of a study has arrived."""
+        first = func.row_number().over(
+            partition_by=instance.c.series_uid, order_by=(instance.c.received_at, instance.c.sop_instance_uid)
+        )
+        count = func.count().over(partition_by=instance.c.series_uid)
+        mine = (
+            select(instance, first.label("number"), count.label("instances"))
+            .where(instance.c.study_uid == study_uid, instance.c.lost.is_(False))
+            .subquery()
+        )
+        query = select(mine).where(mine.c.number == 1).order_by(mine.c.series_uid)
+        with self.db.reading() as connection:
+            return [
+                SeriesCount(
+                    series_uid=row["series_uid"],
+                    modality=row["modality"],
+                    instances=row["instances"],
+                    sample=to_place(row),
+                )
+                for row in connection.execute(query).mappings()
+            ]
+
+    def compressed(self, native: Collection[str]) -> list[tuple[Instance, Place]]:
+        """Return the noted instances of studies being received that are in none of these transfer syntaxes.
+
+        What came first comes first.
+        """
+        query = (
+            select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(
+                study.c.state == StudyState.RECEIVING,
+                instance.c.transfer_syntax_uid.not_in(native),
+                instance.c.note != "",
+                instance.c.lost.is_(False),
+            )
+            .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+        )
+        with self.db.reading() as connection:
+            return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
+
+    def receiving_bytes(self) -> int:
+        """Return how many bytes the largest of the studies has that are being received, 0 where none is."""
+        size = func.sum(instance.c.length)
+        query = (
+            select(size)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(study.c.state == StudyState.RECEIVING)
+            .group_by(instance.c.study_uid)
+            .order_by(size.desc())
+            .limit(1)
+        )
+        with self.db.reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def marks(self) -> dict[str, int]:
+        """Return the offset of each pack up to which its records have rows."""
+        with self.db.reading() as connection:
+            return {row.name: row.mark for row in connection.execute(select(pack))}
+
+    def packs(self, study_uid: str) -> dict[str, int]:
+        """Return the packs that hold instances of a study, each with the offset up to which its records have rows."""
+        query = (
+            select(pack.c.name, pack.c.mark)
+            .join(instance, instance.c.pack == pack.c.name)
+            .where(instance.c.study_uid == study_uid)
+            .distinct()
+        )
+        with self.db.reading() as connection:
+            return {row.name: row.mark for row in connection.execute(query)}
+
+    def pack_counts(self, names: Iterable[str]) -> dict[str, int]:
+        """Return how many instances lie in each of these packs, where any does: with a row, or set aside."""
+        found: Counter[str] = Counter()
+        with self.db.reading() as connection:
+            for some in groups(names, LOOKUP):
+                for of in (instance, refusal):
+                    query = select(of.c.pack, func.count()).where(of.c.pack.in_(some)).group_by(of.c.pack)
+                    found.update({row[0]: row[1] for row in connection.execute(query)})
+        return dict(found)
+
+    def packs_in_use(self, names: Iterable[str]) -> set[str]:
+        """Return which of these packs hold an instance of a study that is received, or whose jobs wait or run."""
+        growing = select(study.c.study_uid).where(study.c.state.in_((StudyState.RECEIVING, StudyState.STABLE)))
+        working = select(job.c.study_uid).where(job.c.state.in_((JobState.WAITING, JobState.RUNNING)))
+        found: set[str] = set()
+        with self.db.reading() as connection:
+            for some in groups(names, LOOKUP):
+                mine = (instance.c.pack.in_(some), instance.c.study_uid.in_(union(growing, working)))
+                found.update(connection.execute(select(instance.c.pack).where(*mine).distinct()).scalars())
+        return found
+
+    def find(self, references: Sequence[Reference]) -> dict[str, tuple[str, Place]]:
+        """Return SOP class and place of those instances that have their rows, by SOP Instance UID."""
+        found: dict[str, tuple[str, Place]] = {}
+        uids = [one.sop_instance_uid for one in references]
+        with self.db.reading() as connection:
+            for start in range(0, len(uids), LOOKUP):
+                query = select(instance).where(instance.c.sop_instance_uid.in_(uids[start : start + LOOKUP]))
+                for row in connection.execute(query).mappings():
+                    found[row["sop_instance_uid"]] = (row["sop_class_uid"], to_place(row))
+        return found
+
+
+def _priors(connection: Connection, study_uids: Iterable[str]) -> set[str]:
+    which = and_(study.c.study_uid.in_(sorted(study_uids)), study.c.state == StudyState.PRIOR)
+    query = select(study.c.study_uid).where(which)
+    return set(connection.execute(query).scalars())
+
+
+def _known_instances(connection: Connection, uids: Sequence[str]) -> dict[str, Mapping[Any, Any]]:
+    return {row["sop_instance_uid"]: row for row in _by_uid(connection, instance, uids)}
+
+
+def _own_objects(connection: Connection, uids: Iterable[str], *, purged: bool = False) -> set[str]:
+    rows = _by_uid(connection, result_object, list(uids))
+    return {row["sop_instance_uid"] for row in rows if not purged or row["purged_at"] is not None}
+
+
+def _by_uid(connection: Connection, table: Table, uids: Sequence[str]) -> Iterator[RowMapping]:
+    for start in range(0, len(uids), LOOKUP):
+        some = uids[start : start + LOOKUP]
+        yield from connection.execute(select(table).where(table.c.sop_instance_uid.in_(some))).mappings()
+
+
+def _same_bytes(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("checksum", "length", "transfer_syntax_uid"))
+
+
+def _move_marks(connection: Connection, arrivals: Iterable[Arrival]) -> None:
+    """Note that all records of the packs up to these have rows; in the order of names: two wait, and do not lock up."""
+    for name, mark in sorted(_new_marks(arrivals).items()):
+        further = insert_or(connection, pack).values(name=name, mark=mark)
+        mark_moves = {"set_": {"mark": further.excluded.mark}, "where": pack.c.mark < further.excluded.mark}
+        connection.execute(further.on_conflict_do_update(index_elements=[pack.c.name], **mark_moves))
+
+
+def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
+    one, place = arrival.instance, arrival.place
+    return Refusal(
+        at=now,
+        sop_instance_uid=one.sop_instance_uid,
+        sop_class_uid=one.sop_class_uid,
+        study_uid=one.study_uid,
+        calling=one.calling,
+        peer=one.peer,
+        reason=f"{error}; it was received, and lies in pack {place.pack} at {place.offset}",
+        pack=place.pack,
+    )
+
+
+def _new_marks(arrivals: Iterable[Arrival]) -> dict[str, int]:
+    marks: dict[str, int] = {}
+    for arrival in arrivals:
+        marks[arrival.place.pack] = max(arrival.end, marks.get(arrival.place.pack, 0))
+    return marks
+
+
+def count_present(connection: Connection, study_uid: str) -> int:
+    """Count a study's instances that are here and are no results of this node that came back."""
+    own = exists().where(result_object.c.sop_instance_uid == instance.c.sop_instance_uid)
+    query = select(func.count()).select_from(instance)
+    present = query.where(instance.c.study_uid == study_uid, instance.c.lost.is_(False), ~own)
+    return int(connection.execute(present).scalar_one())
