@@ -175,6 +175,14 @@ class Study:
     purged_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class QuietTime:
+    """How long a study must be quiet before it is stable, and why that is enough."""
+
+    seconds: float
+    because: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesCount:
     """How much of a series has arrived, and where its first instance lies."""

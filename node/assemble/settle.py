@@ -15,7 +15,7 @@ from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.ledger.instances import Instances
 from node.ledger.studies import Studies
-from node.records import SeriesCount, Study, StudyState
+from node.records import QuietTime, SeriesCount, Study, StudyState
 from node.spool import Spool
 
 log = structlog.get_logger()
@@ -24,22 +24,10 @@ LOOK_AGAIN_SECONDS = 1.0
 """How often a study that is still growing is looked at: an association elsewhere may have been released."""
 
 
-class Patience(Protocol):
-    """How long a study must be quiet, and why that is enough."""
-
-    @property
-    def seconds(self) -> float:
-        """How long it must be quiet."""
-
-    @property
-    def because(self) -> str:
-        """Why that is enough."""
-
-
 class Judge(Protocol):
     """Says how long to wait for more of a study, from stand-ins of the series that have arrived."""
 
-    def __call__(self, arrived: Sequence[Series], *, released: bool) -> Patience:
+    def __call__(self, arrived: Sequence[Series], *, released: bool) -> QuietTime:
         """Judge a study; `released` says whether every association that brought it is over."""
 
 

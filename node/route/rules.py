@@ -11,6 +11,7 @@ from node.errors import ConfigError
 from node.host import Plugin
 from node.images.predicates import When, found, known_keyword, mismatch
 from node.images.series import Series
+from node.records import QuietTime
 from node.toml_files import read_toml
 
 
@@ -51,14 +52,6 @@ class _RoutesFile(BaseModel):
     route: tuple[Route, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a study must be quiet before it is taken for stable, and why that is enough."""
-
-    seconds: float
-    because: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
     """All routes, with the plugins they name."""
@@ -83,18 +76,18 @@ class Routes:
             for role in self.plugins[name].manifest.series.values()
         )
 
-    def patience(self, arrived: Sequence[Series], *, released: bool) -> Patience:
+    def patience(self, arrived: Sequence[Series], *, released: bool) -> QuietTime:
         """Say how long to wait for more of a study of which `arrived` is there: shorter where evidence allows.
 
         Every route that asks for something in the study must be satisfied; one without evidence leaves it to time.
         """
-        waiting = Patience(self.quiet_seconds, f"nothing came for {self.quiet_seconds:g} s")
+        waiting = QuietTime(self.quiet_seconds, f"nothing came for {self.quiet_seconds:g} s")
         asking = [route for route in self.routes if any(route.mismatch(series) is None for series in arrived)]
         proofs = [self._proof(route, arrived, released=released) for route in asking]
         if not proofs or None in proofs:
             return waiting
         seconds = max(route.stable.quiet_seconds for route in asking if route.stable)
-        return Patience(min(seconds, self.quiet_seconds), "; ".join(proof for proof in proofs if proof))
+        return QuietTime(min(seconds, self.quiet_seconds), "; ".join(proof for proof in proofs if proof))
 
     def _proof(self, route: Route, arrived: Sequence[Series], *, released: bool) -> str | None:
         """Return why all that a route asks for has arrived, or None while that is not shown."""
