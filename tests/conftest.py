@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -35,6 +36,8 @@ SLOW_MODULES = (
     "test_tissue",
 )
 """What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
+WHOLE_FOLDERS = ("tests/viewer",)
+"""Where all modules share one browser, one PACS and one folder of screenshots."""
 LONG_MODULES = (
     "test_every_modality", "test_points", "test_every_case", "test_peers", "test_models_brought", "test_many_kills",
     "test_commitment", "test_lungs", "test_bundles", "test_registering",
@@ -76,6 +79,21 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.numprocesses = 0 if single or cores == 1 else cores
     if config.option.dist == "no":
         config.option.dist, config.option.loadscopereorder = "loadfile", False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a process module after module, and the whole of a folder whose modules share what there is only once."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Modules(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.partition("::")[0].rpartition("/")[0]
+            return folder if folder in WHOLE_FOLDERS else super()._split_scope(nodeid)
+
+    return Modules(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
