@@ -71,7 +71,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     A process is given module after module: what a module shares is started once.
     """
-    if not hasattr(config.option, "numprocesses"):
+    if not hasattr(config.option, "numprocesses") or hasattr(config, "workerinput"):  # the latter: one of the processes
         return
     if config.option.numprocesses is None:
         cores = len(os.sched_getaffinity(0))
