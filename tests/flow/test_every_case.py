@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, generate_uid
 
 from node.commands.demo import through
 from node.deliver import StoreOutcome, StoreResult, send
-from node.deliver.send import parcel
+from node.deliver.send import outgoing_file
 from node.errors import NotUnderstood
 from node.images.part10 import file_header
 from node.records import Address
@@ -51,9 +51,9 @@ def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[StoreRes
     folder.mkdir()
     for path in paths:
         try:
-            one = parcel(path)
+            one = outgoing_file(path)
         except NotUnderstood:
-            one = parcel(wrapped(path, folder))
+            one = outgoing_file(wrapped(path, folder))
         for _, answer in send([one], Address("ISOCENTER", "127.0.0.1", port), "MODALITY"):
             yield answer
 

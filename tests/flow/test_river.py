@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import testing
+from node.testing.chest_phantom import CHEST_FIELD, CHEST_HEIGHT
 from tests.bench.memory import resident, tree
 from tests.peers import DICOM, VALIDATOR, Orthanc, Served, complaints, serve, storescu, wait_until
 
@@ -131,7 +132,7 @@ def test_a_triton_that_is_killed_is_started_again(tmp_path: Path, node: Served, 
 def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
     tmp_path: Path, node: Served, pacs: Orthanc
 ) -> None:
-    spacing = (testing.CHEST_HEIGHT / 60, testing.CHEST_FIELD / 256, testing.CHEST_FIELD / 256)
+    spacing = (CHEST_HEIGHT / 60, CHEST_FIELD / 256, CHEST_FIELD / 256)
     image = testing.enhanced_ct(array=testing.chest_phantom(slices=60, rows=256), spacing=spacing)
     image.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
     image.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"

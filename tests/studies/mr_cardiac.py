@@ -4,6 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node import testing
+from node.testing.data_set import Orientation
 from node.training.phantoms.heart import Cine, Heart, cine
 
 HEART = Heart(radius=25, wall=9, length=80, shortening=0.3, lift=0.12, systole=0.35)
@@ -15,7 +16,7 @@ ALONG = np.array([0.55, -0.55, -0.63])
 """From base to apex: to the left, to the front and down."""
 
 
-def orientation() -> testing.Orientation:
+def orientation() -> Orientation:
     """Return Image Orientation (Patient) of images across the heart's axis."""
     row = np.array([1, 1, 0]) / np.sqrt(2)
     column = np.cross(ALONG / np.linalg.norm(ALONG), row)
