@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from node.testing.chest_phantom import chest_ct, chest_phantom
 from node.testing.ct import ct_series
 from node.testing.damage import duplicated, late, repeated, tilted, without
-from node.testing.data_set import AXIAL, CORONAL, SAGITTAL, uid, write
+from node.testing.data_set import AXIAL, CORONAL, SAGITTAL, Orientation, uid, write
 from node.testing.enhanced import enhanced_ct, enhanced_mr
 from node.testing.microscopy import slide
 from node.testing.mr import mr_series
@@ -28,6 +28,7 @@ __all__ = [
     "CORONAL",
     "SAGITTAL",
     "FakeTriton",
+    "Orientation",
     "chest_ct",
     "chest_phantom",
     "ct_series",
