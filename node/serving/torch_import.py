@@ -2,9 +2,9 @@
 
 Each model of Triton's Python backend is a process of its own, and importing PyTorch is most of what it costs. A third
 of the time and an eighth of the memory of that import are `torch._meta_registrations` and what that imports: shapes of
-tensors that have no values, which torch.compile and torch.export compute with. No model here does, but for one with a
-`.pt2` file. So the module is left out while PyTorch is imported, and is there for whoever imports it afterwards. A
-PyTorch without such a module is imported as it is.
+tensors that have no values. torch.compile, torch.export and the optimisers need it, and with them only a model with a
+`.pt2` file and register_prior, which call `complete_torch`. So the module is left out while PyTorch is imported, and is
+there for whoever imports it afterwards. A PyTorch without such a module is imported as it is.
 """
 
 import importlib

@@ -194,17 +194,19 @@ def test_a_large_instance_is_noted(open_receiver: Open) -> None:
 
 
 def test_a_large_instance_is_never_held(open_receiver: Open) -> None:
-    observed = open_receiver()
+    observed = open_receiver(idle_seconds=300)  # tracemalloc slows everything down
     (image,) = ct_series(slices=1, rows=512, columns=512)
     image.NumberOfFrames, image.PixelData = 64, image.PixelData * 64
     instance, body = str(image.SOPInstanceUID), encoded(image)
     peer = Peer(observed.scp.port, REQUEST)
     pdus = Message(1, store_rq(CT, instance), body, fragments=(100_000,)).pdus()
     tracemalloc.start()
-    peer.send(*pdus)
-    assert status(peer.pdu()) == SUCCESS
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    try:
+        peer.send(*pdus)
+        assert status(peer.pdu()) == SUCCESS
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     (arrival,) = observed.rows
     assert isinstance(arrival, Arrival)
     assert observed.spool.part10(arrival.place).read().endswith(body)
