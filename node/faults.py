@@ -98,9 +98,9 @@ def _die() -> NoReturn:
 def _below(root: int) -> list[int]:
     """Return the descendants of a process, from /proc."""
     parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
     found = [root]
     for ancestor in found:
         found += [pid for pid, parent in parents.items() if parent == ancestor]

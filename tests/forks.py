@@ -59,10 +59,10 @@ def reap(returns: Path) -> None:
 
 def kill_session(leader: int) -> None:
     """Kill every process of a session."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
-                os.kill(int(stat.parent.name), signal.SIGKILL)
+            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def import_node() -> None:

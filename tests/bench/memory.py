@@ -19,12 +19,12 @@ KINDS = {
 def tree(root: int) -> list[int]:
     """Return a process and all its descendants."""
     children: defaultdict[int, list[int]] = defaultdict(list)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = stat.read_text().rsplit(")", 1)[1].split()
+            words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        children[int(words[1])].append(int(stat.parent.name))
+        children[int(words[1])].append(int(entry.name))
     found, ahead = [], [root]
     while ahead:
         process = ahead.pop()

@@ -189,11 +189,11 @@ def alive(pid: int) -> bool:
 def session(pid: int) -> list[int]:
     """Return the living processes of a session: all that a node has started."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            state, _parent, _group, leader = stat.read_text().rpartition(")")[2].split()[:4]
+            state, _parent, _group, leader = (process / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(leader) == pid and state != "Z":
-                found.append(int(stat.parent.name))
+                found.append(int(process.name))
     return found
 
 

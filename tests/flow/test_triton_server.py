@@ -78,9 +78,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def processes(name: str) -> list[str]:
     """The command lines that hold `name`: the keeper, the server and its stubs (a zombie has no command line)."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
         if name in line:
