@@ -14,7 +14,7 @@ from node.notifications import News
 from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
-from node.roles.role import NodeParts, NodeRole
+from node.roles.role import KILL_SECONDS, NodeParts, NodeRole
 from node.roles.work_role import WorkRole
 from node.route import Routes, read_routes
 from node.settings import Settings
@@ -26,8 +26,6 @@ log = structlog.get_logger()
 
 ROLES: Mapping[str, type[NodeRole]] = {"receive": ReceiveRole, "work": WorkRole, "deliver": DeliverRole}
 """The roles in the order of the flow."""
-KILL_SECONDS = 10.0
-"""How long it takes to kill what has not ended in `engine.stop_seconds`."""
 
 
 def load_routes(settings: Settings) -> Routes:

@@ -3,13 +3,17 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import evt
 
 from node.deliver import Outbox
 from node.ledger import Ledger
-from node.records import Address, Delivery, DeliveryState
+from node.records import Address, Delivery, DeliveryState, ResultObject
+from node.spool import Spool
+from node.testing import ct_series
 
 STUDY = "1.2.1"
 DAY = 86400.0
@@ -69,3 +73,25 @@ def states(ledger: Ledger, destination: str = "PACS") -> list[DeliveryState]:
 
 WAITING, DELIVERED, PARKED = DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.PARKED
 UNSUPPORTED = DeliveryState.UNSUPPORTED
+
+
+def record_images(ledger: Ledger, spool: Spool, count: int) -> list[ResultObject]:
+    """Finish the job that is due with so many objects, CT images here, and return them."""
+    job = ledger.jobs.claim(lease_seconds=60)
+    assert job is not None
+    objects = []
+    for number, image in enumerate(ct_series(slices=count, rows=8, columns=8)):
+        out = BytesIO()
+        image.save_as(out, enforce_file_format=True)
+        objects.append(
+            ResultObject(
+                sop_instance_uid=str(image.SOPInstanceUID),
+                sop_class_uid=str(image.SOPClassUID),
+                series_uid=str(image.SeriesInstanceUID),
+                kind=f"CT{number}",
+                transfer_syntax_uid=str(ExplicitVRLittleEndian),
+                path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
+            )
+        )
+    assert ledger.jobs.finish(job, objects)
+    return objects

@@ -20,6 +20,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from tests.processes import session
+
 running: set[int] = set()
 
 
@@ -59,10 +61,9 @@ def reap(returns: Path) -> None:
 
 def kill_session(leader: int) -> None:
     """Kill every process of a session."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
-                os.kill(int(process.name), signal.SIGKILL)
+    for pid in session(leader):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def import_node() -> None:

@@ -95,6 +95,17 @@ class Starter:
         return Started(int(answer), self._returns)
 
 
+def session(pid: int) -> list[int]:
+    """Return the living processes of a session: all that a program has started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _parent, _group, leader = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(leader) == pid and state != "Z":
+                found.append(int(process.name))
+    return found
+
+
 starter = cache(Starter)
 
 

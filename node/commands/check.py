@@ -14,6 +14,7 @@ from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
 from node.ledger import Ledger
 from node.receive import KnownPeers, try_port
 from node.records import Address
+from node.roles.role import DAY_SECONDS
 from node.route import Routes
 from node.settings import Settings
 from node.spool import Spool
@@ -26,7 +27,6 @@ STUCK_SECONDS = 3600.0
 """Work that has waited for longer is reported."""
 ECHO_SECONDS = 10.0
 """How long a destination may take to answer."""
-DAY_SECONDS = 86400.0
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where a node that listens on all interfaces is found)
 
 

@@ -107,13 +107,13 @@ def attempt(
         return 0.0
     try:
         lease = Lease(lambda: jobs.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=jobs.clock)
-        order, told = priors(_order(job, jobs, instances, plugins, part10, device_uid), lease.keep)
+        order, prior_remarks = priors(_order(job, jobs, instances, plugins, part10, device_uid), lease.keep)
         performed = perform(order, lease.keep)
         fault("infer.performed")
         jobs.finish(
             job,
             performed.objects,
-            remarks=(*told, *performed.remarks),
+            remarks=(*prior_remarks, *performed.remarks),
             timing=performed.timing,
             recipients=performed.recipients,
         )

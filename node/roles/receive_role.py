@@ -9,14 +9,10 @@ from node.images import decoded
 from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
-from node.roles.role import DAY_SECONDS, NodeParts, NodeRole
+from node.roles.role import BEAT_SECONDS, DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
 
 DECODE_SECONDS = 120.0
 """How long the decoding of a few images may take before its process is killed."""
-BEAT_SECONDS = 1.0
-"""How often a process that decodes is looked after."""
-KILL_SECONDS = 10.0
-"""How long it takes to kill processes that have not ended in time."""
 
 
 class ReceiveRole(NodeRole):

@@ -11,6 +11,10 @@ from node.spool import Spool
 from node.triton import Servers
 
 DAY_SECONDS = 86400.0
+BEAT_SECONDS = 1.0
+"""How often a child process is looked after."""
+KILL_SECONDS = 10.0
+"""How long it takes to kill what has not ended in `engine.stop_seconds`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,12 @@ from node.engine import Slots, Step, run_in_child, start_fork_server
 from node.errors import NodeStops
 from node.infer import Order, Performed, Priors
 from node.profiles import Profile
-from node.roles.role import NodeParts, NodeRole
+from node.roles.role import BEAT_SECONDS, NodeParts, NodeRole
 from node.spool import Spool
 from node.triton import Fleet, GrpcTriton, ModelMemory
 
 log = structlog.get_logger()
 
-BEAT_SECONDS = 1.0
-"""How often a running job is looked after."""
 ARENA_SECONDS = 0.5
 """How often studies that are being received are measured, to have arenas ready for their volumes."""
 

@@ -23,8 +23,9 @@ from node.ledger import Ledger
 from node.ledger.schema import delivery, instance, job, study
 from node.records import DeliveryState, JobState, StudyState
 from tests.bench.memory import resident
-from tests.crash.around import House, Pacs, session, study_uid
+from tests.crash.around import House, Pacs, study_uid
 from tests.peers import wait_until
+from tests.processes import session
 
 STUDIES = int(os.environ.get("SOAK_STUDIES", "300"))
 MINUTES = float(os.environ.get("SOAK_MINUTES", "5"))

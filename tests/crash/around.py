@@ -28,7 +28,7 @@ from node.ledger.schema import delivery, job
 from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
 from tests.peers import listens, wait_until
-from tests.processes import Started, start_isocenter, start_text
+from tests.processes import Started, session, start_isocenter, start_text
 
 HERE = Path(__file__).parent
 CALL_AGAIN_SECONDS = (0.2, 1.0, 0.0)
@@ -184,17 +184,6 @@ def alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def session(pid: int) -> list[int]:
-    """Return the living processes of a session: all that a node has started."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, _parent, _group, leader = (process / "stat").read_text().rpartition(")")[2].split()[:4]
-            if int(leader) == pid and state != "Z":
-                found.append(int(process.name))
-    return found
 
 
 @dataclass

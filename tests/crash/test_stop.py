@@ -13,8 +13,9 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from tests.crash.around import House, session, study
+from tests.crash.around import House, study
 from tests.peers import wait_until
+from tests.processes import session
 
 New = Callable[..., House]
 

@@ -16,9 +16,10 @@ from sqlalchemy import text
 
 from node.ledger import Ledger
 from node.records import JobState, StudyState
-from tests.crash.around import House, Pacs, alive, body, session, study, study_uid
+from tests.crash.around import House, Pacs, alive, body, study, study_uid
 from tests.peers import ISOCENTER, listens, wait_until
 from tests.postgres import Postgres
+from tests.processes import session
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 WAITING = """\

@@ -1,7 +1,6 @@
 """Nodes, PACSs and modalities for the tests of Storage Commitment."""
 
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -9,13 +8,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from node import testing
 from node.ledger import Ledger
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp
-from node.records import Address, Plan, ResultObject
+from node.records import Address, Plan
 from node.spool import Spool
-from tests.commitment import STUDY, CommitmentSender, CommittingPacs, NodeEnds, Pair
+from tests.commitment import CommitmentSender, CommittingPacs, NodeEnds, Pair
 from tests.conftest import Clock
+from tests.delivering import record_images
 from tests.scp import start_scp
 
 
@@ -90,24 +89,7 @@ def queue_objects(
 
     def made(count: int = 1) -> list[Pair]:
         routed(wanted())
-        job = ledger.jobs.claim(lease_seconds=60)
-        assert job is not None
-        objects = []
-        for number, image in enumerate(testing.ct_series(slices=count, rows=8, columns=8)):
-            out = BytesIO()
-            image.save_as(out, enforce_file_format=True)
-            objects.append(
-                ResultObject(
-                    sop_instance_uid=str(image.SOPInstanceUID),
-                    sop_class_uid=str(image.SOPClassUID),
-                    series_uid=str(image.SeriesInstanceUID),
-                    kind=f"CT{number}",
-                    transfer_syntax_uid=str(ExplicitVRLittleEndian),
-                    path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
-                )
-            )
-        assert ledger.jobs.finish(job, objects)
-        return [(result.sop_class_uid, result.sop_instance_uid) for result in objects]
+        return [(result.sop_class_uid, result.sop_instance_uid) for result in record_images(ledger, spool, count)]
 
     return made
 

@@ -1,7 +1,6 @@
 """Peers, queued objects and outboxes for the tests of deliver."""
 
 from collections.abc import Callable, Iterator, Mapping
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from pynetdicom.sop_class import Verification
 
 from node.deliver import Outbox
 from node.ledger import Ledger
-from node.records import Address, Plan, ResultObject
+from node.records import Address, Plan
 from node.spool import Spool
-from node.testing import ct_series
-from tests.delivering import DAY, STUDY, StartPeer, StoringPeer
+from tests.delivering import DAY, StartPeer, StoringPeer, record_images
 from tests.scp import start_scp
 
 
@@ -62,24 +60,7 @@ def queue_objects(
 
     def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[str]:
         routed(wanted(to=to))
-        job = ledger.jobs.claim(lease_seconds=60)
-        assert job is not None
-        objects = []
-        for number, image in enumerate(ct_series(slices=count, rows=8, columns=8)):
-            out = BytesIO()
-            image.save_as(out, enforce_file_format=True)
-            objects.append(
-                ResultObject(
-                    sop_instance_uid=str(image.SOPInstanceUID),
-                    sop_class_uid=str(image.SOPClassUID),
-                    series_uid=str(image.SeriesInstanceUID),
-                    kind=f"CT{number}",
-                    transfer_syntax_uid=str(ExplicitVRLittleEndian),
-                    path=spool.keep(STUDY, f"{number}.dcm", out.getvalue()),
-                )
-            )
-        assert ledger.jobs.finish(job, objects)
-        return [made.sop_instance_uid for made in objects]
+        return [result.sop_instance_uid for result in record_images(ledger, spool, count)]
 
     return made
 
