@@ -147,7 +147,8 @@ def _order(
     if plugin is None or plugin.manifest.version != job.version:
         there = f"version {plugin.manifest.version} is" if plugin else "no version is"
         raise PluginGone(
-            f"planned for {job.plugin} {job.version}, but {there} here; put it back and requeue, or send anew"
+            f"planned for {job.plugin} {job.version}, but {there} here; put the plugin back and requeue, "
+            "or send the study anew"
         )
     series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
     rows = instances.of(job.study_uid)
