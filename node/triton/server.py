@@ -2,18 +2,20 @@
 
 The wheel carries the server, its Python backend and one stub process for each version of Python, all as plain files.
 Nothing is copied: a private folder of three links makes a backend folder with the right stub in it.
+
+Whoever reaches Triton's gRPC interface can have it load a model, and a model is code. The server therefore listens on a
+Unix socket in a private folder, on no port: only the user who runs the node reaches it.
 """
 
 import importlib.util
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +31,10 @@ STUB = "triton_python_backend_stub"
 FINISH_SECONDS = 3  # how long Triton waits for requests in flight when it is asked to end
 GRACE_SECONDS = 10  # how long the keeper waits for Triton to unload its models before it kills
 CONTROL_MODE = "explicit"  # no model is loaded before a client asks for it
-PORT_ATTEMPTS = 3  # somebody may take a free port between our looking and Triton's opening it
+SOCKET, SOCKET_NUMBER = "grpc", 1
+"""The socket's name in its folder is `grpc:1`: Triton puts its port number behind an address, whatever it is."""
+LONGEST_SOCKET_PATH = 107
+"""Longest path of a Unix socket (unix(7))."""
 LOOK_SECONDS = 0.05
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """PyTorch's threads wait for each other in a loop that keeps a core busy, dozens of times in one answer; where others
@@ -102,7 +107,7 @@ class Wheel:
 
 
 class LocalServer:
-    """A Triton server of our own on the loopback interface, that loads no model before it is asked to.
+    """A Triton server of our own on a Unix socket, that loads no model before it is asked to.
 
     Use as a context manager, or `start` and `stop`. It uses the GPUs that it finds (CUDA_VISIBLE_DEVICES limits them),
     else the CPU. It ends with this process, however that ends; which thread started it does not matter. When it has
@@ -110,8 +115,8 @@ class LocalServer:
 
     Parameters
     ----------
-    port
-        Returns where it is to listen, at each start; a free port without it.
+    folder
+        Where its socket is, removed when it stops; a temporary folder without it. Other users cannot look into it.
     control_mode
         Triton's --model-control-mode: "explicit" loads a model when a client asks for it, "none" all models at start.
     environment
@@ -123,13 +128,13 @@ class LocalServer:
         model_repository: Path,
         log: Path,
         *,
-        port: Callable[[], int] | None = None,
+        folder: Path | None = None,
         control_mode: str = CONTROL_MODE,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.model_repository = model_repository
         self.log = log
-        self._port = port or free_port
+        self._folder = folder
         self._control_mode = control_mode
         self._environment = environment
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -147,7 +152,7 @@ class LocalServer:
         return self._keeper is not None and self._keeper.poll() is None
 
     def start(self, deadline_seconds: float = 60) -> str:
-        """Start the server and return its gRPC address, `127.0.0.1:PORT`, once it answers there.
+        """Start the server and return its gRPC address, `unix:PATH`, once it answers there.
 
         Raises
         ------
@@ -163,14 +168,10 @@ class LocalServer:
         wheel = Wheel.find()
         environment = dict(self._environment or wheel.environment())
         _check_stub(wheel, environment)
-        ends = time.monotonic() + deadline_seconds
-        for _ in range(PORT_ATTEMPTS):
-            name = self._launch(wheel, environment)
-            if self._answers(name, ends):
-                return self._address
-            self.stop()
-            if "ddress already in use" not in self._words():
-                break
+        name = self._launch(wheel, environment)
+        if self._answers(name, time.monotonic() + deadline_seconds):
+            return self._address
+        self.stop()
         raise TritonUnavailable(
             f"The local Triton server did not start in {deadline_seconds:g} s: {self._last_words()}; see {self.log}."
         )
@@ -198,14 +199,13 @@ class LocalServer:
 
     @property
     def address(self) -> str:
-        """The gRPC address of the server that was started last, `127.0.0.1:PORT`."""
+        """The gRPC address of the server that was started last, `unix:PATH`."""
         return self._address
 
     def _launch(self, wheel: Wheel, environment: dict[str, str]) -> str:
-        port = self._port()
         name = f"isocenter_{os.getpid()}_{secrets.token_hex(4)}"  # also begins the names of its shared-memory regions
-        folder = _backends(wheel)
-        self._address = f"127.0.0.1:{port}"
+        folder = _private_folder(wheel, self._folder)
+        self._address = f"unix:{folder / SOCKET}:{SOCKET_NUMBER}"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         server = [
             str(wheel.binary),
@@ -217,8 +217,8 @@ class LocalServer:
             f"--backend-config=python,shm-region-prefix-name={name}_",
             "--allow-http=false",
             "--allow-metrics=false",
-            "--grpc-address=127.0.0.1",
-            f"--grpc-port={port}",
+            f"--grpc-address=unix:{folder / SOCKET}",
+            f"--grpc-port={SOCKET_NUMBER}",
             "--strict-readiness=false",  # else one model that failed to load makes the whole server "not ready"
             f"--exit-timeout-secs={FINISH_SECONDS}",
         ]
@@ -238,7 +238,7 @@ class LocalServer:
 
     def _answers(self, name: str, ends: float) -> bool:
         while self.alive and time.monotonic() < ends:
-            if _listens(self._address) and server_name(self._address) == name:
+            if server_name(self._address) == name:
                 return True
             time.sleep(LOOK_SECONDS)
         return False
@@ -255,8 +255,15 @@ class LocalServer:
         return LOG_PREFIX.sub("", last)[:300].rstrip(".")
 
 
-def _backends(wheel: Wheel) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="isocenter-triton-"))
+def _private_folder(wheel: Wheel, folder: Path | None) -> Path:
+    """Make the folder of the socket, with a backend folder in it; ConfigError where its path is too long."""
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="isocenter-triton-"))
+    else:
+        folder.mkdir(mode=0o700)
+    if len(os.fsencode(folder / f"{SOCKET}:{SOCKET_NUMBER}")) > LONGEST_SOCKET_PATH:
+        folder.rmdir()
+        raise ConfigError(f"{folder}: the path is too long for a socket; set TMPDIR to a folder with a short path.")
     backend = folder / "python"
     backend.mkdir()
     for part in (*wheel.backend.iterdir(), wheel.stub):
@@ -273,18 +280,3 @@ def _check_stub(wheel: Wheel, environment: dict[str, str]) -> None:
         raise ConfigError(
             f"Triton cannot run models in this Python ({sys.executable}), {reason}: install Python's shared library."
         )
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, int(port))) == 0

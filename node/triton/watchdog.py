@@ -6,6 +6,10 @@ sleeps until COMMAND ends, SIGTERM comes, or the process OWNER is gone (SIGKILL 
 kills what is left of its process group after SECONDS, and removes the shared-memory regions that begin with PREFIX, and
 FOLDER; if OWNER is gone, its arenas too (`node.arena`).
 
+Triton's Python backend makes its shared-memory regions readable for all users: Boost calls fchmod(2) with 0644 after
+shm_open(3), whatever the umask is. Images are in these regions. COMMAND and its children therefore run with a seccomp
+filter that lets fchmod do nothing, and with a umask that leaves a new file to its owner.
+
 It watches the owner through a pidfd, and not with PR_SET_PDEATHSIG: that signal comes when the *thread* that started
 the child ends (prctl(2)), which would take the server away from a process that is alive and well.
 """
@@ -13,15 +17,26 @@ the child ends (prctl(2)), which would take the server away from a process that 
 import contextlib
 import ctypes
 import os
+import platform
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+PRIVATE = 0o077
+FCHMOD = {"x86_64": (0xC000003E, 91), "aarch64": (0xC00000B7, 52)}
+"""AUDIT_ARCH of linux/audit.h, and the number of fchmod(2), for each machine."""
+LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, SUCCEED = 0x7FFF0000, 0x00050000
+"""BPF instructions of linux/bpf_common.h; SECCOMP_RET_ALLOW, and SECCOMP_RET_ERRNO with errno 0 (seccomp(2))."""
+NUMBER_OFFSET, ARCHITECTURE_OFFSET = 0, 4
+"""Of the fields in struct seccomp_data."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 LIBC = ctypes.CDLL(None)
 
@@ -37,7 +52,7 @@ def keep(owner: int, seconds: float, command: list[str]) -> int:
     if os.getppid() != owner:  # it ended before we looked, and its number may by now be another's
         return 0
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # Triton's stub processes become ours to wait for when it dies before them
-    server = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_keeper)  # noqa: PLW1509 - one thread
+    server = subprocess.Popen(command, start_new_session=True, preexec_fn=_prepare)  # noqa: PLW1509 - one thread
     server_ends = os.pidfd_open(server.pid)
     select.select([owner_ends, asked, server_ends], [], [])
     os.kill(server.pid, signal.SIGTERM)
@@ -50,8 +65,28 @@ def keep(owner: int, seconds: float, command: list[str]) -> int:
     return code
 
 
-def _end_with_keeper() -> None:
+def _prepare() -> None:
+    """Have this process end with the keeper, and make no file or region that other users can read."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.umask(PRIVATE)
+    if platform.machine() in FCHMOD:
+        _ignore_fchmod(*FCHMOD[platform.machine()])
+
+
+def _ignore_fchmod(architecture: int, number: int) -> None:
+    """Have fchmod(2) succeed and do nothing, here and in children. Without seccomp in the kernel it changes nothing."""
+    instructions = [
+        (LOAD, 0, 0, ARCHITECTURE_OFFSET),
+        (JUMP_IF_EQUAL, 0, 3, architecture),
+        (LOAD, 0, 0, NUMBER_OFFSET),
+        (JUMP_IF_EQUAL, 0, 1, number),
+        (RETURN, 0, 0, SUCCEED),
+        (RETURN, 0, 0, ALLOW),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in instructions))
+    program = ctypes.create_string_buffer(struct.pack("HP", len(instructions), ctypes.addressof(code)))
+    LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program)
 
 
 def main(owner: str, prefix: str, folder: str, seconds: str, *command: str) -> int:

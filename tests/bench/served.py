@@ -8,26 +8,27 @@ from pathlib import Path
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from node.triton.server import SOCKET_NUMBER
 from tests.bench.memory import tree
 from tests.peers import wait_until
 
-PORT = "--grpc-port="
+ADDRESS = "--grpc-address="
 
 
 def address_of(node: int, models: Collection[str] = ()) -> str:
-    """Return host:port of the server that a node has started, as soon as it has loaded the models."""
+    """Return the address of the server that a node has started, as soon as it has loaded the models."""
     wait_until(lambda: ready(started(node), models), seconds=600, what="that the node's server is ready")
     return started(node)
 
 
 def started(node: int) -> str:
-    """Return host:port of the server that a node has started, by its command line; nothing before there is one."""
+    """Return the address of the server that a node has started, by its command line; nothing before there is one."""
     for process in tree(node):
         with suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
-            port = next((argument.removeprefix(PORT) for argument in words if argument.startswith(PORT)), "")
-            if port:
-                return f"127.0.0.1:{port}"
+            found = next((argument.removeprefix(ADDRESS) for argument in words if argument.startswith(ADDRESS)), "")
+            if found:
+                return f"{found}:{SOCKET_NUMBER}"
     return ""
 
 

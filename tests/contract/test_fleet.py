@@ -24,9 +24,9 @@ from node.triton.client import GrpcTriton
 from node.triton.fleet import Fleet
 from node.triton.model_config import read_config
 from node.triton.model_memory import PROCESS_BYTES, ModelMemory, footprint
-from node.triton.server import LocalServer, free_port
+from node.triton.server import LocalServer
 from node.triton.server_connection import REST_SECONDS
-from tests.peers import ROOT, wait_until
+from tests.peers import ROOT, free_port, wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 

@@ -14,11 +14,11 @@ from node.arena import SHARED_MEMORY, Arena, ArenaPool
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
 from node.triton.client import GrpcTriton, Triton
 from node.triton.fake import FakeTriton
-from node.triton.server import LocalServer, free_port
+from node.triton.server import SOCKET, SOCKET_NUMBER, LocalServer
 from node.triton.server_connection import MESSAGE_BYTES
 from node.triton.shared_memory import Tensor
 from node.triton.tensors import exact_cast, fit_input
-from tests.peers import wait_until
+from tests.peers import free_port, wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
@@ -307,10 +307,10 @@ def test_one_model_may_be_asked_for_by_several_at_once(repository: Path, tmp_pat
 
 
 def test_a_server_that_was_restarted_is_asked_to_load_again(repository: Path, tmp_path: Path, image: Array) -> None:
-    port = free_port()
-    triton = GrpcTriton([f"127.0.0.1:{port}"])
+    folder = tmp_path / "t"
+    triton = GrpcTriton([f"unix:{folder / SOCKET}:{SOCKET_NUMBER}"])
     for _ in range(2):
-        with LocalServer(repository, tmp_path / "log", port=lambda: port):
+        with LocalServer(repository, tmp_path / "log", folder=folder):
             np.testing.assert_array_equal(triton.infer("double", image=image)["image"], 2 * image)
 
 
@@ -495,11 +495,11 @@ def test_a_server_that_does_not_reach_the_arena_gets_arrays_in_the_message(
 def test_a_server_that_was_restarted_has_the_arena_again(
     repository: Path, tmp_path: Path, image: Array, shared: Arena
 ) -> None:
-    port = free_port()
-    triton = GrpcTriton([f"127.0.0.1:{port}"], arena=shared, shared_from=1)
-    with LocalServer(repository, tmp_path / "log", port=lambda: port):
+    folder = tmp_path / "t"
+    triton = GrpcTriton([f"unix:{folder / SOCKET}:{SOCKET_NUMBER}"], arena=shared, shared_from=1)
+    with LocalServer(repository, tmp_path / "log", folder=folder):
         assert answered_in(shared, triton, image)
-    with LocalServer(repository, tmp_path / "log", port=lambda: port):
+    with LocalServer(repository, tmp_path / "log", folder=folder):
         answered_in(shared, triton, image)  # it learns by it that the server has forgotten
         assert answered_in(shared, triton, image)
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-import socket
+import stat
 import subprocess
 import sys
 import time
@@ -17,7 +17,7 @@ import pytest
 import node.triton.server
 from node.errors import ConfigError, TritonUnavailable
 from node.triton.client import GrpcTriton
-from node.triton.server import KEEPER, LocalServer, Wheel, free_port
+from node.triton.server import KEEPER, LocalServer, Wheel
 from node.triton.server_connection import server_name
 from node.triton.watchdog import SHARED_MEMORY
 
@@ -115,7 +115,7 @@ def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
     assert not server.alive
     address = server.start()
     assert address == server.address
-    assert address.startswith("127.0.0.1:")
+    assert address.startswith("unix:")
     assert server.alive
     name = named(server)
     assert GrpcTriton([address]).infer("echo", x=X)["x"].tolist() == X.tolist()
@@ -134,18 +134,6 @@ def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
 def test_it_loads_nothing_before_it_is_asked(repository: Path, tmp_path: Path) -> None:
     with LocalServer(repository, tmp_path / "log") as server:
         assert not any(model.ready for model in GrpcTriton([server.address]).models())
-
-
-def test_it_listens_on_loopback_only(repository: Path, tmp_path: Path) -> None:
-    with LocalServer(repository, tmp_path / "log") as server:
-        port = int(server.address.rpartition(":")[2])
-        sockets = [
-            line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()
-        ]
-        listening = [fields[1].split(":") for fields in sockets if fields[3] == "0A"]
-        addresses = {host for host, number in listening if int(number, 16) == port}
-        assert addresses
-        assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}  # the same, as IPv6 writes it
 
 
 def test_two_at_once_do_not_disturb_each_other(repository: Path, tmp_path: Path) -> None:
@@ -211,12 +199,35 @@ def _is_server(process: Path, name: str) -> bool:
     return arguments[0].endswith(b"/tritonserver") and f"--id={name}".encode() in arguments
 
 
-def test_a_port_that_somebody_took_meanwhile_is_replaced(repository: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = [taken.getsockname()[1], free_port()]
-        with LocalServer(repository, tmp_path / "log", port=lambda: ports.pop(0)) as server:
-            assert server.alive
-            assert not ports
+def test_only_the_user_of_the_node_reaches_the_server(repository: Path, tmp_path: Path) -> None:
+    """Whoever reaches it could have it load a model, which is code, or read the images in its shared memory."""
+    with LocalServer(repository, tmp_path / "log") as server:
+        GrpcTriton([server.address]).infer("echo", x=X)
+        socket = Path(server.address.removeprefix("unix:"))
+        assert socket.is_socket()
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        assert not listening_ports(named(server))
+        regions = [*SHARED_MEMORY.glob(f"{named(server)}*")]
+        assert regions
+        assert {stat.S_IMODE(region.stat().st_mode) for region in regions} == {0o600}
+    assert not socket.parent.exists()
+
+
+def listening_ports(name: str) -> list[str]:
+    """Return what the processes of a server listen on: local addresses of TCP sockets in state LISTEN (proc(5))."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if _is_server(process, name):
+            own = {str(fd.readlink()) for fd in (process / "fd").iterdir() if fd.is_symlink()}
+            for table in ("tcp", "tcp6"):
+                rows = [line.split() for line in (process / "net" / table).read_text().splitlines()[1:]]
+                found += [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+    return found
+
+
+def test_a_folder_with_too_long_a_path_for_a_socket_is_said(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="too long for a socket"):
+        LocalServer(repository, tmp_path / "log", folder=tmp_path / ("x" * 100)).start()
 
 
 def test_a_missing_repository_is_named(tmp_path: Path) -> None:
