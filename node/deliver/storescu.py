@@ -59,19 +59,32 @@ STATUS = {
     0x0105: (StoreOutcome.REFUSED, "no such attribute"),
     0x0106: (StoreOutcome.REFUSED, "invalid attribute value"),
     0x0110: (StoreOutcome.LATER, "processing failure"),
+    0x0111: (StoreOutcome.STORED, "the destination has it already"),
+    0x0112: (StoreOutcome.REFUSED, "no such SOP instance"),
+    0x0113: (StoreOutcome.REFUSED, "no such event type"),
+    0x0114: (StoreOutcome.REFUSED, "no such argument"),
+    0x0115: (StoreOutcome.REFUSED, "invalid argument value"),
     0x0117: (StoreOutcome.REFUSED, "invalid SOP instance"),
+    0x0118: (StoreOutcome.UNSUPPORTED, "no such SOP class"),
+    0x0119: (StoreOutcome.REFUSED, "class and instance conflict"),
+    0x0120: (StoreOutcome.REFUSED, "missing attribute"),
+    0x0121: (StoreOutcome.REFUSED, "missing attribute value"),
     0x0122: (StoreOutcome.UNSUPPORTED, "SOP class not supported"),
+    0x0123: (StoreOutcome.REFUSED, "no such action type"),
     0x0124: (StoreOutcome.REFUSED, "not authorised"),
     0x0210: (StoreOutcome.LATER, "duplicate invocation"),
     0x0211: (StoreOutcome.REFUSED, "unrecognised operation"),
     0x0212: (StoreOutcome.REFUSED, "mistyped argument"),
+    0x0213: (StoreOutcome.LATER, "resource limitation"),
 }
 STATUS_RANGE = {
     0xA7: (StoreOutcome.LATER, "out of resources"),
     0xA9: (StoreOutcome.REFUSED, "data set does not match the SOP class"),
     0xC: (StoreOutcome.REFUSED, "cannot understand"),
 }
-"""Failure status codes of C-STORE, or their first digits, and what follows (PS3.4 B.2.3, PS3.7 annex C)."""
+"""Status codes of C-STORE that are no success and no warning, or their first digits, and what follows (PS3.4 table
+B.2-1, PS3.7 annex C). A destination says "duplicate" where the response to an earlier
+attempt was lost on its way: it has the object."""
 
 
 def result_of(status: int) -> StoreResult:

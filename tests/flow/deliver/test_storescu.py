@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +17,11 @@ from pydicom.uid import (
 )
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
+from pynetdicom.status import GENERAL_STATUS, STORAGE_SERVICE_CLASS_STATUS
 
 from node.deliver import StoreOutcome, echo, readable, send
 from node.deliver.association import OpenAssociation, QuickAckSocket, ReactorCheckpoint
-from node.deliver.storescu import STATUS, result_of
+from node.deliver.storescu import result_of
 from node.errors import ConfigError, DestinationUnavailable
 from node.ledger import Ledger
 from node.records import Address
@@ -37,12 +39,42 @@ from tests.delivering import (
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
 
-def test_every_failure_of_the_standard_is_later_or_refused() -> None:
-    for status in (*STATUS, *range(0xA700, 0xA800), *range(0xA900, 0xAA00), *range(0xC000, 0xD000)):
+STORED, LATER, UNSUPPORTED_CLASS, REFUSED = (
+    StoreOutcome.STORED,
+    StoreOutcome.LATER,
+    StoreOutcome.UNSUPPORTED,
+    StoreOutcome.REFUSED,
+)
+
+
+@pytest.mark.parametrize(
+    ("codes", "outcome"),
+    [
+        ((0x0000,), STORED),
+        # warnings: Attribute List Error, Attribute Value Out of Range; coercion, wrong SOP class, elements discarded
+        ((0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007), STORED),
+        ((0x0111,), STORED),  # Duplicate SOP Instance
+        ((0x0110, 0x0210, 0x0213), LATER),  # Processing Failure, Duplicate Invocation, Resource Limitation
+        (range(0xA700, 0xA800), LATER),  # Out of Resources
+        ((0x0118, 0x0122), UNSUPPORTED_CLASS),  # No Such SOP Class, SOP Class Not Supported
+        ((0x0105, 0x0106, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0119), REFUSED),
+        ((0x0120, 0x0121, 0x0123, 0x0124, 0x0211, 0x0212), REFUSED),
+        (range(0xA900, 0xAA00), REFUSED),  # Data Set Does Not Match SOP Class
+        (range(0xC000, 0xD000), REFUSED),  # Cannot Understand
+        ((0xA800, 0xD000, 0xFE00, 0xFF00, 0xFFFF), REFUSED),  # no status of C-STORE
+    ],
+)
+def test_each_status_of_a_c_store_response_has_its_outcome(codes: Iterable[int], outcome: StoreOutcome) -> None:
+    """PS3.4 table B.2-1 and PS3.7 annex C."""
+    for status in codes:
         result = result_of(status)
-        assert result.outcome in (StoreOutcome.LATER, StoreOutcome.REFUSED, StoreOutcome.UNSUPPORTED)
-        assert f"(0x{status:04X})" in result.reason
-    assert result_of(0xFFFF).outcome is StoreOutcome.REFUSED
+        assert result.outcome is outcome, hex(status)
+        assert (f"0x{status:04X}" in result.reason) is (status != 0)
+
+
+def test_every_status_code_that_pynetdicom_knows_of_storage_is_in_the_table() -> None:
+    for status in {**GENERAL_STATUS, **STORAGE_SERVICE_CLASS_STATUS}:
+        assert status == 0xFE00 or not result_of(status).reason.startswith("failure"), hex(status)
 
 
 @pytest.mark.parametrize(
