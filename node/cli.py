@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `isocenter --help` starts at once.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ app.add_typer(model_app, name="model")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
 DEFAULT = Path("config/isocenter.toml")
+PRIVATE = 0o077
+"""The umask of commands that write images or rows: they are for the node's user alone."""
+FOR_OTHERS = {"plugin", "model"}
+"""Commands that write what other users may read: plugins and models hold no images."""
 
 
 @contextmanager
@@ -45,12 +50,15 @@ def print_version(requested: bool) -> None:  # noqa: FBT001 (typer calls it so)
 
 @app.callback()
 def main(
+    context: typer.Context,
     *,
     _version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """A PACS-integrated DICOM AI node."""
+    if context.invoked_subcommand not in FOR_OTHERS:
+        os.umask(PRIVATE)
 
 
 @app.command()
@@ -227,6 +235,7 @@ def plugin_try(
     from node.log import quiet_log
     from node.settings import Settings
 
+    os.umask(PRIVATE)
     quiet_log()
     with reported_errors():
         for line in try_plugin(Settings.read(config), plugin, folder, out_folder):

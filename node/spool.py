@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import struct
 import threading
 import time
@@ -44,6 +45,8 @@ JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 Buffer = bytes | bytearray | memoryview
 MOST_PARTS = 1024
 """What one writev takes at most (IOV_MAX)."""
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Images are for the node's user alone."""
 PACK_LIMIT = 256 * 1024 * 1024
 IDLE_SECONDS = 3600.0
 """A pack that was written so lately is never deleted."""
@@ -69,7 +72,7 @@ class Pack:
         self._begun = 0  # bytes of an instance whose end is not here yet, and their checksum
         self._checksum = 0
         self._lock = threading.Lock()  # a connection may be lost, and the pack closed, while an instance is written
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sync_folder(path.parent)
 
@@ -202,6 +205,8 @@ class Spool:
         try:
             for folder in () if made else (self.packs, self.objects, self.decoded):
                 folder.mkdir(parents=True, exist_ok=True)
+                if stat.S_IMODE(folder.stat().st_mode) != PRIVATE_FOLDER:
+                    folder.chmod(PRIVATE_FOLDER)
         except OSError as error:
             raise ConfigError(
                 f"spool.path {path} cannot be used: {error.strerror}; make it writable or name another"

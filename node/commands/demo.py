@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 """Where `plugins` and `triton_models` lie: beside the package, in a checkout as after installation."""
 LONGEST_SECONDS = 1800
 SLICES = 100
+MARK = ".isocenter-demo"
+"""A file that says that a folder is a demo's, which the next demo may empty."""
 RESTING = {JobState.DONE, JobState.PARKED, JobState.SUPERSEDED}
 
 SETTINGS = """\
@@ -96,14 +98,15 @@ def demo(folder: Path, dicom: Path | None, say: Callable[[str], None]) -> Outcom
 
 
 def prepare(folder: Path) -> None:
-    """Empty what an earlier demo left; ConfigError where the folder holds something else."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "isocenter.toml").exists():
+    """Empty what an earlier demo left; ConfigError where the folder holds anything else, such as a node."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise ConfigError(f"{folder} is not empty and no demo's folder; name another with --out")
     for name in ("spool", "pacs", "images"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for database in folder.glob("ledger.db*"):
         database.unlink()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
 
 
 def _through_the_node(folder: Path, parcels: Sequence[OutgoingObject], say: Callable[[str], None]) -> Outcome:

@@ -29,7 +29,7 @@ def claim(part: Part10, size: int) -> bool:
         return False
     try:
         part.decoded.mkdir(exist_ok=True)
-        fd = os.open(_file(part), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        fd = os.open(_file(part), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:
         return False
     try:

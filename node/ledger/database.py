@@ -1,12 +1,14 @@
 """The database under the ledger: transactions, and the only function by which a row changes its state."""
 
+import os
 import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -36,6 +38,7 @@ from node.ledger.schema import (
     study,
 )
 
+PRIVATE_FILE = 0o600
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction."""
 MIGRATION_SECONDS = 600.0
@@ -151,6 +154,7 @@ def conninfo(url: str) -> str | None:
 
 def _engine(url: URL, *, seconds: float, **options: Any) -> Engine:
     if url.drivername == "sqlite":
+        _keep_private(Path(url.database or ""))
         engine = create_engine(url, connect_args={"timeout": seconds}, **options)
         engine_event.listen(engine, "connect", _prepare_sqlite)
         engine_event.listen(engine, "begin", _begin_sqlite)
@@ -212,6 +216,15 @@ def _mend(url: URL) -> str:
     if url.drivername == "sqlite":
         return "name a writable place"
     return "start the server, or correct the URL, and see that the user may create tables"
+
+
+def _keep_private(file: Path) -> None:
+    """Have only the owner read the ledger: it names patients. SQLite gives its log the same permissions."""
+    with suppress(OSError):  # the connection says why the file cannot be opened; another user's file stays as it is
+        if file.exists():  # and is not opened here: to close it would end SQLite's locks in this process (fcntl(2))
+            file.chmod(PRIVATE_FILE)
+        else:
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
