@@ -16,6 +16,7 @@ NodeError
 │   └── LedgerUnavailable        the ledger cannot be written now
 └── Permanent                a person acts
     ├── ConfigError              a configuration file is wrong
+    ├── MixedStudy               images of one study carry two Patient IDs, or one series two names, dates or orders
     ├── ModelRefused             Triton knows the model, and refused the request
     ├── PluginFailed             a plugin raised an error
     ├── PluginGone               a job was planned for a plugin, or a version of it, that is no longer installed
@@ -87,6 +88,10 @@ class Permanent(NodeError):
 
 class ConfigError(Permanent):
     """A configuration file is wrong; the message names the file and the key."""
+
+
+class MixedStudy(Permanent):
+    """Images of one study carry two Patient IDs, or those of one series two names, dates or orders."""
 
 
 class ModelRefused(Permanent):

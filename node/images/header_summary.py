@@ -10,7 +10,7 @@ does not follow its VR) has none, and pydicom reads the header when it is needed
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import error, unpack_from
@@ -146,6 +146,15 @@ def summarize_file(start: bytes) -> HeaderSummary | None:
 
     None if the instance is not ordinary, or its pixel data begin later.
     """
+    found = walk_file(start, SUMMARIZED)
+    return read_summary(summarize(*found, before=0)) if found else None
+
+
+def walk_file(start: bytes, wanted: Container[int]) -> tuple[Walk, str] | None:
+    """Walk over the beginning of a Part 10 file, and return the walk and the Transfer Syntax UID.
+
+    None if it is no such file, or its File Meta Information is out of the ordinary.
+    """
     if start[PREFIX - 4 : PREFIX] != b"DICM":
         return None
     try:
@@ -157,8 +166,7 @@ def summarize_file(start: bytes) -> HeaderSummary | None:
             at = value_at + length
     except (UnicodeDecodeError, error):
         return None
-    walked = walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=SUMMARIZED, at=at)
-    return read_summary(summarize(walked, syntax, before=0))
+    return walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=wanted, at=at), syntax
 
 
 def read_summary(text: str) -> HeaderSummary | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from node.arena import PROCESS_MEMORY, Memory
 from node.errors import NotUnderstood, UnsuitableSeries
+from node.images.agreement import MUST_AGREE, Remedy
 from node.images.frame import Frame
 from node.images.frame_reading import Values, frame_value, frames_of, is_image, required_text, value_of
 from node.images.part10 import Part10
@@ -73,7 +74,7 @@ DISCRIMINATORS: tuple[Criterion, ...] = (
 )
 """What distinguishes images at the same position, the most significant first (PS3.3 C.7.6.16, C.8.3.1, C.8.13)."""
 
-FORMAT = ("SOPClassUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "FrameOfReferenceUID")
+FORMAT = tuple(rule.keyword for rule in MUST_AGREE if rule.remedy is Remedy.SPLIT)
 """What splits a series whatever the positions of its images."""
 
 REGIONS: tuple[Criterion, ...] = (

@@ -148,6 +148,11 @@ class StoredInstance:
             value_length=length,
         )
 
+    @property
+    def is_parsed(self) -> bool:
+        """Whether its whole header has been read, as it is no ordinary image."""
+        return isinstance(self.values, Dataset)
+
     @cached_property
     def header(self) -> Dataset:
         """The data set without pixel data. It is read at the first access."""

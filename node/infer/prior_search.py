@@ -15,8 +15,9 @@ from typing import Protocol, Self
 import structlog
 from pydicom.dataset import Dataset
 
-from node.errors import DestinationUnavailable, NodeError
+from node.errors import DestinationUnavailable, MixedStudy, NodeError
 from node.host import Plugin
+from node.images.agreement import check_study
 from node.images.part10 import Part10, parse, understood
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
@@ -265,7 +266,12 @@ class Priors:
         ]
         reason = "it has no such series"
         best: Series | None = None
-        for series in group_into_stacks(part for _, part in rows).series:
+        stacks = group_into_stacks(part for _, part in rows).series
+        try:
+            check_study(stacks)
+        except MixedStudy as error:
+            return str(error)
+        for series in stacks:
             if (refusal := wanted.refusal(series)) is not None:
                 reason = f"series {series.series_uid}: {refusal}"
             elif best is None or _rank(series, wanted) > _rank(best, wanted):

@@ -9,6 +9,7 @@ from typing import get_args
 from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
+from node.images.agreement import check_stack, check_study
 from node.images.series import Series
 from node.infer.declarative import declared_run
 from node.infer.geometry import check
@@ -21,11 +22,13 @@ RESULTS = get_args(Result)
 def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:
     """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
-    A role without a series in `inputs` is None. If a series cannot become a volume, the result is `NotSuitable` with
-    the reason.
+    A role without a series in `inputs` is None. If a series cannot become a volume, or its images do not agree
+    (`node.images.agreement`), the result is `NotSuitable` with the reason.
 
     Raises
     ------
+    MixedStudy
+        The images of a study carry two Patient IDs, or those of a series two names, dates or orders.
     BrokenResult
         The plugin returned something that is no result, or does not fit the images.
     PluginFailed
@@ -36,7 +39,10 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
         Any other error of the plugin's code.
     """
     fault("infer.running")
+    check_study(inputs.values())
     try:
+        for series in inputs.values():
+            check_stack(series)
         results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)

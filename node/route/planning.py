@@ -10,6 +10,7 @@ import structlog
 from node.errors import BytesLost, LedgerRefused, NodeError, Transient
 from node.faults import fault
 from node.host import Plugin
+from node.images.agreement import check_study
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -35,6 +36,7 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
         rows = instances.of(study.study_uid)
         try:
             assembled = group_into_stacks(spool.part10(place, row.note) for row, place in rows)
+            planned = plan(assembled.series, routes, {row.sop_instance_uid: row.checksum for row, _ in rows})
         except Transient as error:
             log.warning("study.waits", study=study.study_uid, reason=str(error))
             again = LOOK_AGAIN_SECONDS
@@ -45,7 +47,6 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
             continue
         if assembled.set_aside and studies.lose(study, spool.holds):
             continue
-        planned = plan(assembled.series, routes, {row.sop_instance_uid: row.checksum for row, _ in rows})
         aside = [f"instance {uid}: {reason}" for uid, reason in assembled.set_aside]
         try:
             studies.plan(study, planned.decisions, planned.plans, planned.remarks, aside)
@@ -71,7 +72,13 @@ def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int])
     where the role takes several; one that needs several roles once, on the largest stack that fits each. Optional roles
     go without where nothing is left. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later
     revision knows whether a plugin has already seen these very images.
+
+    Raises
+    ------
+    MixedStudy
+        The images carry two Patient IDs, or those of a series two names, dates or orders.
     """
+    check_study(stacks)
     decisions = [_decide(route, series) for series in stacks for route in routes.routes]
     matched = {(one.route, one.series_key) for one in decisions if one.matched}
     plans: list[Plan] = []

@@ -379,7 +379,7 @@ class House:
 
     def _reports(self, uid: str) -> Iterator[object]:
         for name in self._in_pacs(uid):
-            one = _dataset(self.pacs.arrived[name][0])
+            one = dataset(self.pacs.arrived[name][0])
             if one.Modality == "SR":
                 yield one
 
@@ -392,14 +392,14 @@ class House:
         return max(numbers)
 
 
-def _dataset(content: bytes) -> object:
+def dataset(content: bytes) -> object:
     head = file_header(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax_uid="1.2.840.10008.1.2.1")
     return dcmread(BytesIO(head + content))
 
 
 @cache
 def _study_of(content: bytes) -> str:
-    return str(_dataset(content).StudyInstanceUID)
+    return str(dataset(content).StudyInstanceUID)
 
 
 def _items(dataset: object) -> Iterator[object]:
