@@ -22,6 +22,7 @@ from tests.peers import ROOT
 from tests.postgres import Postgres, lacking, postgres
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `node.triton.server`; read when PyTorch is first imported
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")  # less than half of PixelMed
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start hundreds of nodes: none compiles its modules again
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = "quick"
