@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,16 @@ def kill_session(leader: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@cache
 def import_node() -> None:
-    """Import what a node, its jobs and the usual commands need, and start no thread."""
+    """Import what a node, its jobs and the usual commands need, once, have it read its tables, and start no thread."""
     import node.cli
     import node.commands.check
     import node.commands.explain
-    import node.commands.serve
-    import node.roles.preload  # noqa: F401
+    import node.commands.serve  # noqa: F401
+    from node.roles.preload import preload
+
+    preload()  # as the fork server of a node does; the fork of this process that stands in for it has it from here
 
 
 def begin(request: Mapping[str, Any]) -> None:
