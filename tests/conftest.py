@@ -1,5 +1,6 @@
 """What tests of several tiers need: a clock that stands still, a spool, a ledger, rows to put into it, real data."""
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -108,6 +109,12 @@ def is_quick(module: Path) -> bool:
     """Whether the tests of a module are quick: its folder decides, less the modules named as slow."""
     folder = module.parent.relative_to(ROOT) if module.is_relative_to(ROOT) else module.parent
     return str(folder).startswith(QUICK_FOLDERS) and module.stem not in SLOW_MODULES
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what stays to the end: it would go through a million objects each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
