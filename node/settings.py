@@ -7,6 +7,7 @@ read as TOML, or as text if it is not TOML. Paths in the file are relative to it
 import os
 import socket
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID, uuid5
@@ -29,6 +30,8 @@ from node.records import Address
 from node.toml_files import first_fault, load_toml
 
 PREFIX = "ISOCENTER_"
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""All interfaces, and the loopback interface of the same protocol."""
 _DEVICES = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
 
 
@@ -60,7 +63,7 @@ class Receive(Table):
     address: AddressText = Address("ISOCENTER", "0.0.0.0", 11112)  # noqa: S104 (others reach it only if accept_from says so)
     """AE title, interface and port that the node listens on."""
     accept_from: tuple[Annotated[str, AfterValidator(_caller)], ...] = ()
-    """Who may call: `CT1@10.0.0.11`, `*@10.0.0.0/24`. Empty: only this machine."""
+    """Who may call: `CT1@10.0.0.11`, `*@10.0.0.0/24`. Empty: only this machine, and the node listens on loopback."""
     commitment_to: tuple[AddressText, ...] = ()
     """Where senders listen for Storage Commitment reports: `CT1@10.0.0.11:104`. A sender that is not named gets its
     report on the association it asked on, or none."""
@@ -78,6 +81,12 @@ class Receive(Table):
     decoded_mb: int = Field(default=2048, ge=0)
     """Disk space in the spool for decoded images, until the jobs of their study are done. Never more than stays free
     beyond `spool.free_mark_mb`."""
+
+    @property
+    def listening(self) -> Address:
+        """Where the node listens: at its address, or on loopback where that is all interfaces and nobody may call."""
+        address = self.address
+        return address if self.accept_from else replace(address, host=LOOPBACK.get(address.host, address.host))
 
 
 class Assemble(Table):

@@ -16,7 +16,7 @@ from node.receive import KnownPeers, try_port
 from node.records import Address
 from node.roles.role import DAY_SECONDS
 from node.route import Routes
-from node.settings import Settings
+from node.settings import LOOPBACK, Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
 from node.triton import LOCAL, GrpcTriton, Servers
@@ -27,7 +27,6 @@ STUCK_SECONDS = 3600.0
 """Work that has waited for longer is reported."""
 ECHO_SECONDS = 10.0
 """How long a destination may take to answer."""
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where a node that listens on all interfaces is found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def _routes(settings: Settings) -> Iterator[Report]:
 def _receive(settings: Settings) -> Iterator[Report]:
     check_receive(settings)
     callers = ", ".join(settings.receive.accept_from) or "this machine only, since receive.accept_from is empty"
-    yield Report(good=True, sentence=f"receive: {settings.receive.address}, from {callers}")
+    yield Report(good=True, sentence=f"receive: {settings.receive.listening}, from {callers}")
 
 
 def _spool(settings: Settings) -> Iterator[Report]:
@@ -168,7 +167,7 @@ def check_receive(settings: Settings) -> None:
 
     A port on which a node of our AE title answers is in order: this configuration is being served already.
     """
-    address = settings.receive.address
+    address = settings.receive.listening
     KnownPeers.parse(address.ae_title, settings.receive.accept_from)
     try:
         try_port(address)

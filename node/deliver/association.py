@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -10,6 +11,7 @@ from pynetdicom.presentation import PresentationContext
 
 from node.errors import DestinationUnavailable
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.negotiation import put_right
 from node.records import Address
 
 PAUSE_SECONDS = 0.5
@@ -122,6 +124,9 @@ class ReactorCheckpoint(threading.Event):
 
 def _on_connection_open(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = ReactorCheckpoint()  # noqa: SLF001
+    upper_layer: Any = event.assoc.dul
+    decode = upper_layer._decode_pdu  # noqa: SLF001
+    upper_layer._decode_pdu = lambda pdu: decode(bytearray(put_right(bytes(pdu))))  # noqa: SLF001
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket = QuickAckSocket.of(connection.socket)

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from node.errors import ConfigError
+from node.negotiation import BLANK
 
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-REJECTED_PERMANENT = 1
-SERVICE_USER = 1
+REJECTED_PERMANENT, REJECTED_TRANSIENT = 1, 2
+SERVICE_USER, PRESENTATION = 1, 3
 CALLING_AE_TITLE_NOT_RECOGNIZED, CALLED_AE_TITLE_NOT_RECOGNIZED = 3, 7
 """Result, source and reason of an A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
 
@@ -25,6 +27,11 @@ class Rejection:
     sentence: str
     result: int = REJECTED_PERMANENT
     source: int = SERVICE_USER
+
+
+LOCAL_LIMIT_EXCEEDED = Rejection(
+    2, "receive.associations are open already; the sender tries again", result=REJECTED_TRANSIENT, source=PRESENTATION
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +49,36 @@ class KnownPeers:
         """Read AE@host, *@host or AE@network/bits; ConfigError where a host has no address."""
         return cls(called, tuple((ae, network) for text in accept_from for ae, network in _peers(text)))
 
+    def rejection_of_address(self, address: str) -> Rejection | None:
+        """Return why an address is rejected, whatever AE title calls from there, or None where some title may."""
+        if any(_within(_address(address), network) for _, network in self._known):
+            return None
+        return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, f"address {address} is not in receive.accept_from")
+
     def rejection(self, *, calling: str, called: str, address: str) -> Rejection | None:
         """Return why a peer is rejected, or None where it is accepted."""
+        if calling == BLANK:
+            sentence = f"the calling AE title is blank at {address}; give the sender one"
+            return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, sentence)
         if called != self.called:
             return Rejection(CALLED_AE_TITLE_NOT_RECOGNIZED, f"called AE title {called!r} is not {self.called!r}")
-        peer = ipaddress.ip_address(address.removeprefix("::ffff:"))
-        known = self.peers or tuple(("*", network) for network in LOOPBACK)
-        if not any(_within(peer, network) for _, network in known):
-            sentence = f"address {address} is not in receive.accept_from"
-            return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, sentence)
-        if not any(ae in ("*", calling) and _within(peer, network) for ae, network in known):
-            sentence = f"calling AE title {calling!r} at {address} is not in receive.accept_from"
-            return Rejection(CALLING_AE_TITLE_NOT_RECOGNIZED, sentence)
-        return None
+        if any(ae in ("*", calling) and _within(_address(address), network) for ae, network in self._known):
+            return None
+        return self.rejection_of_address(address) or Rejection(
+            CALLING_AE_TITLE_NOT_RECOGNIZED, f"calling AE title {calling!r} at {address} is not in receive.accept_from"
+        )
+
+    @property
+    def _known(self) -> tuple[tuple[str, IpNetwork], ...]:
+        return self.peers or tuple(("*", network) for network in LOOPBACK)
 
 
-def _within(peer: ipaddress.IPv4Address | ipaddress.IPv6Address, network: IpNetwork) -> bool:
+def _address(text: str) -> IpAddress:
+    """Read an address; one of IPv4 that came over IPv6 is of IPv4."""
+    return ipaddress.ip_address(text.removeprefix("::ffff:"))
+
+
+def _within(peer: IpAddress, network: IpNetwork) -> bool:
     return peer.version == network.version and peer in network
 
 

@@ -57,10 +57,14 @@ class ReceiveLimits:
         An instance of up to so many bytes is written in one piece, when it is whole; a larger one in pieces.
     message_bytes
         The longest message other than C-STORE: an N-ACTION request to commit to 100,000 instances is shorter.
+    least_bytes_per_second
+        A peer that sends fewer, and no message to its end, for as long as an association may be idle, is idle. A modem
+        sends more.
     """
 
     held_bytes: int = 128 * 1024
     message_bytes: int = 16 * 2**20
+    least_bytes_per_second: int = 1024
 
 
 class PDataReader:
@@ -82,6 +86,10 @@ class PDataReader:
         self._instance: IncomingInstance | None = None
         self._held = 0  # bytes in the instance's parts
         self._handed_over = 0  # bytes of one message given to pynetdicom
+        self.received = 0
+        """Bytes that came."""
+        self.messages = 0
+        """Messages that came to their end."""
 
     def fill(self) -> int:
         """Read what the socket has; return how many bytes, 0 at the end of the connection, -1 if there are none now."""
@@ -99,6 +107,7 @@ class PDataReader:
         except OSError:
             return 0
         self._end += count
+        self.received += count
         return count
 
     def handle(self) -> None:
@@ -210,6 +219,7 @@ class PDataReader:
         self._held += len(content)
         if not last or self._request is None:
             return
+        self.messages += 1
         request, status = self._request, self._store.finish(instance)
         self.forget()
         self.connection.send(request.response(status))
@@ -260,6 +270,7 @@ class PDataReader:
             log.warning("association.aborted", reason=f"a message of more than {self._limits.message_bytes} bytes")
             self._events.put(EVT19_INVALID_PDU)
             return
+        self.messages += bool(control & LAST)
         value = PresentationDataValueItem()
         value.presentation_context_id = context_id
         value.presentation_data_value = bytes((control,)) + bytes(content)

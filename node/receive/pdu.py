@@ -5,7 +5,7 @@ States and events have pynetdicom's names; they are the row and column names of 
 
 import struct
 
-A_ASSOCIATE_RQ_TYPE, P_DATA_TF_TYPE, A_ABORT_TYPE = 0x01, 0x04, 0x07
+A_ASSOCIATE_RQ_TYPE, A_ASSOCIATE_RJ_TYPE, P_DATA_TF_TYPE, A_ABORT_TYPE = 0x01, 0x03, 0x04, 0x07
 PDU_TYPES = range(A_ASSOCIATE_RQ_TYPE, A_ABORT_TYPE + 1)
 """PDU types (PS3.8 tables 9-11, 9-22 and 9-26); there are seven, without a gap."""
 PDU_HEADER = struct.Struct(">BxI")
@@ -29,6 +29,11 @@ EVT10_P_DATA_TF = "Evt10"
 EVT17_CONNECTION_CLOSED = "Evt17"
 EVT19_INVALID_PDU = "Evt19"
 """Events: a P-DATA-TF PDU came, the transport connection is closed, an unrecognised or invalid PDU came."""
+
+
+def a_associate_rj(result: int, source: int, reason: int) -> bytes:
+    """Return an A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
+    return PDU_HEADER.pack(A_ASSOCIATE_RJ_TYPE, 4) + bytes((0, result, source, reason))
 
 
 def p_data_tf(context_id: int, control: int, fragment: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
@@ -18,11 +18,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     StorageCommitmentPushModel,
     Verification,
 )
-from pynetdicom.transport import ThreadedAssociationServer
 
 from node.errors import ConfigError
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.receive.access import KnownPeers
+from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS, AssociationAcceptor, RefusalLog
+from node.receive.access import LOCAL_LIMIT_EXCEEDED, KnownPeers, Rejection
 from node.receive.c_store import SUCCESS
 from node.receive.incoming import IncomingInstance, Store
 from node.receive.p_data import ReceiveLimits
@@ -54,28 +54,6 @@ class StorageCommitment(Protocol):
         """Return the status of an N-EVENT-REPORT request, by which a destination answers the node's own request."""
 
 
-class AssociationAcceptor(ThreadedAssociationServer):
-    """Accepts associations from a socket that is listening already; other processes may accept from it too."""
-
-    def __init__(self, *arguments: Any, listening: socket.socket, **named: Any) -> None:
-        self._listening = listening
-        super().__init__(*arguments, **named)
-
-    def server_bind(self) -> None:
-        """Use the given socket."""
-        if self.socket is not None:
-            self.socket.close()
-        self.socket = self._listening
-        self.server_address = self.socket.getsockname()
-
-    def server_activate(self) -> None:
-        """Do nothing: the socket is listening already."""
-
-    def server_close(self) -> None:
-        """Close the socket in this process; other processes go on with it."""
-        self._listening.close()
-
-
 @dataclass(slots=True)
 class Receiver:
     """Accepts associations, from a socket of its own or from a given one, until it is stopped.
@@ -86,6 +64,8 @@ class Receiver:
         AE title, interface and port; port 0 is any free port.
     associations
         How many may be open at once.
+    most_waiting, request_seconds
+        How many connections may be open that have sent no association request, and how long.
     idle_seconds
         An association in which nothing comes for so long is aborted.
     listening
@@ -108,6 +88,9 @@ class Receiver:
     listening: socket.socket | None = None
     limits: ReceiveLimits = field(default_factory=ReceiveLimits)
     poll_seconds: float = 0.5
+    most_waiting: int = MOST_WAITING
+    request_seconds: float = REQUEST_SECONDS
+    refusals: RefusalLog = field(default_factory=RefusalLog)
     _server: AssociationAcceptor | None = None
 
     def start(self) -> None:
@@ -121,6 +104,10 @@ class Receiver:
             SharedContexts(entity.supported_contexts),
             evt_handlers=self._handlers(),
             listening=self.listening or listen(self.address),
+            peers=self.peers,
+            refusals=self.refusals,
+            most_waiting=self.most_waiting,
+            request_seconds=self.request_seconds,
         )
         if server.socket is not None:
             server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -160,7 +147,8 @@ class Receiver:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.maximum_pdu_size = MAXIMUM_PDU
-        entity.maximum_associations = self.associations
+        # pynetdicom counts connections that have sent no request too; `_on_requested` counts associations.
+        entity.maximum_associations = self.associations + self.most_waiting + 1
         entity.network_timeout = self.idle_seconds
         entity.dimse_timeout = self.idle_seconds
         return entity
@@ -183,6 +171,7 @@ class Receiver:
         return handlers
 
     def _on_end(self, event: evt.Event) -> None:
+        self._has_begun(event.assoc)
         self.store.close(event.assoc)
 
     def _on_open(self, event: evt.Event) -> None:
@@ -193,15 +182,29 @@ class Receiver:
         return self.store.finish(IncomingInstance.of(event))
 
     def _on_requested(self, event: evt.Event) -> None:
-        request = event.assoc.requestor.primitive
+        self._has_begun(event.assoc)
+        request, address = event.assoc.requestor.primitive, str(event.assoc.requestor.address)
         calling, called = (request.calling_ae_title, request.called_ae_title) if request else ("", "")
-        rejection = self.peers.rejection(calling=calling, called=called, address=str(event.assoc.requestor.address))
+        rejection = self.peers.rejection(calling=calling, called=called, address=address) or self._limit()
         if rejection is None:
             return
-        log.warning("association.rejected", calling=calling, reason=rejection.sentence)
+        self.refusals.report("association.rejected", address=address, calling=calling, reason=rejection.sentence)
         event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         event.assoc.is_rejected = True
         event.assoc.kill()
+
+    def _limit(self) -> Rejection | None:
+        """Return why no more associations are accepted for now, or None where one more is."""
+        established = sum(association.is_established for association in self._active)
+        return LOCAL_LIMIT_EXCEEDED if established >= self.associations else None
+
+    def _has_begun(self, association: Association) -> None:
+        if self._server is not None:
+            self._server.has_begun((str(association.requestor.address), int(association.requestor.port or 0)))
+
+    @property
+    def _active(self) -> Sequence[Association]:
+        return self._server.active_associations if self._server else ()
 
 
 def _abort(associations: Sequence[Association]) -> None:

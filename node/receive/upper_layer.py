@@ -11,13 +11,17 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.timer import Timer
 
+from node.negotiation import put_right
 from node.receive.connection import Connection
 from node.receive.incoming import Store
 from node.receive.p_data import PDataReader, ReceiveLimits
@@ -25,6 +29,8 @@ from node.receive.pdu import EVT17_CONNECTION_CLOSED, STA1_IDLE, STA6_DATA_TRANS
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import _PDUPrimitiveType
+
+log = structlog.get_logger()
 
 TIMER_SECONDS = 0.5
 """How often pynetdicom's timers are looked at while nothing comes."""
@@ -54,6 +60,28 @@ class ReactorWakeup(threading.Event):
         return super().wait(timeout)
 
 
+class IdleTimer(Timer):
+    """The idle timer of an association, which a few bytes now and then do not restart.
+
+    A peer that sends a byte a second would else keep its place for ever. The timer is restarted by so many bytes, by
+    the end of a message, and by whatever comes before and after the transfer of data.
+
+    Parameters
+    ----------
+    is_under_way
+        Returns whether enough came since the timer was started.
+    """
+
+    def __init__(self, timeout: float | None, is_under_way: Callable[[], bool]) -> None:
+        super().__init__(timeout)
+        self._is_under_way = is_under_way
+
+    def restart(self) -> None:
+        """Start again where enough came."""
+        if self._is_under_way():
+            super().restart()
+
+
 class UpperLayer(DULServiceProvider):
     """pynetdicom's upper layer, which waits for its socket, and reads P-DATA by a `PDataReader`."""
 
@@ -61,6 +89,9 @@ class UpperLayer(DULServiceProvider):
         super().__init__(association)
         self._store = store
         self._reader = PDataReader(self, store, limits)
+        self._idle_timer = IdleTimer(association.network_timeout, self._is_under_way)
+        self._least_bytes = limits.least_bytes_per_second * (association.network_timeout or 0)
+        self._counted = (0, 0)
         self._wakeup = wakeup
         self._local_event = os.eventfd(0, os.EFD_NONBLOCK)
         self._local_event_lock = threading.Lock()
@@ -90,6 +121,27 @@ class UpperLayer(DULServiceProvider):
         """Have the thread end soon."""
         super().kill_dul()
         self._interrupt_wait()
+
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        """Decode a PDU, and say why one cannot be read: the association is aborted then."""
+        try:
+            return super()._decode_pdu(bytearray(put_right(bytes(bytestream))))
+        except Exception as error:
+            address, kind = str(self.assoc.requestor.address), bytestream[0]
+            log.warning("association.aborted", address=address, reason=f"a PDU of type {kind} is invalid: {error}")
+            raise
+
+    def _is_under_way(self) -> bool:
+        """Return whether the peer has sent enough since this was last so."""
+        counted = (self._reader.received, self._reader.messages)
+        enough = (
+            self.state_machine.current_state != STA6_DATA_TRANSFER
+            or counted[0] - self._counted[0] >= self._least_bytes
+            or counted[1] != self._counted[1]
+        )
+        if enough:
+            self._counted = counted
+        return enough
 
     def _interrupt_wait(self) -> None:
         with self._local_event_lock:
@@ -172,5 +224,5 @@ def install_upper_layer(association: Association, store: Store, limits: ReceiveL
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wakeup = association._reactor_checkpoint = ReactorWakeup()  # noqa: SLF001
     upper_layer = association.dul = UpperLayer(association, store, limits, wakeup)
-    upper_layer.artim_timer, upper_layer._idle_timer = stock.artim_timer, stock._idle_timer  # noqa: SLF001
+    upper_layer.artim_timer = stock.artim_timer
     upper_layer.socket = Connection(association, client_socket=connection)

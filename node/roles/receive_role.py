@@ -22,7 +22,7 @@ class ReceiveRole(NodeRole):
         super().__init__(parts)
         self._arrivals = Arrivals(parts.ledger.studies, parts.ledger.instances, parts.spool, wake=lambda: None)
         self._receivers = Receivers(
-            address=parts.settings.receive.address,
+            address=parts.settings.receive.listening,
             program=receiver_process.__name__,
             order=parts.settings.model_dump_json(),
             processes=parts.settings.receive.processes,

@@ -7,6 +7,7 @@ import pytest
 
 from node.ledger import Ledger
 from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
+from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS
 from node.receive.arrivals import GROUP_SIZE
 from node.receive.p_data import ReceiveLimits
 from node.records import Address
@@ -84,6 +85,8 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
         pack_limit: int = PACK_LIMIT,
         group_seconds: float = 0.0,
         group_size: int = GROUP_SIZE,
+        most_waiting: int = MOST_WAITING,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> Reception:
         spool.free_mark = free_mark
         waiting = Arrivals(
@@ -103,6 +106,8 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
             associations=associations,
             idle_seconds=idle_seconds,
             poll_seconds=0.02,
+            most_waiting=most_waiting,
+            request_seconds=request_seconds,
         )
         receiver.start()
         receptions.append(Reception(spool, ledger, waiting, receiver, closed))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from node.errors import ConfigError
 from node.profiles import PROFILES, Profile
 from node.records import Address
-from node.settings import Destination, Settings
+from node.settings import Destination, Receive, Settings
 
 CONFIG = Path(__file__).parents[2] / "config" / "isocenter.toml"
 
@@ -241,3 +241,18 @@ def test_a_relative_name_of_the_file_will_do(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "isocenter.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert Settings.read(Path("isocenter.toml")).routes == tmp_path / "routes.toml"
+
+
+@pytest.mark.parametrize(
+    ("address", "accept_from", "listening"),
+    [
+        ("ISOCENTER@0.0.0.0:104", (), "ISOCENTER@127.0.0.1:104"),
+        ("ISOCENTER@[::]:104", (), "ISOCENTER@::1:104"),
+        ("ISOCENTER@0.0.0.0:104", ("CT1@10.0.0.11",), "ISOCENTER@0.0.0.0:104"),
+        ("ISOCENTER@10.0.0.1:104", (), "ISOCENTER@10.0.0.1:104"),
+    ],
+)
+def test_a_node_that_nobody_may_call_listens_on_loopback(
+    address: str, accept_from: tuple[str, ...], listening: str
+) -> None:
+    assert str(Receive.model_validate({"address": address, "accept_from": accept_from}).listening) == listening

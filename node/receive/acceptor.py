@@ -1,0 +1,184 @@
+"""Accepts connections: it judges their addresses at once, and bounds how many wait to become associations.
+
+A connection costs a thread, and may become an association or stay silent. Only addresses that may call get one. Those
+that have sent no association request yet have a pool of their own, so that they take no place of an association: where
+the pool is full, the oldest gives way to the newest, and none stays longer than `REQUEST_SECONDS`.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from pynetdicom.transport import ThreadedAssociationServer
+
+from node.receive.access import KnownPeers, Rejection
+from node.receive.pdu import a_associate_rj
+
+log = structlog.get_logger()
+
+MOST_WAITING = 32
+"""Connections without an association request, in each process."""
+REQUEST_SECONDS = 30.0
+"""How long a connection may take to send its whole association request (ARTIM timer, PS3.8 section 9.1.5)."""
+STRANGER_SECONDS = 2.0
+"""How long a connection from an address that may not call is kept: its request has to come, and the answer be read."""
+REPORT_SECONDS = 60.0
+"""A refusal that repeats is logged once in so many seconds, with how often it came since."""
+MOST_PEERS = 1024
+"""Peers whose refusals are counted; with more, all are forgotten and counted anew."""
+
+Peer = tuple[str, int]
+"""Address and port of the other side."""
+
+
+@dataclass(slots=True)
+class RefusalLog:
+    """Logs refusals, each kind of one address once in `REPORT_SECONDS`, so that nobody fills the log."""
+
+    clock: Callable[[], float] = time.monotonic
+    _counts: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
+
+    def report(self, event: str, *, address: str, reason: str, **details: str) -> None:
+        """Log a refusal, or count it where the same was logged a moment ago."""
+        if len(self._counts) >= MOST_PEERS:
+            self._counts.clear()
+        now = self.clock()
+        logged, count = self._counts.get((address, reason), (float("-inf"), 0))
+        if now - logged < REPORT_SECONDS:
+            self._counts[address, reason] = (logged, count + 1)
+            return
+        self._counts[address, reason] = (now, 0)
+        repeated = {"repeated": count} if count else {}
+        log.warning(event, address=address, reason=reason, **details, **repeated)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingConnection:
+    """A connection that has sent no association request yet."""
+
+    connection: socket.socket
+    accepted_at: float
+
+    def end(self) -> None:
+        """Close it in both directions; its thread then ends."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(slots=True)
+class Stranger:
+    """A connection from an address that may not call. It has no thread, and nothing that it sends is read.
+
+    It is kept for a moment: a peer reads its rejection after it has sent its request, and the kernel resets a
+    connection that is closed with something unread, so that the peer might lose the answer.
+    """
+
+    connection: socket.socket
+    rejection: Rejection
+    accepted_at: float
+    is_answered: bool = False
+
+    def answer(self) -> bool:
+        """Reject the association once its request comes; return False when the connection is closed."""
+        try:
+            if time.monotonic() - self.accepted_at > STRANGER_SECONDS:
+                self.connection.close()
+                return False
+            if not self.is_answered and self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                rejection = self.rejection
+                self.connection.send(a_associate_rj(rejection.result, rejection.source, rejection.diagnostic))
+                self.connection.shutdown(socket.SHUT_WR)
+                self.is_answered = True
+        except BlockingIOError:
+            return True
+        except OSError:
+            self.connection.close()
+            return False
+        return True
+
+
+class AssociationAcceptor(ThreadedAssociationServer):
+    """Accepts associations from a socket that is listening already; other processes may accept from it too.
+
+    Parameters
+    ----------
+    peers
+        Who may call.
+    refusals
+        Where connections that are refused or ended are logged.
+    most_waiting
+        How many connections may be open that have sent no association request.
+    request_seconds
+        How long each of them may take.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        listening: socket.socket,
+        peers: KnownPeers,
+        refusals: RefusalLog,
+        most_waiting: int = MOST_WAITING,
+        request_seconds: float = REQUEST_SECONDS,
+        **named: Any,
+    ) -> None:
+        self._listening = listening
+        self._peers, self._refusals = peers, refusals
+        self._most_waiting, self._request_seconds = most_waiting, request_seconds
+        self._waiting: dict[Peer, WaitingConnection] = {}  # the oldest first
+        self._strangers: list[Stranger] = []
+        super().__init__(*arguments, **named)
+
+    def server_bind(self) -> None:
+        """Use the given socket."""
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = self._listening
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """Do nothing: the socket is listening already."""
+
+    def server_close(self) -> None:
+        """Close the socket in this process; other processes go on with it."""
+        self._listening.close()
+        for stranger in self._strangers:
+            stranger.connection.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin an association where the address may call; reject the connection where it may not."""
+        peer: Peer = client_address[:2]
+        rejection = self._peers.rejection_of_address(str(peer[0]))
+        if rejection is not None:
+            self._refusals.report("association.rejected", address=str(peer[0]), reason=rejection.sentence)
+            self._strangers.append(Stranger(request, rejection, time.monotonic()))
+            return
+        while len(self._waiting) >= self._most_waiting:
+            self._end(next(iter(self._waiting)), "others wait too, and it has sent no association request")
+        self._waiting[peer] = WaitingConnection(request, time.monotonic())
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End connections that have waited too long, and close those that were rejected a moment ago."""
+        super().service_actions()
+        for stranger in self._strangers[: -self._most_waiting]:
+            stranger.connection.close()
+        self._strangers = [stranger for stranger in self._strangers[-self._most_waiting :] if stranger.answer()]
+        until = time.monotonic() - self._request_seconds
+        for peer, waiting in [*self._waiting.items()]:
+            if waiting.accepted_at < until:
+                self._end(peer, f"it has sent no whole association request in {self._request_seconds:g} s")
+
+    def has_begun(self, peer: Peer) -> None:
+        """Take a connection out of the pool: its association request has come, or it is closed."""
+        self._waiting.pop(peer, None)
+
+    def _end(self, peer: Peer, reason: str) -> None:
+        waiting = self._waiting.pop(peer, None)
+        if waiting is not None:
+            self._refusals.report("connection.ended", address=peer[0], reason=reason)
+            waiting.end()
