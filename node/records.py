@@ -38,6 +38,7 @@ class DeliveryState(StrEnum):
     UNSUPPORTED = "unsupported"
     REPLACED = "replaced"
     PARKED = "parked"
+    SUPERSEDED = "superseded"
 
 
 JOB_MOVES = {
@@ -48,6 +49,7 @@ JOB_MOVES = {
     (JobState.RUNNING, "park"): JobState.PARKED,
     (JobState.PARKED, "requeue"): JobState.WAITING,
     (JobState.WAITING, "supersede"): JobState.SUPERSEDED,
+    (JobState.RUNNING, "supersede"): JobState.SUPERSEDED,  # its images have changed; its worker records nothing
     (JobState.PARKED, "supersede"): JobState.SUPERSEDED,
     (JobState.WAITING, "strand"): JobState.PARKED,  # its plugin is no longer here
     (JobState.SUPERSEDED, "reinstate"): JobState.WAITING,  # its version of the plugin is the installed one again
@@ -74,10 +76,20 @@ DELIVERY_MOVES = {
     (DeliveryState.PARKED, "commit"): DeliveryState.COMMITTED,
     (DeliveryState.DELIVERED, "resend"): DeliveryState.WAITING,
     (DeliveryState.DELIVERED, "abandon"): DeliveryState.PARKED,
+    (DeliveryState.WAITING, "supersede"): DeliveryState.SUPERSEDED,  # a later revision came, and it does not leave
+    (DeliveryState.PARKED, "supersede"): DeliveryState.SUPERSEDED,
+    (DeliveryState.UNSUPPORTED, "supersede"): DeliveryState.SUPERSEDED,
+    (DeliveryState.SUPERSEDED, "deliver"): DeliveryState.DELIVERED,  # it was on its way
+    (DeliveryState.SUPERSEDED, "commit"): DeliveryState.COMMITTED,  # a late answer: the destination has it
 }
 """Every move a delivery can make; what was delivered stays so, unless its destination does not commit to keep it."""
 
-FINISHED_DELIVERIES = (DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.REPLACED)
+FINISHED_DELIVERIES = (
+    DeliveryState.DELIVERED,
+    DeliveryState.COMMITTED,
+    DeliveryState.REPLACED,
+    DeliveryState.SUPERSEDED,
+)
 """An object whose deliveries are all in one of these may be purged."""
 
 

@@ -279,8 +279,8 @@ def result() -> Callable[..., ResultObject]:
 def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int]:
     """Receive one more instance of a study, take it for stable and plan jobs for it; return how many are new."""
 
-    def made(*plans: Plan, study: str = "1.2.1", number: int = 1) -> int:
-        ledger.instances.record([arrival(number, study=study)])
+    def made(*plans: Plan, study: str = "1.2.1", number: int = 1, series: str = "1.2.1.1") -> int:
+        ledger.instances.record([arrival(number, study=study, series=series)])
         seen = ledger.studies.find(study)
         assert seen is not None
         assert ledger.studies.settle(seen, "told by the test")

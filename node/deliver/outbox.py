@@ -95,11 +95,15 @@ class Outbox:
     def _send_all(self, left: list[Delivery], lease: Lease) -> bool:
         """Send one object after the other, and take each out of `left`; return False at an unsupported object.
 
-        The rest is not sent then, nor when the node stops or the lease is lost.
+        The rest is not sent then, nor when the node stops or the lease is lost, nor what is superseded meanwhile.
         """
-        objects = [self._outgoing(delivery) for delivery in left]
         results = self.send_objects(
-            self.address, self.calling, objects, seconds=self.seconds, convert_to=self.transfer_syntax or None
+            self.address,
+            self.calling,
+            [self._outgoing(delivery) for delivery in left],
+            seconds=self.seconds,
+            convert_to=self.transfer_syntax or None,
+            go_on=lambda: self.deliveries.holds(left),
         )
         for result in results:
             fault("deliver.sent")

@@ -1,6 +1,6 @@
 """The Storage SCU: objects are sent to one destination over one association, and each has its own result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
@@ -97,7 +97,13 @@ def result_of(status: int) -> StoreResult:
 
 
 def store(
-    address: Address, calling: str, objects: Sequence[OutgoingObject], *, seconds: float, convert_to: str | None = None
+    address: Address,
+    calling: str,
+    objects: Sequence[OutgoingObject],
+    *,
+    seconds: float,
+    convert_to: str | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[StoreResult]:
     """Send objects over one association and yield the result of each, in order.
 
@@ -113,6 +119,8 @@ def store(
         Transfer syntax to encode uncompressed objects in. Where the destination does not accept it, an object is sent
         as it is, or else in Implicit VR Little Endian, which all must accept (PS3.5 section 10.1). Without
         `convert_to`, the bytes of the file are sent.
+    go_on
+        Asked before each object is sent: at False, that one and the rest are not.
 
     Raises
     ------
@@ -127,6 +135,8 @@ def store(
             for syntax in context.transfer_syntax
         }
         for message_id, outgoing in enumerate(objects, 1):
+            if not go_on():
+                return
             syntaxes = _transfer_syntaxes(outgoing, convert_to)
             chosen = next((syntax for syntax in syntaxes if (outgoing.sop_class_uid, syntax) in accepted), None)
             if chosen is not None:

@@ -13,7 +13,8 @@ from sqlalchemy import (
 )
 
 from node.errors import UnknownTransaction
-from node.ledger.database import LOOKUP, LedgerPart, make_move
+from node.ledger.database import LOOKUP, LedgerPart, hold, make_move
+from node.ledger.outdating import withdraw_followed
 from node.ledger.rows import to_delivery
 from node.ledger.schema import (
     commitment,
@@ -170,7 +171,10 @@ class Commitments(LedgerPart):
         self._conclude(sent, "commit", values, "object.committed")
 
     def send_again(self, sent: Delivery, *, seconds: float, reason: str) -> None:
-        """Put an object that its destination did not commit to back into the outbox, to be sent in `seconds`."""
+        """Put an object that its destination did not commit to back into the outbox, to be sent in `seconds`.
+
+        Where a later revision has a job in place of its own, it is superseded, and not sent again.
+        """
         self._conclude(sent, "resend", {"due_at": self.db.clock() + seconds, "reason": reason}, "object.uncommitted")
 
     def abandon(self, sent: Delivery, reason: str, *, answered: bool) -> None:
@@ -183,9 +187,11 @@ class Commitments(LedgerPart):
         """Make a move, and forget what is still open about the object: what it was asked for is settled by it."""
         told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
         with self.db.writing() as connection:
+            hold(connection, [sent.study_uid])  # a later revision comes before this or after, not meanwhile
             if make_move(connection, delivery, _is(sent), move, DELIVERY_MOVES, values):
                 reason = values["reason"]
                 self.db.add_event(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+                withdraw_followed(self.db, connection, sent.object.sop_instance_uid)
             if forget:
                 of_destination = select(commitment.c.transaction_uid).where(
                     commitment.c.destination == sent.destination

@@ -66,9 +66,15 @@ class Deliveries(LedgerPart):
         """Hold longer what was claimed together and still waits; False where another process has some of it by now."""
         with self.db.writing() as connection:
             renewed = connection.execute(
-                update(delivery).where(_are_held(held)).values(lease_until=self.db.clock() + lease_seconds)
+                update(delivery).where(_are_held(held), _to_send()).values(lease_until=self.db.clock() + lease_seconds)
             )
             return bool(renewed.rowcount == len(held))
+
+    def holds(self, held: Sequence[Delivery]) -> bool:
+        """Return whether all that was claimed together is still to be sent by this claim: nothing was superseded."""
+        query = select(func.count()).select_from(delivery).where(_are_held(held), _to_send())
+        with self.db.reading() as connection:
+            return bool(connection.execute(query).scalar_one() == len(held))
 
     def release(self, held: Sequence[Delivery]) -> None:
         """Give back what was claimed together and is not sent: it is due as before."""
@@ -95,7 +101,10 @@ class Deliveries(LedgerPart):
             return connection.execute(query.limit(1)).first() is not None
 
     def mark_delivered(self, sent: Delivery, reason: str = "", *, commitment: bool = False) -> None:
-        """Mark an object as stored by its destination, which may have to be asked to commit to it."""
+        """Mark an object as stored by its destination, which may have to be asked to commit to it.
+
+        One that was superseded while it was on its way has been delivered all the same.
+        """
         now = self.db.clock()
         ask = {"ask_at": now if commitment else None, "asks": 0}
         self._move(sent, "deliver", reason, "object.delivered", delivered_at=now, **ask)
@@ -136,19 +145,26 @@ class Deliveries(LedgerPart):
             return [to_delivery(row) for row in connection.execute(query).mappings()]
 
     def _move(self, sent: Delivery, move: str, reason: str, name: str, **values: object) -> None:
-        values |= {"attempts": sent.attempts + 1, "reason": reason, **FREE}
+        tried = {"attempts": sent.attempts + 1, **FREE}
+        values |= {"reason": reason, **tried}
         with self.db.writing() as connection:
             if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):
                 told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
                 self.db.add_event(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+                return
+            superseded = and_(_are_held([sent]), delivery.c.state == DeliveryState.SUPERSEDED)
+            connection.execute(update(delivery).where(superseded).values(tried))
+
+
+def _to_send() -> Any:
+    return delivery.c.state == DeliveryState.WAITING
 
 
 def _are_held(held: Sequence[Delivery]) -> Any:
-    """The fence: they wait, and are still in the hands of the claim that took them."""
+    """The fence: they are still in the hands of the claim that took them; a move says what state they must be in."""
     first = held[0]
     return and_(
         delivery.c.destination == first.destination,
         delivery.c.sop_instance_uid.in_([one.object.sop_instance_uid for one in held]),
         delivery.c.worker == first.worker,
-        delivery.c.state == DeliveryState.WAITING,
     )

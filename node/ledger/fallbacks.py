@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, select
+from sqlalchemy import Connection, RowMapping, ScalarSelect, and_, select
 
-from node.ledger.database import LedgerPart, insert_or, make_move
+from node.ledger.database import LedgerPart, hold, insert_or, make_move
+from node.ledger.outdating import is_withdrawn
 from node.ledger.rows import to_delivery, to_object
 from node.ledger.schema import delivery, result_object
 from node.records import DELIVERY_MOVES, Declined, Delivery, DeliveryState, ResultObject
@@ -30,14 +31,21 @@ class Fallbacks(LedgerPart):
         """Put objects in the place of a refused one: known to the ledger, and waiting, if they are not already."""
         sent = refused.delivery
         with self.db.writing() as connection:
+            hold(connection, [sent.study_uid])
             if _move(connection, sent, "replace", reason):
                 self._have_wait(connection, sent, objects)
                 self._add_event(connection, sent, "object.replaced", reason)
 
     def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
-        """Queue objects that go instead of one that waits; beside it, where it has gone already or is on its way."""
+        """Queue objects that go instead of one that waits; beside it, where it has gone already or is on its way.
+
+        Nothing, where a later revision has come meanwhile.
+        """
         free = and_(_is(sent), delivery.c.worker == sent.worker)
         with self.db.writing() as connection:
+            hold(connection, [sent.study_uid])
+            if connection.execute(select(is_withdrawn(_job_of(sent)))).scalar_one():
+                return
             make_move(connection, delivery, free, "supplant", DELIVERY_MOVES, {"reason": reason})
             self._have_wait(connection, sent, objects)
             self._add_event(connection, sent, "object.replaced", reason)
@@ -96,6 +104,14 @@ def _made_by(connection: Connection, job_id: int) -> tuple[ResultObject, ...]:
 def _move(connection: Connection, sent: Delivery, move: str, reason: str) -> bool:
     which = and_(_is(sent), delivery.c.state == DeliveryState.UNSUPPORTED)
     return bool(make_move(connection, delivery, which, move, DELIVERY_MOVES, {"reason": reason}))
+
+
+def _job_of(sent: Delivery) -> ScalarSelect[int]:
+    return (
+        select(result_object.c.job_id)
+        .where(result_object.c.sop_instance_uid == sent.object.sop_instance_uid)
+        .scalar_subquery()
+    )
 
 
 def _is(sent: Delivery) -> Any:

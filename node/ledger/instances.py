@@ -1,7 +1,8 @@
 """Instances: their rows, written in groups as packs grow, and where their bytes lie."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf, nextafter
 from typing import Any
 
@@ -10,13 +11,26 @@ from sqlalchemy.engine import RowMapping
 
 from node.errors import LedgerRefused
 from node.ledger.database import LOOKUP, LedgerPart, groups, hold, insert_or
-from node.ledger.job_moves import supersede
+from node.ledger.outdating import outdate_series, outdate_waiting
 from node.ledger.priors import asked_for, keep_priors
-from node.ledger.rows import instance_row, refusal_row, to_instance, to_place
+from node.ledger.rows import Key, instance_row, key_of, refusal_row, to_instance, to_place
 from node.ledger.schema import instance, job, pack, refusal, result_object, study
 from node.records import Arrival, Instance, JobState, Place, Reference, Refusal, SeriesCount, StudyState
 
 FETCHED = "fetched to be compared with, and not analysed itself unless it is sent, or requeued"
+
+
+@dataclass(slots=True)
+class Change:
+    """What has changed in a study: when, and the images of which series."""
+
+    at: float = 0.0
+    series_uids: set[str] = field(default_factory=set)
+
+    def add(self, at: float, *series_uids: str) -> None:
+        """Add an instance that came, and the series that it belongs to or no longer belongs to."""
+        self.at = max(self.at, at)
+        self.series_uids.update(series_uids)
 
 
 class Instances(LedgerPart):
@@ -25,9 +39,10 @@ class Instances(LedgerPart):
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal] = ()) -> list[str]:
         """Give every arrival and refusal its row, move the packs' marks, and return the studies that changed.
 
-        A repeated instance changes nothing; one with other bytes replaces the older; an object of the node's own that
-        comes back is kept without making its study new, as is one that the node asked for, to compare with. One that
-        can never have a row is set aside, as a refusal that says where it lies, and holds up no other.
+        A repeated instance changes nothing; one with other bytes replaces the older of its study, and of no other; an
+        object of the node's own that comes back is kept without making its study new, as is one that the node asked
+        for, to compare with. One that can never have a row is set aside, as a refusal that says where it lies, and
+        holds up no other.
         """
         try:
             return self._record(arrivals, refusals)
@@ -54,62 +69,71 @@ class Instances(LedgerPart):
     def _record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal]) -> list[str]:
         rows = [instance_row(arrival) for arrival in arrivals]
         with self.db.writing() as connection:
-            own = _own_objects(connection, [row["sop_instance_uid"] for row in rows])
-            purged = _own_objects(connection, own, purged=True)
+            own = _own_objects(connection, rows)
+            purged = _own_objects(connection, [row for row in rows if key_of(row) in own], purged=True)
             asked = asked_for(connection, rows)
-            begun = self._begin_studies(connection, [row for row in rows if row["sop_instance_uid"] not in own], asked)
+            begun = self._begin_studies(connection, [row for row in rows if key_of(row) not in own], asked)
             hold(connection, {row["study_uid"] for row in rows})
             priors = _priors(connection, {row["study_uid"] for row in rows})
             known = _known_instances(connection, [row["sop_instance_uid"] for row in rows])
-            fresh: dict[str, Mapping[str, Any]] = {}
-            changed: dict[str, float] = {}
-            came: dict[str, float] = {}
+            fresh: dict[Key, Mapping[str, Any]] = {}
+            changed: dict[str, Change] = {}
+            came: dict[str, Change] = {}
             for values in rows:
-                uid, study_uid = values["sop_instance_uid"], values["study_uid"]
-                before = known.get(uid)
-                known[uid] = values
+                key, at = key_of(values), values["received_at"]
+                uid, study_uid = key
+                same_uid = known.setdefault(uid, {})
+                before = same_uid.get(study_uid)
+                if before is None and same_uid:
+                    self._tell_shared(connection, uid, study_uid, same_uid)
+                same_uid[study_uid] = values
                 if before is not None and _same_bytes(before, values) and not before["lost"]:
                     self.db.add_event(connection, study_uid, "instance.repeated", uid)
-                    if study_uid in priors and uid not in asked:
-                        changed[study_uid] = max(changed.get(study_uid, 0.0), values["received_at"])
+                    if study_uid in priors and key not in asked:
+                        changed.setdefault(study_uid, Change()).add(at)
                     continue
-                if uid in purged:
+                if key in purged:
                     self.db.add_event(
                         connection, study_uid, "instance.own", f"{uid} is a purged result; it is not kept again"
                     )
                     continue
-                if before is None or uid in fresh:
-                    fresh[uid] = values
+                if before is None or key in fresh:
+                    fresh[key] = values
                 else:
-                    connection.execute(update(instance).where(instance.c.sop_instance_uid == uid).values(values))
+                    connection.execute(update(instance).where(_is(key)).values(values))
                 if before is not None:
-                    how = "its bytes had been lost" if before["lost"] else "other bytes than before; the newest count"
-                    self.db.add_event(connection, study_uid, "instance.replaced", f"{uid}, {how}")
-                if uid in own:
+                    self.db.add_event(connection, study_uid, "instance.replaced", f"{uid}, {_how(before, values)}")
+                if key in own:
                     self.db.add_event(
                         connection, study_uid, "instance.own", f"{uid} is a result of this node and came back"
                     )
                     continue
-                moved = came if uid in asked else changed
-                moved[study_uid] = max(moved.get(study_uid, 0.0), values["received_at"])
+                moved = came if key in asked else changed
+                moved.setdefault(study_uid, Change()).add(at, *_series_changed(before, values))
             if fresh:
-                connection.execute(insert(instance), [fresh[uid] for uid in sorted(fresh)])
+                connection.execute(insert(instance), [fresh[key] for key in sorted(fresh)])
             _move_marks(connection, arrivals)
-            keep_priors(connection, came)
-            for study_uid, at in changed.items():
-                self._touch(connection, study_uid, at, begun=study_uid in begun)
+            keep_priors(connection, {study_uid: change.at for study_uid, change in came.items()})
+            for study_uid, change in changed.items():
+                self._touch(connection, study_uid, change, begun=study_uid in begun)
             self._refuse(connection, refusals)
             return list(changed)
 
+    def _tell_shared(self, connection: Connection, uid: str, study_uid: str, others: Iterable[str]) -> None:
+        """Tell in the stories of all studies that have an instance with this UID; each keeps the one it received."""
+        for mine, other in ((study_uid, ", ".join(sorted(others))), *((other, study_uid) for other in others)):
+            told = f"{uid} is in study {other} too: its sender gave the UID twice; each study keeps what it received"
+            self.db.add_event(connection, mine, "instance.shared", told)
+
     def _begin_studies(
-        self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[str]
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[Key]
     ) -> set[str]:
         """Make the rows of studies that are new, before anything is read: of two that begin one, the second waits.
 
         One that comes only because the node asked for it is a prior.
         """
         begun = set()
-        sent = {row["study_uid"] for row in rows if row["sop_instance_uid"] not in asked}
+        sent = {row["study_uid"] for row in rows if key_of(row) not in asked}
         for uid, at in sorted({row["study_uid"]: row["received_at"] for row in rows}.items()):
             state, because = (StudyState.RECEIVING, "") if uid in sent else (StudyState.PRIOR, FETCHED)
             new = {"study_uid": uid, "state": state, "revision": 1, "changed_at": at, "because": because}
@@ -126,20 +150,24 @@ class Instances(LedgerPart):
             told = f"{row['sop_instance_uid']}: {row['reason']}"
             self.db.add_event(connection, row["study_uid"], "instance.refused", told)
 
-    def _touch(self, connection: Connection, study_uid: str, at: float, *, begun: bool) -> None:
+    def _touch(self, connection: Connection, study_uid: str, change: Change, *, begun: bool) -> None:
         """Note that a study grew: the same revision while it is receiving, else the next one.
 
         `changed_at` always moves, also when an instance is recorded after one that came later: `settle` goes by it.
         """
         row = connection.execute(select(study).where(study.c.study_uid == study_uid)).one()
+        at, revision = change.at, row.revision
         if not begun and at <= row.changed_at:
             at = nextafter(row.changed_at, inf)
         values: dict[str, Any] = {"changed_at": at}
         if row.state != StudyState.RECEIVING:
-            values |= {"state": StudyState.RECEIVING, "revision": row.revision + 1, "because": ""}
+            revision += 1
+            values |= {"state": StudyState.RECEIVING, "revision": revision, "because": ""}
             why = "it was a prior, and was sent" if row.state == StudyState.PRIOR else "it grew after it was stable"
-            self.db.add_event(connection, study_uid, "study.revised", f"revision {row.revision + 1}: {why}")
-            supersede(self.db, connection, and_(job.c.study_uid == study_uid), f"revision {row.revision + 1} came")
+            self.db.add_event(connection, study_uid, "study.revised", f"revision {revision}: {why}")
+            outdate_waiting(self.db, connection, study_uid, revision)
+        if revision > 1:
+            outdate_series(self.db, connection, study_uid, change.series_uids, revision)
         connection.execute(update(study).where(study.c.study_uid == study_uid).values(values))
 
     def of(self, study_uid: str) -> list[tuple[Instance, Place]]:
@@ -242,16 +270,33 @@ class Instances(LedgerPart):
                 found.update(connection.execute(select(instance.c.pack).where(*mine).distinct()).scalars())
         return found
 
-    def find(self, references: Sequence[Reference]) -> dict[str, tuple[str, Place]]:
-        """Return SOP class and place of those instances that have their rows, by SOP Instance UID."""
-        found: dict[str, tuple[str, Place]] = {}
+    def find(self, references: Sequence[Reference]) -> dict[str, list[tuple[str, Place]]]:
+        """Return SOP class and place of those instances that have their rows, by SOP Instance UID.
+
+        More than one where several studies have an instance with the UID.
+        """
+        found: dict[str, list[tuple[str, Place]]] = defaultdict(list)
         uids = [one.sop_instance_uid for one in references]
         with self.db.reading() as connection:
-            for start in range(0, len(uids), LOOKUP):
-                query = select(instance).where(instance.c.sop_instance_uid.in_(uids[start : start + LOOKUP]))
-                for row in connection.execute(query).mappings():
-                    found[row["sop_instance_uid"]] = (row["sop_class_uid"], to_place(row))
+            for row in _by_uid(connection, instance, uids):
+                found[row["sop_instance_uid"]].append((row["sop_class_uid"], to_place(row)))
         return found
+
+
+def _series_changed(before: Mapping[Any, Any] | None, now: Mapping[str, Any]) -> set[str]:
+    """Return the series of which images have come or changed: none where the same bytes are back."""
+    if before is None:
+        return {now["series_uid"]}
+    return set() if _same_bytes(before, now) else {before["series_uid"], now["series_uid"]}
+
+
+def _how(before: Mapping[Any, Any], now: Mapping[str, Any]) -> str:
+    """Say how an instance has replaced another of its study."""
+    if before["lost"]:
+        return "its bytes had been lost"
+    moved = before["series_uid"] != now["series_uid"]
+    series = f", in series {now['series_uid']} and no longer in {before['series_uid']}" if moved else ""
+    return f"other bytes than before; the newest count{series}"
 
 
 def _priors(connection: Connection, study_uids: Iterable[str]) -> set[str]:
@@ -260,19 +305,34 @@ def _priors(connection: Connection, study_uids: Iterable[str]) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def _known_instances(connection: Connection, uids: Sequence[str]) -> dict[str, Mapping[Any, Any]]:
-    return {row["sop_instance_uid"]: row for row in _by_uid(connection, instance, uids)}
+def _known_instances(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, Mapping[Any, Any]]]:
+    """Return the rows of instances with these UIDs, by SOP Instance UID and study."""
+    known: dict[str, dict[str, Mapping[Any, Any]]] = defaultdict(dict)
+    for row in _by_uid(connection, instance, uids):
+        known[row["sop_instance_uid"]][row["study_uid"]] = row
+    return known
 
 
-def _own_objects(connection: Connection, uids: Iterable[str], *, purged: bool = False) -> set[str]:
-    rows = _by_uid(connection, result_object, list(uids))
-    return {row["sop_instance_uid"] for row in rows if not purged or row["purged_at"] is not None}
+def _own_objects(connection: Connection, rows: Sequence[Mapping[str, Any]], *, purged: bool = False) -> set[Key]:
+    """Return which of these are result objects of this node, in the study that it made them for."""
+    uids = [row["sop_instance_uid"] for row in rows]
+    made = select(result_object, job.c.study_uid).join(job)
+    found: set[Key] = set()
+    for some in groups(uids, LOOKUP):
+        for row in connection.execute(made.where(result_object.c.sop_instance_uid.in_(some))).mappings():
+            if not purged or row["purged_at"] is not None:
+                found.add(key_of(row))
+    return found
 
 
 def _by_uid(connection: Connection, table: Table, uids: Sequence[str]) -> Iterator[RowMapping]:
     for start in range(0, len(uids), LOOKUP):
         some = uids[start : start + LOOKUP]
         yield from connection.execute(select(table).where(table.c.sop_instance_uid.in_(some))).mappings()
+
+
+def _is(key: Key) -> Any:
+    return and_(instance.c.sop_instance_uid == key[0], instance.c.study_uid == key[1])
 
 
 def _same_bytes(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
@@ -310,7 +370,11 @@ def _new_marks(arrivals: Iterable[Arrival]) -> dict[str, int]:
 
 def count_present(connection: Connection, study_uid: str) -> int:
     """Count a study's instances that are here and are no results of this node that came back."""
-    own = exists().where(result_object.c.sop_instance_uid == instance.c.sop_instance_uid)
+    own = exists().where(
+        result_object.c.sop_instance_uid == instance.c.sop_instance_uid,
+        result_object.c.job_id == job.c.id,
+        job.c.study_uid == study_uid,
+    )
     query = select(func.count()).select_from(instance)
     present = query.where(instance.c.study_uid == study_uid, instance.c.lost.is_(False), ~own)
     return int(connection.execute(present).scalar_one())

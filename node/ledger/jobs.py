@@ -6,8 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     and_,
+    case,
     exists,
     func,
     or_,
@@ -16,8 +18,10 @@ from sqlalchemy import (
 )
 
 from node.ledger.database import LOOKUP, LedgerPart, hold, insert_or
-from node.ledger.job_moves import move_jobs, plan_job, supersede
+from node.ledger.job_moves import move_jobs, supersede
+from node.ledger.job_planning import plan_job
 from node.ledger.job_queue import IS_MISSING
+from node.ledger.outdating import is_followed, may_have_left
 from node.ledger.rows import to_job, to_object, to_study
 from node.ledger.schema import (
     delivery,
@@ -34,6 +38,9 @@ from node.records import (
     ResultObject,
     StudyState,
 )
+
+LATER = "a later revision came while it ran"
+UNSTARTED = (JobState.WAITING, JobState.PARKED)
 
 
 class Jobs(LedgerPart):
@@ -98,12 +105,16 @@ class Jobs(LedgerPart):
         timing: Mapping[str, float] | None = None,
         recipients: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """Record a job's objects and queue each for each destination; without the lease, False and nothing recorded.
+        """Record a job's objects and queue each for each destination.
 
+        False and nothing recorded without the lease, or where the job is outdated: it is superseded then.
         `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
         """
         now = self.db.clock()
         with self.db.writing() as connection:
+            hold(connection, [held.study_uid])  # a later revision comes before this or after, not meanwhile
+            followed = and_(_is_held(held), is_followed(held.study_uid, held.plugin, held.revision))
+            supersede(self.db, connection, followed, LATER)
             moved = move_jobs(self.db, connection, _is_held(held), "finish", finished_at=now, reason="")
             if not moved:
                 return False
@@ -148,7 +159,7 @@ class Jobs(LedgerPart):
                 self.db.add_event(
                     connection, held.study_uid, "job.postponed", f"{held.plugin} for {seconds:.0f} s: {reason}"
                 )
-                supersede(self.db, connection, _is_outdated(held), "a later revision came while it ran")
+                supersede(self.db, connection, _is_outdated(held), LATER)
             return bool(moved)
 
     def park(self, held: Job, reason: str) -> bool:
@@ -158,7 +169,7 @@ class Jobs(LedgerPart):
             moved = move_jobs(self.db, connection, _is_held(held), "park", worker="", reason=reason)
             if moved:
                 self.db.add_event(connection, held.study_uid, "job.parked", f"{held.plugin}: {reason}")
-                supersede(self.db, connection, _is_outdated(held), "a later revision came while it ran")
+                supersede(self.db, connection, _is_outdated(held), LATER)
             return bool(moved)
 
     def remind(self) -> float | None:
@@ -183,21 +194,33 @@ class Jobs(LedgerPart):
         return min((at - now for at in times if at is not None), default=None)
 
     def predecessors(self, of: Job) -> list[ResultObject]:
-        """Return the objects of the newest done job of the same plugin in an earlier revision."""
+        """Return the objects that the job's plugin made in earlier revisions, and that destinations may have.
+
+        Those of the newest done job; of the one before too, where some of the newest were superseded before they left.
+        """
         earlier = (
-            select(job.c.id)
+            select(job.c.id, func.count(delivery.c.destination).label("queued"), _count(may_have_left()).label("left"))
+            .outerjoin(result_object, result_object.c.job_id == job.c.id)
+            .outerjoin(delivery, delivery.c.sop_instance_uid == result_object.c.sop_instance_uid)
             .where(
                 job.c.study_uid == of.study_uid,
                 job.c.plugin == of.plugin,
                 job.c.revision < of.revision,
                 job.c.state == JobState.DONE,
             )
+            .group_by(job.c.id, job.c.revision)
             .order_by(job.c.revision.desc(), job.c.id.desc())
-            .limit(1)
         )
         with self.db.reading() as connection:
-            rows = connection.execute(select(result_object).where(result_object.c.job_id.in_(earlier))).mappings()
-            return [to_object(row) for row in rows]
+            found: list[ResultObject] = []
+            for row in connection.execute(earlier).all():
+                if row.left or not row.queued:
+                    made = select(result_object).where(result_object.c.job_id == row.id)
+                    rows = connection.execute(made.order_by(result_object.c.sop_instance_uid)).mappings()
+                    found += map(to_object, rows)
+                if row.left == row.queued:
+                    break
+            return found
 
     def waiting_plugins(self) -> set[str]:
         """Return the plugins of jobs that are due."""
@@ -223,7 +246,7 @@ class Jobs(LedgerPart):
         installed, it is parked. What is done stays as it is, and what runs is let run.
         """
         done = {"planned anew": 0, "parked": 0}
-        unstarted = job.c.state.in_((JobState.WAITING, JobState.PARKED))
+        unstarted = job.c.state.in_(UNSTARTED)
         which = unstarted if only is None else and_(unstarted, job.c.id == only.id)
         with self.db.writing() as connection:
             hold(connection, set(connection.execute(select(job.c.study_uid).where(which)).scalars()))
@@ -232,8 +255,7 @@ class Jobs(LedgerPart):
                 if version is None:
                     done["parked"] += self._strand(connection, old)
                 elif version != old.version:
-                    self._replace(connection, old, version)
-                    done["planned anew"] += 1
+                    done["planned anew"] += self._replace(connection, old, version)
         return done
 
     def _strand(self, connection: Connection, old: Any) -> int:
@@ -246,8 +268,11 @@ class Jobs(LedgerPart):
             self.db.add_event(connection, one.study_uid, "job.parked", f"{one.plugin}: {reason}")
         return len(moved)
 
-    def _replace(self, connection: Connection, old: Any, version: str) -> None:
-        supersede(self.db, connection, job.c.id == old.id, f"{old.version} is no longer installed, {version} is")
+    def _replace(self, connection: Connection, old: Any, version: str) -> int:
+        """Plan a job anew for another version; 0 where a worker that has the old version has claimed it meanwhile."""
+        unstarted = and_(job.c.id == old.id, job.c.state.in_(UNSTARTED))
+        if not supersede(self.db, connection, unstarted, f"{old.version} is no longer installed, {version} is"):
+            return 0
         same = (
             job.c.study_uid == old.study_uid,
             job.c.revision == old.revision,
@@ -259,7 +284,7 @@ class Jobs(LedgerPart):
             again = {"due_at": self.db.clock(), "attempts": 0, "reason": ""}
             for one in move_jobs(self.db, connection, job.c.id == before, "reinstate", **again):
                 self.db.add_event(connection, one.study_uid, "job.planned", f"{one.plugin} {one.version}, once more")
-            return
+            return 1
         wanted = Plan(
             plugin=old.plugin,
             version=version,
@@ -271,6 +296,7 @@ class Jobs(LedgerPart):
         )
         row = connection.execute(select(study).where(study.c.study_uid == old.study_uid)).mappings().one()
         plan_job(self.db, connection, to_study(row), wanted, sender=old.sender, revision=old.revision)
+        return 1
 
     def of(self, study_uid: str) -> list[Job]:
         """Return all jobs a study ever had."""
@@ -292,6 +318,11 @@ def _take_turn(connection: Connection, sender: str) -> None:
     )
 
 
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return the number of rows of a group that meet a condition."""
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
 def _except(plugins: Collection[str]) -> list[Any]:
     """Return what leaves out jobs of some plugins."""
     return [job.c.plugin.not_in(sorted(plugins))] if plugins else []
@@ -311,9 +342,6 @@ def _is_held(held: Job) -> Any:
 
 def _is_outdated(held: Job) -> Any:
     """A later revision has a job of this plugin, or will: the one that has seen the same images stays the only one."""
-    newer = job.alias()
     later = exists().where(study.c.study_uid == held.study_uid, study.c.revision > held.revision)
-    planned = exists().where(
-        newer.c.study_uid == held.study_uid, newer.c.plugin == held.plugin, newer.c.revision > held.revision
-    )
+    planned = is_followed(held.study_uid, held.plugin, held.revision)
     return and_(job.c.id == held.id, or_(later.where(study.c.state != StudyState.ROUTED), planned))

@@ -11,7 +11,7 @@ from sqlalchemy import (
 )
 
 from node.ledger.database import LOOKUP, LedgerPart, insert_or
-from node.ledger.rows import to_place
+from node.ledger.rows import Key, key_of, to_place
 from node.ledger.schema import (
     fetch,
     instance,
@@ -39,7 +39,8 @@ class PriorStudies(LedgerPart):
             .correlate(study)
             .scalar_subquery()
         )
-        query = select(instance).join(study, instance.c.sop_instance_uid == first)
+        of_study = and_(instance.c.study_uid == study.c.study_uid, instance.c.sop_instance_uid == first)
+        query = select(instance).join(study, of_study)
         others = query.where(study.c.study_uid != beside, study.c.state != StudyState.RECEIVING)
         with self.db.reading() as connection:
             rows = connection.execute(others.order_by(instance.c.study_uid)).mappings()
@@ -64,17 +65,15 @@ class PriorStudies(LedgerPart):
             return set(connection.execute(query).scalars())
 
 
-def asked_for(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the SOP Instance UIDs of those rows of instances that come because this node asked for their study."""
+def asked_for(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[Key]:
+    """Return the keys of those rows of instances that come because this node asked for their study."""
     rows = list(rows)
     studies = sorted({row["study_uid"] for row in rows})
     asked: dict[str, list[Any]] = {}
     for start in range(0, len(studies), LOOKUP):
         for one in connection.execute(select(fetch).where(fetch.c.study_uid.in_(studies[start : start + LOOKUP]))):
             asked.setdefault(one.study_uid, []).append(one)
-    return {
-        row["sop_instance_uid"] for row in rows if any(_answers(row, one) for one in asked.get(row["study_uid"], ()))
-    }
+    return {key_of(row) for row in rows if any(_answers(row, one) for one in asked.get(row["study_uid"], ()))}
 
 
 def _answers(row: Mapping[str, Any], asked: Any) -> bool:

@@ -24,6 +24,8 @@ from node.records import (
 )
 
 Record = TypeVar("Record")
+Key = tuple[str, str]
+"""SOP Instance UID and Study Instance UID: an instance is one of its study."""
 UID_LENGTH = 64
 LENGTHS = {one.name: one.type.length for one in instance.c if isinstance(one.type, String) and one.type.length}
 """The columns of an instance that are bounded, with their number of characters."""
@@ -51,6 +53,11 @@ def instance_row(arrival: Arrival) -> dict[str, Any]:
         if len(row[name]) > length:
             raise LedgerRefused(f"{name} has {len(row[name])} characters, {length} at most")
     return row
+
+
+def key_of(row: Mapping[Any, Any]) -> Key:
+    """Return the key of an instance from its row."""
+    return row["sop_instance_uid"], row["study_uid"]
 
 
 def refusal_row(refused: Refusal) -> dict[str, Any]:

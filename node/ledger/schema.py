@@ -31,7 +31,7 @@ instance = Table(
     tables,
     Column("sop_instance_uid", UID, primary_key=True),
     Column("sop_class_uid", UID, nullable=False),
-    Column("study_uid", UID, nullable=False),
+    Column("study_uid", UID, primary_key=True, comment="a UID that was given twice is an instance of both studies"),
     Column("series_uid", UID, nullable=False),
     Column("modality", String(16), nullable=False),
     Column("transfer_syntax_uid", UID, nullable=False),

@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 from node.ledger.database import LOOKUP, LedgerPart, groups, hold
 from node.ledger.instances import count_present
-from node.ledger.job_moves import plan_job
+from node.ledger.job_planning import plan_job
 from node.ledger.rows import to_instance, to_place, to_study
 from node.ledger.schema import (
     decision,

@@ -189,15 +189,19 @@ class CommitmentScp:
             self.requests.mark_reported(request, result)
 
     def _result(self, request: CommitmentRequest) -> CommitmentResult:
-        """Return the result: committed is what has a row of the same SOP class and lies in a synced pack."""
+        """Return the result: committed is what has a row of the same SOP class and lies in a synced pack.
+
+        A reference names no study: where several have an instance with its UID, all of them must be kept.
+        """
         kept = self.instances.find(request.references)
-        synced = {pack: self.spool.sync(pack) for pack in {place.pack for _, place in kept.values()}}
+        packs = {place.pack for found in kept.values() for _, place in found}
+        synced = {pack: self.spool.sync(pack) for pack in packs}
         reasons: dict[Reference, int] = {}
         for reference in request.references:
-            sop_class_uid, place = kept.get(reference.sop_instance_uid, ("", None))
-            if place is None or not synced[place.pack]:
+            found = kept.get(reference.sop_instance_uid)
+            if not found or not all(synced[place.pack] for _, place in found):
                 reasons[reference] = NO_SUCH_INSTANCE
-            elif sop_class_uid != reference.sop_class_uid:
+            elif any(sop_class_uid != reference.sop_class_uid for sop_class_uid, _ in found):
                 reasons[reference] = CLASS_INSTANCE_CONFLICT
         return CommitmentResult(
             transaction_uid=request.transaction_uid,

@@ -1,5 +1,6 @@
 """What the ledger remembers, and what it refuses: one suite for every database."""
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,6 +38,8 @@ Make = Callable[..., ResultObject]
 Route = Callable[..., int]
 
 STUDY = "1.2.1"
+OTHER = "1.2.1.2"
+"""A series that no job reads."""
 LEASE = 60.0
 
 
@@ -155,11 +158,11 @@ def test_a_late_instance_makes_a_revision_and_supersedes_what_has_not_run(
     assert {job.plugin: job.state for job in ledger.jobs.of(STUDY)} == {
         "a": JobState.DONE,
         "b": JobState.SUPERSEDED,
-        "c": JobState.RUNNING,
+        "c": JobState.SUPERSEDED,
         "d": JobState.SUPERSEDED,
     }
     assert (study(ledger).state, study(ledger).revision) == (StudyState.RECEIVING, 2)
-    assert ledger.jobs.finish(running, []), "what already runs may end"
+    assert not ledger.jobs.finish(running, []), "what already runs may end, and records nothing"
 
 
 @pytest.mark.parametrize("planned", [True, False])
@@ -170,13 +173,14 @@ def test_a_running_job_of_an_old_revision_is_not_begun_again(
     routed(wanted(digest="x"))
     job = claimed(ledger)
     if planned:
-        routed(wanted(digest="y", priority=-1), number=2)
+        routed(wanted(digest="y", priority=-1), number=2, series=OTHER)
     else:
-        ledger.instances.record([arrival(2)])
+        ledger.instances.record([arrival(2, series=OTHER)])
     if end == "postpone":
-        assert ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
+        ended = ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
     else:
-        assert ledger.jobs.park(job, "the plugin failed")
+        ended = ledger.jobs.park(job, "the plugin failed")
+    assert ended is not planned, "it is no longer its worker's once the other is planned"
     assert states(ledger)[0] is JobState.SUPERSEDED
     assert [one.revision for one in ledger.jobs.of(STUDY) if one.state is JobState.WAITING] == ([2] if planned else [])
 
@@ -186,7 +190,7 @@ def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_
 ) -> None:
     routed(wanted(digest="x"))
     job = claimed(ledger)
-    assert routed(wanted(digest="x"), wanted("other", digest="y"), number=2) == 1
+    assert routed(wanted(digest="x"), wanted("other", digest="y"), number=2, series=OTHER) == 1
     ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
     assert {one.plugin: (one.revision, one.state) for one in ledger.jobs.of(STUDY)} == {
         "spleen": (1, JobState.WAITING),
@@ -612,6 +616,8 @@ def test_objects_of_the_newest_earlier_revision_are_the_predecessors(
         assert [one.sop_instance_uid for one in ledger.jobs.predecessors(job)] == earlier
         ledger.jobs.finish(job, [result(number)])
         ledger.jobs.finish(claimed(ledger), [result(number + 100)])
+        for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
+            ledger.deliveries.mark_delivered(sent)
 
 
 # Deliver.
@@ -788,8 +794,9 @@ def test_every_move_of_a_job_that_the_table_does_not_have_is_refused(
 
 
 def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
-    ledger: Ledger, outbox: Callable[..., list[Delivery]]
+    ledger: Ledger, outbox: Callable[..., list[Delivery]], arrival: Arrive
 ) -> None:
+    late = itertools.count(2)
     moves: Mapping[str, Callable[[Delivery], object]] = {
         "deliver": ledger.deliveries.mark_delivered,
         "postpone": lambda sent: ledger.deliveries.postpone(sent, seconds=0, reason=""),
@@ -802,6 +809,7 @@ def test_every_move_of_a_delivery_that_the_table_does_not_have_is_refused(
         "replace": lambda sent: ledger.fallbacks.replace(Declined(delivery=sent, job_id=1, objects=()), (), ""),
         "supplant": lambda sent: ledger.fallbacks.supplant(sent, (), ""),
         "exhaust": lambda sent: ledger.fallbacks.park(Declined(delivery=sent, job_id=1, objects=()), ""),
+        "supersede": lambda _sent: ledger.instances.record([arrival(next(late))]),
     }
     assert set(moves) == {move for _, move in DELIVERY_MOVES}
     (sent,) = outbox()

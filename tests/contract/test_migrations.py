@@ -82,6 +82,27 @@ def test_a_ledger_of_the_first_version_is_migrated_with_its_rows(empty_url: str)
     assert differences(empty_url) == []
 
 
+def test_an_instance_of_an_older_ledger_is_one_of_its_study_afterwards(empty_url: str) -> None:
+    with connected(empty_url) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations._folder()))
+        command.upgrade(config, "0008")
+        old = {"sop_instance_uid": "1.2.9", "sop_class_uid": "1", "study_uid": "1.2.1", "series_uid": "1.2.1.1"}
+        old |= {"modality": "CT", "transfer_syntax_uid": "1", "calling": "CT1", "peer": "", "received_at": 17.5}
+        old |= {"checksum": 7, "pack": "a.pack", "offset": 32, "length": 900, "lost": True, "note": "noted"}
+        connection.execute(tables.tables["instance"].insert().values(old))
+    Ledger(empty_url).close()
+    with connected(empty_url) as connection:
+        key = inspect(connection).get_pk_constraint("instance")["constrained_columns"]
+        assert key == ["sop_instance_uid", "study_uid"]
+        connection.execute(tables.tables["instance"].insert().values(old | {"study_uid": "1.2.2", "lost": False}))
+        rows = connection.execute(tables.tables["instance"].select()).mappings().all()
+    assert {row["study_uid"]: (row["received_at"], row["lost"], row["note"]) for row in rows} == {
+        "1.2.1": (17.5, True, "noted"),
+        "1.2.2": (17.5, False, "noted"),
+    }
+
+
 def test_a_ledger_of_a_newer_program_is_left_alone(empty_url: str) -> None:
     Ledger(empty_url).close()
     with connected(empty_url) as connection:
