@@ -26,7 +26,7 @@ from tests.conftest import Clock
 
 STUDY = "1.2.1"
 DAY = 86400.0
-WAITING, DELIVERED, COMMITTED, _, _, PARKED = DeliveryState
+WAITING, DELIVERED, COMMITTED, _, _, PARKED, _ = DeliveryState
 Pair = tuple[str, str]
 
 

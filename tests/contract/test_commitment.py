@@ -20,7 +20,7 @@ from node.records import (
 from tests.conftest import Clock
 
 STUDY = "1.2.1"
-WAITING, DELIVERED, COMMITTED, _, _, PARKED = DeliveryState
+WAITING, DELIVERED, COMMITTED, _, _, PARKED, _ = DeliveryState
 CT = "1.2.840.10008.5.1.4.1.1.2"
 Deliver = Callable[..., list[Delivery]]
 
@@ -326,4 +326,4 @@ def test_kept_is_what_has_a_row_however_many_are_asked_for(ledger: Ledger, arriv
     asked = [Reference(CT, f"{STUDY}.9.{number}") for number in range(1, 1301)]
     found = ledger.instances.find(asked)
     assert len(found) == 1201
-    assert found[f"{STUDY}.9.1201"] == (CT, arrivals[-1].place)
+    assert found[f"{STUDY}.9.1201"] == [(CT, arrivals[-1].place)]

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import event
 
 from node.ledger import Ledger
-from node.records import Arrival, Delivery, Job, Plan, ResultObject, Study, StudyState
+from node.records import Arrival, Delivery, Job, Place, Plan, ResultObject, Study, StudyState
+from tests.conftest import received
 
-STUDY = "1.2.1"
+STUDY, OTHER = "1.2.1", "1.2.1.2"
 READS_ALL = re.compile(r"SCAN (instance|refusal|study|decision|job|object|delivery|event)\b|Seq Scan on \w+")
 
 
@@ -28,7 +29,7 @@ def lived(
     assert done is not None
     assert running is not None
     ledger.jobs.finish(done, [result(1)])
-    ledger.instances.record([arrival(2)])
+    ledger.instances.record([arrival(2, series=OTHER)])
     study = ledger.studies.find(STUDY)
     assert study is not None
     return ledger, study, running, ledger.deliveries.claim("PACS", lease_seconds=60)[0]
@@ -42,6 +43,7 @@ ASKED: dict[str, Ask] = {
     "packs": lambda ledger, *_: ledger.instances.packs(STUDY),
     "instances": lambda ledger, *_: ledger.instances.of(STUDY),
     "compressed": lambda ledger, *_: ledger.instances.compressed(["1.2.840.10008.1.2"]),
+    "record": lambda ledger, *_: ledger.instances.record([GROWS]),
     "settle": lambda ledger, study, *_: ledger.studies.settle(study, "quiet"),
     "plan": lambda ledger, study, *_: (
         ledger.studies.settle(study, ""),
@@ -59,6 +61,8 @@ ASKED: dict[str, Ask] = {
     "release_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.release([sent]),
     "news": lambda ledger, *_: ledger.events.names(after=1),
     "last_event": lambda ledger, *_: ledger.events.last(),
+    "holds_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.holds([sent]),
+    "uncommitted_again": lambda ledger, _study, _job, sent: ledger.commitments.send_again(sent, seconds=1, reason=""),
     "next_delivery_due": lambda ledger, *_: ledger.deliveries.next_due("PACS"),
     "has_delivered": lambda ledger, *_: ledger.deliveries.has_delivered("PACS"),
     "delivered": lambda ledger, _study, _job, sent: ledger.deliveries.mark_delivered(sent),
@@ -75,6 +79,11 @@ ASKED: dict[str, Ask] = {
     "adopt": lambda ledger, *_: ledger.jobs.adopt({}),
     "events": lambda ledger, *_: ledger.events.read(STUDY),
 }
+GROWS = Arrival(
+    instance=received(3, study=STUDY, series=f"{STUDY}.1", at=1.0),
+    place=Place(pack="a.pack", offset=3000, length=900),
+    end=3950,
+)
 PLAN = Plan(plugin="c", version="1", route="r", inputs=({"ct": "1"},), destinations=("PACS",), priority=0, digest="d")
 
 

@@ -313,6 +313,8 @@ def test_an_order_has_the_instances_of_its_series_alone_and_the_objects_before(
         return DONE
 
     once(perform)
+    (sent,) = ledger.deliveries.claim("PACS", lease_seconds=60)
+    ledger.deliveries.mark_delivered(sent)
     ledger.instances.record([arrival(7, series="1.2.1.77")])
     routed(wanted(digest="other"), number=2)
     once(perform)
