@@ -87,7 +87,7 @@ class Outbox:
             except DestinationUnavailable as error:
                 log.warning("destination.unavailable", destination=self.destination, reason=str(error))
                 while left:
-                    self._take_out(left, lease, StoreResult(StoreOutcome.LATER, str(error)))
+                    self._take_out(left, lease, StoreResult(StoreOutcome.LATER, str(error)), answered=False)
         if left:
             self.deliveries.release(left)
         return go_on
@@ -103,7 +103,7 @@ class Outbox:
             [self._outgoing(delivery) for delivery in left],
             seconds=self.seconds,
             convert_to=self.transfer_syntax or None,
-            go_on=lambda: self.deliveries.holds(left),
+            go_on=lambda: self.deliveries.begin(left),
         )
         for result in results:
             fault("deliver.sent")
@@ -115,13 +115,13 @@ class Outbox:
                 break
         return True
 
-    def _take_out(self, left: list[Delivery], lease: Lease, result: StoreResult) -> None:
+    def _take_out(self, left: list[Delivery], lease: Lease, result: StoreResult, *, answered: bool = True) -> None:
         """Record the result of the first delivery in `left`, and take it out of the claim."""
         with lease.lock:
-            self._record(left[0], result)
+            self._record(left[0], result, answered=answered)
             del left[0]
 
-    def _record(self, delivery: Delivery, result: StoreResult) -> None:
+    def _record(self, delivery: Delivery, result: StoreResult, *, answered: bool) -> None:
         """Record one result; a delivery that has failed for `give_up_seconds` is parked."""
         if result.outcome is StoreOutcome.STORED:
             self.deliveries.mark_delivered(delivery, result.reason, commitment=self.commitment)
@@ -131,9 +131,11 @@ class Outbox:
             self.deliveries.park(delivery, f"{self.destination} refused it: {result.reason}")
         elif self.clock() - delivery.queued_at > self.give_up_seconds:
             days = self.give_up_seconds / 86400
-            self.deliveries.park(delivery, f"not stored in {days:g} days of trying: {result.reason}")
+            reason = f"not stored in {days:g} days of trying: {result.reason}"
+            self.deliveries.park(delivery, reason, answered=answered)
         else:
-            self.deliveries.postpone(delivery, seconds=delay(delivery.attempts), reason=result.reason)
+            seconds = delay(delivery.attempts)
+            self.deliveries.postpone(delivery, seconds=seconds, reason=result.reason, answered=answered)
 
     def _outgoing(self, delivery: Delivery) -> OutgoingObject:
         composed = delivery.object

@@ -70,11 +70,15 @@ class Deliveries(LedgerPart):
             )
             return bool(renewed.rowcount == len(held))
 
-    def holds(self, held: Sequence[Delivery]) -> bool:
-        """Return whether all that was claimed together is still to be sent by this claim: nothing was superseded."""
-        query = select(func.count()).select_from(delivery).where(_are_held(held), _to_send())
-        with self.db.reading() as connection:
-            return bool(connection.execute(query).scalar_one() == len(held))
+    def begin(self, held: Sequence[Delivery]) -> bool:
+        """Note that the first of what was claimed together is sent now.
+
+        False where some of it is not this claim's to send any more: another process has it, or it was superseded.
+        """
+        mine = select(func.count()).select_from(delivery).where(_are_held(held), _to_send())
+        first = update(delivery).where(_are_held(held[:1]), _to_send()).values(begun_at=self.db.clock())
+        with self.db.writing() as connection:
+            return connection.execute(mine).scalar_one() == len(held) and bool(connection.execute(first).rowcount)
 
     def release(self, held: Sequence[Delivery]) -> None:
         """Give back what was claimed together and is not sent: it is due as before."""
@@ -106,16 +110,17 @@ class Deliveries(LedgerPart):
         One that was superseded while it was on its way has been delivered all the same.
         """
         now = self.db.clock()
-        ask = {"ask_at": now if commitment else None, "asks": 0}
+        ask: dict[str, Any] = {"ask_at": now if commitment else None, "asks": 0}
         self._move(sent, "deliver", reason, "object.delivered", delivered_at=now, **ask)
 
-    def postpone(self, sent: Delivery, *, seconds: float, reason: str) -> None:
-        """Try an object again in `seconds`."""
-        self._move(sent, "postpone", reason, "object.postponed", due_at=self.db.clock() + seconds)
+    def postpone(self, sent: Delivery, *, seconds: float, reason: str, answered: bool = True) -> None:
+        """Try an object again in `seconds`; without an answer its destination may have stored it."""
+        due_at = self.db.clock() + seconds
+        self._move(sent, "postpone", reason, "object.postponed", answered=answered, due_at=due_at)
 
-    def park(self, sent: Delivery, reason: str) -> None:
-        """Stop trying to deliver an object until a person requeues it."""
-        self._move(sent, "park", reason, "object.parked")
+    def park(self, sent: Delivery, reason: str, *, answered: bool = True) -> None:
+        """Stop trying to deliver an object until a person requeues it; as for `postpone`."""
+        self._move(sent, "park", reason, "object.parked", answered=answered)
 
     def decline(self, sent: Delivery, reason: str) -> None:
         """Mark an object as one whose SOP class its destination does not take: something else may go in its place."""
@@ -144,8 +149,10 @@ class Deliveries(LedgerPart):
         with self.db.reading() as connection:
             return [to_delivery(row) for row in connection.execute(query).mappings()]
 
-    def _move(self, sent: Delivery, move: str, reason: str, name: str, **values: object) -> None:
-        tried = {"attempts": sent.attempts + 1, **FREE}
+    def _move(
+        self, sent: Delivery, move: str, reason: str, name: str, *, answered: bool = True, **values: object
+    ) -> None:
+        tried = {"attempts": sent.attempts + 1, **FREE, **({"begun_at": None} if answered else {})}
         values |= {"reason": reason, **tried}
         with self.db.writing() as connection:
             if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):

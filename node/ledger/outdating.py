@@ -96,7 +96,7 @@ def is_withdrawn(job_id: int | ScalarSelect[int]) -> ColumnElement[bool]:
 def may_have_left() -> ColumnElement[bool]:
     """Return the condition that the destination of a delivery may have its object.
 
-    A superseded delivery that was tried counts too: the destination may have stored it, and its answer was lost.
+    Of those that were superseded: one that was stored once, and one that was begun to be sent and never answered.
     """
-    tried = or_(delivery.c.attempts > 0, delivery.c.worker != "", delivery.c.delivered_at.is_not(None))
-    return or_(delivery.c.state != DeliveryState.SUPERSEDED, tried)
+    begun = or_(delivery.c.begun_at.is_not(None), delivery.c.delivered_at.is_not(None))
+    return or_(delivery.c.state != DeliveryState.SUPERSEDED, begun)

@@ -153,6 +153,7 @@ delivery = Table(
     Column("queued_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("delivered_at", Float),
+    Column("begun_at", Float, comment="when it was begun to be sent; null again once its destination has answered"),
     Column("ask_at", Float, comment="when to ask for its commitment; null where the destination is not asked"),
     Column("asks", Integer, nullable=False, default=0, server_default="0", comment="since it was last delivered"),
     Column("committed_at", Float),

@@ -61,7 +61,7 @@ ASKED: dict[str, Ask] = {
     "release_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.release([sent]),
     "news": lambda ledger, *_: ledger.events.names(after=1),
     "last_event": lambda ledger, *_: ledger.events.last(),
-    "holds_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.holds([sent]),
+    "begin_deliveries": lambda ledger, _study, _job, sent: ledger.deliveries.begin([sent]),
     "uncommitted_again": lambda ledger, _study, _job, sent: ledger.commitments.send_again(sent, seconds=1, reason=""),
     "next_delivery_due": lambda ledger, *_: ledger.deliveries.next_due("PACS"),
     "has_delivered": lambda ledger, *_: ledger.deliveries.has_delivered("PACS"),

@@ -209,9 +209,9 @@ def test_an_object_that_was_on_its_way_is_delivered_if_it_arrives(
     ledger: Ledger, waiting: ResultObject, arrival: Arrive
 ) -> None:
     (sent,) = ledger.deliveries.claim("PACS", lease_seconds=LEASE)
-    assert ledger.deliveries.holds([sent])
+    assert ledger.deliveries.begin([sent])
     grow(ledger, arrival)
-    assert not ledger.deliveries.holds([sent]), "what has not begun to leave is not sent"
+    assert not ledger.deliveries.begin([sent]), "what has not begun to leave is not sent"
     assert not ledger.deliveries.renew([sent], lease_seconds=LEASE)
     ledger.deliveries.mark_delivered(sent, commitment=True)
     assert deliveries(ledger) == {waiting.sop_instance_uid: DELIVERED}
@@ -273,15 +273,19 @@ def test_a_report_that_never_left_is_no_predecessor(
     assert named(ledger, claimed(ledger)) == []
 
 
+@pytest.mark.parametrize(("begun", "answered"), [(True, False), (True, True), (False, False)])
 def test_a_report_that_may_have_left_is_a_predecessor(
-    ledger: Ledger, waiting: ResultObject, routed: Route, wanted: Want
+    ledger: Ledger, waiting: ResultObject, routed: Route, wanted: Want, begun: bool, answered: bool
 ) -> None:
-    """The association was lost: the destination may have stored it."""
+    """One that was begun to be sent and not answered: the destination may have stored it."""
     (sent,) = ledger.deliveries.claim("PACS", lease_seconds=LEASE)
-    ledger.deliveries.postpone(sent, seconds=60, reason="no answer")
+    if begun:
+        assert ledger.deliveries.begin([sent])
+    ledger.deliveries.postpone(sent, seconds=60, reason="no answer", answered=answered)
     routed(wanted(digest="whole"), number=2)
     assert deliveries(ledger) == {waiting.sop_instance_uid: SUPERSEDED}
-    assert named(ledger, claimed(ledger)) == [waiting.sop_instance_uid]
+    may_have_left = begun and not answered
+    assert named(ledger, claimed(ledger)) == ([waiting.sop_instance_uid] if may_have_left else [])
 
 
 def test_the_newest_report_that_each_destination_has_is_a_predecessor(
@@ -342,7 +346,7 @@ class Actors:
     def send(self, who: int) -> None:
         if not (held := self.held.pop(who, [])):
             return
-        if not self.ledger.deliveries.holds(held):
+        if not self.ledger.deliveries.begin(held):
             self.ledger.deliveries.release(held)
             return
         self.arrived += [one.object.sop_instance_uid for one in held]

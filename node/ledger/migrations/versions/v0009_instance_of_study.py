@@ -1,4 +1,4 @@
-"""An instance is one of its study: a SOP Instance UID that was given twice is an instance of both studies."""
+"""An instance is one of its study, and of a delivery is known whether it may have left."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,7 @@ INDICES = {"instance_of_study": ["study_uid", "series_uid"], "instance_in_pack":
 
 def upgrade() -> None:
     """Let the key of an instance name its study; SQLite cannot alter a key, and the table is copied."""
+    op.add_column("delivery", sa.Column("begun_at", sa.Float))
     if op.get_bind().dialect.name == "postgresql":
         op.drop_constraint("instance_pkey", "instance", type_="primary")
         op.create_primary_key("instance_pkey", "instance", ["sop_instance_uid", "study_uid"])

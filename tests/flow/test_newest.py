@@ -1,0 +1,153 @@
+"""The newest whole answer wins, and a study keeps what was received for it: a real node, real associations, a PACS."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from node import testing
+from node.commands.explain import explain
+from node.records import DeliveryState, JobState
+from tests.crash.around import House, Pacs, alive, study, study_uid
+from tests.peers import wait_until
+
+SR = "1.2.840.10008.5.1.4.1.1.88.34"
+HALF, WHOLE = 10, 20
+SLOW = f"""\
+    here = Path(__file__).parent
+    half = len(ct.frames) == {HALF}
+    if half:
+        (here / "begun.part").write_text(str(os.getpid()))
+        (here / "begun.part").rename(here / "begun")
+    while half and (here / "hold").exists():
+        time.sleep(0.05)
+    if half:
+        (here / "over").touch()
+    volume = ct.volume()
+"""
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    with Pacs().listening() as listening:
+        yield listening
+
+
+@pytest.fixture
+def house(tmp_path: Path, pacs: Pacs) -> Iterator[House]:
+    built = House(tmp_path / "node", pacs)
+    yield built
+    built.stop()
+
+
+def plugin_folder(house: House) -> Path:
+    return house.folder / "plugins" / "threshold"
+
+
+def slow_on_half(house: House) -> Path:
+    """Have a job on half of the images wait while the returned file is there."""
+    plugin = plugin_folder(house) / "plugin.py"
+    code = plugin.read_text().replace("    volume = ct.volume()\n", SLOW)
+    plugin.write_text(code.replace("from pathlib", "import os\nimport time\nfrom pathlib"))
+    held = plugin.with_name("hold")
+    held.touch()
+    return held
+
+
+def told(house: House, uid: str) -> str:
+    """Return what `isocenter explain` prints."""
+    with house.ledger() as ledger:
+        return "\n".join(explain(ledger, uid))
+
+
+def reports(pacs: Pacs) -> list[Dataset]:
+    found = [dcmread(BytesIO(contents[0]), force=True) for contents in pacs.arrived.values()]
+    return [one for one in found if one.get("SOPClassUID") == SR]
+
+
+def half_is_over(house: House) -> bool:
+    """Whether the job on half of the images runs no more: it has come to its end, or its process was killed."""
+    with suppress(FileNotFoundError):
+        return (plugin_folder(house) / "over").exists() or not alive(int((plugin_folder(house) / "begun").read_text()))
+    return False
+
+
+def test_the_report_of_half_a_study_is_never_delivered_after_that_of_the_whole(
+    house: House, pacs: Pacs, tmp_path: Path
+) -> None:
+    files = study(tmp_path, "study", slices=WHOLE)
+    uid = study_uid(files)
+    held = slow_on_half(house)
+    house.start()
+    assert house.send(files[:HALF]) == []
+    wait_until(held.with_name("begun").exists, what="the job on half of the study")
+    assert house.send(files[HALF:]) == []
+    house.rest(uid)
+    assert len(pacs.arrived) == 3, "the results of the whole"
+    held.unlink()
+    wait_until(lambda: half_is_over(house), what="the end of the job on half of the study")
+    house.stop()
+    with house.ledger() as ledger:
+        jobs = {one.revision: one.state for one in ledger.jobs.of(uid)}
+        assert jobs == {1: JobState.SUPERSEDED, 2: JobState.DONE}
+        assert {one.state for one in ledger.deliveries.of(uid)} == {DeliveryState.DELIVERED}
+    assert len(pacs.arrived) == 3
+    assert "threshold 1, revision 1: superseded – revision 2 came while it ran; nothing of it is recorded" in told(
+        house, uid
+    )
+    assert house.account(files) == []
+
+
+def test_a_report_of_half_a_study_that_waits_for_the_pacs_does_not_leave(
+    house: House, pacs: Pacs, tmp_path: Path
+) -> None:
+    files = study(tmp_path, "study", slices=WHOLE)
+    uid = study_uid(files)
+    house.start()
+    pacs.rejects = True
+    assert house.send(files[:HALF]) == []
+    wait_until(lambda: "job.done" in house.explain(uid), what="the results of half of the study")
+    assert house.send(files[HALF:]) == []
+    wait_until(lambda: house.explain(uid).count("job.done") == 2, what="the results of the whole")
+    pacs.rejects = False
+    house.rest(uid)
+    assert len(pacs.arrived) == 3
+    assert told(house, uid).count("superseded – revision 2 came before it left") == 3
+    assert house.account(files) == []
+    assert not [one for one in reports(pacs) if "PredecessorDocumentsSequence" in one], "no other was ever stored"
+
+
+@pytest.mark.parametrize("reused", [10, 30])
+def test_a_study_keeps_its_images_whose_uids_are_used_again_in_another(
+    house: House, pacs: Pacs, tmp_path: Path, reused: int
+) -> None:
+    files = study(tmp_path, "first", slices=30)
+    others = []
+    for one in files[:reused]:
+        image = dcmread(one)
+        image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.3.4.5", "1.2.3.4.5.1"
+        image.PixelData = bytes(len(image.PixelData))
+        others.append(image)
+    copies = testing.write(others, tmp_path / "second")
+    house.start()
+    for some in (files, copies):
+        assert house.send(some) == []
+        house.rest(study_uid(some))
+    first, second = study_uid(files), study_uid(copies)
+    with house.ledger() as ledger:
+        assert (len(ledger.instances.of(first)), len(ledger.instances.of(second))) == (30, reused)
+    for mine, other, count in ((first, second, 30), (second, first, reused)):
+        assert f"{count} instances" in told(house, mine)
+        assert told(house, mine).count(f"is in study {other} too") == reused
+        assert "revision 1, routed" in told(house, mine)
+    assert len(pacs.arrived) == 6
+    house.stop()
+    house.start()
+    house.rest(first, second)
+    with house.ledger() as ledger:
+        assert {one.state for uid in (first, second) for one in ledger.jobs.of(uid)} == {JobState.DONE}
+    assert len(pacs.arrived) == 6
