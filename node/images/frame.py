@@ -11,18 +11,44 @@ from pydicom.dataset import Dataset
 from node.errors import UnsuitableSeries
 
 Vector = tuple[float, float, float]
+Values = Mapping[str, Any] | Dataset
+"""Attributes of an instance by keyword: those of its header summary, or its header."""
 
 
 class Image(Protocol):
     """One instance, shared by all of its frames."""
 
     @property
-    def values(self) -> Mapping[str, Any] | Dataset:
+    def values(self) -> Values:
         """Its attributes by keyword, known without reading the header: `get` returns a value, or None."""
 
     @property
     def header(self) -> Dataset:
         """The data set without pixel data. It is read at the first access."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModalityLut:
+    """A table of real values by stored value (PS3.3 C.11.1.1.1).
+
+    Parameters
+    ----------
+    table
+        Real values, (entry).
+    first
+        The stored value of the first entry. Lower values have that of the first entry, higher values that of the last.
+    kind
+        Modality LUT Type, as "HU"; empty if the header has none.
+    """
+
+    table: NDArray[np.uint16]
+    first: int
+    kind: str = ""
+
+    def apply(self, stored: NDArray[Any]) -> NDArray[np.uint16]:
+        """Return the real values of stored whole numbers, in an array of the same shape."""
+        index = np.clip(stored.astype(np.int64) - self.first, 0, len(self.table) - 1)
+        return np.asarray(self.table[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +66,14 @@ class Frame:
         then column, mm (PS3.3 C.7.6.2). None where the image has no position in the patient.
     slope, intercept
         Rescale of stored values (PS3.3 C.11.1), 1 and 0 where the header has none.
+    lut
+        Modality LUT that stored values go through in place of a rescale; None where the header has none.
+    unit
+        Rescale Type or Modality LUT Type, empty where the header has none.
+    unscaled
+        What the header lacks to say what stored values mean; empty where it lacks nothing.
+    ignored
+        Sentences about values of the header that cannot be used, and count as absent.
     """
 
     image: Image
@@ -49,6 +83,10 @@ class Frame:
     spacing: tuple[float, float] | None = None
     slope: float = 1.0
     intercept: float = 0.0
+    lut: ModalityLut | None = None
+    unit: str = ""
+    unscaled: str = ""
+    ignored: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Name the frame in a message."""

@@ -1,20 +1,22 @@
 """The frames of one stored instance, with their geometry. An instance whose header makes no sense is set aside."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import mul
 from typing import Any, cast
 
 import numpy as np
 from pydicom.datadict import dictionary_description
-from pydicom.dataset import Dataset
 from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage, SurfaceSegmentationStorage
 
 from node.errors import NotUnderstood
-from node.images.frame import Frame, Vector
+from node.images.frame import Frame, Values, Vector
+from node.images.header_summary import KEYWORDS
 from node.images.part10 import FAULTS
+from node.images.real_values import UNSCALED
 from node.images.stored_instance import StoredInstance, uid_of
+from node.images.usable_values import name_of
 
 RESULTS = {
     SegmentationStorage,
@@ -26,9 +28,16 @@ RESULTS = {
 BITS_ALLOCATED = {1, 8, 16, 32, 64}
 RIGHT_ANGLE = 0.01
 """How far products of the two directions of a plane may be from those of unit vectors at right angles."""
-
-Values = Mapping[str, Any] | Dataset
-"""Attributes of an instance by keyword: those of its header summary, or its header."""
+PLANE = (
+    ("ImagePositionPatient", "PlanePositionSequence", 3),
+    ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+    ("PixelSpacing", "PixelMeasuresSequence", 2),
+)
+"""Attributes of a plane, with the sequence of their functional group and the count of their values."""
+PLACED = ("CT", "MR", "PT", "RTDOSE")
+"""Modalities whose images cannot do without a place. In others, such as radiographs, zeros stand for unknown."""
+SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1}
+"""Samples per Pixel by Photometric Interpretation; of all others 3 (PS3.3 C.7.6.3.1.2)."""
 
 
 def is_image(values: Values) -> bool:
@@ -75,8 +84,10 @@ def _check_pixels(stored: StoredInstance) -> None:
     required_text(values, "PhotometricInterpretation")
     for keyword in ("Rows", "Columns"):
         _whole(values, keyword)
-    if (samples := _whole(values, "SamplesPerPixel", 1)) not in (1, 3):
+    if (samples := _whole(values, "SamplesPerPixel")) not in (1, 3):
         raise NotUnderstood(f"its Samples per Pixel is {samples}, not 1 or 3")
+    if samples != SAMPLES.get(kind := str(values.get("PhotometricInterpretation")).strip(), 3):
+        raise NotUnderstood(f"its Samples per Pixel is {samples}, and its Photometric Interpretation {kind}")
     if (bits := _whole(values, "BitsAllocated")) not in BITS_ALLOCATED:
         raise NotUnderstood(f"its Bits Allocated is {bits}, which no image has")
     if stored.keyword == "PixelData":
@@ -90,36 +101,85 @@ def _check_pixels(stored: StoredInstance) -> None:
 
 def _frame(stored: StoredInstance, number: int) -> Frame:
     """Return one frame by its functional groups, or by the header (PS3.3 C.7.6.2, C.7.6.16, C.11.1)."""
-    values = stored.values
-    numbers = {
-        keyword: _numbers(frame_value(values, number, sequence, keyword), length, keyword)
-        for keyword, sequence, length in (
-            ("ImagePositionPatient", "PlanePositionSequence", 3),
-            ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
-            ("PixelSpacing", "PixelMeasuresSequence", 2),
-            ("RescaleSlope", "PixelValueTransformationSequence", 1),
-            ("RescaleIntercept", "PixelValueTransformationSequence", 1),
-            ("DoseGridScaling", "", 1),
-        )
-    }
-    position, orientation, spacing, slope, intercept, dose = numbers.values()
-    if orientation is not None and not _perpendicular(orientation):
-        raise NotUnderstood("its Image Orientation (Patient) is not two unit vectors at right angles")
-    if spacing is not None and min(spacing) <= 0:
-        spacing = None  # radiographs and scanned films of unknown spacing write 0
-    scale = (slope or dose or (1.0,))[0]
-    if scale == 0:
-        raise NotUnderstood("its Rescale Slope is 0")
+    ignored = [
+        f"{name_of(keyword)} cannot be used: {reason}"
+        for keyword, reason in stored.unusable.items()
+        if keyword in KEYWORDS
+    ]
+    position, orientation, spacing = _plane(stored, number, ignored)
     placed = position is not None and orientation is not None and spacing is not None
-    return Frame(
+    frame = Frame(
         image=stored,
         number=number,
         position=cast(Vector, position) if placed else None,
         orientation=cast(tuple[float, float, float, float, float, float], orientation) if placed else None,
         spacing=cast(tuple[float, float], spacing) if placed else None,
-        slope=scale,
-        intercept=(intercept or (0.0,))[0],
+        ignored=tuple(ignored),
     )
+    return _with_rescale(frame, stored)
+
+
+def _plane(stored: StoredInstance, number: int, ignored: list[str]) -> tuple[tuple[float, ...] | None, ...]:
+    """Return position, orientation and spacing of a frame, and add what cannot be used to `ignored`.
+
+    Raises
+    ------
+    NotUnderstood
+        A value makes no sense, in a modality whose images cannot do without a place.
+    """
+    found = []
+    for keyword, sequence, count in PLANE:
+        try:
+            numbers = _numbers(frame_value(stored.values, number, sequence, keyword), count, keyword)
+            _check_plane(stored, keyword, numbers)
+        except NotUnderstood as error:
+            if stored.values.get("Modality") in PLACED:
+                raise
+            ignored.append(str(error).removeprefix("its "))
+            numbers = None
+        if keyword == "PixelSpacing" and numbers is not None and min(numbers) <= 0:
+            numbers = None  # radiographs and scanned films of unknown spacing write 0
+        found.append(numbers)
+    return tuple(found)
+
+
+def _check_plane(stored: StoredInstance, keyword: str, numbers: tuple[float, ...] | None) -> None:
+    if reason := stored.unusable.get(keyword):
+        raise NotUnderstood(f"its {name_of(keyword)} cannot be used: {reason}")
+    if keyword == "ImageOrientationPatient" and numbers is not None and not _perpendicular(numbers):
+        raise NotUnderstood(f"its {name_of(keyword)} is not two unit vectors at right angles")
+
+
+def _with_rescale(frame: Frame, stored: StoredInstance) -> Frame:
+    """Return a frame with what its stored values mean (PS3.3 C.11.1; of RT Dose C.8.8.3)."""
+    values, group = stored.values, "PixelValueTransformationSequence"
+    slope, intercept, dose = (
+        _number(values, frame.number, sequence, keyword)
+        for keyword, sequence in (("RescaleSlope", group), ("RescaleIntercept", group), ("DoseGridScaling", ""))
+    )
+    if 0 in (slope, dose):
+        raise NotUnderstood("its Rescale Slope is 0" if slope == 0 else "its Dose Grid Scaling is 0")
+    if stored.modality_lut is not None:
+        return replace(frame, lut=stored.modality_lut, unit=stored.modality_lut.kind)
+    if values.get("Modality") == "RTDOSE":
+        return replace(frame, slope=dose or 1.0, unscaled="" if dose else "Dose Grid Scaling is absent")
+    absent = [name for name, value in (("Rescale Slope", slope), ("Rescale Intercept", intercept)) if value is None]
+    return replace(
+        frame,
+        slope=slope or 1.0,
+        intercept=intercept or 0.0,
+        unit=str(frame_value(values, frame.number, group, "RescaleType") or "").strip(),
+        unscaled=("", f"{''.join(absent)} is absent", UNSCALED)[len(absent)],
+    )
+
+
+def _number(values: Values, number: int, sequence: str, keyword: str) -> float | None:
+    """Return a number of a frame; None if it is absent or cannot be used."""
+    try:
+        numbers = _numbers(frame_value(values, number, sequence, keyword), 1, keyword)
+    except NotUnderstood:
+        return None
+    return None if numbers is None else numbers[0]
 
 
 def _perpendicular(orientation: Sequence[float]) -> bool:
@@ -168,6 +228,8 @@ def _whole(values: Values, keyword: str, default: int | None = None) -> int:
     value = value_of(values, keyword)
     if value is None and default is not None:
         return default
+    if value is None:
+        raise NotUnderstood(f"it has no {dictionary_description(keyword)}")
     if not isinstance(value, int):
         raise NotUnderstood(f"its {dictionary_description(keyword)} is {value}, not a whole number")
     return int(value)

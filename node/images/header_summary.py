@@ -9,6 +9,7 @@ does not follow its VR) has none, and pydicom reads the header when it is needed
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ KEYWORDS = (
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
     "DoseGridScaling",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "AcquisitionNumber",
     "AcquisitionTime",
     "ContentTime",
@@ -66,12 +70,18 @@ KEYWORDS = (
     "TriggerTime",
 )
 """What a summary holds, in this order. A change needs another `FORM`."""
-EXCLUDING = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionTimes")
-"""An instance that has one of these attributes has no summary: it has several frames, or several values."""
+EXCLUDING = (
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "InversionTimes",
+    "ModalityLUTSequence",
+)
+"""An instance that has one of these attributes has no summary: it has several frames, several values, or a table."""
 CHARACTER_SET = "SpecificCharacterSet"
 """Checked, but not kept: pydicom cannot read a header in which it is malformed."""
 CHARACTER_SETS = re.compile(r"[A-Z0-9_ \\]*")
-FORM = 1
+FORM = 2
 PIXEL_GROUP = 0x7FE00000
 TRANSFER_SYNTAX = 0x00020010
 PREFIX = 132
@@ -80,7 +90,7 @@ SHORT_VALUE = 128
 """Longer values, in bytes, are not cached."""
 DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(r"0|-?[1-9]\d*")
-NUMBERS = {"US": (2, "H"), "UL": (4, "L"), "FL": (4, "f"), "FD": (8, "d")}
+NUMBERS = {"US": (2, "H"), "UL": (4, "L"), "FL": (4, "f"), "FD": (8, "d"), "US or SS": (2, "H")}
 
 
 class NotOrdinary(Exception):
@@ -131,8 +141,8 @@ def summarize(walked: Walk, syntax: str, *, before: int) -> str:
         for tag, (vr, value) in walked.found.items():
             if tag not in SUMMARIZED:
                 continue
-            index, expected_vr, _ = SUMMARIZED[tag]
-            if vr not in (expected_vr, b""):
+            index, expected_vrs, _ = SUMMARIZED[tag]
+            if vr and vr not in expected_vrs:
                 return ""
             values[index] = (_cached_json if len(value) <= SHORT_VALUE else _json)(tag, value)
     except NotOrdinary:
@@ -210,17 +220,25 @@ def _uid(value: bytes) -> str:
 
 def _decimal(value: bytes) -> str:
     text = _ascii(value).rstrip(" \0").strip()
-    if text and not DECIMAL.fullmatch(text):
+    if text and not is_decimal(text):
         raise NotOrdinary
     return text
 
 
-def _decimals(value: bytes) -> list[str] | str:
-    text = _ascii(value).rstrip(" \0").strip()
-    numbers = text.split("\\")
-    if text and not all(map(DECIMAL.fullmatch, numbers)):
-        raise NotOrdinary
-    return numbers if text else ""
+def _decimals(count: int) -> Callable[[bytes], Any]:
+    def read(value: bytes) -> list[str] | str:
+        text = _ascii(value).rstrip(" \0").strip()
+        numbers = text.split("\\")
+        if text and not (len(numbers) == count and all(map(is_decimal, numbers))):
+            raise NotOrdinary
+        return numbers if text else ""
+
+    return read
+
+
+def is_decimal(text: str) -> bool:
+    """Return whether a text is a finite number (VR DS)."""
+    return DECIMAL.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def _integer(value: bytes) -> int | str:
@@ -238,7 +256,7 @@ def _ascii(value: bytes) -> str:
     return value.decode("ascii")
 
 
-def _binary(vr: str) -> Callable[[bytes], Any]:
+def _binary(vr: str, count: int = 1) -> Callable[[bytes], Any]:
     size, code = NUMBERS[vr]
 
     def read(value: bytes) -> Any:
@@ -247,7 +265,9 @@ def _binary(vr: str) -> Callable[[bytes], Any]:
         numbers = unpack_from(f"<{len(value) // size}{code}", value)
         if not numbers:
             return ""
-        return numbers[0] if len(numbers) == 1 else list(numbers)
+        if len(numbers) != count or not all(map(math.isfinite, numbers)):
+            raise NotOrdinary
+        return numbers[0] if count == 1 else list(numbers)
 
     return read
 
@@ -264,6 +284,7 @@ def _absent(_: bytes) -> str:
 
 READERS: Mapping[str, Callable[[bytes], Any]] = {
     "CS": _texts,
+    "LO": _texts,
     "SH": _texts,
     "TM": _texts,
     "UI": _uid,
@@ -272,8 +293,13 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     **{vr: _binary(vr) for vr in NUMBERS},
 }
 """The reader of a value, by VR (PS3.5 section 6.2)."""
-MULTI_VALUED = {"ImagePositionPatient": _decimals, "ImageOrientationPatient": _decimals, "PixelSpacing": _decimals}
-"""Readers of attributes that have several decimals."""
+MULTI_VALUED = {
+    "ImagePositionPatient": _decimals(3),
+    "ImageOrientationPatient": _decimals(6),
+    "PixelSpacing": _decimals(2),
+    "DiffusionGradientOrientation": _binary("FD", 3),
+}
+"""Readers of attributes that have several numbers."""
 
 
 @lru_cache(maxsize=256)
@@ -291,10 +317,10 @@ def _reader(keyword: str) -> Callable[[bytes], Any]:
 
 
 SUMMARIZED = {
-    tag_for_keyword(keyword) or 0: (index, dictionary_VR(keyword).encode(), _reader(keyword))
+    tag_for_keyword(keyword) or 0: (index, tuple(dictionary_VR(keyword).encode().split(b" or ")), _reader(keyword))
     for index, keyword in enumerate((*KEYWORDS, *EXCLUDING, CHARACTER_SET))
 }
-"""Index in the summary, VR, and reader of each attribute that is checked, by tag. Only those of KEYWORDS are kept."""
+"""Index in the summary, VRs, and reader of each attribute that is checked, by tag. Only those of KEYWORDS are kept."""
 
 
 def _json(tag: int, value: bytes) -> str:

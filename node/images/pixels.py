@@ -106,7 +106,7 @@ def _values(stored: StoredInstance, number: int, fd: int, into: NDArray[Any] | N
 def _is_native(stored: StoredInstance) -> bool:
     """Return whether the values need no decoding: one sample per pixel in whole bytes, not compressed."""
     values = stored.values
-    if stored.syntax not in NATIVE or stored.keyword != "PixelData" or int(values.get("SamplesPerPixel") or 1) != 1:
+    if stored.syntax not in NATIVE or stored.keyword != "PixelData" or values.get("SamplesPerPixel") != 1:
         return False
     # Bytes of 8 bit big endian data may be swapped in pairs (PS3.5 8.1.1): pydicom decodes them.
     bits = values.get("BitsAllocated")
@@ -124,7 +124,7 @@ def _read_native(stored: StoredInstance, number: int, fd: int, into: NDArray[Any
     if os.preadv(fd, [values.data], stored.part.offset + begin) < values.nbytes:
         raise EOFError("its file has been cut off")
     values = values.astype(kind.newbyteorder("="), copy=False)
-    used = int(header.get("BitsStored") or bits)
+    used = int(header.get("BitsStored", 0))
     if used < bits:
         high = header.get("HighBit")
         above = bits - 1 - (used - 1 if high is None else int(high))
@@ -152,7 +152,7 @@ def early_bytes(values: Mapping[str, Any] | Dataset) -> int:
     Only grey images that have a header summary and values of whole bytes are decoded when they arrive.
     """
     rows, columns, bits = (values.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
-    grey = values.get("SamplesPerPixel", 1) == 1 and values.get("PhotometricInterpretation") in GREY
+    grey = values.get("SamplesPerPixel") == 1 and values.get("PhotometricInterpretation") in GREY
     if isinstance(values, Dataset) or not grey or not isinstance(rows, int) or not isinstance(columns, int):
         return 0
     return rows * columns * int(bits) // 8 if bits in EARLY_BITS else 0
@@ -180,7 +180,7 @@ def decode_early(part: Part10) -> NDArray[Any]:
     stored = StoredInstance.read(part)
     frame, expected = Frame(image=stored), _empty_plane(stored, None)
     (values,) = PixelReader({frame.sop_instance_uid: stored})([frame])
-    count = 2 ** int(stored.values.get("BitsStored") or 0)
+    count = 2 ** int(stored.values.get("BitsStored", 0))
     lowest, highest = (-count // 2, count // 2 - 1) if values.dtype.kind == "i" else (0, count - 1)
     fits = (values.shape, values.dtype) == (expected.shape, expected.dtype)
     if not fits or values.min() < lowest or values.max() > highest:

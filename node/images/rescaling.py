@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from node.arena import PROCESS_MEMORY, Memory
 from node.errors import UnsuitableSeries
 from node.images.frame import Frame, FrameReader
+from node.images.real_values import HIGHEST_HU, fill_padding, find_padding, without_padding
 
 INT16 = np.iinfo(np.int16)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 WORKERS = min(4, os.cpu_count() or 1)
 """Threads that read and decode. The codecs release the interpreter lock for a part of their work only."""
 FEWEST_FRAMES = 8
@@ -29,7 +31,12 @@ def rescaled(
 ) -> NDArray[Any]:
     """Return the real values of frames, (slice, row, column), none below `lowest`: int16 if exact, else float32.
 
-    The array is allocated in `memory`.
+    `lowest` is given for CT. Padding has that value, or is background. The array is allocated in `memory`.
+
+    Raises
+    ------
+    UnsuitableSeries
+        A frame is in colour or of another size than its header says, or its values are not finite, or impossible in CT.
     """
     if all(frame.slope == 1 and frame.intercept.is_integer() for frame in frames):
         with suppress(_OutOfRange):
@@ -50,14 +57,18 @@ def _read_all(
         own, planes = frames[part], array[part]
         memory.populate(planes)
         floor = None if lowest is None else np.full(array.shape[1:], lowest, dtype)
+        rescale = _rescale_int16 if dtype == np.int16 else _rescale_float32
         into = planes if dtype == np.int16 else None
         for frame, stored, plane in zip(own, read(own, into), planes, strict=True):
             if stored.ndim != 2:
                 raise UnsuitableSeries(f"{frame} is in colour")
             if stored.shape != plane.shape:
                 raise UnsuitableSeries(f"{frame} is of another size than its header says")
-            rescale = _rescale_int16 if dtype == np.int16 else _rescale_float32
-            rescale(frame, stored, plane, floor)
+            if (padding := find_padding(frame, stored, lowest)) is not None:
+                stored = without_padding(stored, padding)  # noqa: PLW2901 - of this plane alone
+            rescale(frame, stored if frame.lut is None else frame.lut.apply(stored), plane, floor)
+            if padding is not None:
+                fill_padding(frame, plane, padding, lowest)
 
     if len(parts) == 1:
         fill(parts[0])
@@ -96,11 +107,22 @@ def _bounds(frame: Frame, stored: NDArray[Any], plane: NDArray[Any]) -> tuple[in
     if not np.may_share_memory(stored, plane):
         limits = np.iinfo(stored.dtype)
         return int(limits.min), int(limits.max)
-    used = int(frame.image.values.get("BitsStored") or 16)
+    used = int(frame.image.values.get("BitsStored", 0))
     return (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if stored.dtype.kind == "i" else (0, 2**used - 1)
 
 
 def _rescale_float32(frame: Frame, stored: NDArray[Any], plane: NDArray[Any], floor: NDArray[Any] | None) -> None:
+    _check_range(frame, stored, HIGHEST_HU if floor is not None else FLOAT32_MAX)
     plane[...] = stored * np.float32(frame.slope) + np.float32(frame.intercept)
     if floor is not None:
         np.maximum(plane, floor, out=plane)
+
+
+def _check_range(frame: Frame, stored: NDArray[Any], highest: float) -> None:
+    """Raise UnsuitableSeries if real values are not finite in float32, or greater than `highest`."""
+    ends = [float(end) * frame.slope + frame.intercept for end in (stored.min(), stored.max())]
+    if not all(abs(end) <= FLOAT32_MAX for end in ends) or max(ends) > highest:
+        raise UnsuitableSeries(
+            f"values of {frame} reach from {min(ends):g} to {max(ends):g}, by Rescale Slope {frame.slope:g} and "
+            f"Intercept {frame.intercept:g}: no image of its kind has such values"
+        )

@@ -14,11 +14,15 @@ from pydicom.dataset import Dataset
 from node.arena import PROCESS_MEMORY, Memory
 from node.errors import UnsuitableSeries
 from node.images.frame import Frame, FrameReader, Image, Vector
+from node.images.real_values import meaning_fault
 from node.images.rescaling import INT16, rescaled
-from node.images.stack_geometry import corners, slice_step
+from node.images.stack_geometry import corners, part_of_spacing, slice_step
 
 GRID_TOLERANCE = 0.01
-"""Millimetres by which a corner of a grid may be off: affines are float64, headers are decimal text."""
+"""Millimetres by which a corner of a grid may be off, and never more than a twentieth of a voxel.
+
+Affines are float64, headers are decimal text.
+"""
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 LOWEST_HU = -1024
 """Lower values are padding outside the scanner's field of view (PS3.3 C.11.1.1.2: air is -1000)."""
@@ -174,11 +178,22 @@ class Series:
         ------
         UnsuitableSeries
             Slices are missing, repeated, unevenly spaced or tilted, or the images are in colour or cannot be decoded;
-            the message names the instance.
+            the header does not say what the values are, as in a CT without Rescale Slope (PS3.3 C.8.2.1), or says that
+            they are impossible. The message names the instance.
         """
         affine = self.affine()
+        self._check_meaning()
         array = rescaled(self.frames, self.read, LOWEST_HU if self.modality == "CT" else None, self.memory)
         return Volume(array=array, affine=affine, frame_of_reference_uid=self.frame_of_reference_uid)
+
+    def _check_meaning(self) -> None:
+        if self.meaning_fault:
+            raise UnsuitableSeries(self.meaning_fault)
+
+    @cached_property
+    def meaning_fault(self) -> str:
+        """Why the values of the images have no meaning, or another than that of their modality; empty if they have."""
+        return meaning_fault(self.frames, self.modality)
 
     @property
     def placed(self) -> bool:
@@ -202,11 +217,17 @@ class Series:
         """Return one frame by its index in the stack.
 
         (row, column), rescaled as in `volume`; in colour (row, column, 3), as stored.
+
+        Raises
+        ------
+        UnsuitableSeries
+            The image cannot be decoded, or its header does not say what its values are.
         """
         frame = self.frames[index]
         stored = next(iter(self.read([frame])))
         if stored.ndim == 3:
             return stored
+        self._check_meaning()
         return np.asarray(rescaled((frame,), lambda frames, into=None: [stored], None)[0])  # noqa: ARG005
 
     def brightness(self, index: int = 0) -> NDArray[np.float32]:
@@ -234,7 +255,8 @@ def on_grid(volume: Volume, series: Series) -> bool:
         expected = _grid(series)
     except UnsuitableSeries:
         return False
-    return bool(np.abs(corners(volume.affine, shape) - corners(expected, shape)).max() <= GRID_TOLERANCE)
+    allowed = part_of_spacing(GRID_TOLERANCE, volume.spacing)
+    return bool(np.abs(corners(volume.affine, shape) - corners(expected, shape)).max() <= allowed)
 
 
 def _identity(values: Mapping[str, Any] | Dataset) -> Dataset:

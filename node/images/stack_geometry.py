@@ -13,7 +13,24 @@ STEP_TOLERANCE = 0.02
 TILT_TOLERANCE = 0.5
 """Degrees between the stacking direction and the slices' normal that rounding alone explains."""
 SAME_POSITION = 0.01
-"""Slices that are nearer to each other than this, in mm along their normal, lie at the same position."""
+"""Slices that are nearer to each other than this, in mm along their normal, lie at the same position.
+
+It is never more than a twentieth of a pixel: slices of a microscopic CT are a few micrometres apart.
+"""
+ROUNDED = 0.01
+"""How far rounding of positions may change the distance of two slices, in mm, and never more than a tenth of it."""
+SMALLEST_PART = 0.05
+"""The part of a pixel that no tolerance exceeds."""
+
+
+def part_of_spacing(millimetres: float, spacing: Sequence[float]) -> float:
+    """Return a tolerance in mm, made smaller where it exceeds `SMALLEST_PART` of the smallest spacing."""
+    return min(millimetres, SMALLEST_PART * min(spacing))
+
+
+def same_position(frames: Sequence[Frame]) -> float:
+    """Return the distance in mm below which frames of a stack lie at the same position."""
+    return part_of_spacing(SAME_POSITION, frames[0].spacing or (1.0,))
 
 
 def along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
@@ -24,7 +41,7 @@ def along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
 def usual_distance(distances: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
     """Return the distance that most neighbouring slices have, in mm, and which pairs of neighbours have it."""
     usual = float(np.sort(distances)[(len(distances) - 1) // 2])
-    return usual, np.abs(distances - usual) <= STEP_TOLERANCE * usual + SAME_POSITION
+    return usual, np.abs(distances - usual) <= STEP_TOLERANCE * usual + min(ROUNDED, usual / 10)
 
 
 def slice_step(frames: Sequence[Frame]) -> NDArray[np.float64]:
@@ -39,7 +56,7 @@ def slice_step(frames: Sequence[Frame]) -> NDArray[np.float64]:
     if len(frames) == 1:
         return first.normal * _thickness(first)
     distances = np.diff(along_normal(frames))
-    if (same := distances < SAME_POSITION).any():
+    if (same := distances < same_position(frames)).any():
         raise UnsuitableSeries(f"{_neighbours(frames, int(same.argmax()))} lie at the same position")
     usual, even = usual_distance(distances)
     if not even.all():
@@ -76,9 +93,6 @@ def _neighbours(frames: Sequence[Frame], index: int) -> str:
 def _thickness(frame: Frame) -> float:
     """Return the extent in mm of a lone slice across its plane."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        try:
-            if value := frame.header.get(keyword):
-                return abs(float(value))
-        except (LookupError, NotImplementedError, TypeError, ValueError) as error:  # pydicom decodes a value on access
-            raise UnsuitableSeries(f"{frame} has a {keyword} that is no number") from error
+        if value := frame.header.get(keyword):
+            return abs(float(value))
     return 1.0

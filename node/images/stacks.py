@@ -11,16 +11,22 @@ import numpy as np
 from node.arena import PROCESS_MEMORY, Memory
 from node.errors import NotUnderstood, UnsuitableSeries
 from node.images.agreement import MUST_AGREE, Remedy
-from node.images.frame import Frame
-from node.images.frame_reading import Values, frame_value, frames_of, is_image, required_text, value_of
+from node.images.frame import Frame, Values
+from node.images.frame_reading import frame_value, frames_of, is_image, required_text, value_of
+from node.images.header_summary import KEYWORDS
 from node.images.part10 import Part10
 from node.images.pixels import PixelReader
+from node.images.real_values import listed
 from node.images.series import Series
-from node.images.stack_geometry import SAME_POSITION, along_normal, usual_distance
+from node.images.stack_geometry import along_normal, part_of_spacing, same_position, usual_distance
 from node.images.stored_instance import StoredInstance
+from node.images.usable_values import name_of
 
 ROUNDING = 1e-3
-"""Directions, and pixel spacings in mm, that differ by less are equal: headers have few digits."""
+"""Directions, and pixel spacings in mm, that differ by less are equal: headers have few digits.
+
+Pixel spacings that differ by more than a twentieth are never equal.
+"""
 
 Location = tuple[str, str]
 """Where an attribute is: (sequence of the functional groups, empty for the top of the header; keyword)."""
@@ -135,6 +141,7 @@ def group_into_stacks(instances: Iterable[Part10], memory: Memory = PROCESS_MEMO
         try:
             stored = StoredInstance.read(part)
             uid = required_text(stored.values, "SOPInstanceUID")
+            stored.check_readable()
             if not is_image(stored.values):
                 continue
             series_uid, frames = required_text(stored.values, "SeriesInstanceUID"), frames_of(stored)
@@ -181,14 +188,18 @@ def _series(uid: str, frames: list[Frame], images: Mapping[str, StoredInstance],
         along = along_normal(stack.frames) if stack.frames[0].position else np.zeros(len(stack.frames))
         ordered = tuple(stack.frames[index] for index in np.argsort(along, kind="stable"))
         series = Series(key=uid if number == 1 else f"{uid}#{number}", frames=ordered, read=read, memory=memory)
-        yield replace(series, warnings=tuple(_warnings(series, stack, len(found))))
+        left_out = images[ordered[0].sop_instance_uid].left_out
+        yield replace(series, warnings=tuple(_warnings(series, stack, len(found), left_out)))
 
 
-def _warnings(series: Series, stack: _Stack, stacks_of_series: int) -> Iterator[str]:
+def _warnings(series: Series, stack: _Stack, stacks_of_series: int, left_out: Mapping[str, str]) -> Iterator[str]:
     if stack.split_by:
         yield f"one of {stacks_of_series} stacks of its series, told apart by {', '.join(stack.split_by)}"
-    if "ModalityLUTSequence" in series.header:
-        yield "values are as stored: the images have a Modality LUT, which is not applied"
+    if series.meaning_fault:
+        yield series.meaning_fault
+    if "RealWorldValueMappingSequence" in series.header:
+        yield "values are those of Rescale Slope and Intercept: the Real World Value Mapping is not applied"
+    yield from _not_usable(series, left_out)
     if series.frames[0].position is not None:
         try:
             series.affine()
@@ -196,10 +207,20 @@ def _warnings(series: Series, stack: _Stack, stacks_of_series: int) -> Iterator[
             yield str(error)
 
 
+def _not_usable(series: Series, left_out: Mapping[str, str]) -> Iterator[str]:
+    """Yield what of the headers counts as absent: of all images what stacks need, of the first image everything."""
+    for sentence in dict.fromkeys(sentence for frame in series.frames for sentence in frame.ignored):
+        frames = [frame for frame in series.frames if sentence in frame.ignored]
+        yield f"{sentence}; it counts as absent in {len(frames)} of {len(series.frames)} images, {listed(frames)}"
+    for keyword, reason in left_out.items():
+        if keyword not in KEYWORDS:
+            yield f"{name_of(keyword)} cannot be used: {reason}; it counts as absent ({series.frames[0]})"
+
+
 def _families(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames in families. Frames of two families are never in one stack, whatever their positions."""
     orientation = _representatives(frame.orientation for frame in frames)
-    spacing = _representatives(frame.spacing for frame in frames)
+    spacing = _representatives((frame.spacing for frame in frames), relative=True)
     formats: dict[str, tuple[Any, ...]] = {}
 
     def family(frame: Frame) -> tuple[Any, ...]:
@@ -218,12 +239,15 @@ def _format(values: Values) -> tuple[Any, ...]:
     )
 
 
-def _representatives(values: Iterable[tuple[float, ...] | None]) -> dict[tuple[float, ...] | None, tuple[float, ...]]:
+def _representatives(
+    values: Iterable[tuple[float, ...] | None], *, relative: bool = False
+) -> dict[tuple[float, ...] | None, tuple[float, ...]]:
     """Return for each value the first that equals it up to rounding. (A grid of rounding could separate neighbours.)"""
     found: dict[tuple[float, ...] | None, tuple[float, ...]] = {}
     for value in sorted({value for value in values if value is not None}):
         known = dict.fromkeys(found.values())
-        found[value] = next((old for old in known if max(map(abs, np.subtract(old, value))) < ROUNDING), value)
+        allowed = part_of_spacing(ROUNDING, value) if relative else ROUNDING
+        found[value] = next((old for old in known if max(map(abs, np.subtract(old, value))) < allowed), value)
     return found
 
 
@@ -239,7 +263,7 @@ def _by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames at each position along the normal, in order."""
     along = along_normal(frames)
     order = np.argsort(along, kind="stable")
-    starts = np.flatnonzero(np.diff(along[order]) >= SAME_POSITION) + 1
+    starts = np.flatnonzero(np.diff(along[order]) >= same_position(frames)) + 1
     return [[frames[index] for index in indices] for indices in np.split(order, starts)]
 
 

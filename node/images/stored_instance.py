@@ -4,7 +4,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from io import BufferedReader, FileIO, RawIOBase
 from struct import Struct
@@ -20,8 +20,11 @@ from pydicom.uid import (
 )
 
 from node.errors import NotUnderstood
+from node.images.frame import ModalityLut
 from node.images.header_summary import KEYWORDS, HeaderSummary, read_summary, summarize_file
 from node.images.part10 import Part10, parse, understood
+from node.images.real_values import read_modality_lut
+from node.images.usable_values import name_of, remove_unusable
 
 PIXEL_KEYWORDS = {
     (0x7FE0, 0x0008): "FloatPixelData",
@@ -34,6 +37,18 @@ EXPLICIT = {order: Struct(order + "HH2s2xL") for order in "<>"}
 ITEM = Struct("<HHL")
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_VRS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
+ESSENTIAL = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PlanarConfiguration",
+)
+"""Numbers without which pixel data cannot be read: an instance in which one cannot be used is no image."""
 FIRST_BYTES = (1 << 14, 1 << 18)
 """How many bytes of an instance are searched for its header, first and second, before pydicom reads it."""
 
@@ -96,6 +111,9 @@ class StoredInstance:
     value_at, value_length
         Where the value of that element begins, in bytes from the preamble (in a deflated instance: from the start of
         the inflated data set), and the length in bytes that the element states.
+    unusable
+        Why values of its header cannot be used, by keyword: those are absent. Empty if it has a header summary, which
+        has usable values alone.
     """
 
     part: Part10
@@ -105,6 +123,7 @@ class StoredInstance:
     vr: str
     value_at: int
     value_length: int
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, part: Part10) -> "StoredInstance":
@@ -133,6 +152,7 @@ class StoredInstance:
     def _parsed(cls, part: Part10) -> "StoredInstance":
         with header_and_stream(part) as (header, stream):
             element_at, element = stream.tell(), stream.read(12)
+        unusable = remove_unusable(header)
         with understood():
             for name in KEYWORDS:
                 header.get(name)  # pydicom decodes a value on its first access, and may raise then
@@ -146,6 +166,7 @@ class StoredInstance:
             vr=vr,
             value_at=element_at + head,
             value_length=length,
+            unusable=unusable,
         )
 
     @property
@@ -153,13 +174,32 @@ class StoredInstance:
         """Whether its whole header has been read, as it is no ordinary image."""
         return isinstance(self.values, Dataset)
 
-    @cached_property
+    def check_readable(self) -> None:
+        """Raise NotUnderstood if a number that tells how to read its pixel data cannot be used."""
+        if broken := next((keyword for keyword in ESSENTIAL if keyword in self.unusable), ""):
+            raise NotUnderstood(f"its {name_of(broken)} cannot be read: {self.unusable[broken]}")
+
+    @property
     def header(self) -> Dataset:
-        """The data set without pixel data. It is read at the first access."""
+        """The data set without pixel data, and without values that cannot be used. It is read at the first access."""
+        return self._usable[0]
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why values are missing in `header`, by keyword. The header is read for it."""
+        return self._usable[1]
+
+    @cached_property
+    def _usable(self) -> tuple[Dataset, Mapping[str, str]]:
         if isinstance(self.values, Dataset):
-            return self.values
+            return self.values, self.unusable
         with header_and_stream(self.part) as (header, _):
-            return header
+            return header, remove_unusable(header)
+
+    @cached_property
+    def modality_lut(self) -> ModalityLut | None:
+        """Its Modality LUT; None if it has none. NotUnderstood if it cannot be read."""
+        return read_modality_lut(self.values)
 
     @property
     def missing(self) -> int:
