@@ -187,17 +187,16 @@ def _served(address: Address) -> bool:
 
 
 def check_known_destinations(settings: Settings, ledger: Ledger) -> None:
-    """At start, report destinations that do not answer.
+    """Log each destination that does not answer; the outbox waits for it.
 
-    A destination that has stored something before is down for now, and the outbox waits for it. For one that never has,
-    the configuration is probably wrong: ConfigError.
+    For one that has never stored anything, the configuration is probably wrong: that is an error.
     """
     for name in settings.destinations:
         sentence = check_destination(settings, name)
-        if sentence is not None and not ledger.deliveries.has_delivered(name):
-            raise ConfigError(sentence)
-        if sentence is not None:
-            log.warning("destination.unavailable", destination=name, reason=sentence)
+        if sentence is None:
+            continue
+        known = ledger.deliveries.has_delivered(name)
+        (log.warning if known else log.error)("destination.unavailable", destination=name, reason=sentence)
 
 
 def check_caller(settings: Settings, name: str, what: str) -> str | None:

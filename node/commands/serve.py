@@ -1,5 +1,6 @@
 """Run a node in one role or all, until SIGTERM or Ctrl-C."""
 
+import threading
 from collections.abc import Sequence
 
 from node.app import Node
@@ -18,8 +19,8 @@ def serve(settings: Settings, roles: Sequence[str], shutdown: Shutdown) -> None:
         The configuration cannot be served; the message says what to mend.
     """
     node = Node(settings, roles)
-    if "deliver" in roles:
-        check_known_destinations(settings, node.ledger)
+    if "deliver" in roles:  # beside the start: a destination that is down must not delay it
+        threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()
     needed = "work" in roles and bool(node.routes.models)
     with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
         node.start(servers, stopping=lambda: shutdown.requested)

@@ -39,7 +39,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.around import House, study, study_uid
+from tests.crash.around import House, Pacs, study, study_uid
 from tests.peers import wait_until
 
 New = Callable[..., House]
@@ -74,6 +74,19 @@ def test_an_odd_character_set_stops_no_study(house: New, tmp_path: Path) -> None
     assert [node.send(files) for files in studies] == [[]] * len(studies)
     node.rest(*map(study_uid, studies))
     assert [node.account(files) for files in studies] == [[]] * len(studies)
+
+
+def test_a_new_destination_that_is_down_at_the_start_stops_nothing(house: New, tmp_path: Path) -> None:
+    pacs = Pacs()
+    node = house(pacs=pacs)
+    files = study(tmp_path, "new-pacs")
+    node.start()
+    assert not node.send(files)
+    wait_until(lambda: "mend destinations.PACS.address" in node.log, what="a line in the log")
+    with pacs.listening():
+        node.rest(study_uid(files))
+        assert not node.account(files)
+        node.stop()
 
 
 def rename(node: House, old: str, new: str) -> None:
