@@ -40,6 +40,8 @@ SLOW_MODULES = (
 """What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
 WHOLE_FOLDERS = ("tests/viewer",)
 """Where all modules share one browser, one PACS and one folder of screenshots."""
+TOGETHER = {"test_objects_at_peers": "test_object_matrix"}
+"""A module that one process runs with another, because they share what takes long to make."""
 LONG_MODULES = (
     "test_every_modality", "test_points", "test_every_case", "test_peers", "test_models_brought", "test_many_kills",
     "test_commitment", "test_lungs", "test_bundles", "test_registering",
@@ -85,14 +87,18 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a process module after module, and the whole of a folder whose modules share what there is only once."""
+    """Give a process module after module, and together those that share what there is only once."""
     if config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class Modules(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folder = nodeid.partition("::")[0].rpartition("/")[0]
+            path = nodeid.partition("::")[0]
+            folder, _, module = path.rpartition("/")
+            other = TOGETHER.get(module.removesuffix(".py"))
+            if other:
+                return f"{folder}/{other}.py"
             return folder if folder in WHOLE_FOLDERS else super()._split_scope(nodeid)
 
     return Modules(config, log)

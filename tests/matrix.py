@@ -119,6 +119,10 @@ class Composed:
         return self.case.results
 
 
+Matrix = Mapping[str, tuple[Composed, Path]]
+"""By image: what was composed, and the folder with its `images` and the objects `made`."""
+
+
 def compose_all(name: str, folder: Path) -> Composed:
     """Compose every kind of object of one kind of image, and write images and objects to a folder."""
     images = IMAGES[name](f"matrix {name}")

@@ -14,6 +14,7 @@ from node.records import Address
 from node.spool import PACK_LIMIT, Spool
 from node.triton import GrpcTriton, LocalServer, Triton
 from tests.fast_path import ObservedReceiver
+from tests.matrix import IMAGES, Matrix, compose_all
 from tests.peers import ROOT, Orthanc, missing, orthanc
 from tests.reception import WAIT_SECONDS, OpenReception, Reception
 
@@ -41,6 +42,14 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         client = GrpcTriton([server.address], deadline_seconds=300)
         yield client
         client.close()
+
+
+@pytest.fixture(scope="session")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """Every kind of object of every kind of image, composed once for all modules that look at them."""
+    folder = tmp_path_factory.mktemp("matrix")
+    places = {name: folder / str(number) for number, name in enumerate(IMAGES)}
+    return {name: (compose_all(name, place), place) for name, place in places.items()}
 
 
 @pytest.fixture(scope="module")

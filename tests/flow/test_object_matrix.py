@@ -26,7 +26,7 @@ from node.compose.summary_table import table_rows
 from node.images.part10 import IMPLEMENTATION_CLASS_UID
 from node.images.series import Series
 from node.results import Comparison, DerivedSeries, Heatmap, KeyImages, Region, Segment, Segmentation
-from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, compose_all, filled
+from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, Matrix, compose_all, filled
 
 JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
@@ -49,13 +49,13 @@ ALLOWED = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("matrix")
+def folder(matrix: Matrix) -> Path:
+    return matrix["CT"][1].parent
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Mapping[str, Composed]:
-    return {name: compose_all(name, folder / f"{number}") for number, name in enumerate(IMAGES)}
+def made(matrix: Matrix) -> Mapping[str, Composed]:
+    return {name: one for name, (one, _) in matrix.items()}
 
 
 def test_every_kind_of_object_is_in_the_matrix() -> None:

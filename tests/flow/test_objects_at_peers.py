@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from pydicom import dcmread
 
 from node.compose.source_images import functional_groups
 from node.images.series import Series
-from tests.matrix import IMAGES, MATRIX, Composed, compose_all
+from tests.matrix import IMAGES, MATRIX, Matrix
 from tests.peers import SYSTEM_PATH, missing, orthanc, storescu
 
 GREY = tuple(name for name in IMAGES if name not in ("US cine", "OP colour", "SM tiled"))
@@ -26,15 +25,9 @@ UNSUPPORTED_BY_DSRDUMP = (
 """Of dcmtk 3.6.7: ISO_IR 192, the template of reports with coordinates, and code extensions."""
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Composed, Path]]:
-    folder = tmp_path_factory.mktemp("peers")
-    return {name: (compose_all(name, folder / f"{number}"), folder / f"{number}") for number, name in enumerate(IMAGES)}
-
-
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
-def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Composed, Path]]) -> None:
-    for _, folder in folders.values():
+def test_dsrdump_reads_every_report(matrix: Matrix) -> None:
+    for _, folder in matrix.values():
         reports = [path for kind in ("SR", "KO", "MGCAD") for path in (folder / "made").glob(f"{kind}*.dcm")]
         assert reports
         for path in reports:
@@ -46,8 +39,8 @@ def test_dsrdump_reads_every_report(folders: Mapping[str, tuple[Composed, Path]]
 
 
 @pytest.mark.skipif(bool(missing("dcm2pnm")), reason=missing("dcm2pnm"))
-def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tuple[Composed, Path]]) -> None:
-    for made, folder in folders.values():
+def test_dcmtk_renders_every_secondary_capture_as_it_is(matrix: Matrix) -> None:
+    for made, folder in matrix.values():
         for path in (folder / "made").glob("SC*.dcm"):
             shown = folder / "shown.ppm"
             said = _run("dcm2pnm", str(path), str(shown))
@@ -59,10 +52,8 @@ def test_dcmtk_renders_every_secondary_capture_as_it_is(folders: Mapping[str, tu
 
 @pytest.mark.skipif(bool(missing("dcmp2pgm")), reason=missing("dcmp2pgm"))
 @pytest.mark.parametrize("name", GREY)
-def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(
-    folders: Mapping[str, tuple[Composed, Path]], name: str
-) -> None:
-    made, folder = folders[name]
+def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(matrix: Matrix, name: str) -> None:
+    made, folder = matrix[name]
     images = {str(dcmread(path).SOPInstanceUID): path for path in (folder / "images").glob("*.dcm")}
     places = {(frame.sop_instance_uid, frame.number): at for at, frame in enumerate(made.series.frames)}
     shown = folder / "shown.pgm"
@@ -79,8 +70,8 @@ def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(
 
 
 @pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu"))
-def test_orthanc_stores_every_kind(folders: Mapping[str, tuple[Composed, Path]], tmp_path: Path) -> None:
-    made = [path for _, folder in folders.values() for path in sorted((folder / "made").glob("*.dcm"))]
+def test_orthanc_stores_every_kind(matrix: Matrix, tmp_path: Path) -> None:
+    made = [path for _, folder in matrix.values() for path in sorted((folder / "made").glob("*.dcm"))]
     paths = [path for path in made if not path.name.startswith("LABELMAP")]  # dcmtk 3.6.7 does not know the SOP class
     sent = {str(one.SOPInstanceUID): one for one in map(dcmread, paths)}
     assert {path.name.rstrip("0123456789.dcm") for path in paths} == set(MATRIX) - {"LABELMAP"}
