@@ -14,6 +14,7 @@ NodeError
 │   ├── JobDied                  a job's process died or ran out of time; tried again a few times
 │   ├── NodeStops                a job was given back because the node stops
 │   └── LedgerUnavailable        the ledger cannot be written now
+│       └── LedgerLost           its file was deleted, moved or replaced while the node ran
 └── Permanent                a person acts
     ├── ConfigError              a configuration file is wrong
     ├── MixedStudy               images of one study carry two Patient IDs, or one series two names, dates or orders
@@ -80,6 +81,10 @@ class NodeStops(Transient):
 
 class LedgerUnavailable(Transient):
     """The ledger cannot be written now."""
+
+
+class LedgerLost(LedgerUnavailable):
+    """The ledger's file is no longer the one that was opened: a person puts it back."""
 
 
 class Permanent(NodeError):

@@ -32,6 +32,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from node.errors import ConfigError, LedgerRefused, LedgerUnavailable
 from node.faults import fault
 from node.ledger.job_queue import JobQueue
+from node.ledger.ledger_file import DAMAGED, LedgerFile
 from node.ledger.migrations import upgrade
 from node.ledger.schema import (
     event,
@@ -82,9 +83,11 @@ class Database:
             if queue is not None:
                 queue.prepare(once)
         except DBAPIError as error:
-            raise ConfigError(f"ledger.url {shown} cannot be opened: {_said(error)}; {_mend(address)}") from error
+            mend = _mend(address, error)
+            raise ConfigError(f"ledger.url {shown} cannot be opened: {_said(error)}; {mend}") from error
         except ConfigError as error:
             raise ConfigError(f"ledger.url {shown} cannot be opened: {error}") from error
+        self._file = LedgerFile.of(address)
 
     def close(self) -> None:
         """Close all connections."""
@@ -102,12 +105,14 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a connection to read with; LedgerUnavailable while the database cannot be used."""
+        self._check_file()
         with _database_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Open a transaction, committed at the end of the block; LedgerRefused where the database refuses a value."""
+        self._check_file()
         with (
             _database_errors(),
             self._engine.connect().execution_options(writes=True) as connection,
@@ -115,6 +120,10 @@ class Database:
         ):
             yield connection
             fault("ledger.commit")
+
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
 
 class LedgerPart:
@@ -212,7 +221,9 @@ def _said(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0]
 
 
-def _mend(url: URL) -> str:
+def _mend(url: URL, error: DBAPIError) -> str:
+    if any(words in _said(error) for words in DAMAGED):
+        return "it is damaged: restore it, or move it away; the packs of the spool tell what was received"
     if url.drivername == "sqlite":
         return "name a writable place"
     return "start the server, or correct the URL, and see that the user may create tables"

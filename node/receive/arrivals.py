@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from node.errors import LedgerUnavailable
+from node.errors import LedgerLost, LedgerUnavailable
 from node.faults import fault
 from node.ledger.instances import Instances
 from node.ledger.studies import Studies
@@ -67,6 +67,7 @@ class Arrivals:
         self._lock = threading.Lock()
         self._waiting: deque[Arrival | Refusal] = deque()
         self._failing_since: float | None = None
+        self._lost: LedgerLost | None = None
         self._took = 0.0
         self._soon = threading.Event()
 
@@ -81,7 +82,9 @@ class Arrivals:
         self._wake()
 
     def check_ledger(self) -> None:
-        """Raise LedgerUnavailable where rows could not be written for `PATIENCE_SECONDS`."""
+        """Raise LedgerUnavailable where rows could not be written for `PATIENCE_SECONDS`, LedgerLost at once."""
+        if self._lost is not None:
+            raise LedgerLost(str(self._lost))
         since = self._failing_since
         if since is not None and self._clock() - since > PATIENCE_SECONDS:
             raise LedgerUnavailable(f"the ledger has not been writable for {self._clock() - since:.0f} s")
@@ -142,11 +145,12 @@ class Arrivals:
                         [row for row in group if isinstance(row, Refusal)],
                     )
                 except LedgerUnavailable as error:
+                    self._lost = error if isinstance(error, LedgerLost) else None
                     self._failing_since = self._failing_since or self._clock()
                     log.warning("ledger.unavailable", reason=str(error), waiting=len(self._waiting))
                     return RETRY_SECONDS
                 fault("receive.rows.recorded")
-                self._failing_since = None
+                self._failing_since = self._lost = None
                 for _ in group:
                     self._waiting.popleft()
                 due -= len(group)
