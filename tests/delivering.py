@@ -29,6 +29,7 @@ class StoringPeer:
     datasets: list[Dataset] = field(default_factory=list)
     calling: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
+    meanwhile: Callable[[], object] = lambda: None
 
     @property
     def address(self) -> Address:
@@ -36,6 +37,7 @@ class StoringPeer:
 
     def answer(self, event: evt.Event) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
+        self.meanwhile()
         answer = self.answers.get(uid, 0x0000)
         if answer == "abort":
             event.assoc.abort()

@@ -135,8 +135,13 @@ class Wanted:
         object.__setattr__(self, "subject", Subject.of(self.now.header))
 
     def refusal(self, series: Series) -> str | None:
-        """Return why a series does not fit, or None if it fits: by patient, time and similarity."""
-        return self.subject.refusal(Subject.of(series.header)) or self.unlike(series)
+        """Return why a series does not fit, or None if it fits: by patient, time, UIDs and similarity."""
+        return self.subject.refusal(Subject.of(series.header)) or self.confused(series) or self.unlike(series)
+
+    def confused(self, series: Series) -> str | None:
+        """Return the reason if a series has UIDs of the present series, whose images it would stand for in the job."""
+        uids = ({frame.sop_instance_uid for frame in one.frames} | {one.series_uid} for one in (series, self.now))
+        return None if set.isdisjoint(*uids) else "it has UIDs of the present series, which a sender has used twice"
 
     def unlike(self, series: Series) -> str | None:
         """Return why a series is not similar to the present series, or None if it is."""

@@ -218,6 +218,19 @@ def test_of_several_series_the_most_alike_is_taken(given: Given, keep: Keep) -> 
     assert given(study("now", NOW, description="Lung"))[0] == testing.uid("before", "2", "series")
 
 
+@pytest.mark.parametrize("copied", ["SOPInstanceUID", "SeriesInstanceUID"])
+def test_a_series_with_uids_of_the_present_one_is_no_prior(given: Given, keep: Keep, copied: str) -> None:
+    """Each study keeps what it received; in one job the images of one would stand for those of the other."""
+    now, earlier = study("now", NOW), study("earlier", EARLIER)
+    for image, other in zip(earlier, now, strict=True):
+        setattr(image, copied, getattr(other, copied))
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    keep(earlier)
+    key, told = given(now)
+    assert key is None
+    assert told.startswith("there is no prior: ")
+
+
 def test_bytes_that_are_gone_cost_the_prior_and_not_the_job(given: Given, keep: Keep, spool: Spool) -> None:
     (arrival, *_) = keep(study("before", EARLIER))
     (spool.packs / arrival.place.pack).unlink()

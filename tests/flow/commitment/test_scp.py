@@ -82,6 +82,25 @@ def test_an_instance_whose_pack_is_gone_is_not_committed(node: NodeEnds) -> None
     association.release()
 
 
+def test_an_instance_of_two_studies_is_committed_when_both_are_kept(node: NodeEnds) -> None:
+    """A reference names no study: what is gone of one is not promised."""
+    modality = CommitmentSender(node)
+    association = modality.associate()
+    (wanted,) = stored(association, 1)
+    (copy,) = testing.ct_series(slices=1, seed="a")
+    copy.StudyInstanceUID, copy.SeriesInstanceUID = "1.2.3.4", "1.2.3.4.1"
+    assert association.send_c_store(copy).Status == 0x0000
+    modality.ask(association, [wanted])
+    report(node)
+    assert modality.result() == (1, [wanted], [], [])
+    ((_, place),) = node.ledger.instances.of("1.2.3.4")
+    (node.spool.packs / place.pack).unlink()
+    modality.ask(association, [wanted])
+    report(node, 3.0)
+    assert modality.result() == (2, [], [wanted], [0x0112])
+    association.release()
+
+
 def test_a_sender_that_goes_on_storing_while_it_is_told_keeps_its_association(node: NodeEnds) -> None:
     modality = CommitmentSender(node, pause=0.5)
     association = modality.associate()

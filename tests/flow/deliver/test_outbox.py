@@ -1,6 +1,7 @@
 """Objects to a peer that answers in every way a PACS can: each ends in a row, and nothing is sent twice."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pynetdicom.sop_class import Verification
 from node.deliver.outbox import FIRST_DELAY, JITTER, LONGEST_DELAY, delay
 from node.engine import Engine, Step
 from node.ledger import Ledger
-from node.records import Address, DeliveryState
+from node.records import Address, Arrival, DeliveryState
 from node.spool import Spool
 from tests.delivering import (
     DAY,
@@ -80,6 +81,23 @@ def test_each_status_leads_to_its_row(
         assert state is UNSUPPORTED, "only what is declined ends a pass, for the sake of what follows from it"
     assert (rows(ledger)[first].state, rows(ledger)[first].reason) == (state, reason)
     assert rows(ledger)[second].state is DELIVERED, "the answer to one is not the answer to the next"
+
+
+def test_what_a_later_revision_supersedes_while_it_is_sent_does_not_leave(
+    ledger: Ledger,
+    start_peer: StartPeer,
+    queue_objects: QueueObjects,
+    outbox: MakeOutbox,
+    arrival: Callable[..., Arrival],
+) -> None:
+    """The first object is on its way when the study grows; the second has not left, though it was claimed with it."""
+    first, second = queue_objects(2)
+    peer = start_peer()
+    peer.meanwhile = lambda: ledger.instances.record([arrival(2)])
+    assert outbox(peer.address).deliver() is None
+    assert peer.stored == [first]
+    assert (rows(ledger)[first].state, rows(ledger)[second].state) == (DELIVERED, DeliveryState.SUPERSEDED)
+    assert peer.calling == ["ISOCENTER"]
 
 
 def test_what_is_out_of_resources_is_sent_again_when_it_is_due(
