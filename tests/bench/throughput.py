@@ -36,7 +36,7 @@ from tests.bench.memory import resident, tree
 from tests.bench.receive import Scp, storescp
 from tests.bench.river import CHEST, chest, renamed
 from tests.bench.served import address_of
-from tests.crash.around import Modality
+from tests.crash.modality import Modality
 from tests.peers import ROOT, Served, missing, serve, storescu, wait_until
 
 STUDIES = int(os.environ.get("THROUGHPUT_STUDIES", "5000"))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from node import app as build
 from node import purge as purging
 from node.assemble import settle
 from node.commands import check as checking
@@ -370,12 +369,6 @@ def test_half_of_a_purged_study_is_parked_and_the_whole_is_routed(
     settled(ledger, spool, routes, clock)
     plan_due(ledger.studies, ledger.instances, spool, routes)
     assert study(ledger).state is StudyState.ROUTED
-
-
-@pytest.mark.parametrize(("durability", "held"), [("power", True), ("process", False)])
-def test_the_setting_chooses_what_success_promises(tmp_path: Path, durability: str, held: bool) -> None:
-    settings = Settings(receive={"durability": durability}, spool={"path": tmp_path / "spool"})
-    assert build.open_spool(settings).open_pack().synced is held
 
 
 def test_check_tells_of_stuck_work_free_space_and_packs(

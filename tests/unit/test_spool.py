@@ -4,66 +4,19 @@ import fcntl
 import os
 import subprocess
 import sys
-from contextlib import suppress
-from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.errors import ConfigError, NotUnderstood, SpoolFull
-from node.images.part10 import Part10, file_header, parse
-from node.records import Arrival, Instance
-from node.spool import HEAD, MAGIC, Pack, Spool, next_magic, recover
+from node import app
+from node.errors import ConfigError, SpoolFull
+from node.images.part10 import Part10
+from node.settings import Settings
+from node.spool import HEAD, MAGIC, Pack, Spool, next_magic
 from node.testing import ct_series, write
-
-INSTANCE = Instance(
-    sop_instance_uid="1.2.1.9.1",
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-    study_uid="1.2.1",
-    series_uid="1.2.1.1",
-    modality="CT",
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    calling="CT1",
-    peer="127.0.0.1",
-    received_at=1.5,
-    checksum=0,
-)
-
-
-def numbered(number: int) -> Instance:
-    return replace(INSTANCE, sop_instance_uid=f"1.2.1.9.{number}")
-
-
-def content(number: int) -> bytes:
-    return bytes([number]) * (20 + 7 * number)
-
-
-def filled(spool: Spool, count: int) -> tuple[Path, list[Arrival]]:
-    """A pack of `count` instances whose writer is gone."""
-    pack = spool.open_pack()
-    arrivals = [pack.append(numbered(number), content(number)) for number in range(1, count + 1)]
-    pack.close()
-    return pack.path, arrivals
-
-
-def found(path: Path, mark: int = 0) -> list[Arrival]:
-    return list(recover(path, mark))
-
-
-def record_fsync(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files and folders that are synced from now on."""
-    synced: list[Path] = []
-    fsync = os.fsync
-
-    def recording(fd: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
-        fsync(fd)
-
-    monkeypatch.setattr(os, "fsync", recording)
-    return synced
+from tests.packs import INSTANCE, content, filled, found, numbered, record_fsync
 
 
 def test_what_is_appended_is_given_back_byte_for_byte(spool: Spool) -> None:
@@ -377,6 +330,12 @@ def test_a_path_that_cannot_be_used_is_told(tmp_path: Path, path: str) -> None:
     assert "name another" in str(told.value)
 
 
+@pytest.mark.parametrize(("durability", "held"), [("power", True), ("process", False)])
+def test_the_setting_chooses_what_success_promises(tmp_path: Path, durability: str, held: bool) -> None:
+    settings = Settings(receive={"durability": durability}, spool={"path": tmp_path / "spool"})
+    assert app.open_spool(settings).open_pack().synced is held
+
+
 # Composed objects.
 
 
@@ -418,39 +377,3 @@ def test_an_object_and_its_name_are_durable_when_keep_returns(spool: Spool, monk
     spool.keep("1.2.1", "a.dcm", b"first")
     assert synced[0].name.startswith(".a.dcm")
     assert synced[1:] == [spool.objects / "1.2.1", spool.objects]
-
-
-# Part 10.
-
-
-def test_a_file_header_says_what_stands_behind_it() -> None:
-    head = file_header(sop_class_uid="1.2.3", sop_instance_uid="1.2.4", transfer_syntax_uid="1.2.840.10008.1.2")
-    read = parse(BytesIO(head + b"\x08\x00\x60\x00\x02\x00\x00\x00CT"), pixels=True)
-    assert read.Modality == "CT"
-    meta = read.file_meta
-    assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == ("1.2.3", "1.2.4")
-    assert len(head) % 2 == 0
-
-
-@given(
-    syntax=st.sampled_from(
-        ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.3"]
-    ),
-    content=st.binary(max_size=200),
-    pixels=st.booleans(),
-)
-@settings(max_examples=300, deadline=None)
-@pytest.mark.filterwarnings("ignore")
-def test_whatever_the_bytes_are_they_are_read_or_not_understood(syntax: str, content: bytes, pixels: bool) -> None:
-    head = file_header(sop_class_uid="1.2.3", sop_instance_uid="1.2.4", transfer_syntax_uid=syntax)
-    with suppress(NotUnderstood):
-        parse(BytesIO(head + content), pixels=pixels)
-
-
-@pytest.mark.parametrize("size", range(0, 400, 3))
-@pytest.mark.filterwarnings("ignore")
-def test_an_instance_cut_short_is_read_or_not_understood(size: int) -> None:
-    whole = BytesIO()
-    ct_series(slices=1, rows=4, columns=4)[0].save_as(whole, enforce_file_format=True)
-    with suppress(NotUnderstood):
-        parse(BytesIO(whole.getvalue()[: -size or None]), pixels=True)
