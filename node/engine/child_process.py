@@ -14,11 +14,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from node.engine.descendants import adopt_orphans, kill_descendants
 from node.errors import JobDied, NodeError, PluginFailed
 
+OOM_SCORE = 500
+"""Of a job's process; the node has 0, and 1000 is the first to go."""
 START_SECONDS = 120.0
 """How long the fork server may take to start."""
 
@@ -61,7 +65,7 @@ def run_in_child(
     """
     answers, to_parent = _context.Pipe(duplex=False)
     child = _context.Process(target=_child, args=(to_parent, work, tuple(arguments)), daemon=True)
-    child.start()
+    _start(child)
     to_parent.close()
     try:
         answer = _wait(
@@ -76,6 +80,17 @@ def run_in_child(
     if isinstance(answer, NodeError):
         raise answer
     return answer
+
+
+def _start(child: Any) -> None:
+    """Start a child, once more where the fork server has just died: multiprocessing then starts another."""
+    try:
+        child.start()
+    except (OSError, EOFError):
+        try:
+            child.start()
+        except (OSError, EOFError) as error:
+            raise JobDied(f"the job's process cannot be started: {error or type(error).__name__}") from error
 
 
 class SlotReleased:
@@ -122,6 +137,8 @@ def _cause(code: int | None) -> str:
 
 def _kill(child: Any) -> None:
     child.join(2)
+    if child.is_alive():
+        kill_descendants(child.pid)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # the child, if it still runs, and what the plugin started
     if child.is_alive():
@@ -131,6 +148,8 @@ def _kill(child: Any) -> None:
 
 def _child(to_parent: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
     os.setpgid(0, 0)
+    adopt_orphans()
+    _be_killed_first()
     _parent.append(to_parent)
     threading.Thread(target=_follow_node, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: None)  # sent to every process; the node itself ends its jobs
@@ -142,13 +161,21 @@ def _child(to_parent: Connection, work: Callable[..., Any], arguments: Sequence[
         answer = PluginFailed(f"{type(error).__name__}: {error} ({_where(error)})")
     to_parent.send(answer)
     to_parent.close()
+    kill_descendants(os.getpid())
     sys.stdout.flush()
+
+
+def _be_killed_first() -> None:
+    """Have the kernel kill this process, and what it starts, before the node when memory runs out (proc(5))."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 
 
 def _follow_node() -> None:
     """Kill this process and what the plugin started when the node dies: nothing else would limit their time."""
     if (node := multiprocessing.parent_process()) is not None:
         node.join()
+        kill_descendants(os.getpid())
         os.killpg(0, signal.SIGKILL)
 
 

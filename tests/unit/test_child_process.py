@@ -1,0 +1,70 @@
+"""A job's process ends with all that it has started, dies before the node, and starts when its server was killed."""
+
+import os
+import runpy
+import signal
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from node.engine import run_in_child
+from node.engine.child_process import OOM_SCORE
+from node.errors import JobDied
+from tests.unit.test_engine import PATIENCE, always, gone, wait_for
+
+Script = Callable[[str], tuple[str]]
+
+LEAVES_ONE_BEHIND = """
+import os, sys, time
+from pathlib import Path
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        Path({pid!r}).write_text(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+while not Path({pid!r}).exists() or not Path({pid!r}).read_text():
+    time.sleep(0.01)
+time.sleep({seconds})
+"""
+"""A plugin that starts a process in a session of its own, whose parent then ends, and runs for some seconds itself."""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    def written(text: str) -> tuple[str]:
+        path = tmp_path / "plugin.py"
+        path.write_text(text)
+        return (str(path),)
+
+    return written
+
+
+def test_what_a_plugin_has_started_in_a_session_of_its_own_ends_with_its_job(script: Script, tmp_path: Path) -> None:
+    text = LEAVES_ONE_BEHIND.format(pid=str(tmp_path / "pid"), seconds=0)
+    run_in_child(_run, script(text), seconds=PATIENCE, beat=always)
+    wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+def test_it_ends_with_a_job_that_is_killed_at_its_time_limit(script: Script, tmp_path: Path) -> None:
+    text = LEAVES_ONE_BEHIND.format(pid=str(tmp_path / "pid"), seconds=600)
+    with pytest.raises(JobDied, match="longer than its time limit"):
+        run_in_child(_run, script(text), seconds=3, beat=always, beat_seconds=0.1)
+    wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+def test_a_job_starts_although_the_fork_server_was_killed() -> None:
+    run_in_child(os.getpid, (), seconds=PATIENCE, beat=always)
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    assert run_in_child(os.getpid, (), seconds=PATIENCE, beat=always) != os.getpid()
+
+
+def test_the_kernel_kills_a_job_before_the_node_when_memory_runs_out() -> None:
+    path = Path("/proc/self/oom_score_adj")
+    assert int(run_in_child(Path.read_text, (path,), seconds=PATIENCE, beat=always)) == OOM_SCORE
+
+
+def _run(path: str) -> None:
+    runpy.run_path(path)
