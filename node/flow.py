@@ -102,9 +102,9 @@ def perform(
             put(answer)
         watch.lap("infer")
         release_slot()
-    objects, recipients = composed.result()
+    objects, recipients, failures = composed.result()
     watch.lap("compose")
-    return Performed(objects=objects, remarks=tuple(remarks), timing=watch.laps, recipients=recipients)
+    return Performed(objects=objects, remarks=(*remarks, *failures), timing=watch.laps, recipients=recipients)
 
 
 def deliver(ledger: Ledger, spool: Spool, outbox: Outbox, profile: Profile) -> Step:

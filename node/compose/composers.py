@@ -16,6 +16,7 @@ from node.compose.rtstruct import compose_rtstruct
 from node.compose.sc import compose_sc
 from node.compose.seg import compose_fractional, compose_labelmap, compose_seg
 from node.compose.sr import compose_sr
+from node.images.part10 import FAULTS
 from node.profiles import DEFAULT_KINDS
 
 Composer = Callable[[Case, Sequence[Dataset]], Iterator[Dataset]]
@@ -43,6 +44,10 @@ KINDS: Mapping[str, Composer] = {
 """Kind of object → its composer, in the order of sending. Reports come last, since they refer to Segmentations."""
 
 
+HEADER_FAULTS = tuple(fault for fault in FAULTS if not issubclass(OSError, fault))
+"""What a value of a header that nobody expected may raise while an object is composed or written."""
+
+
 def compose(case: Case, kinds: Collection[str] = DEFAULT_KINDS) -> list[Dataset]:
     """Return the objects of a case in the order of sending: each result as its own object, then the reports.
 
@@ -62,15 +67,25 @@ def compose(case: Case, kinds: Collection[str] = DEFAULT_KINDS) -> list[Dataset]
     return [made for _, made in compose_by_kind(case, kinds)]
 
 
-def compose_by_kind(case: Case, kinds: Collection[str]) -> list[tuple[str, Dataset]]:
-    """Return the objects of `compose`, each with the kind that it was composed for."""
+def compose_by_kind(
+    case: Case, kinds: Collection[str], failed: Callable[[str, Exception], None] | None = None
+) -> list[tuple[str, Dataset]]:
+    """Return the objects of `compose`, each with the kind that it was composed for.
+
+    An error of `HEADER_FAULTS` costs the kind alone if there is `failed`, which is called with the kind and the error.
+    """
     made: list[Dataset] = []
     made_for: list[str] = []
     uids: set[str] = set()
     for kind in (kind for kind in KINDS if kind in kinds):
-        for composed in KINDS[kind](case, made):
-            if composed.SOPInstanceUID not in uids:  # a heat map that no Parametric Map can hold is of kind PM and SC
-                uids.add(composed.SOPInstanceUID)
-                made.append(composed)
-                made_for.append(kind)
+        try:
+            for composed in KINDS[kind](case, made):
+                if composed.SOPInstanceUID not in uids:  # a heat map without a Parametric Map is of kind PM and SC
+                    uids.add(composed.SOPInstanceUID)
+                    made.append(composed)
+                    made_for.append(kind)
+        except HEADER_FAULTS as error:
+            if failed is None:
+                raise
+            failed(kind, error)
     return list(zip(made_for, made, strict=True))

@@ -191,6 +191,8 @@ def _end(derived: DerivedObjects, built: Dataset, header: Dataset, instance: int
             done.ReferencedImageSequence = [instance_reference(image) for image in derived.shown]
     palette = PALETTE_PREFIXES if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
     dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(DISPLAY if result.unit else ())}
+    if result.source.frames[0].lut is not None:  # the values are those that it gave, and went through it already
+        dropped.add("ModalityLUTSequence")
     for keyword in header.dir():
         if keyword not in done and keyword not in dropped and not keyword.startswith(palette):
             copy_element(header, done, keyword)
@@ -210,7 +212,7 @@ def _set_pixels(built: Dataset, array: NDArray[Any], frames: Sequence[Frame], re
     grey = int(header.get("SamplesPerPixel") or 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
     built.SamplesPerPixel = 1
     built.PhotometricInterpretation = header.PhotometricInterpretation if grey else "MONOCHROME2"
-    bits, signed = int(header.BitsStored), bool(header.PixelRepresentation)
+    bits, signed = (16, False) if frames[0].lut else (int(header.BitsStored), bool(header.PixelRepresentation))
     stored = np.stack([_as_stored(plane, frame) for plane, frame in zip(array, frames, strict=True)])
     if _holds(stored, array, frames, bits, signed=signed):
         _write_pixels(built, stored, bits, signed=signed)

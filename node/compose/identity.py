@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from node.codes import DCM, Code
 from node.compose.ascii_text import LO, plain
 from node.images.part10 import IMPLEMENTATION_VERSION_NAME
+from node.images.usable_values import ZONE, ZONE_KEYWORD
 
 MANUFACTURER = "isocenter project"
 MODEL_NAME = "isocenter"
@@ -94,8 +95,8 @@ class Identity:
     def moment(self, header: Dataset) -> tuple[str, str]:
         """Return date (DA) and time (TM) of the job, in the time zone that the images declare (PS3.3 C.12.1.1.8)."""
         at = self.at
-        offset = str(header.get("TimezoneOffsetFromUTC") or "").strip()
-        if at.tzinfo is not None and len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal():
+        offset = str(header.get(ZONE_KEYWORD) or "").strip()
+        if at.tzinfo is not None and ZONE.fullmatch(offset):
             minutes = int(offset[1:3]) * 60 + int(offset[3:])
             at = at.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
         return at.strftime("%Y%m%d"), at.strftime("%H%M%S")

@@ -4,18 +4,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from node.codes import DCM
 from node.compose.case import Case
-from node.compose.composers import compose_by_kind
+from node.compose.composers import HEADER_FAULTS, compose_by_kind
 from node.compose.identity import Identity
 from node.compose.stored_objects import store_object, store_page, stored_reports
 from node.compose.summary_page import draw_summary_page
+from node.errors import BrokenResult
 from node.host import Manifest
 from node.images.series import Series
 from node.profiles import DEFAULT_KINDS, PROFILES, Profile
 from node.records import Job, ResultObject
 from node.results import Result
 from node.spool import Spool
+
+log = structlog.get_logger()
 
 FAMILIES = {
     "artificial intelligence": DCM.ArtificialIntelligence,
@@ -28,8 +33,8 @@ JOB_NUMBERS, PART_NUMBERS = 100, 10
 
 Run = tuple[Mapping[str, Series], Sequence[Result]]
 """Inputs by role, and results, of one run of the plugin."""
-ComposedObjects = tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]]]
-"""Rows of the objects in the spool, and the destinations of each by its SOP Instance UID."""
+ComposedObjects = tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]], tuple[str, ...]]
+"""Rows of the objects in the spool, the destinations of each by its SOP Instance UID, and what could not be made."""
 
 
 class IdentityOfRun(Protocol):
@@ -85,6 +90,8 @@ def compose_job(
 ) -> ComposedObjects:
     """Write the objects that the destinations of a job want to the spool, and return their rows and destinations.
 
+    An object that cannot be composed or written costs no other: a sentence says which, and why.
+
     Parameters
     ----------
     profiles
@@ -93,10 +100,22 @@ def compose_job(
         Paths in the spool of the objects that the same plugin made on the study's earlier revision.
     runs
         The runs of the plugin; each is composed as soon as the iterator gives it.
+
+    Raises
+    ------
+    BrokenResult
+        What the plugin returned does not fit the images; or no object of the job could be made.
     """
     predecessors = stored_reports(spool, earlier)
     objects: list[ResultObject] = []
     recipients: dict[str, tuple[str, ...]] = {}
+    failures: list[str] = []
+
+    def failed(kind: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        log.error("job.object", study=job.study_uid, job=job.id, kind=kind, error=type(error).__name__)
+        failures.append(f"{kind} could not be made of the images, and everything else was: {reason}")
+
     for part, (inputs, results) in enumerate(runs):
         for names, profile, kinds in _variants({name: profiles[name] for name in job.destinations}):
             case = Case(
@@ -106,13 +125,22 @@ def compose_job(
                 predecessors=predecessors,
                 most_frames=profile.most_frames,
             )
-            for kind, made in compose_by_kind(case, kinds):
-                stored = store_object(spool, made)
+            for kind, made in compose_by_kind(case, kinds, failed):
+                try:
+                    stored = store_object(spool, made)
+                except HEADER_FAULTS as error:
+                    failed(kind, error)
+                    continue
                 objects.append(stored)
                 recipients[stored.sop_instance_uid] = tuple(name for name in names if kind in profiles[name].objects)
         case = Case(inputs=inputs, results=results, identity=identity_of(part=part))
-        store_page(spool, job, part, draw_summary_page(case), case)
-    return tuple(objects), recipients
+        try:
+            store_page(spool, job, part, draw_summary_page(case), case)
+        except HEADER_FAULTS as error:
+            failed("the page of results", error)
+    if failures and not objects:
+        raise BrokenResult("; ".join(failures).replace(", and everything else was", ""))
+    return tuple(objects), recipients, tuple(failures)
 
 
 def _variants(profiles: Mapping[str, Profile]) -> Iterator[tuple[list[str], Profile, set[str]]]:

@@ -26,10 +26,11 @@ from node.compose.source_images import (
 from node.errors import BrokenResult, UnsuitableSeries
 from node.images.frame import Frame
 from node.images.series import Series
+from node.images.stack_geometry import part_of_spacing
 from node.results import Heatmap
 
 POSITION_TOLERANCE = 1e-3
-"""mm; Image Position is a decimal string of 16 characters, so a copied position differs by less."""
+"""mm, and never more than a part of a pixel: a decimal string has 16 characters, a copied position differs by less."""
 
 
 def compose_pm(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -131,7 +132,7 @@ def _refer_to_images(built: Dataset, series: Series) -> None:
         frame = by_uid[named[0].ReferencedSOPInstanceUID]
         position = group.PlanePositionSequence[0].ImagePositionPatient
         if not (
-            is_close(position, frame.position, POSITION_TOLERANCE)
+            is_close(position, frame.position, part_of_spacing(POSITION_TOLERANCE, frame.spacing or (1.0,)))
             and is_same_direction(shared.ImageOrientationPatient, frame.orientation)
         ):
             raise BrokenResult(

@@ -26,29 +26,45 @@ FIRST_GROUP = 0x0008
 """Elements of lower groups do not belong to a data set (PS3.7, PS3.10)."""
 NOT_WALKED = "PerFrameFunctionalGroupsSequence"
 """There may be thousands of items. Values of frames are read one by one, by readers that expect anything."""
+UTF8 = "ISO_IR 192"
+WORDS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""VRs whose text is in Specific Character Set (PS3.5 section 6.1.2.2)."""
 SHOWN = 24
 """Letters of a value that are repeated in a message."""
 
 
-def remove_unusable(header: Dataset) -> dict[str, str]:
+def remove_unusable(header: Dataset, *, utf8: bool = False) -> dict[str, str]:
     """Remove what cannot be used from a header, and return the reason of each, by keyword.
 
     Removed are numbers that are none or not finite, numbers of a wrong length or count (PS3.5 section 6.2, PS3.6), time
     zones that do not exist, sequences that cannot be read, and elements of the groups of commands and file meta
-    information. Items of sequences are walked too, but not those of frames.
+    information. Items of sequences are walked too, but not those of frames. Text that is not in UTF-8 against its
+    character set (ISO_IR 192, also in the data set of an item if `utf8`) is read as ISO 8859-1, and is UTF-8 then.
     """
     found: dict[str, str] = {}
+    utf8 = utf8 or header.get("SpecificCharacterSet") == UTF8
     for tag, element in list(header.items()):
         keyword = keyword_for_tag(tag)
         vr = element.VR or _vr(tag)
         if tag.group < FIRST_GROUP:
             del header[tag]
         elif vr == "SQ":
-            found |= {} if keyword == NOT_WALKED else _in_items(header, tag, keyword)
+            found |= {} if keyword == NOT_WALKED else _in_items(header, tag, keyword, utf8=utf8)
         elif isinstance(element, RawDataElement) and (reason := _fault(element, vr or "", keyword)):
             del header[tag]
             found[keyword or str(tag)] = reason
+        elif utf8 and vr in WORDS and isinstance(element, RawDataElement) and not _is_utf8(element.value or b""):
+            value = (element.value or b"").decode("latin-1").encode()
+            header[tag] = element._replace(value=value + b" " * (len(value) % 2), length=len(value) + len(value) % 2)
     return found
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def name_of(keyword: str) -> str:
@@ -57,10 +73,10 @@ def name_of(keyword: str) -> str:
     return keyword if tag is None else dictionary_description(tag)
 
 
-def _in_items(header: Dataset, tag: BaseTag, keyword: str) -> dict[str, str]:
+def _in_items(header: Dataset, tag: BaseTag, keyword: str, *, utf8: bool) -> dict[str, str]:
     try:
         items = header[tag].value or ()
-        return {name: reason for item in items for name, reason in remove_unusable(item).items()}
+        return {name: reason for item in items for name, reason in remove_unusable(item, utf8=utf8).items()}
     except FAULTS as error:
         del header[tag]
         return {keyword or str(tag): str(error)}

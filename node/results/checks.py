@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FLAT = 1e-9
+"""A matrix is not invertible if its determinant is this part of the product of its axes: voxels may be micrometres."""
 LABEL_LENGTH = 64
 """Segment Label, Tracking ID and Series Description are LO: 64 characters at most (PS3.5 section 6.2)."""
 
@@ -49,5 +51,5 @@ def check_matrix(matrix: NDArray[np.float64], what: str) -> None:
     """Raise ValueError for a matrix that is not an invertible affine transform, (4, 4)."""
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise ValueError(f"{what} is 4 × 4 and finite, its last row 0, 0, 0, 1")
-    if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+    if abs(np.linalg.det(matrix[:3, :3])) <= FLAT * np.prod(np.linalg.norm(matrix[:3, :3], axis=0)):
         raise ValueError(f"{what} takes different points to the same place")

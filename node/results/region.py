@@ -26,7 +26,9 @@ REGION_POINTS = {
 OUTSIDE = 1e-6
 """A point may lie outside its image by this part of a pixel, which rounding causes."""
 PLANE_TOLERANCE = 0.1
-"""mm; a vertex of a 3-D polygon may lie this far off the plane of the others."""
+"""mm; a vertex of a 3-D polygon may lie this far off the plane of the others, and never more than `BENT`."""
+BENT = 0.05
+"""The part of the polygon's extent that a vertex may lie off its plane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,5 +111,6 @@ class Region:
         if self.image is not None or not self.frame_of_reference_uid:
             raise ValueError(f"region {self.label!r} is a {self.kind}: it needs a frame of reference, and no image")
         centred = self.points - self.points.mean(axis=0)
-        if len(centred) > 3 and np.abs(centred @ np.linalg.svd(centred)[2][2]).max() > PLANE_TOLERANCE:
+        allowed = min(PLANE_TOLERANCE, BENT * np.ptp(centred, axis=0).max())
+        if len(centred) > 3 and np.abs(centred @ np.linalg.svd(centred)[2][2]).max() > allowed:
             raise ValueError(f"the vertices of region {self.label!r} do not lie in one plane")

@@ -206,7 +206,10 @@ def _moment(header: Mapping[str, Any] | Dataset, date: str, time: str) -> dateti
 
 
 def _parsed(date: str, time: str) -> datetime:
-    day, hour = DA(date), TM(time)
+    try:
+        day, hour = DA(date), TM(time)
+    except ValueError as error:
+        raise Unknown("the time of the injection or of the images is none") from error
     if day is None or hour is None:
         raise Unknown("the header lacks the time of the injection or of the images")
     return datetime.combine(day, hour)

@@ -110,7 +110,7 @@ class Node:
         assert job is not None
         called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
         runs = [({"ct": self.series}, liver_results(self.series))]
-        objects, to = compose_job(profiles, job, called, self.spool, (), runs)
+        objects, to, _ = compose_job(profiles, job, called, self.spool, (), runs)
         assert self.ledger.jobs.finish(job, objects, recipients=to)
         return job
 

@@ -106,6 +106,23 @@ def test_two_slices_come_back_as_a_report_that_says_why_and_no_seg(tmp_path: Pat
     judged(tmp_path / "two", pacs, tmp_path / "results")
 
 
+def test_a_ct_without_rescale_in_some_slices_comes_back_as_a_report_that_names_them(
+    tmp_path: Path, node: Served, pacs: Orthanc
+) -> None:
+    images = testing.chest_ct(slices=60, rows=64)
+    for image in images[40:]:
+        del image.RescaleSlope, image.RescaleIntercept
+    send(node, testing.write(images, tmp_path / "images"))
+    wait_until(lambda: len(pacs.instances()) == 1, seconds=120, what="the report")
+    (report,) = pacs.objects()
+    assert report.SOPClassUID == SR
+    (reason,) = [text for text in texts(report) if text.lower().startswith("not suitable, because ")]
+    assert "Rescale Slope and Rescale Intercept are absent (Type 1, PS3.3 C.8.2.1) in 20 of 60 images" in reason
+    assert "Instance Numbers 41 to 60" in reason
+    assert "are absent" in node.explain(images[0].StudyInstanceUID)
+    judged(tmp_path / "images", pacs, tmp_path / "results")
+
+
 def test_a_node_that_is_killed_and_started_again_delivers_what_it_had_acknowledged(
     tmp_path: Path, pacs: Orthanc
 ) -> None:

@@ -267,3 +267,25 @@ def _overwrite(path: Path, head: bytes, text: bytes) -> None:
     length = int.from_bytes(content[at : at + 2], "little")
     text += b" " * (len(text) % 2)
     path.write_bytes(content[:at] + len(text).to_bytes(2, "little") + text + content[at + 2 + length :])
+
+
+def test_latin_text_that_claims_to_be_utf8_is_utf8_in_sequences_too(tmp_path: Path) -> None:
+    (image,) = ct_series(slices=1)
+    item = Dataset()
+    item.RequestedProcedureDescription = "MARKER"
+    image.RequestAttributesSequence, image.StudyDescription = [item], "MARKER"
+    (path,) = write([image], tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"MARKER", b"M\xfcller"))
+    header = group_into_stacks([Part10.of_file(path)]).series[0].header
+    assert header.StudyDescription == "Müller"
+    assert header.RequestAttributesSequence[0].RequestedProcedureDescription == "Müller"
+
+
+def test_elements_of_file_meta_information_are_no_part_of_a_header(tmp_path: Path) -> None:
+    (path,) = write(ct_series(slices=1), tmp_path)
+    content = path.read_bytes()
+    at = content.index(b"\x08\x00\x05\x00")
+    stray = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    path.write_bytes(content[:at] + b"\x02\x00\x02\x01UI\x02\x001\0" + stray + content[at:])
+    header = group_into_stacks([Part10.of_file(path)]).series[0].header
+    assert min(header.keys()).group >= 8
