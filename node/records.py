@@ -156,6 +156,8 @@ class Arrival:
     place: Place
     end: int
     """Offset at which the next record of the pack begins: the pack's new mark."""
+    association: str = ""
+    """Name of the association that brought it; empty where a pack told it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,10 @@ class Refusal:
     reason: str
     pack: str = ""
     """Where the bytes lie of one that was taken, and that the ledger can never hold."""
+    association: str = ""
+    """Name of the association that it was refused on."""
+    came_at: float | None = None
+    """When it came again and was taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +191,8 @@ class Study:
     expected: int = 0
     """How many instances it had before some were purged or lost: with fewer it is not analysed unasked."""
     purged_at: float | None = None
+    caveat: str = ""
+    """What was known to be missing when it was taken for stable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +239,8 @@ class Plan:
     destinations: tuple[str, ...]
     priority: int
     digest: str
+    caveat: str = ""
+    """What is known to be missing in the study: its reports say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +261,8 @@ class Job:
     ordinal: int
     worker: str
     reason: str
+    caveat: str = ""
+    """What is known to be missing in the study: its reports say so."""
     priority: int = 0
     """The route's priority and what Requested Procedure Priority adds: higher goes first."""
 

@@ -47,6 +47,7 @@ MOST_PARTS = 1024
 """What one writev takes at most (IOV_MAX)."""
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Images are for the node's user alone."""
+READ_ONLY_FILE = 0o400
 PACK_LIMIT = 256 * 1024 * 1024
 IDLE_SECONDS = 3600.0
 """A pack that was written so lately is never deleted."""
@@ -64,9 +65,10 @@ class Pack:
     process but no power cut, and `Spool.sync` makes it durable.
     """
 
-    def __init__(self, path: Path, *, synced: bool = True) -> None:
+    def __init__(self, path: Path, *, synced: bool = True, association: str = "") -> None:
         self.path = path
         self.synced = synced
+        self.association = association
         self.name = path.name
         self.size = 0
         self._begun = 0  # bytes of an instance whose end is not here yet, and their checksum
@@ -149,7 +151,8 @@ class Pack:
                 raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
         self._begun = self._checksum = 0
         self.size = body + length + len(envelope)
-        return Arrival(instance=instance, place=Place(pack=self.name, offset=body, length=length), end=self.size)
+        place = Place(pack=self.name, offset=body, length=length)
+        return Arrival(instance=instance, place=place, end=self.size, association=self.association)
 
     @property
     def broken(self) -> bool:
@@ -162,9 +165,18 @@ class Pack:
             os.ftruncate(self._fd, size)
         self._close()
 
-    def close(self) -> None:
-        """Let go of the pack; whoever locks it next reads it as complete."""
+    def close(self, *, whole: bool = False) -> None:
+        """Let go of the pack; whoever locks it next reads it as complete.
+
+        `whole` says that its association was released and nothing on it was refused. The pack is read-only from then
+        on, so that this is known though its row be lost.
+        """
         with self._lock:
+            if self._fd >= 0 and whole:
+                with suppress(OSError):
+                    os.fchmod(self._fd, READ_ONLY_FILE)
+                    if self.synced:
+                        os.fsync(self._fd)
             if self._fd >= 0 and not self.synced:
                 with suppress(OSError):  # `Spool.sync` meets it again, and tells
                     os.fdatasync(self._fd)
@@ -225,11 +237,14 @@ class Spool:
         """How many bytes are free beyond the mark; negative below it."""
         return shutil.disk_usage(self.packs).free - self.free_mark
 
-    def open_pack(self) -> Pack:
-        """Begin a new pack; SpoolFull where none can be made."""
-        name = f"{time.time_ns()}-{writer(os.getpid())}-{next(self._count)}.pack"
+    def new_name(self) -> str:
+        """Return a name that nothing else in the spool has, and that sorts by time."""
+        return f"{time.time_ns()}-{writer(os.getpid())}-{next(self._count)}"
+
+    def open_pack(self, association: str = "") -> Pack:
+        """Begin a new pack for an association; SpoolFull where none can be made."""
         try:
-            return Pack(self.packs / name, synced=self.synced)
+            return Pack(self.packs / f"{self.new_name()}.pack", synced=self.synced, association=association)
         except OSError as error:
             raise SpoolFull(f"no pack can be made in the spool: {error.strerror}") from error
 
@@ -336,6 +351,13 @@ class Spool:
             return False
         return False
 
+    def is_whole(self, pack: str) -> bool:
+        """Return whether a pack was closed as `whole`."""
+        try:
+            return (self.packs / pack).stat().st_mode & PRIVATE_FILE == READ_ONLY_FILE
+        except FileNotFoundError:
+            return False
+
     def is_over(self, pack: str, mark: int) -> bool:
         """Return whether nobody writes a pack any more, and no record in it begins at the mark or beyond."""
         return not self.is_open(pack) and self.size(pack) <= mark
@@ -343,6 +365,13 @@ class Spool:
     def open_packs(self, *, since: str) -> set[str]:
         """Return the packs that somebody writes, of those that were begun when `since` was, or later."""
         return {path.name for path in self._all_packs(since=since) if self.is_open(path.name)}
+
+    def without_writer(self, names: Iterable[str], *, of: str | None = None, quiet_seconds: float = 0) -> list[str]:
+        """Return which of these packs nobody writes, those that are gone included; see `unwritten`."""
+        latest = time.time() - quiet_seconds if quiet_seconds else float("inf")
+        mine = [name for name in names if of is None or f"-{of}-" in name]
+        quiet = [name for name in mine if not self.size(name) or _changed(self.packs / name) <= latest]
+        return [name for name in quiet if not self.is_open(name)]
 
     def unwritten(
         self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0

@@ -17,6 +17,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from node.completeness import PackEnd
 from node.receive import Receiver
 from node.receive.p_data import ReceiveLimits
 from node.records import Arrival, Refusal
@@ -48,8 +49,9 @@ class ObservedReceiver:
     scp: Receiver
     rows: list[Arrival | Refusal] = field(default_factory=list)
 
-    def put(self, row: Arrival | Refusal) -> None:
-        self.rows.append(row)
+    def put(self, row: Arrival | Refusal | PackEnd) -> None:
+        if not isinstance(row, PackEnd):
+            self.rows.append(row)
 
     def check_ledger(self) -> None: ...
 

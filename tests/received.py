@@ -37,5 +37,5 @@ def receive(spool: Spool, ledger: Ledger, images: Iterable[Dataset]) -> None:
             peer="127.0.0.1",
         )
         assert store.finish(instance) == SUCCESS
-    store.close(association)  # type: ignore[arg-type]
+    store.close(association, released=True)  # type: ignore[arg-type]
     arrivals.record()

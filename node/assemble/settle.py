@@ -1,13 +1,14 @@
 """Take studies for stable: by what has arrived of them, and how long they have been quiet."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 import structlog
 
+from node.completeness import Ending, PackState, StudyEvidence
 from node.errors import BytesLost, NotUnderstood, SpoolAway, SpoolFull
 from node.faults import fault
 from node.images.part10 import Part10
@@ -27,8 +28,18 @@ LOOK_AGAIN_SECONDS = 1.0
 class Judge(Protocol):
     """Says how long to wait for more of a study, from stand-ins of the series that have arrived."""
 
-    def __call__(self, arrived: Sequence[Series], *, released: bool) -> QuietTime:
-        """Judge a study; `released` says whether every association that brought it is over."""
+    def __call__(self, arrived: Sequence[Series], *, released: bool, receiving: bool, lacking: bool) -> QuietTime:
+        """Judge a study.
+
+        Parameters
+        ----------
+        released
+            Whether every association that brought it was released, and all that they brought is here.
+        receiving
+            Whether an association still brings it.
+        lacking
+            Whether something of it is known to be missing.
+        """
 
 
 def settle(
@@ -61,26 +72,65 @@ def _settle_one(
     studies: Studies, instances: Instances, spool: Spool, patience: Judge, study: Study, clock: Callable[[], float]
 ) -> float | None:
     """Settle one study, or return how long it must wait."""
-    marks = instances.packs(study.study_uid)
+    evidence = instances.evidence(study.study_uid)
+    packs = Packs.of(evidence, instances, spool)
+    if packs.unrecorded:
+        return LOOK_AGAIN_SECONDS
     arrived = [one for series in instances.series(study.study_uid) for one in stand_ins(spool, series)]
-    wanted = patience(arrived, released=_released(instances, spool, marks))
-    wait = study.changed_at + wanted.seconds - clock()
+    caveat = evidence.caveat
+    wanted = patience(arrived, released=packs.released, receiving=packs.receiving, lacking=bool(caveat))
+    wait = max(study.changed_at, evidence.at) + wanted.seconds - clock()
     if wait > 0:
         return wait
-    spool.sync_packs(marks)
-    return None if studies.settle(study, wanted.because) else 0.0
+    spool.sync_packs(instances.packs(study.study_uid))
+    because = "; ".join(filter(None, [wanted.because, caveat]))
+    return None if studies.settle(study, because, caveat=caveat) else 0.0
 
 
-def _released(instances: Instances, spool: Spool, marks: Mapping[str, int]) -> bool:
-    """Say whether every association that brought a study is over, and all that they brought has its row.
+@dataclass(frozen=True, slots=True)
+class Packs:
+    """The packs in which a study comes: what the spool tells of them, beside their rows.
 
     A pack that was begun later and has no row yet may be the study's too: an association goes on in another pack when
     one is full, and several may bring one study.
+
+    Parameters
+    ----------
+    released
+        Every association was released, or made good by a later one, and all that they brought has its row.
+    receiving
+        An association still brings the study.
+    unrecorded
+        Rows are still to come, or the row that tells how an association ended, or an instance is just being written.
     """
-    if not all(spool.is_over(pack, mark) for pack, mark in marks.items()):
-        return False
-    later = spool.open_packs(since=min(marks, default=""))
-    return later <= instances.pack_counts(later).keys()
+
+    released: bool
+    receiving: bool
+    unrecorded: bool
+
+    @classmethod
+    def of(cls, evidence: StudyEvidence, instances: Instances, spool: Spool) -> "Packs":
+        """Look at the packs of a study."""
+        failed = evidence.failed
+        counting = [one for one in evidence.packs if not one.failed or one in failed]  # the others were made good
+        opened = {one.name for one in evidence.packs if spool.is_open(one.name)}
+        later = spool.open_packs(since=min((one.name for one in evidence.packs), default=""))
+        unknown = later - instances.known_packs(later)
+        over = all(spool.is_over(one.name, one.mark) for one in counting)
+        left = all(one.ended is Ending.RELEASED or not one.association for one in counting)
+        return cls(
+            released=over and left and not failed and not unknown,
+            receiving=bool(opened) or bool(unknown and any(one.ended is Ending.CONTINUED for one in counting)),
+            unrecorded=any(_unrecorded(one, spool, opened) for one in counting),
+        )
+
+
+def _unrecorded(pack: PackState, spool: Spool, opened: Collection[str]) -> bool:
+    """Say whether the ledger is behind a pack; it soon is not, whether its writer lives or is dead."""
+    size = spool.size(pack.name)
+    if pack.name in opened:
+        return size > pack.mark
+    return bool(pack.association) and pack.ended is None and size > 0
 
 
 def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:

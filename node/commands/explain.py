@@ -35,7 +35,9 @@ def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
         for series in ledger.instances.series(study_uid):
             yield f"  {series.modality or 'no modality'} series {series.series_uid}: {series.instances} instances"
     for refused in refusals:
-        yield f"  refused at {moment(refused.at)} from {refused.calling}: {refused.sop_instance_uid}, {refused.reason}"
+        again = f"; it came again at {moment(refused.came_at)}" if refused.came_at else ""
+        told = f"{refused.sop_instance_uid}, {refused.reason}{again}"
+        yield f"  refused at {moment(refused.at)} from {refused.calling}: {told}"
     if study is not None:
         yield from _aside(ledger, study_uid)
         yield from _routes(ledger, study_uid)

@@ -28,6 +28,8 @@ class Case:
         Names the run of the plugin; UIDs are derived from it.
     predecessors
         Reports that the same plugin made on the study's earlier revision (PS3.3 C.17.2).
+    caveat
+        What is known to be missing in the study, as the end of a sentence; empty if nothing is.
     most_frames
         Greatest number of frames in one Segmentation object; a larger one is divided. None: no limit.
     """
@@ -36,6 +38,7 @@ class Case:
     results: Sequence[Result]
     identity: Identity
     predecessors: Sequence[Dataset] = ()
+    caveat: str = ""
     most_frames: int | None = None
 
     @property
@@ -53,6 +56,11 @@ class Case:
                 f"no input of plugin {self.identity.plugin} is of study {self.identity.study_uid}, which the job is for"
             )
         return found
+
+    @property
+    def incomplete(self) -> list[str]:
+        """The sentence that says what is missing in the study; none if nothing is known to be."""
+        return [f"The study may be incomplete: {self.caveat}."] if self.caveat else []
 
     @property
     def header(self) -> Dataset:

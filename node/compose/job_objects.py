@@ -123,6 +123,7 @@ def compose_job(
                 results=results,
                 identity=identity_of(part=part, profile=profile),
                 predecessors=predecessors,
+                caveat=job.caveat,
                 most_frames=profile.most_frames,
             )
             for kind, made in compose_by_kind(case, kinds, failed):
@@ -133,7 +134,7 @@ def compose_job(
                     continue
                 objects.append(stored)
                 recipients[stored.sop_instance_uid] = tuple(name for name in names if kind in profiles[name].objects)
-        case = Case(inputs=inputs, results=results, identity=identity_of(part=part))
+        case = Case(inputs=inputs, results=results, identity=identity_of(part=part), caveat=job.caveat)
         try:
             store_page(spool, job, part, draw_summary_page(case), case)
         except HEADER_FAULTS as error:

@@ -194,13 +194,13 @@ def series_name(series: Series) -> str:
 
 
 def remarks(case: Case) -> list[str]:
-    """Return warnings about the images, and the statement on scores that are no probabilities."""
+    """Return what is missing, warnings about the images, and the statement on scores that are no probabilities."""
     warnings = [f"{series_name(series)}: {text}" for series in case.inputs.values() for text in series.warnings]
     uncalibrated = any(
         isinstance(result, Finding | Region) and result.probability is not None and not result.calibrated
         for result in case.results
     )
-    return [*warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
+    return [*case.incomplete, *warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
 
 
 def verdict(results: Sequence[Result]) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, exists, func, insert, select, union, update
 from sqlalchemy.engine import RowMapping
 
+from node.completeness import PackEnd, StudyEvidence
 from node.errors import LedgerRefused
 from node.ledger.database import LOOKUP, LedgerPart, groups, hold, insert_or
 from node.ledger.outdating import outdate_series, outdate_waiting
+from node.ledger.pack_ends import move_marks, note_came, note_ends, read_evidence, read_known, read_unended
 from node.ledger.priors import asked_for, keep_priors
 from node.ledger.rows import Key, instance_row, key_of, refusal_row, to_instance, to_place
 from node.ledger.schema import instance, job, pack, refusal, result_object, study
@@ -36,8 +38,12 @@ class Change:
 class Instances(LedgerPart):
     """What was received, and where it lies in the spool."""
 
-    def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal] = ()) -> list[str]:
+    def record(
+        self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal] = (), ends: Sequence[PackEnd] = ()
+    ) -> list[str]:
         """Give every arrival and refusal its row, move the packs' marks, and return the studies that changed.
+
+        `ends` tell how associations left their packs.
 
         A repeated instance changes nothing; one with other bytes replaces the older of its study, and of no other; an
         object of the node's own that comes back is kept without making its study new, as is one that the node asked
@@ -45,28 +51,33 @@ class Instances(LedgerPart):
         holds up no other.
         """
         try:
-            return self._record(arrivals, refusals)
+            return self._record(arrivals, refusals, ends)
         except LedgerRefused as error:
             if len(arrivals) > 1:
                 half = len(arrivals) // 2
-                found = [*self.record(arrivals[:half]), *self.record(arrivals[half:], refusals)]
+                found = [*self.record(arrivals[:half]), *self.record(arrivals[half:], refusals, ends)]
                 return list(dict.fromkeys(found))
-            return self._record_alone(arrivals, refusals, error)
+            return self._record_alone(arrivals, refusals, ends, error)
 
     def _record_alone(
-        self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], error: LedgerRefused
+        self,
+        arrivals: Sequence[Arrival],
+        refusals: Sequence[Refusal],
+        ends: Sequence[PackEnd],
+        error: LedgerRefused,
     ) -> list[str]:
         """Try the last arrival again: another process may have recorded the same one meanwhile. Else set it aside."""
         try:
-            return self._record(arrivals, refusals)
+            return self._record(arrivals, refusals, ends)
         except LedgerRefused:
             aside = [_set_aside(arrival, error, self.db.clock()) for arrival in arrivals]
             with self.db.writing() as connection:
                 self._refuse(connection, [*aside, *refusals])
-                _move_marks(connection, arrivals)
+                move_marks(connection, arrivals)
+                note_ends(connection, ends)
             return []
 
-    def _record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal]) -> list[str]:
+    def _record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], ends: Sequence[PackEnd]) -> list[str]:
         rows = [instance_row(arrival) for arrival in arrivals]
         with self.db.writing() as connection:
             own = _own_objects(connection, rows)
@@ -112,11 +123,13 @@ class Instances(LedgerPart):
                 moved.setdefault(study_uid, Change()).add(at, *_series_changed(before, values))
             if fresh:
                 connection.execute(insert(instance), [fresh[key] for key in sorted(fresh)])
-            _move_marks(connection, arrivals)
+            move_marks(connection, arrivals)
             keep_priors(connection, {study_uid: change.at for study_uid, change in came.items()})
             for study_uid, change in changed.items():
                 self._touch(connection, study_uid, change, begun=study_uid in begun)
             self._refuse(connection, refusals)
+            note_came(connection, rows, refusals)
+            note_ends(connection, ends)
             return list(changed)
 
     def _tell_shared(self, connection: Connection, uid: str, study_uid: str, others: Iterable[str]) -> None:
@@ -238,6 +251,16 @@ class Instances(LedgerPart):
         with self.db.reading() as connection:
             return {row.name: row.mark for row in connection.execute(select(pack))}
 
+    def evidence(self, study_uid: str) -> StudyEvidence:
+        """Return what shows that a study is complete, or is not."""
+        with self.db.reading() as connection:
+            return read_evidence(connection, study_uid)
+
+    def unended(self) -> list[str]:
+        """Return the packs whose association is not known to have left them."""
+        with self.db.reading() as connection:
+            return read_unended(connection)
+
     def packs(self, study_uid: str) -> dict[str, int]:
         """Return the packs that hold instances of a study, each with the offset up to which its records have rows."""
         query = (
@@ -258,6 +281,11 @@ class Instances(LedgerPart):
                     query = select(of.c.pack, func.count()).where(of.c.pack.in_(some)).group_by(of.c.pack)
                     found.update({row[0]: row[1] for row in connection.execute(query)})
         return dict(found)
+
+    def known_packs(self, names: Iterable[str]) -> set[str]:
+        """Return which of these packs have a row: whose they are is known."""
+        with self.db.reading() as connection:
+            return read_known(connection, names)
 
     def packs_in_use(self, names: Iterable[str]) -> set[str]:
         """Return which of these packs hold an instance of a study that is received, or whose jobs wait or run."""
@@ -339,14 +367,6 @@ def _same_bytes(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
     return all(one[name] == other[name] for name in ("checksum", "length", "transfer_syntax_uid"))
 
 
-def _move_marks(connection: Connection, arrivals: Iterable[Arrival]) -> None:
-    """Note that all records of the packs up to these have rows; in the order of names: two wait, and do not lock up."""
-    for name, mark in sorted(_new_marks(arrivals).items()):
-        further = insert_or(connection, pack).values(name=name, mark=mark)
-        mark_moves = {"set_": {"mark": further.excluded.mark}, "where": pack.c.mark < further.excluded.mark}
-        connection.execute(further.on_conflict_do_update(index_elements=[pack.c.name], **mark_moves))
-
-
 def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
     one, place = arrival.instance, arrival.place
     return Refusal(
@@ -359,13 +379,6 @@ def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
         reason=f"{error}; it was received, and lies in pack {place.pack} at {place.offset}",
         pack=place.pack,
     )
-
-
-def _new_marks(arrivals: Iterable[Arrival]) -> dict[str, int]:
-    marks: dict[str, int] = {}
-    for arrival in arrivals:
-        marks[arrival.place.pack] = max(arrival.end, marks.get(arrival.place.pack, 0))
-    return marks
 
 
 def count_present(connection: Connection, study_uid: str) -> int:

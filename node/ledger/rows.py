@@ -64,7 +64,7 @@ def refusal_row(refused: Refusal) -> dict[str, Any]:
     """Return the row of a refused instance, whatever its words are: cut where they would not fit."""
     row = asdict(refused)
     cut = {"study_uid": UID_LENGTH, "calling": LENGTHS["calling"]}
-    return row | {name: str(row[name] or "")[: cut.get(name)] for name in row if name != "at"}
+    return row | {name: str(row[name] or "")[: cut.get(name)] for name in row if name not in ("at", "came_at")}
 
 
 def to_instance(row: RowMapping) -> Instance:

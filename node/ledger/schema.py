@@ -24,6 +24,15 @@ pack = Table(
     tables,
     Column("name", String, primary_key=True),
     Column("mark", BigInteger, nullable=False, comment="all records before this offset have their rows"),
+    Column("study_uid", UID, nullable=False, server_default=""),
+    Column("calling", String(16), nullable=False, server_default=""),
+    Column("association", String, nullable=False, server_default="", comment="that wrote it, where this is known"),
+    Column("begun_at", Float, nullable=False, server_default="0"),
+    Column("ended", String(16), nullable=False, server_default="", comment="how its association left it"),
+    Column("ended_at", Float, nullable=False, server_default="0"),
+    Index("pack_of_study", "study_uid"),
+    Index("pack_of_association", "association"),
+    Index("pack_without_end", "ended", "association"),
 )
 
 instance = Table(
@@ -62,7 +71,11 @@ refusal = Table(
     Column("peer", String, nullable=False),
     Column("reason", Text, nullable=False),
     Column("pack", String, nullable=False, server_default="", comment="where its bytes lie, had it been taken"),
+    Column("association", String, nullable=False, server_default=""),
+    Column("came_at", Float, comment="when it came again and was taken"),
     Index("refusal_in_pack", "pack"),
+    Index("refusal_of_instance", "sop_instance_uid"),
+    Index("refusal_on_association", "association"),
 )
 
 study = Table(
@@ -77,6 +90,7 @@ study = Table(
         "expected", Integer, nullable=False, server_default="0", comment="instances before some were purged or lost"
     ),
     Column("purged_at", Float, comment="when its bytes were last let go"),
+    Column("caveat", Text, nullable=False, server_default="", comment="what was missing when it was taken for stable"),
     Index("study_quiet", "state", "changed_at"),
 )
 
@@ -108,6 +122,7 @@ job = Table(
     Column("priority", Integer, nullable=False, comment="of its route and of its images, together"),
     Column("sender", String(16), nullable=False, server_default="", comment="AE title that sent its study"),
     Column("digest", String, nullable=False),
+    Column("caveat", Text, nullable=False, server_default="", comment="what is missing in its study"),
     Column("ordinal", Integer, nullable=False, comment="counts the jobs of the study: keeps series numbers apart"),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -51,13 +51,13 @@ class Studies(LedgerPart):
             row = connection.execute(select(study).where(study.c.study_uid == study_uid)).mappings().first()
             return to_study(row) if row else None
 
-    def settle(self, seen: Study, because: str) -> bool:
-        """Take a study for stable, unless something arrived since it was seen."""
+    def settle(self, seen: Study, because: str, *, caveat: str = "") -> bool:
+        """Take a study for stable, unless something arrived since it was seen; `caveat` says what is missing in it."""
         with self.db.writing() as connection:
             done = connection.execute(
                 update(study)
                 .where(_as_seen(seen, StudyState.RECEIVING), study.c.changed_at == seen.changed_at)
-                .values(state=StudyState.STABLE, because=because)
+                .values(state=StudyState.STABLE, because=because, caveat=caveat)
             )
             if done.rowcount:
                 self.db.add_event(connection, seen.study_uid, "study.stable", f"revision {seen.revision}: {because}")

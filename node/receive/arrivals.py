@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
+from node.completeness import Ending, PackEnd
 from node.errors import LedgerLost, LedgerUnavailable
 from node.faults import fault
 from node.ledger.instances import Instances
@@ -65,14 +66,14 @@ class Arrivals:
         self._group_seconds = group_seconds
         self._group_size = group_size
         self._lock = threading.Lock()
-        self._waiting: deque[Arrival | Refusal] = deque()
+        self._waiting: deque[Arrival | Refusal | PackEnd] = deque()
         self._failing_since: float | None = None
         self._lost: LedgerLost | None = None
         self._took = 0.0
         self._soon = threading.Event()
 
-    def put(self, arrival: Arrival | Refusal) -> None:
-        """Have the row of an instance, or of its refusal, written with the next group."""
+    def put(self, arrival: Arrival | Refusal | PackEnd) -> None:
+        """Have the row of an instance, of its refusal, or of the end of its pack written with the next group."""
         self._waiting.append(arrival)
         self._wake()
 
@@ -106,19 +107,34 @@ class Arrivals:
             group.append(arrival)
             found += 1
             if len(group) >= self._group_size:
-                self._instances.record(group)
+                self._instances.record(group, ends=self._ends(one.place.pack for one in group))
                 group = []
-        if group:
-            self._instances.record(group)
+        left = self._spool.without_writer(self._instances.unended(), of=of, quiet_seconds=quiet_seconds)
+        ends = self._ends([*(one.place.pack for one in group), *left])
+        if group or ends:
+            self._instances.record(group, ends=ends)
         if found:
             log.info("spool.recovered", instances=found)
         return found
+
+    def _ends(self, packs: Iterable[str]) -> list[PackEnd]:
+        """Return how associations ended whose process is dead: released, if their last pack says so."""
+        now = self._clock()
+        return [
+            PackEnd(at=now, pack=name, how=Ending.RELEASED if self._spool.is_whole(name) else Ending.BROKEN)
+            for name in dict.fromkeys(packs)
+        ]
 
     def miss(self) -> None:
         """Park studies in reception that have rows whose bytes are lost, as after a power cut; called at start."""
         for study in self._studies.in_state(StudyState.RECEIVING):
             if lost := self._studies.lose(study, self._spool.holds):
                 log.error("spool.lost", study=study.study_uid, instances=lost)
+
+    @property
+    def unrecorded(self) -> int:
+        """How many refusals are in memory only. A restart forgets which they were; their packs tell that some were."""
+        return sum(isinstance(row, Refusal) for row in list(self._waiting))
 
     def record(self) -> float | None:
         """Gather a group and write the rows of all that waits; return when to try again where the ledger fails.
@@ -143,11 +159,14 @@ class Arrivals:
                     self._instances.record(
                         [row for row in group if isinstance(row, Arrival)],
                         [row for row in group if isinstance(row, Refusal)],
+                        [row for row in group if isinstance(row, PackEnd)],
                     )
                 except LedgerUnavailable as error:
                     self._lost = error if isinstance(error, LedgerLost) else None
                     self._failing_since = self._failing_since or self._clock()
-                    log.warning("ledger.unavailable", reason=str(error), waiting=len(self._waiting))
+                    log.warning(
+                        "ledger.unavailable", reason=str(error), waiting=len(self._waiting), refused=self.unrecorded
+                    )
                     return RETRY_SECONDS
                 fault("receive.rows.recorded")
                 self._failing_since = self._lost = None

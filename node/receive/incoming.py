@@ -197,5 +197,5 @@ class Store(Protocol):
     def drop(self, instance: IncomingInstance) -> None:
         """Forget an instance of which parts were written and whose end will not come."""
 
-    def close(self, association: Association) -> None:
-        """Let go of what is held for an association that is over."""
+    def close(self, association: Association, *, released: bool) -> None:
+        """Let go of what is held for an association that is over: by release, or in any other way."""

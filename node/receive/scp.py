@@ -26,7 +26,7 @@ from node.receive.access import LOCAL_LIMIT_EXCEEDED, KnownPeers, Rejection
 from node.receive.c_store import SUCCESS
 from node.receive.incoming import IncomingInstance, Store
 from node.receive.p_data import ReceiveLimits
-from node.receive.upper_layer import SharedContexts, install_upper_layer
+from node.receive.upper_layer import SharedContexts, install_upper_layer, is_released
 from node.records import Address
 
 log = structlog.get_logger()
@@ -172,7 +172,7 @@ class Receiver:
 
     def _on_end(self, event: evt.Event) -> None:
         self._has_begun(event.assoc)
-        self.store.close(event.assoc)
+        self.store.close(event.assoc, released=is_released(event.assoc))
 
     def _on_open(self, event: evt.Event) -> None:
         install_upper_layer(event.assoc, self.store, self.limits)

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import structlog
 from pynetdicom.association import Association
 
+from node.completeness import Ending, PackEnd
 from node.errors import LedgerUnavailable, NotUnderstood, SpoolFull
 from node.faults import fault
 from node.receive.arrivals import Arrivals
@@ -18,6 +20,16 @@ from node.records import Instance, Refusal
 from node.spool import PACK_LIMIT, Spool
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Bringing:
+    """What one association brings: its name in the ledger, its pack, whether it was released, or refused anything."""
+
+    association: str
+    pack: OpenPack | None = None
+    refused: bool = False
+    released: bool = False
 
 
 class StoreScp:
@@ -47,7 +59,7 @@ class StoreScp:
         self._closed = closed
         self._clock = clock
         self._pack_limit = pack_limit
-        self._packs: WeakKeyDictionary[Association, OpenPack] = WeakKeyDictionary()
+        self._bringing: WeakKeyDictionary[Association, Bringing] = WeakKeyDictionary()
 
     def write(self, instance: IncomingInstance) -> None:
         """Write the parts of an instance that is too large to be held, or pass over them where it is refused."""
@@ -85,15 +97,23 @@ class StoreScp:
             return
         pack.pack.drop()
         if pack.pack.size:
-            self._packs[instance.association] = pack
+            self._of(instance.association).pack = pack
         else:
             pack.pack.remove()
 
-    def close(self, association: Association) -> None:
-        """Close the pack of an association that is over."""
-        pack = self._packs.pop(association, None)
+    def close(self, association: Association, *, released: bool) -> None:
+        """Close the pack of an association that is over, and have it noted how it ended; once, whoever calls again."""
+        bringing = self._bringing.get(association)
+        if bringing is None:
+            return
+        pack, bringing.pack = bringing.pack, None
+        if released and not bringing.released:
+            bringing.released = True
+            self._arrivals.put(PackEnd(at=self._clock(), how=Ending.RELEASED, association=bringing.association))
+        elif pack is not None and not released:
+            self._arrivals.put(PackEnd(at=self._clock(), how=Ending.ABORTED, pack=pack.pack.name))
         if pack is not None:
-            pack.pack.close()
+            pack.pack.close(whole=released and not bringing.refused)
             self._closed()
 
     def _begin(self, instance: IncomingInstance) -> None:
@@ -109,7 +129,7 @@ class StoreScp:
             check_identity(header.values, instance)
             study_uid = str(header.values["StudyInstanceUID"])
         pack = self._pack(instance.association, study_uid)
-        del self._packs[instance.association]
+        self._of(instance.association).pack = None
         instance.begin(pack)
 
     def _keep(self, instance: IncomingInstance) -> None:
@@ -139,7 +159,7 @@ class StoreScp:
         )
         if instance.pack is not None:
             arrival = instance.pack.pack.append(row)
-            self._packs[instance.association] = OpenPack(instance.pack.pack, row.study_uid)
+            self._of(instance.association).pack = OpenPack(instance.pack.pack, row.study_uid)
             instance.pack = None
         else:
             pack = self._pack(instance.association, row.study_uid)
@@ -149,11 +169,26 @@ class StoreScp:
 
     def _pack(self, association: Association, study_uid: str) -> OpenPack:
         """Return the pack to append to: a new one for another study, or when the old one is large or broken."""
-        pack = self._packs.get(association)
+        bringing = self._of(association)
+        pack = bringing.pack
         if pack is None or pack.study_uid != study_uid or pack.pack.size >= self._pack_limit or pack.pack.broken:
-            self.close(association)
-            pack = self._packs[association] = OpenPack(self._spool.open_pack(), study_uid)
+            self._leave(bringing)
+            pack = bringing.pack = OpenPack(self._spool.open_pack(bringing.association), study_uid)
         return pack
+
+    def _leave(self, bringing: Bringing) -> None:
+        """Close the pack of an association that goes on."""
+        pack, bringing.pack = bringing.pack, None
+        if pack is not None:
+            self._arrivals.put(PackEnd(at=self._clock(), how=Ending.CONTINUED, pack=pack.pack.name))
+            pack.pack.close()
+            self._closed()
+
+    def _of(self, association: Association) -> Bringing:
+        bringing = self._bringing.get(association)
+        if bringing is None:
+            bringing = self._bringing[association] = Bringing(self._spool.new_name())
+        return bringing
 
     def _refuse(self, instance: IncomingInstance, status: int, reason: str) -> int:
         uid = instance.sop_instance_uid
@@ -161,6 +196,8 @@ class StoreScp:
         study_uid = _study_of(instance)
         self.drop(instance)
         instance.state = IncomingState.REFUSED
+        bringing = self._of(instance.association)
+        bringing.refused = True
         self._arrivals.put(
             Refusal(
                 at=self._clock(),
@@ -170,6 +207,7 @@ class StoreScp:
                 calling=instance.calling,
                 peer=instance.peer,
                 reason=reason,
+                association=bringing.association,
             )
         )
         return status

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.timer import Timer
 
@@ -98,6 +99,7 @@ class UpperLayer(DULServiceProvider):
         self._poll = select.poll()
         self._poll.register(self._local_event, select.POLLIN)
         self._polled_socket = -1
+        self.released = False
 
     def run_reactor(self) -> None:
         """Run until the association is over."""
@@ -105,7 +107,7 @@ class UpperLayer(DULServiceProvider):
             super().run_reactor()
         finally:
             self._reader.forget()
-            self._store.close(self.assoc)
+            self._store.close(self.assoc, released=self.released)
             self.to_user_queue.put(None)  # an association that waits for its request waits no longer
             self._wakeup.wake()
             with self._local_event_lock:
@@ -113,7 +115,9 @@ class UpperLayer(DULServiceProvider):
                 self._local_event = -1
 
     def send_pdu(self, primitive: "_PDUPrimitiveType") -> None:
-        """Have a primitive sent."""
+        """Have a primitive sent; the response to A-RELEASE is the end of an association in good order."""
+        if isinstance(primitive, A_RELEASE):
+            self.released = True
         super().send_pdu(primitive)
         self._interrupt_wait()
 
@@ -195,6 +199,11 @@ class UpperLayer(DULServiceProvider):
             if count > 0:
                 came = True
                 self._idle_timer.restart()
+
+
+def is_released(association: Association) -> bool:
+    """Return whether the peer has asked to release an association."""
+    return isinstance(association.dul, UpperLayer) and association.dul.released
 
 
 class SharedContexts(list[PresentationContext]):

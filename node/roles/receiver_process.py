@@ -76,6 +76,8 @@ class ReceiverProcess:
         self._receiver.stop(seconds=self._settings.engine.stop_seconds)
         self._engine.stop()
         self._arrivals.record()
+        if refused := self._arrivals.unrecorded:
+            log.error("refusals.forgotten", refused=refused, reason="the ledger could not be written until the end")
         self._ledger.close()
 
 

@@ -36,7 +36,8 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
         rows = instances.of(study.study_uid)
         try:
             assembled = group_into_stacks(spool.part10(place, row.note) for row, place in rows)
-            planned = plan(assembled.series, routes, {row.sop_instance_uid: row.checksum for row, _ in rows})
+            checksums = {row.sop_instance_uid: row.checksum for row, _ in rows}
+            planned = plan(assembled.series, routes, checksums, caveat=study.caveat)
         except Transient as error:
             log.warning("study.waits", study=study.study_uid, reason=str(error))
             again = LOOK_AGAIN_SECONDS
@@ -65,13 +66,13 @@ class Planned:
     remarks: tuple[str, ...]
 
 
-def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int]) -> Planned:
+def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int], *, caveat: str = "") -> Planned:
     """Choose the jobs of a study.
 
     A plugin that needs one role runs on every stack that is routed to it, or on all stacks of each series together
     where the role takes several; one that needs several roles once, on the largest stack that fits each. Optional roles
     go without where nothing is left. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later
-    revision knows whether a plugin has already seen these very images.
+    revision knows whether a plugin has already seen these very images. `caveat` says what is missing in the study.
 
     Raises
     ------
@@ -91,7 +92,8 @@ def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int])
         inputs, missing = _inputs(plugin, offered)
         remarks += missing
         if inputs:
-            plans.append(_plan(plugin, inputs, calling, {series.key: series for series in stacks}, checksums))
+            by_key = {series.key: series for series in stacks}
+            plans.append(_plan(plugin, inputs, calling, by_key, checksums, caveat))
     return Planned(tuple(decisions), tuple(plans), tuple(remarks))
 
 
@@ -195,6 +197,7 @@ def _plan(
     calling: Sequence[Route],
     stacks: Mapping[str, Series],
     checksums: Mapping[str, int],
+    caveat: str,
 ) -> Plan:
     keys = tuple({role: series.key for role, series in one.items()} for one in inputs)
     return Plan(
@@ -204,16 +207,19 @@ def _plan(
         inputs=keys,
         destinations=tuple(dict.fromkeys(destination for route in calling for destination in route.to)),
         priority=max(route.priority for route in calling),
-        digest=_digest(keys, stacks, checksums),
+        digest=_digest(keys, stacks, checksums, caveat),
+        caveat=caveat,
     )
 
 
-def _digest(keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int]) -> str:
-    """Return a hash of the images behind the inputs, and of their roles."""
+def _digest(
+    keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int], caveat: str
+) -> str:
+    """Return a hash of the images behind the inputs, of their roles, and of what the report says is missing."""
     lines = [
         f"{number}|{role}|{key}|{uid}|{checksums[uid]}"
         for number, one in enumerate(keys)
         for role, key in sorted(one.items())
         for uid in dict.fromkeys(frame.sop_instance_uid for frame in stacks[key].frames)
     ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*lines, *filter(None, [caveat])]).encode()).hexdigest()

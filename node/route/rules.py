@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,8 @@ class Evidence(BaseModel):
     """What shows that a study is complete, so that no one need wait the full `quiet_seconds`.
 
     `counted` names the attribute that says how many instances the series has, such as ImagesInAcquisition or
-    NumberOfSeriesRelatedInstances; `released` asks that every association that brought the study is over.
+    NumberOfSeriesRelatedInstances; `released` asks that every association that brought the study was released, and that
+    nothing was refused on them which has not come again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,15 +78,21 @@ class Routes:
             for role in self.plugins[name].manifest.series.values()
         )
 
-    def patience(self, arrived: Sequence[Series], *, released: bool) -> QuietTime:
+    def patience(
+        self, arrived: Sequence[Series], *, released: bool, receiving: bool = False, lacking: bool = False
+    ) -> QuietTime:
         """Say how long to wait for more of a study of which `arrived` is there: shorter where evidence allows.
 
-        Every route that asks for something in the study must be satisfied; one without evidence leaves it to time.
+        Every route that asks for something in the study must be satisfied; one without evidence leaves it to time. A
+        route that asks for `released` waits as long as an association brings the study. What is `lacking` may come
+        again: no evidence makes the time shorter.
         """
         waiting = QuietTime(self.quiet_seconds, f"nothing came for {self.quiet_seconds:g} s")
         asking = [route for route in self.routes if any(route.mismatch(series) is None for series in arrived)]
+        if receiving and any(route.stable and route.stable.released for route in asking):
+            return QuietTime(inf, "an association still brings it")
         proofs = [self._proof(route, arrived, released=released) for route in asking]
-        if not proofs or None in proofs:
+        if lacking or not proofs or None in proofs:
             return waiting
         seconds = max(route.stable.quiet_seconds for route in asking if route.stable)
         return QuietTime(min(seconds, self.quiet_seconds), "; ".join(proof for proof in proofs if proof))

@@ -37,7 +37,7 @@ class Timed(Instances):
     cpu_seconds = 0.0
     count = 0
 
-    def record(self, arrivals: Any, refusals: Any = ()) -> list[str]:
+    def record(self, arrivals: Any, refusals: Any = (), ends: Any = ()) -> list[str]:
         begun = time.thread_time()
         changed = super().record(arrivals, refusals)
         if arrivals != [WARMING]:

@@ -1,31 +1,31 @@
 """The evidence that a study is complete: its associations are over, and each of their instances has its row."""
 
+import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from math import inf
 
 import pytest
+from pydicom.dataset import Dataset
 
 from node.assemble import settle
 from node.images.series import Series
 from node.ledger import Ledger
-from node.records import Arrival, StudyState
+from node.receive import Arrivals
+from node.receive.c_store import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
+from node.records import Arrival, QuietTime, StudyState
 from node.spool import Pack, Spool
+from node.testing import ct_series
 from tests.conftest import Clock, received
+from tests.reception import Reception, store_bytes, store_in
 
 STUDY, OTHER = "1.2.1", "1.2.2"
 
 
-@dataclass(frozen=True)
-class Wait:
-    """How long a study is waited for, and why."""
-
-    seconds: float
-    because: str = "set by the test"
-
-
-def patience(arrived: Sequence[Series], *, released: bool) -> Wait:
-    """Wait 10 seconds, or no time once every association is released."""
-    return Wait(0.0 if released else 10.0)
+def patience(arrived: Sequence[Series], *, released: bool, receiving: bool, lacking: bool) -> QuietTime:
+    """As a route that asks for `released`: wait 10 seconds, or no time once every association is released."""
+    if receiving:
+        return QuietTime(inf, "never")
+    return QuietTime(0.0 if released and not lacking else 10.0, "set by the test")
 
 
 def append(pack: Pack, number: int, clock: Clock, *, study: str = STUDY) -> Arrival:
@@ -83,3 +83,203 @@ def test_a_pack_begun_meanwhile_may_hold_more_of_the_study_until_it_has_a_row(
     ledger.instances.record([arrival])
     assert look() == StudyState.STABLE, "it is another study's"
     following.close()
+
+
+# What stands against it: what was refused, what ended otherwise, what is still open.
+
+FIRST = "1.2.826.0.1.3680043.10.543"
+
+
+@pytest.fixture
+def three() -> list[Dataset]:
+    images = ct_series(slices=3)
+    for image in images:
+        image.StudyInstanceUID = STUDY
+    return images
+
+
+def story(ledger: Ledger) -> str:
+    study = ledger.studies.find(STUDY)
+    assert study is not None
+    return study.because
+
+
+def test_what_was_refused_is_waited_for_and_then_told(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        reception.spool.free_mark = 2**60
+        assert [store_in(association, image) for image in three[1:]] == [OUT_OF_RESOURCES] * 2
+    reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.RECEIVING, "its association was released, but not all of it was taken"
+    clock.advance(5)
+    assert reception.send(three[1]) == [OUT_OF_RESOURCES], "the last evidence"
+    clock.advance(8)
+    assert look() == StudyState.RECEIVING
+    clock.advance(2)
+    assert look() == StudyState.STABLE
+    assert story(reception.ledger) == "set by the test; 2 instances were refused and have not come again"
+
+
+def test_what_was_refused_and_comes_again_makes_the_study_whole(
+    reception: Reception, look: Look, three: list[Dataset]
+) -> None:
+    reception.send(three[0])
+    reception.spool.free_mark = 2**60
+    assert reception.send(*three[1:]) == [OUT_OF_RESOURCES] * 2
+    reception.spool.free_mark = 0
+    assert look() == StudyState.RECEIVING
+    assert reception.send(three[1]) == [SUCCESS]
+    assert look() == StudyState.RECEIVING
+    assert reception.send(three[2]) == [SUCCESS]
+    assert look() == StudyState.STABLE
+    assert story(reception.ledger) == "set by the test"
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff" * 100])
+def test_what_could_not_be_read_is_missing_in_the_study_of_its_association(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset], body: bytes
+) -> None:
+    with reception.association() as association:
+        assert store_bytes(association, body, instance=f"{FIRST}.1") == CANNOT_UNDERSTAND
+        assert store_in(association, three[0]) == SUCCESS
+    reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.RECEIVING
+    clock.advance(10)
+    assert look() == StudyState.STABLE
+    assert "1 instance was refused and has not come again" in story(reception.ledger)
+
+
+def test_an_association_that_is_open_is_waited_for_however_long_nothing_comes(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        reception.arrivals.record()
+        clock.advance(1000)
+        assert look() == StudyState.RECEIVING
+        assert store_in(association, three[1]) == SUCCESS
+    reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.STABLE
+
+
+def test_an_association_that_goes_on_with_another_study_is_waited_for_the_quiet_time_only(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        assert store_in(association, ct_series(slices=1, seed="other")[0]) == SUCCESS
+        reception.arrivals.record()
+        assert look() == StudyState.RECEIVING, "it is not released"
+        clock.advance(10)
+        assert look() == StudyState.STABLE
+        assert story(reception.ledger) == "set by the test"
+
+
+@pytest.mark.parametrize("ends", ["abort", "connection lost"])
+def test_an_association_that_is_aborted_is_waited_for_and_then_told(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset], ends: str
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        clock.advance(60)
+        if ends == "abort":
+            association.abort()
+        else:
+            association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.RECEIVING, "the quiet time begins with the abort"
+    clock.advance(10)
+    assert look() == StudyState.STABLE
+    assert "an association that brought it ended without release" in story(reception.ledger)
+
+
+def test_a_sender_that_calls_again_makes_an_aborted_association_good(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        association.abort()
+        reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.RECEIVING
+    assert reception.send(*three) == [SUCCESS] * 3
+    assert look() == StudyState.STABLE
+    assert story(reception.ledger) == "set by the test"
+
+
+def test_of_two_associations_the_one_that_was_released_does_not_speak_for_the_aborted_one(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as first, reception.association(calling="CT2") as second:
+        assert store_in(first, three[0]) == SUCCESS
+        assert store_in(second, three[1]) == SUCCESS
+        first.release()
+        second.abort()
+        reception.all_closed()
+    reception.arrivals.record()
+    assert look() == StudyState.RECEIVING
+    clock.advance(10)
+    assert look() == StudyState.STABLE
+    assert "ended without release" in story(reception.ledger)
+
+
+# The rows that tell how an association ended may be lost; the packs tell it again.
+
+
+def recovered(reception: Reception, clock: Clock) -> int:
+    """Another process reads what the dead one left."""
+    ledger = reception.ledger
+    return Arrivals(ledger.studies, ledger.instances, reception.spool, wake=lambda: None, clock=clock).recover()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_receiver_that_dies_amid_an_association_is_evidence_too(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset], *, recorded: bool
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        if recorded:
+            reception.arrivals.record()
+        association.abort()
+        reception.all_closed()
+    if recorded:
+        clock.advance(1000)
+        assert look() == StudyState.RECEIVING, "how its association ended is not known yet"
+    recovered(reception, clock)
+    assert look() == StudyState.RECEIVING
+    clock.advance(10)
+    assert look() == StudyState.STABLE
+    assert "ended without release" in story(reception.ledger)
+
+
+def test_a_release_that_has_no_row_is_known_by_the_pack(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert [store_in(association, image) for image in three] == [SUCCESS] * 3
+    reception.all_closed()
+    assert recovered(reception, clock) == 3
+    assert look() == StudyState.STABLE
+    assert story(reception.ledger) == "set by the test"
+
+
+def test_refusals_that_never_had_a_row_are_not_forgotten_either(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        reception.spool.free_mark = 2**60
+        assert store_in(association, three[1]) == OUT_OF_RESOURCES
+    reception.all_closed()
+    assert reception.arrivals.unrecorded == 1
+    assert recovered(reception, clock) == 1
+    assert look() == StudyState.RECEIVING
+    clock.advance(10)
+    assert look() == StudyState.STABLE
+    assert "nobody called again" in story(reception.ledger)

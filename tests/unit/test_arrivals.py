@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from node.completeness import PackEnd
 from node.receive import Arrivals
 from node.records import Arrival, Refusal
 from node.spool import Spool
@@ -18,7 +19,7 @@ class Busy:
         self.groups: list[int] = []
         self.waiting: Arrivals | None = None
 
-    def record(self, _: Sequence[Arrival], refusals: Sequence[Refusal]) -> None:
+    def record(self, _: Sequence[Arrival], refusals: Sequence[Refusal], ends: Sequence[PackEnd]) -> None:
         self.groups.append(len(refusals))
         assert self.waiting is not None
         assert len(self.groups) < 20, "it would go on for as long as instances come"

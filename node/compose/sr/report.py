@@ -66,7 +66,7 @@ def _planar_content(case: Case, segments: Sequence[ReportedSegment]) -> Dataset 
     groups = planar_groups(case, segments)
     if not groups:
         return None
-    groups[0][0].ContentSequence.append(comment(RESEARCH_USE))
+    groups[0][0].ContentSequence.extend(comment(text) for text in (RESEARCH_USE, *case.incomplete))
     return _content(case, groups)
 
 

@@ -65,7 +65,7 @@ def _evaluations(
 
 
 def _comments(case: Case, segments: Sequence[ReportedSegment]) -> list[str]:
-    comments = [RESEARCH_USE]
+    comments = [RESEARCH_USE, *case.incomplete]
     comments += [f"Not suitable, because {result.reason}" for result in case.results_of(NotSuitable)]
     if any(segment.found and not takes_segmentation(segment.series) for segment in segments):
         comments.append(NO_SEGMENTATION)
