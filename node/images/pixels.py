@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,10 +22,11 @@ from pydicom.uid import (
 )
 
 from node.errors import NotUnderstood, UnsuitableSeries
+from node.images.code_stream import size_of
 from node.images.decoded import fill
 from node.images.frame import Frame
 from node.images.part10 import Part10
-from node.images.stored_instance import StoredInstance, header_and_stream, open_instance
+from node.images.stored_instance import ITEM, StoredInstance, header_and_stream, open_instance
 
 NATIVE = {ImplicitVRLittleEndian: "<", ExplicitVRLittleEndian: "<", ExplicitVRBigEndian: ">"}
 """Transfer syntaxes whose stored values are not encoded, and their byte order (PS3.5 annex A)."""
@@ -196,11 +198,33 @@ def _decoded(stored: StoredInstance, number: int) -> NDArray[Any]:
         options["pixel_vr"] = stored.vr
     if stored.offsets is not None and not deflated:
         options["extended_offsets"] = stored.offsets
+    _check_size(stored, number)
     with _pixel_stream(stored) as stream:
         values, _ = get_decoder(ExplicitVRLittleEndian if deflated else stored.syntax).as_array(
             stream, index=number - 1, **options
         )
     return values
+
+
+def _check_size(stored: StoredInstance, number: int) -> None:
+    """Compare the size in the code stream of a frame with the header; NotUnderstood where they differ.
+
+    Where it is not known which fragments a frame has, all fragments are looked at.
+    """
+    begins, lengths = stored.fragments
+    expected = (int(stored.values.get("Rows") or 0), int(stored.values.get("Columns") or 0))
+    which = range(number, number + 1) if stored.offsets is not None else range(1, len(begins))
+    with stored.part.open() as file:
+        for index in which if begins else ():
+            begin, length = stored.part.offset + begins[index] + ITEM.size, lengths[index]
+            read = partial(_pread, file.fileno(), begin, length)
+            if (size := size_of(read)) not in (None, expected):
+                raise NotUnderstood(f"its code stream is {size} pixels large, and its header says {expected}")
+
+
+def _pread(fd: int, begin: int, length: int, offset: int, count: int) -> bytes:
+    """Return bytes of a section of a file."""
+    return os.pread(fd, max(min(count, length - offset), 0), begin + offset)
 
 
 def _options(stored: StoredInstance) -> dict[str, Any]:

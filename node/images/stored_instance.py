@@ -22,6 +22,7 @@ from pydicom.uid import (
 from node.errors import NotUnderstood
 from node.images.frame import ModalityLut
 from node.images.header_summary import KEYWORDS, HeaderSummary, read_summary, summarize_file
+from node.images.inflating import check_inflated_size
 from node.images.part10 import Part10, parse, understood
 from node.images.real_values import read_modality_lut
 from node.images.usable_values import name_of, remove_unusable
@@ -253,8 +254,12 @@ def _first_bytes_summary(part: Part10) -> HeaderSummary | None:
 
 @contextmanager
 def header_and_stream(part: Part10) -> Iterator[tuple[FileDataset, BinaryIO]]:
-    """Yield the header, and the stream that it was read from, positioned behind it. A deflated data set is inflated."""
+    """Yield the header, and the stream that it was read from, positioned behind it. A deflated data set is inflated.
+
+    NotUnderstood where it cannot be read, or inflates to more than its header says.
+    """
     with open_instance(part) as file:
+        check_inflated_size(file)
         try:
             header = cast(FileDataset, parse(file, pixels=False))
         except zlib.error as error:
