@@ -277,7 +277,12 @@ def model_add(
         typer.Option(help="Triton backend: python; onnxruntime, tensorrt or pytorch in NVIDIA's container."),
     ] = "python",
     *,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the code of FILE.py.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Load files that can hold code: TorchScript, torch.export, FILE.py, a model of Triton."
+        ),
+    ] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Make a Triton model and a plugin of a network."""

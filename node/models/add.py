@@ -22,6 +22,7 @@ from node.models.network_file import EXTENT, read
 from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
 from node.models.triton_folder import ServedVolumeModel, copy, is_triton, served_network, try_out, understand
+from node.models.trust import require_trust_of_folder
 from node.serving import chains
 from node.serving.chain import Chain, Resize
 from node.serving.chains import AnyChain
@@ -120,6 +121,8 @@ def add(
         Of the images; what the source tells, or CT, without it.
     chain
         A TOML file with the fields of `Chain`, before those that the source tells.
+    trust
+        Whether files that can hold code may be loaded.
     backend
         What runs the network on Triton: "python", the volume model itself, everywhere; "onnxruntime", "tensorrt" or
         "pytorch", a model of its own, where the server is of NVIDIA's container.
@@ -133,6 +136,8 @@ def add(
     for folder in (models / name, models / f"{name}_net", plugins / name):
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
+    if is_triton(source):
+        require_trust_of_folder(source, trust=trust)
     if is_triton(source) and isinstance(model := understand(source), ServedVolumeModel):
         return _beside(source, model, name, models, plugins, labels, modality or "CT")
     reader = next(reader for knows, reader in READERS if knows(source))

@@ -145,10 +145,10 @@ def _modality(image: Mapping[str, Any]) -> str:
 
 
 def _network(source: Source, inference: Configuration, example: tuple[int, ...], *, fixed: bool) -> Network:
-    """Return the network: as TorchScript where the bundle has that, else built by its name, with the weights."""
+    """Return the network: as TorchScript where the bundle has that and is trusted, else built, with the weights."""
     models = source.path / MODELS
-    if (models / SCRIPTED).is_file():
-        return network_file.read(models / SCRIPTED)
+    if (models / SCRIPTED).is_file() and (source.trust or not (models / WEIGHTS).is_file()):
+        return network_file.read(models / SCRIPTED, trust=source.trust)
     if not (models / WEIGHTS).is_file():
         raise ConfigError(f"{models} has neither {SCRIPTED} nor {WEIGHTS}: download the bundle's weights")
     if not (name := named(inference, NETWORK_NAMES)):

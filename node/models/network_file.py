@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 
 from node.errors import ConfigError
+from node.models.trust import check_external_data, require_trust
 
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
 TRITON = "Triton model"
 """Comes with its folder and its configuration."""
 SUFFIXES = {TORCHSCRIPT: ".pt", EXPORTED: ".pt2", ONNX: ".onnx", WEIGHTS: ".pt2"}
 """How the file of a network ends in its model's folder; weights with their class are exported."""
+HOLD_CODE = (TORCHSCRIPT, EXPORTED)
+"""PyTorch runs operators that such a file names, evaluates expressions in it, and lets it write files."""
 EXTENT = 32
 """Of an example along an axis of which nothing is known."""
 WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
@@ -68,7 +71,8 @@ def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple
     Raises
     ------
     ConfigError
-        It is none of the kinds, cannot be loaded, or needs what was not given; the message says what to do.
+        It is none of the kinds, cannot be loaded, can hold code and is not trusted, or needs what was not given; the
+        message says what to do.
     """
     if not source.is_file():
         raise ConfigError(f"{source}: there is no such file")
@@ -77,6 +81,8 @@ def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple
         raise ConfigError(
             f'{source} holds weights alone: say of which network, --network "monai.networks.nets.UNet(…)"'
         )
+    if kind in HOLD_CODE:
+        require_trust(source, kind, trust=trust)
     return _READERS[kind](source, builder, trust, example)
 
 
@@ -108,6 +114,7 @@ def _onnx(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> 
     if None in map(importlib.util.find_spec, ("onnx", "onnxruntime")):
         raise ConfigError(f'{source} needs ONNX Runtime: pip install "isocenter[onnx]"')
     whole, runtime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    check_external_data(source, whole.load)
     session = runtime.InferenceSession(source, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return Network(

@@ -109,6 +109,7 @@ def brought(folder: Path, size: Size) -> torch.nn.Module:
         plugins=folder / "plugins",
         labels=labels,
         chain=folder / "chain.toml",
+        trust=True,
     )
     return network
 

@@ -161,7 +161,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Grp
         (folder / f"{name}.toml").write_text(one.chain)
         add(
             folder / f"{name}.ts", name, models=folder / "models", plugins=folder / "plugins", labels=one.labels,
-            modality=one.modality, chain=folder / f"{name}.toml",
+            modality=one.modality, chain=folder / f"{name}.toml", trust=True,
         )  # fmt: skip
     with LocalServer(folder / "models", folder / "triton.log") as server:
         triton = GrpcTriton([server.address], deadline_seconds=300)

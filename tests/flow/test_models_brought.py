@@ -74,11 +74,11 @@ def brought(folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
     network, given = edges(), torch.zeros(2, 1, 24, 24, 16)
     if kind == "TorchScript":
         torch.jit.trace(network, given).save(folder / "net.ts")
-        return folder / "net.ts", {}
+        return folder / "net.ts", {"trust": True}
     if kind == "torch.export":
         batch = torch.export.Dim("batch", max=64)
         torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / "net.pt2")
-        return folder / "net.pt2", {}
+        return folder / "net.pt2", {"trust": True}
     if kind == "ONNX":
         pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
         shapes = ({0: torch.export.Dim("batch", max=64)},)
@@ -168,7 +168,7 @@ def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
     (tmp_path / "chain.toml").write_text(ROLES)
     add(
         tmp_path / "net.ts", "two", models=models, plugins=plugins, labels=["Lesion", "Oedema"], modality="MR",
-        chain=tmp_path / "chain.toml",
+        chain=tmp_path / "chain.toml", trust=True,
     )  # fmt: skip
     assert read_plugin(plugins / "two").roles == ("t1", "t2")
     signal = np.random.default_rng(2).normal(800, 300, (22, 60, 50)).clip(0, 4000)
@@ -291,7 +291,7 @@ def test_a_real_network_for_the_brain_answers_as_torch_alone_does(
     (tmp_path / "chain.toml").write_text(BRAIN.replace("SIZE", str(size)).replace("TOWARDS", towards))
     add(
         tmp_path / "meshnet.pt", "brain", models=models, plugins=plugins, labels=named, modality="MR",
-        chain=tmp_path / "chain.toml",
+        chain=tmp_path / "chain.toml", trust=True,
     )  # fmt: skip
     volume, outlines, millilitres = serve(models, plugins / "brain", brain, tmp_path / "triton.log")
     x = conformed(volume, towards, size)
@@ -327,7 +327,15 @@ def test_a_real_network_for_lungs_answers_as_torch_alone_does(house: tuple[Path,
     network = LungUNet()
     torch.jit.trace(network, torch.zeros(2, 1, 64, 64)).save(tmp_path / "lungs.pt")
     (tmp_path / "chain.toml").write_text(LUNGS)
-    add(tmp_path / "lungs.pt", "lungs", models=models, plugins=plugins, labels=["Lung"], chain=tmp_path / "chain.toml")
+    add(
+        tmp_path / "lungs.pt",
+        "lungs",
+        models=models,
+        plugins=plugins,
+        labels=["Lung"],
+        chain=tmp_path / "chain.toml",
+        trust=True,
+    )
     files = sorted(chest, key=lambda one: float(dcmread(one, specific_tags=["ImagePositionPatient"])[0x200032][2]))
     volume, outlines, _ = serve(models, plugins / "lungs", files[30:50], tmp_path / "triton.log")
     there = lungs_seen(network, torch.from_numpy(volume.array)).numpy()
@@ -359,9 +367,39 @@ def test_what_cannot_be_served_is_told_and_leaves_nothing(
         chain = tmp_path / "chain.toml"
         chain.write_text(words["chain"])
     with pytest.raises(ConfigError, match=told):
-        add(source, words.get("name", "edges"), models=models, plugins=plugins, labels=words["labels"], chain=chain)
+        add(
+            source, words.get("name", "edges"), models=models, plugins=plugins, labels=words["labels"], chain=chain,
+            trust=True,
+        )  # fmt: skip
     assert [one.name for one in models.iterdir()] == ["taken"]
     assert not list(plugins.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
+def test_a_file_that_can_hold_code_is_not_loaded_without_trust(
+    kind: str, house: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, plugins = house
+    source, _ = brought(tmp_path, kind)
+    for loader in (torch.jit, torch.export):
+        monkeypatch.setattr(loader, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(ConfigError, match=f"is {kind}, which can hold code .*: if you trust .*, say --trust"):
+        add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"])
+    assert not [*models.iterdir(), *plugins.iterdir()]
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../net.data", "link.data"])
+def test_an_onnx_file_takes_no_weights_from_elsewhere(place: str, house: tuple[Path, Path], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
+    models, plugins = house
+    source, _ = brought(tmp_path, "ONNX")
+    network = onnx.load(source)
+    (tmp_path / "link.data").symlink_to("/etc/passwd")
+    onnx.external_data_helper.set_external_data(network.graph.initializer[0], place)
+    network.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    source.write_bytes(network.SerializeToString())
+    with pytest.raises(ConfigError, match=f"takes its weights from {place}: they must be files beside it"):
+        add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"])
 
 
 def test_weights_need_their_network_and_code_needs_trust(house: tuple[Path, Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from node.triton.model_config import read_config
 from tests.peers import ROOT
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
+
+bring = partial(add, trust=True)
 
 TILES = """
 scale = [0, 1000]
@@ -88,7 +91,7 @@ def test_a_model_on_triton_becomes_a_plugin(
 ) -> None:
     models, plugins = house
     source = theirs(tmp_path / "repository", config, answer)
-    added = add(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
+    added = bring(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert {folder.name for folder in models.iterdir()} == {"dense"} | ({"dense_net"} if config == NETWORK else set())
     assert added.folders[-1] == plugins / "dense"
     (series,) = group_into_stacks(map(Part10.of_file, testing.write(testing.ct_series(), tmp_path / "ct"))).series
@@ -127,7 +130,7 @@ def test_a_model_on_triton_that_cannot_be_called_is_told_and_leaves_nothing(
     models, plugins = house
     source = theirs(tmp_path / "repository", config, answer)
     with pytest.raises(ConfigError, match=told):
-        add(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
+        bring(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert not [*models.iterdir(), *plugins.iterdir()]
 
 
@@ -135,7 +138,7 @@ def test_a_repository_is_asked_for_one_of_its_models(house: tuple[Path, Path], t
     models, plugins = house
     theirs(tmp_path / "repository", WHOLE, DENSE)
     with pytest.raises(ConfigError, match="name one of them: theirs"):
-        add(tmp_path / "repository", "dense", models=models, plugins=plugins, labels=["Bone"])
+        bring(tmp_path / "repository", "dense", models=models, plugins=plugins, labels=["Bone"])
 
 
 # Native back ends
@@ -173,7 +176,16 @@ def test_a_native_back_end_gets_the_network_and_a_configuration_of_tritons_schem
     backend: str, suffix: str, names: tuple[str, str], files: Mapping[str, Path], house: tuple[Path, Path], tiles: Path
 ) -> None:
     models, plugins = house
-    add(files[suffix], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend=backend)
+    bring(
+        files[suffix],
+        "dense",
+        models=models,
+        plugins=plugins,
+        labels=["Bone"],
+        trust=True,
+        chain=tiles,
+        backend=backend,
+    )
     network, volume = read_config(models / "dense_net"), read_config(models / "dense")
     assert network.backend == backend
     assert (network.input[0].name, network.output[0].name) == names
@@ -195,7 +207,16 @@ def test_a_back_end_that_does_not_run_a_network_is_told(
     models, plugins = house
     for backend in ("onnxruntime", "nothing"):
         with pytest.raises(ConfigError, match=f"--backend {backend} is not for TorchScript .*: onnxruntime runs ONNX"):
-            add(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend=backend)
+            bring(
+                files[".pt"],
+                "dense",
+                models=models,
+                plugins=plugins,
+                labels=["Bone"],
+                trust=True,
+                chain=tiles,
+                backend=backend,
+            )
     assert not [*models.iterdir(), *plugins.iterdir()]
 
 
@@ -208,7 +229,15 @@ def test_a_phantom_that_comes_back_otherwise_is_drawn(
     models, plugins = house
     (tmp_path / "chain.toml").write_text("size = [8, 16, 16]")
     with pytest.raises(ConfigError, match="a phantom comes back") as told:
-        add(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tmp_path / "chain.toml")
+        bring(
+            files[".pt"],
+            "dense",
+            models=models,
+            plugins=plugins,
+            labels=["Bone"],
+            trust=True,
+            chain=tmp_path / "chain.toml",
+        )
     found = re.search(r"look at (\S+\.png)", str(told.value))
     assert found
     with Image.open(found[1]) as picture:
@@ -224,8 +253,8 @@ def test_models_are_listed_with_kind_versions_state_and_plugins(
     files: Mapping[str, Path], house: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
     models, plugins = house
-    add(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
-    add(files[".pt"], "gpu", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend="pytorch")
+    bring(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
+    bring(files[".pt"], "gpu", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend="pytorch")
     theirs(models, WHOLE, DENSE)
     with LocalServer(models, tmp_path / "log") as server:
         triton = GrpcTriton([server.address])
@@ -259,7 +288,7 @@ def test_a_model_that_is_missing_of_a_wrong_shape_or_gives_no_numbers_parks_its_
 ) -> None:  # fmt: skip
     models, plugins = house
     torch.jit.trace(Nothing(), torch.zeros(2, 1, 8, 16, 16)).save(tmp_path / "nan.pt")
-    add(tmp_path / "nan.pt", "nan", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
+    bring(tmp_path / "nan.pt", "nan", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     shutil.copytree(ROOT / "triton_models" / "template", models / "flat")
     config = models / "flat" / "config.pbtxt"
     config.write_text(config.read_text().replace('"template"', '"flat"').replace("[ -1, -1, -1 ]", "[ -1, -1 ]"))
