@@ -92,7 +92,7 @@ def test_a_port_in_use_is_told(config: Path) -> None:
 def test_a_destination_that_does_not_answer_is_told(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace(text.split("PACS@127.0.0.1:")[1].split('"')[0], str(free_port()), 1))
-    both(config, "destination PACS", "destinations.PACS.address")
+    told(isocenter("check", "--config", str(config)), "destination PACS", "destinations.PACS.address")
 
 
 def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
