@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+UNREADABLE = (AssertionError, AttributeError, LookupError, TypeError, ValueError, struct.error)
+"""What pynetdicom raises at a PDU that breaks the rules."""
 TIMER_SECONDS = 0.5
 """How often pynetdicom's timers are looked at while nothing comes."""
 
@@ -130,7 +132,7 @@ class UpperLayer(DULServiceProvider):
         """Decode a PDU, and say why one cannot be read: the association is aborted then."""
         try:
             return super()._decode_pdu(bytearray(put_right(bytes(bytestream))))
-        except Exception as error:
+        except UNREADABLE as error:
             address, kind = str(self.assoc.requestor.address), bytestream[0]
             log.warning("association.aborted", address=address, reason=f"a PDU of type {kind} is invalid: {error}")
             raise
