@@ -351,6 +351,10 @@ class Spool:
             return False
         return False
 
+    def written_at(self, pack: str) -> float:
+        """Return when a pack was last written; infinity where it is gone."""
+        return _changed(self.packs / pack)
+
     def is_whole(self, pack: str) -> bool:
         """Return whether a pack was closed as `whole`."""
         try:

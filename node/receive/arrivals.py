@@ -118,10 +118,17 @@ class Arrivals:
         return found
 
     def _ends(self, packs: Iterable[str]) -> list[PackEnd]:
-        """Return how associations ended whose process is dead: released, if their last pack says so."""
+        """Return how associations ended whose process is dead: released, if their last pack says so.
+
+        They ended when the pack was last written, not now: a sender may have called again meanwhile, and made it good.
+        """
         now = self._clock()
         return [
-            PackEnd(at=now, pack=name, how=Ending.RELEASED if self._spool.is_whole(name) else Ending.BROKEN)
+            PackEnd(
+                at=min(now, self._spool.written_at(name)),
+                pack=name,
+                how=Ending.RELEASED if self._spool.is_whole(name) else Ending.BROKEN,
+            )
             for name in dict.fromkeys(packs)
         ]
 

@@ -258,7 +258,7 @@ class LocalServer:
 def _private_folder(wheel: Wheel, folder: Path | None) -> Path:
     """Make the folder of the socket, with a backend folder in it; ConfigError where its path is too long."""
     if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="isocenter-triton-"))
+        folder = Path(tempfile.mkdtemp(prefix="isocenter-"))
     else:
         folder.mkdir(mode=0o700)
     if len(os.fsencode(folder / f"{SOCKET}:{SOCKET_NUMBER}")) > LONGEST_SOCKET_PATH:

@@ -142,6 +142,7 @@ def test_a_restart_does_not_forget_what_was_refused(house: New, tmp_path: Path) 
     files = study(tmp_path, "forgotten", slices=5)
     left = node.send(files)
     assert len(left) == 3
+    wait_until(lambda: node.explain(study_uid(files)).count("instance.refused") == 3, what="the rows of the refusals")
     node.kill()
     node.start(ISOCENTER_ASSEMBLE__QUIET_SECONDS="600")
     other = study(tmp_path, "other", slices=3)

@@ -1,5 +1,6 @@
 """The evidence that a study is complete: its associations are over, and each of their instances has its row."""
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from math import inf
@@ -256,6 +257,25 @@ def test_a_receiver_that_dies_amid_an_association_is_evidence_too(
     clock.advance(10)
     assert look() == StudyState.STABLE
     assert "ended without release" in story(reception.ledger)
+
+
+def test_a_sender_that_called_again_before_the_death_was_noticed_makes_it_good(
+    reception: Reception, clock: Clock, look: Look, three: list[Dataset]
+) -> None:
+    with reception.association() as association:
+        assert store_in(association, three[0]) == SUCCESS
+        reception.arrivals.record()
+        association.abort()
+        reception.all_closed()
+    reception.arrivals._waiting.clear()  # its end never had a row
+    (left,) = reception.spool.packs.iterdir()
+    os.utime(left, (clock(), clock()))
+    clock.advance(5)
+    assert reception.send(*three) == [SUCCESS] * 3
+    clock.advance(5)
+    recovered(reception, clock)
+    assert look() == StudyState.STABLE
+    assert story(reception.ledger) == "set by the test"
 
 
 def test_a_release_that_has_no_row_is_known_by_the_pack(

@@ -109,8 +109,8 @@ def named(server: LocalServer) -> str:
 def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
     server = LocalServer(repository, tmp_path / "logs" / "triton.log")
     assert not server.alive
     address = server.start()
@@ -123,11 +123,11 @@ def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
     assert server._keeper
     assert os.getsid(server._keeper.pid) != os.getsid(0)  # Ctrl-C does not reach it
     assert len(traces(name)) > len(processes(name))
-    assert list((tmp_path / "temporary").iterdir())
+    assert list((tmp_path / "t").iterdir())
     server.stop()
     assert not server.alive
     assert traces(name) == []
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "t").iterdir())
     assert "echo" in (tmp_path / "logs" / "triton.log").read_text()
 
 
