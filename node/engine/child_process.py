@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from typing import Any
 from node.engine.descendants import adopt_orphans, kill_descendants
 from node.errors import JobDied, NodeError, PluginFailed
 
+RESTART_SECONDS, RESTART_PAUSE_SECONDS = 10.0, 0.05
+"""How long a child is tried to be started while the fork server is dying, and how often."""
 OOM_SCORE = 500
 """Of a job's process; the node has 0, and 1000 is the first to go."""
 START_SECONDS = 120.0
@@ -83,14 +86,17 @@ def run_in_child(
 
 
 def _start(child: Any) -> None:
-    """Start a child, once more where the fork server has just died: multiprocessing then starts another."""
-    try:
-        child.start()
-    except (OSError, EOFError):
+    """Start a child, again where the fork server has just died: multiprocessing starts another once it has ended."""
+    ends = time.monotonic() + RESTART_SECONDS
+    while True:
         try:
             child.start()
         except (OSError, EOFError) as error:
-            raise JobDied(f"the job's process cannot be started: {error or type(error).__name__}") from error
+            if time.monotonic() > ends:
+                raise JobDied(f"the job's process cannot be started: {error or type(error).__name__}") from error
+            time.sleep(RESTART_PAUSE_SECONDS)
+        else:
+            return
 
 
 class SlotReleased:
