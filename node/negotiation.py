@@ -31,7 +31,7 @@ BLANK = "(blank)"
 Items = list[tuple[int, bytes]]
 
 
-def put_right(pdu: bytes) -> bytes:
+def put_right(pdu: bytearray) -> bytearray:
     """Return an association request or response without what pynetdicom does not read; any other PDU as it is.
 
     Items and sub-items of unknown types are left out. In AE titles, NUL is a space, and what no title may hold is
@@ -40,17 +40,17 @@ def put_right(pdu: bytes) -> bytes:
     """
     if len(pdu) < ITEMS_FROM or pdu[0] not in (A_ASSOCIATE_RQ, A_ASSOCIATE_AC):
         return pdu
-    items = _items(pdu[ITEMS_FROM:])
+    items = _items(bytes(pdu[ITEMS_FROM:]))
     if items is None:  # its lengths do not add up: the association is aborted
         return pdu
-    head = bytearray(pdu[:ITEMS_FROM])
+    head = pdu[:ITEMS_FROM]
     for title in TITLES:
         head[title] = _title(bytes(head[title]))
     known = [(kind, _known_sub_items(kind, content)) for kind, content in items if kind in KNOWN_ITEMS]
     if all(kind != USER_INFORMATION for kind, _ in known):
         known.append((USER_INFORMATION, _known_sub_items(USER_INFORMATION, b"")))
     body = bytes(head[HEADER.size :]) + _encoded(known)
-    return HEADER.pack(pdu[0], len(body)) + body
+    return bytearray(HEADER.pack(pdu[0], len(body)) + body)
 
 
 def _title(title: bytes) -> bytes:

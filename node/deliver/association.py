@@ -126,7 +126,7 @@ def _on_connection_open(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = ReactorCheckpoint()  # noqa: SLF001
     upper_layer: Any = event.assoc.dul
     decode = upper_layer._decode_pdu  # noqa: SLF001
-    upper_layer._decode_pdu = lambda pdu: decode(bytearray(put_right(bytes(pdu))))  # noqa: SLF001
+    upper_layer._decode_pdu = lambda pdu: decode(put_right(pdu))  # noqa: SLF001
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket = QuickAckSocket.of(connection.socket)

@@ -165,6 +165,17 @@ def walk_file(start: bytes, wanted: Container[int]) -> tuple[Walk, str] | None:
 
     None if it is no such file, or its File Meta Information is out of the ordinary.
     """
+    if (meta := read_syntax(start)) is None:
+        return None
+    syntax, at = meta
+    return walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=wanted, at=at), syntax
+
+
+def read_syntax(start: bytes) -> tuple[str, int] | None:
+    """Return the Transfer Syntax UID of a Part 10 file, empty without one, and where its data set begins.
+
+    None if it is no such file, or its File Meta Information is out of the ordinary.
+    """
     if start[PREFIX - 4 : PREFIX] != b"DICM":
         return None
     try:
@@ -176,7 +187,7 @@ def walk_file(start: bytes, wanted: Container[int]) -> tuple[Walk, str] | None:
             at = value_at + length
     except (UnicodeDecodeError, error):
         return None
-    return walk(start, explicit=syntax != ImplicitVRLittleEndian, wanted=wanted, at=at), syntax
+    return syntax, at
 
 
 def read_summary(text: str) -> HeaderSummary | None:

@@ -198,33 +198,35 @@ def _decoded(stored: StoredInstance, number: int) -> NDArray[Any]:
         options["pixel_vr"] = stored.vr
     if stored.offsets is not None and not deflated:
         options["extended_offsets"] = stored.offsets
-    _check_size(stored, number)
     with _pixel_stream(stored) as stream:
+        _check_size(stored, number, stream)
         values, _ = get_decoder(ExplicitVRLittleEndian if deflated else stored.syntax).as_array(
             stream, index=number - 1, **options
         )
     return values
 
 
-def _check_size(stored: StoredInstance, number: int) -> None:
+def _check_size(stored: StoredInstance, number: int, stream: BinaryIO) -> None:
     """Compare the size in the code stream of a frame with the header; NotUnderstood where they differ.
 
-    Where it is not known which fragments a frame has, all fragments are looked at.
+    Where it is not known which fragments a frame has, all fragments are looked at. `stream` stays where it was.
     """
     begins, lengths = stored.fragments
+    if not begins:
+        return
     expected = (int(stored.values.get("Rows") or 0), int(stored.values.get("Columns") or 0))
     which = range(number, number + 1) if stored.offsets is not None else range(1, len(begins))
-    with stored.part.open() as file:
-        for index in which if begins else ():
-            begin, length = stored.part.offset + begins[index] + ITEM.size, lengths[index]
-            read = partial(_pread, file.fileno(), begin, length)
-            if (size := size_of(read)) not in (None, expected):
-                raise NotUnderstood(f"its code stream is {size} pixels large, and its header says {expected}")
+    for index in which:
+        read = partial(_section, stream, begins[index] + ITEM.size, lengths[index])
+        if (size := size_of(read)) not in (None, expected):
+            raise NotUnderstood(f"its code stream is {size} pixels large, and its header says {expected}")
+    stream.seek(stored.value_at)
 
 
-def _pread(fd: int, begin: int, length: int, offset: int, count: int) -> bytes:
-    """Return bytes of a section of a file."""
-    return os.pread(fd, max(min(count, length - offset), 0), begin + offset)
+def _section(stream: BinaryIO, begin: int, length: int, offset: int, count: int) -> bytes:
+    """Return bytes of a section of a stream."""
+    stream.seek(begin + offset)
+    return stream.read(max(min(count, length - offset), 0))
 
 
 def _options(stored: StoredInstance) -> dict[str, Any]:

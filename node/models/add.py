@@ -138,8 +138,8 @@ def add(
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
     if is_triton(source):
         require_trust_of_folder(source, trust=trust)
-    if is_triton(source) and isinstance(model := understand(source), ServedVolumeModel):
-        return _beside(source, model, name, models, plugins, labels, modality or "CT")
+        if isinstance(model := understand(source), ServedVolumeModel):
+            return _beside(source, model, name, models, plugins, labels, modality or "CT")
     reader = next(reader for knows, reader in READERS if knows(source))
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
     named = tuple(labels) or brought.labels

@@ -131,7 +131,7 @@ class UpperLayer(DULServiceProvider):
     def _decode_pdu(self, bytestream: bytearray) -> Any:
         """Decode a PDU, and say why one cannot be read: the association is aborted then."""
         try:
-            return super()._decode_pdu(bytearray(put_right(bytes(bytestream))))
+            return super()._decode_pdu(put_right(bytestream))
         except UNREADABLE as error:
             address, kind = str(self.assoc.requestor.address), bytestream[0]
             log.warning("association.aborted", address=address, reason=f"a PDU of type {kind} is invalid: {error}")

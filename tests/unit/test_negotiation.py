@@ -41,7 +41,7 @@ def user_information(items: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 def read(content: bytes) -> A_ASSOCIATE_RQ:
     request = A_ASSOCIATE_RQ()
-    request.decode(put_right(content))
+    request.decode(bytes(put_right(bytearray(content))))
     request.to_primitive()
     return request
 
@@ -57,7 +57,7 @@ def read(content: bytes) -> A_ASSOCIATE_RQ:
     ids=["item 60H", "item 99H", "user sub-item 90H", "user sub-item 5AH"],
 )
 def test_items_of_unknown_types_are_ignored(content: bytes) -> None:
-    assert put_right(content) == REQUEST
+    assert put_right(bytearray(content)) == REQUEST
     assert [str(context.abstract_syntax) for context in read(content).presentation_context] == [CT]
 
 
@@ -87,18 +87,18 @@ def test_a_version_name_of_seventeen_characters_loses_its_last() -> None:
 def test_a_response_without_user_information_has_the_default_length() -> None:
     items = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x21, b"\1\0\0\0" + item(0x40, LITTLE.encode()))
     response = A_ASSOCIATE_AC()
-    response.decode(put_right(pdu(2, REQUEST[6:74] + items)))
+    response.decode(bytes(put_right(bytearray(pdu(2, REQUEST[6:74] + items)))))
     assert response.user_information is not None
     assert response.user_information.maximum_length == DEFAULT_LENGTH
 
 
 def test_what_is_right_stays_as_it_is() -> None:
-    assert put_right(REQUEST) == REQUEST
-    assert put_right(RELEASE) == RELEASE
+    assert put_right(bytearray(REQUEST)) == REQUEST
+    assert put_right(bytearray(RELEASE)) == RELEASE
 
 
 def test_lengths_that_do_not_add_up_are_left_to_the_reader() -> None:
     short = with_items(lambda items: items[:-1])
-    assert put_right(short) == short
+    assert put_right(bytearray(short)) == short
     inner = with_items(lambda items: user_information(items, lambda content: content[:-1]))
-    assert put_right(inner) == inner
+    assert put_right(bytearray(inner)) == inner
