@@ -39,6 +39,7 @@ def main(returns: Path) -> None:
         if pid == 0:
             begin(request)
             return
+        (returns / str(pid)).unlink(missing_ok=True)  # of a process that had this id before
         running.add(pid)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()

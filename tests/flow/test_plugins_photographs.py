@@ -76,7 +76,7 @@ def test_a_real_network_for_vessels_takes_the_place_of_ours(tmp_path: Path) -> N
     (tmp_path / "plugins").mkdir()
     add(
         tmp_path / "wnet.pt", "op_retina_vessels", models=models, plugins=tmp_path / "plugins", labels=["Blood vessel"],
-        modality="OP", chain=tmp_path / "wnet.toml",
+        modality="OP", chain=tmp_path / "wnet.toml", trust=True,
     )  # fmt: skip
     photo, vessels = fundus(384, np.random.default_rng(14), grade=0)
     with LocalServer(models, tmp_path / "triton.log") as server:
