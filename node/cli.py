@@ -204,7 +204,8 @@ def plugin_list(config: ConfigFile = DEFAULT) -> None:
         settings = Settings.read(config)
         for plugin in find_plugins(settings.plugins).values():
             manifest = plugin.manifest
-            typer.echo(f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})")
+            what = f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})"
+            typer.echo(f"{what}  {manifest.kind}: {manifest.statement}")
 
 
 @plugin_app.command("new")
@@ -276,6 +277,10 @@ def model_add(
         str,
         typer.Option(help="Triton backend: python; onnxruntime, tensorrt or pytorch in NVIDIA's container."),
     ] = "python",
+    validated_on: Annotated[
+        str,
+        typer.Option(help="The data these weights were validated on; without it, results say: validation unknown."),
+    ] = "",
     *,
     trust: Annotated[
         bool,
@@ -295,6 +300,7 @@ def model_add(
         added = add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
             modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
+            validated_on=validated_on,
         )  # fmt: skip
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
     typer.echo(f"{added.kind}, {added.classes} classes{phantom}")

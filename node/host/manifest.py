@@ -11,11 +11,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from node import codes
 from node.errors import ConfigError
+from node.host.kind import CHOICES, STATEMENTS, Kind
 from node.images.predicates import When
 from node.toml_files import read_toml
 
 Stack = TypeVar("Stack")
 TRITON = "triton"
+VALIDATED_ON = 128
+"""Characters that say on which data weights were validated, at most: they stand on every picture."""
 RESULT_TABLES = "segment", "finding", "region", "derived"
 """A plugin without code has tables of exactly one of these kinds."""
 
@@ -125,6 +128,8 @@ class Manifest(BaseModel):
     name: Name
     version: str = Field(pattern=r"^[0-9A-Za-z.+-]{1,16}$")
     title: str = Field(min_length=1, max_length=64)
+    kind: Kind
+    validated_on: str = Field(default="", max_length=VALIDATED_ON)
     manufacturer: str = Field(default="", max_length=64)
     family: Literal["artificial intelligence", "morphological operations", "histogram analysis"] = (
         "artificial intelligence"
@@ -145,6 +150,25 @@ class Manifest(BaseModel):
         if isinstance(values, dict) and isinstance(model := values.get("model"), dict) and "models" not in values:
             return {**values, "models": [model[key] for key in ("network", "name") if key in model]}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_the_kind(cls, values: object) -> object:
+        """Assume nothing of a plugin without a kind: a demonstration must not pass for more."""
+        if isinstance(values, dict) and "kind" not in values:
+            raise ValueError(f"kind is missing; say what stands behind the answers: {CHOICES}")
+        return values
+
+    @model_validator(mode="after")
+    def _validation_is_told(self) -> Self:
+        if (self.kind is Kind.VALIDATED) != bool(self.validated_on.strip()):
+            raise ValueError('validated_on: kind "V" names the data its weights were validated on, and no other does')
+        return self
+
+    @property
+    def statement(self) -> str:
+        """What a reader is told of the plugin's kind, in one sentence."""
+        return STATEMENTS[self.kind].format(validated_on=self.validated_on)
 
     @model_validator(mode="after")
     def _several_alone(self) -> Self:

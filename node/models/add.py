@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
+from node.host import VALIDATED_ON
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
@@ -36,7 +37,7 @@ PLUGIN = """\
 name = "{name}"
 version = "1.0.0"
 title = "{title}"
-"""
+{kind}"""
 DECLARED = """
 [model]
 name = "{name}"
@@ -109,6 +110,7 @@ def add(
     builder: str = "",
     backend: str = native_backends.PYTHON,
     trust: bool = False,
+    validated_on: str = "",
 ) -> Added:
     """Make `models/NAME` and `plugins/NAME` from a network, and `models/NAME_net` where another back end runs it.
 
@@ -123,6 +125,9 @@ def add(
         A TOML file with the fields of `Chain`, before those that the source tells.
     trust
         Whether files that can hold code may be loaded.
+    validated_on
+        The data that these very weights were validated on, such as "LiTS, 131 CT of 7 hospitals": the plugin is then of
+        kind "V". Without it, it is of kind "U": validation unknown.
     backend
         What runs the network on Triton: "python", the volume model itself, everywhere; "onnxruntime", "tensorrt" or
         "pytorch", a model of its own, where the server is of NVIDIA's container.
@@ -136,10 +141,12 @@ def add(
     for folder in (models / name, models / f"{name}_net", plugins / name):
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
+    if len(validated_on) > VALIDATED_ON:
+        raise ConfigError(f"--validated-on has {len(validated_on)} characters: name the data in {VALIDATED_ON}")
     if is_triton(source):
         require_trust_of_folder(source, trust=trust)
         if isinstance(model := understand(source), ServedVolumeModel):
-            return _beside(source, model, name, models, plugins, labels, modality or "CT")
+            return _beside(source, model, name, models, plugins, labels, modality or "CT", validated_on)
     reader = next(reader for knows, reader in READERS if knows(source))
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
     named = tuple(labels) or brought.labels
@@ -154,7 +161,9 @@ def add(
                 f"look at {picture}, and at orientation, spacing, size and align in {chain or source}"
             )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(Path(scratch), name, brought, named, modality or brought.modality or "CT", source, backend)
+        made = _made(
+            Path(scratch), name, brought, named, modality or brought.modality or "CT", source, backend, validated_on
+        )
         folders = (*(models / folder.name for folder in made[:-1]), plugins / name)
         for folder, place in zip(made, folders, strict=True):
             shutil.move(folder, place)
@@ -185,7 +194,14 @@ READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
 
 
 def _beside(
-    source: Path, model: ServedVolumeModel, name: str, models: Path, plugins: Path, labels: Sequence[str], modality: str
+    source: Path,
+    model: ServedVolumeModel,
+    name: str,
+    models: Path,
+    plugins: Path,
+    labels: Sequence[str],
+    modality: str,
+    validated_on: str,
 ) -> Added:
     """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
     if not labels:
@@ -197,7 +213,7 @@ def _beside(
         plugin.mkdir()
         (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
         words = (PLUGIN + CODED + SERIES).format(
-            name=name, title=name.replace("_", " "), role="image", modality=modality
+            name=name, title=name.replace("_", " "), kind=kind_lines(validated_on), role="image", modality=modality
         )
         (plugin / "plugin.toml").write_text(words, encoding="utf-8")
         folders = (models / name, plugins / name)
@@ -280,7 +296,14 @@ def _likeness(chain: AnyChain, images: Sequence[Placed], role: int) -> tuple[flo
 
 
 def _made(
-    scratch: Path, name: str, brought: Brought, labels: Sequence[str], modality: str, source: Path, backend: str
+    scratch: Path,
+    name: str,
+    brought: Brought,
+    labels: Sequence[str],
+    modality: str,
+    source: Path,
+    backend: str,
+    validated_on: str,
 ) -> tuple[Path, ...]:
     """Write the models and, last, the plugin into folders of their own below `scratch`."""
     volume, plugin = scratch / name, scratch / "plugin" / name
@@ -297,21 +320,40 @@ def _made(
     (volume / "config.pbtxt").write_text(volume_config(name, chain, network, warm_up))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     plugin.mkdir(parents=True)
-    (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network))
+    (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network, validated_on))
     suggestions = [(label, suggested(label, chain.answer)) for label in labels]
-    text = card(name, brought, suggestions, modality, source, version / chains.CHAIN, network.name if network else "")
+    text = card(
+        name,
+        brought,
+        suggestions,
+        modality,
+        source,
+        version / chains.CHAIN,
+        network.name if network else "",
+        validated_on,
+    )
     (plugin / CARD).write_text(text, encoding="utf-8")
     return (volume, *([scratch / network.name] if network else []), plugin)
 
 
-def _manifest(name: str, chain: AnyChain, labels: Sequence[str], modality: str, network: OwnModel | None) -> str:
+def _manifest(
+    name: str, chain: AnyChain, labels: Sequence[str], modality: str, network: OwnModel | None, validated_on: str
+) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
     which = WHICH if len(chain.roles) > 1 else ""
     series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
     table = TABLES[chain.answer]
     tables = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
     own = OWN_MODEL.format(name=network.name) if network else ""
-    return (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " ")) + "".join([own, *series, *tables])
+    begin = (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " "), kind=kind_lines(validated_on))
+    return begin + "".join([own, *series, *tables])
+
+
+def kind_lines(validated_on: str) -> str:
+    """Return what plugin.toml says of the kind: validated weights, or weights of which nothing is known."""
+    if not validated_on:
+        return 'kind = "U"                            # validation unknown; "V" with validated_on, when it is known\n'
+    return f'kind = "V"\nvalidated_on = {json.dumps(validated_on, ensure_ascii=False)}\n'
 
 
 def suggested(label: str, answer: str = "labels") -> str | list[str]:

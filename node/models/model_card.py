@@ -18,6 +18,7 @@ for whom it is not meant.
 
 | | |
 |---|---|
+| Kind | {behind} |
 | Source | {kind}, `{source}` |
 | Input | {inputs} |
 | Answer | {answer}, {count} of them |
@@ -48,6 +49,7 @@ def card(
     source: Path,
     chain: Path,
     network: str,
+    validated_on: str,
 ) -> str:
     """Return the card's text.
 
@@ -59,6 +61,8 @@ def card(
         The file that was written.
     network
         The model that runs the network; empty where the volume model does.
+    validated_on
+        The data that the weights were validated on; empty where that is not known.
     """
     segments = (
         f"| {number} | {label} | {code if isinstance(code, str) else code[0]} | {_advice(code)} |"
@@ -66,6 +70,7 @@ def card(
     )
     return TEXT.format(
         name=name,
+        behind=f"V: validated on {validated_on}" if validated_on else "U: weights brought, validation unknown",
         kind=brought.network.kind,
         source=source.name,
         inputs=", ".join(f"{modality} series `{role}`" for role in brought.chain.roles),

@@ -39,6 +39,7 @@ MANIFEST = """\
 name = "radiograph"
 version = "1"
 title = "Bright part"
+kind = "A"
 models = ["template"]
 [series.image]
 when.Modality = "CR"

@@ -73,6 +73,7 @@ MANIFEST = """\
 name = "brightness"
 version = "1"
 title = "Brightness"
+kind = "A"
 [series.image]
 when.Modality = "CR"
 """

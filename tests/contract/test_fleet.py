@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from node.errors import ConfigError, ModelRefused, TritonUnavailable
-from node.host.manifest import Manifest, Plugin
+from node.host import Kind, Manifest, Plugin
 from node.infer.job import Order, Performed, attempt
 from node.ledger import Ledger
 from node.records import Plan
@@ -437,8 +437,15 @@ def test_jobs_outlive_servers_that_are_killed_restarted_and_replaced(
 ) -> None:
     for number in range(JOBS):
         routed(wanted(), study=f"1.2.{number + 1}")
-    plugin = Plugin(manifest=Manifest(name="spleen", version="1", title="Spleen", series={"ct": {"when": {}}},
-                                      models=["plain"]), folder=tmp_path)  # fmt: skip
+    manifest = Manifest(
+        name="spleen",
+        version="1",
+        title="Spleen",
+        kind=Kind.DETERMINISTIC,
+        models=["plain"],
+        series={"ct": {"when": {}}},
+    )
+    plugin = Plugin(manifest=manifest, folder=tmp_path)
     first, second = (LocalServer(models.folder, tmp_path / f"{name}.log") for name in "ab")
     urls = [first.start()]
     servers = fleet(models, lambda: tuple(urls), wanted=["plain"])

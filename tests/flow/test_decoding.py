@@ -30,7 +30,7 @@ def run(ct, triton):
     Path(__file__).with_name("told.json").write_text(json.dumps({"decoded": len(counted), "array": array.tolist()}))
     yield Measurement(name=codes.SCT.Volume, value=1, unit=codes.UCUM.CubicCentimeter)
 """
-MANIFEST = 'name = "counting"\nversion = "1"\ntitle = "Counting"\n[series.ct]\nwhen.Modality = "CT"\n'
+MANIFEST = 'name = "counting"\nversion = "1"\ntitle = "Counting"\nkind = "A"\n[series.ct]\nwhen.Modality = "CT"\n'
 ROUTES = """\
 [[route]]
 name = "every CT"

@@ -25,6 +25,7 @@ PLUGIN = """\
 name = "with_prior"
 version = "1"
 title = "With its prior"
+kind = "A"
 [series.ct]
 when.Modality = "CT"
 [series.prior]

@@ -18,8 +18,7 @@ from node.errors import (
     TritonUnavailable,
     UnsuitableSeries,
 )
-from node.host import Plugin
-from node.host.manifest import Manifest
+from node.host import Kind, Manifest, Plugin
 from node.infer.job import Order, Performed, attempt
 from node.ledger import Ledger
 from node.records import Arrival, JobState, Plan, ResultObject
@@ -42,7 +41,8 @@ UID = "1.2.1"
 def plugin(tmp_path: Path) -> Callable[..., Plugin]:
     def made(*, version: str = "1") -> Plugin:
         series = {"ct": {"when": {"Modality": "CT"}}}
-        return Plugin(manifest=Manifest(name="spleen", version=version, title="Spleen", series=series), folder=tmp_path)
+        manifest = Manifest(name="spleen", version=version, title="Spleen", kind=Kind.DETERMINISTIC, series=series)
+        return Plugin(manifest=manifest, folder=tmp_path)
 
     return made
 

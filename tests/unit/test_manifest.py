@@ -13,7 +13,7 @@ from node.errors import BrokenResult, ConfigError
 from node.host import find_plugins, read_plugin
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = 'name = "spleen"\nversion = "1.0.0"\ntitle = "Spleen"\n[series.ct]\nwhen.Modality = "CT"\n'
+MANIFEST = 'name = "spleen"\nversion = "1.0.0"\ntitle = "Spleen"\nkind = "A"\n[series.ct]\nwhen.Modality = "CT"\n'
 RUN = "def run(ct, triton):\n    return None\n"
 
 Make = Callable[..., Path]
@@ -137,6 +137,10 @@ def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
         ("[series.ct]\n" + 'when.Modality = "CT"\n', "[series]\n", "series: "),
         ("[series.ct]", "[series.triton]", "no role can be called 'triton'"),
         ('title = "Spleen"', 'title = ""', "title: "),
+        ('kind = "A"\n', "", "kind is missing; say what stands behind the answers: A, Deterministic method"),
+        ('kind = "A"', 'kind = "D"', "kind: Input should be 'A', 'B', 'C', 'V' or 'U'"),
+        ('kind = "A"', 'kind = "V"', 'validated_on: kind "V" names the data'),
+        ('kind = "A"', 'kind = "C"\nvalidated_on = "LiTS"', 'validated_on: kind "V" names the data'),
         ('title = "Spleen"', "time_limit_seconds = 0\ntitle = 'Spleen'", "time_limit_seconds: "),
     ],
 )

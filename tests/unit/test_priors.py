@@ -27,6 +27,7 @@ MANIFEST = """\
 name = "growth"
 version = "1"
 title = "Growth"
+kind = "A"
 [series.ct]
 when.Modality = "CT"
 {more}

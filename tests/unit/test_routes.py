@@ -56,7 +56,7 @@ def plugins(tmp_path: Path) -> Mapping[str, Plugin]:
         folder = tmp_path / "plugins" / name
         folder.mkdir(parents=True)
         tables = "".join(f"[series.{role}]\nwhen.{when}\n" for role, when in asked.items())
-        (folder / "plugin.toml").write_text(f'name = "{name}"\nversion = "2"\ntitle = "{name}"\n{tables}')
+        (folder / "plugin.toml").write_text(f'name = "{name}"\nversion = "2"\ntitle = "{name}"\nkind = "A"\n{tables}')
         (folder / "plugin.py").write_text(f"def run({', '.join(asked)}, triton): ...\n")
     return find_plugins([tmp_path / "plugins"])
 
