@@ -73,6 +73,8 @@ class Receive(Table):
     """The most associations at once, in each receiver process."""
     idle_seconds: float = Field(default=60, gt=0)
     """An association that is silent for so long is ended."""
+    storage_classes: Literal["standard", "known", "any"] = "known"
+    """Which SOP classes are taken: those of the `standard`, also the `known` retired and private ones, or `any`."""
     durability: Literal["power", "process"] = "power"
     """What Success promises: `power` or `process`. See docs/promises.md."""
     decoders: int = Field(default=1, ge=0)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import from a table
     StorageCommitmentPushModel,
@@ -26,6 +26,7 @@ from node.receive.access import LOCAL_LIMIT_EXCEEDED, KnownPeers, Rejection
 from node.receive.c_store import SUCCESS
 from node.receive.incoming import IncomingInstance, Store
 from node.receive.p_data import ReceiveLimits
+from node.receive.storage_classes import StorageClasses, other_contexts, storage_contexts
 from node.receive.upper_layer import SharedContexts, install_upper_layer, is_released
 from node.records import Address
 
@@ -68,6 +69,8 @@ class Receiver:
         How many connections may be open that have sent no association request, and how long.
     idle_seconds
         An association in which nothing comes for so long is aborted.
+    storage_classes
+        Which SOP classes of Storage are taken.
     listening
         A socket that is listening already; without it, one is opened at the address.
     poll_seconds
@@ -84,6 +87,7 @@ class Receiver:
     store: Store
     associations: int
     idle_seconds: float
+    storage_classes: StorageClasses = "known"
     commitment: StorageCommitment | None = None
     listening: socket.socket | None = None
     limits: ReceiveLimits = field(default_factory=ReceiveLimits)
@@ -138,8 +142,7 @@ class Receiver:
 
     def _entity(self) -> AE:
         entity = AE(self.address.ae_title)
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        entity.supported_contexts = storage_contexts(self.storage_classes)
         entity.add_supported_context(Verification)
         if self.commitment is not None:
             # Both roles: senders call as SCU, and destinations that report call as SCP (PS3.4 J.3.3).
@@ -157,6 +160,7 @@ class Receiver:
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, lambda _event: SUCCESS),
             (evt.EVT_CONN_CLOSE, self._on_end),
@@ -187,11 +191,32 @@ class Receiver:
         calling, called = (request.calling_ae_title, request.called_ae_title) if request else ("", "")
         rejection = self.peers.rejection(calling=calling, called=called, address=address) or self._limit()
         if rejection is None:
+            self._take_other_classes(event.assoc)
             return
         self.refusals.report("association.rejected", address=address, calling=calling, reason=rejection.sentence)
         event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         event.assoc.is_rejected = True
         event.assoc.kill()
+
+    def _take_other_classes(self, association: Association) -> None:
+        if self.storage_classes != "any":
+            return
+        proposed = (str(context.abstract_syntax) for context in association.requestor.requested_contexts)
+        acceptor = association.acceptor
+        acceptor.supported_contexts = [*acceptor.supported_contexts, *other_contexts(proposed)]
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        """Tell which abstract syntaxes were refused: a sender often says no more than that something was not sent."""
+        refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
+        if refused:
+            requestor = event.assoc.requestor
+            reason = f"not taken: {', '.join(refused)}; receive.storage_classes says which SOP classes are"
+            self.refusals.report(
+                "association.contexts_refused",
+                address=str(requestor.address),
+                calling=requestor.ae_title,
+                reason=reason,
+            )
 
     def _limit(self) -> Rejection | None:
         """Return why no more associations are accepted for now, or None where one more is."""

@@ -62,6 +62,7 @@ class ReceiverProcess:
             store=StoreScp(spool, self._arrivals, closed=self._arrivals.record_soon),
             associations=settings.receive.associations,
             idle_seconds=settings.receive.idle_seconds,
+            storage_classes=settings.receive.storage_classes,
             commitment=commitment,
             listening=listening,
         )

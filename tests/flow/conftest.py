@@ -10,6 +10,7 @@ from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
 from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS
 from node.receive.arrivals import GROUP_SIZE
 from node.receive.p_data import ReceiveLimits
+from node.receive.storage_classes import StorageClasses
 from node.records import Address
 from node.spool import PACK_LIMIT, Spool
 from node.triton import GrpcTriton, LocalServer, Triton
@@ -96,6 +97,7 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
         group_size: int = GROUP_SIZE,
         most_waiting: int = MOST_WAITING,
         request_seconds: float = REQUEST_SECONDS,
+        storage_classes: StorageClasses = "known",
     ) -> Reception:
         spool.free_mark = free_mark
         waiting = Arrivals(
@@ -117,6 +119,7 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
             poll_seconds=0.02,
             most_waiting=most_waiting,
             request_seconds=request_seconds,
+            storage_classes=storage_classes,
         )
         receiver.start()
         receptions.append(Reception(spool, ledger, waiting, receiver, closed))
