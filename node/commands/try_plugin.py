@@ -75,6 +75,7 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     checksums = {frame.sop_instance_uid: 0 for series in assembled.series for frame in series.frames}
     planned = plan(assembled.series, routes, checksums)
     yield from planned.remarks
+    yield from (f"{one.series_text} is set aside: {one.sentence}" for one in planned.decisions if not one.matched)
     if not planned.plans:
         raise ConfigError(f"nothing in {folder} fits what {plugin.name} asks for")
     return Fitting(

@@ -75,7 +75,7 @@ class Condition(BaseModel):
         for name in sorted(self.model_fields_set):
             wanted = getattr(self, name)
             if wanted is not None and not TESTS[name].holds(value, wanted):
-                return TESTS[name].wanted.format(_shown(wanted))
+                return TESTS[name].wanted.format(shown(wanted))
         return None
 
 
@@ -97,7 +97,7 @@ def _number(value: object) -> float:
 def _equal(value: object, wanted: Plain) -> bool:
     if isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
         return _number(value) == wanted
-    return _shown(value) == str(wanted)
+    return shown(value) == str(wanted)
 
 
 def _values(value: object) -> list[object]:
@@ -109,7 +109,7 @@ TESTS: Mapping[str, ValueTest] = {
     "any_of": ValueTest("one of {}", lambda value, wanted: any(_equal(value, option) for option in wanted)),
     "at_least": ValueTest("at least {}", lambda value, wanted: _number(value) >= wanted),
     "at_most": ValueTest("at most {}", lambda value, wanted: _number(value) <= wanted),
-    "matches": ValueTest("a match of {}", lambda value, wanted: re.search(wanted, _shown(value)) is not None),
+    "matches": ValueTest("a match of {}", lambda value, wanted: re.search(wanted, shown(value)) is not None),
     "contains": ValueTest("{} among its values", lambda value, wanted: wanted in map(str, _values(value))),
     "present": ValueTest("none", lambda value, wanted: wanted or _absent(value)),
 }
@@ -149,7 +149,7 @@ def mismatch(when: Mapping[str, Condition], series: Series) -> str | None:
         if _absent(value) and condition.present is not False:
             return f"{keyword} is absent, wanted {wanted or 'any value'}"
         if wanted is not None:
-            return f"{keyword} is {'another' if keyword in NAMES else _shown(value)}, wanted {wanted}"
+            return f"{keyword} is {'another' if keyword in NAMES else shown(value)}, wanted {wanted}"
     return None
 
 
@@ -173,7 +173,8 @@ def _absent(value: object) -> bool:
     return value is None or value == "" or (isinstance(value, (MultiValue, list)) and len(value) == 0)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as messages and conditions have it: several values with a backslash between them."""
     if isinstance(value, (MultiValue, list, tuple)):
         return "\\".join(map(str, value)) if isinstance(value, MultiValue) else ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,6 +13,7 @@ from node.host import Plugin
 from node.images.predicates import When, found, known_keyword, mismatch
 from node.images.series import Series
 from node.records import QuietTime
+from node.route.not_clinical import set_aside
 from node.toml_files import read_toml
 
 
@@ -44,8 +45,8 @@ class Route(BaseModel):
     stable: Evidence | None = None
 
     def mismatch(self, series: Series) -> str | None:
-        """Return in one sentence why a stack does not match, or None when it does."""
-        return mismatch(self.when, series)
+        """Return in one sentence why a stack does not match or is no clinical image, or None when it matches."""
+        return mismatch(self.when, series) or set_aside(self.when, series)
 
 
 class _RoutesFile(BaseModel):
