@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from node.clock import ClockWatch
 from node.engine import Engine, Step, preload_children
 from node.errors import NodeError
 from node.host import find_plugins
@@ -79,8 +80,10 @@ class Node:
         self._roles = [ROLES[name](parts) for name in ROLES if name in self.roles]
         steps = [step for role in self._roles for step in role.steps()]
         news = News(self.ledger.events, [step.name for step in steps], self._wake)
+        clock = ClockWatch(self.ledger.future_times.bring_back, lambda: self._wake(*(step.name for step in steps)))
         courier = open_courier(self.settings) if "work" in self.roles else None
-        self._engine = Engine([*steps, Step(name="news", work=news.hear)], courier=courier)
+        beside = [Step(name="news", work=news.hear), Step(name="clock", work=clock.look)]
+        self._engine = Engine([*steps, *beside], courier=courier)
         for role in reversed(self._roles):
             role.start()
         try:

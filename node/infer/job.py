@@ -89,12 +89,13 @@ def attempt(
     device_uid: str,
     priors: Callable[[Order, Renew], tuple[Order, tuple[str, ...]]] = lambda order, _: (order, ()),
     loading: Callable[[], Collection[str]] = tuple,
+    steady: Callable[[], float] = time.monotonic,
 ) -> float | None:
     """Do one job if a job is due; return in how many seconds to look again.
 
     `perform` gets the order and a function that renews the lease and returns whether the job is still held. `priors`
     gets the same; it adds the series of earlier studies to the order, and returns remarks about them. Jobs of plugins
-    whose models are still `loading` are left waiting.
+    whose models are still `loading` are left waiting. `steady` is the clock of the lease, which nobody sets.
     """
     later = loading()
     job = jobs.claim(lease_seconds=LEASE_SECONDS, without=later)
@@ -106,7 +107,7 @@ def attempt(
         jobs.park(job, f"its process or the node died {attempts} times while it ran")
         return 0.0
     try:
-        lease = Lease(lambda: jobs.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=jobs.clock)
+        lease = Lease(lambda: jobs.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=steady)
         order, prior_remarks = priors(_order(job, jobs, instances, plugins, part10, device_uid), lease.keep)
         performed = perform(order, lease.keep)
         fault("infer.performed")

@@ -9,6 +9,7 @@ from node.ledger.database import Database
 from node.ledger.deliveries import Deliveries
 from node.ledger.events import Events
 from node.ledger.fallbacks import Fallbacks
+from node.ledger.future_times import FutureTimes
 from node.ledger.instances import Instances
 from node.ledger.job_queue import JobQueue
 from node.ledger.jobs import Jobs
@@ -53,6 +54,7 @@ class Ledger:
         self.requests = CommitmentRequests(self.db)
         self.retention = Retention(self.db)
         self.events = Events(self.db)
+        self.future_times = FutureTimes(self.db)
         self.queries = Queries(self.db)
 
     def close(self) -> None:

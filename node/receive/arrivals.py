@@ -55,6 +55,7 @@ class Arrivals:
         *,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         group_seconds: float = GROUP_SECONDS,
         group_size: int = GROUP_SIZE,
     ):
@@ -62,7 +63,7 @@ class Arrivals:
         self._instances = instances
         self._spool = spool
         self._wake = wake
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self._group_seconds = group_seconds
         self._group_size = group_size
         self._lock = threading.Lock()
@@ -87,8 +88,8 @@ class Arrivals:
         if self._lost is not None:
             raise LedgerLost(str(self._lost))
         since = self._failing_since
-        if since is not None and self._clock() - since > PATIENCE_SECONDS:
-            raise LedgerUnavailable(f"the ledger has not been writable for {self._clock() - since:.0f} s")
+        if since is not None and self._steady() - since > PATIENCE_SECONDS:
+            raise LedgerUnavailable(f"the ledger has not been writable for {self._steady() - since:.0f} s")
 
     def recover(self, of: str | None = None, *, quiet_seconds: float = 0) -> int:
         """Record what packs without a writer hold beyond the ledger's marks; return the number of instances.
@@ -170,7 +171,7 @@ class Arrivals:
                     )
                 except LedgerUnavailable as error:
                     self._lost = error if isinstance(error, LedgerLost) else None
-                    self._failing_since = self._failing_since or self._clock()
+                    self._failing_since = self._failing_since or self._steady()
                     log.warning(
                         "ledger.unavailable", reason=str(error), waiting=len(self._waiting), refused=self.unrecorded
                     )

@@ -90,6 +90,7 @@ class CommitmentScp:
     addresses: Mapping[str, Address]
     wake: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
     _lock: Lock = field(default_factory=Lock)
     _requested_at: dict[RequestKey, float] = field(default_factory=dict)
     _associations: WeakValueDictionary[RequestKey, Association] = field(default_factory=WeakValueDictionary)
@@ -149,12 +150,12 @@ class CommitmentScp:
         key = (transaction_uid, calling)
         with self._lock:
             self._associations[key] = event.assoc
-            self._requested_at[key] = self.clock()
+            self._requested_at[key] = self.steady()
         return SUCCESS
 
     def _report_here(self, key: RequestKey) -> float | None:
         """Report on a request that came to this process, or return in how many seconds to do so."""
-        wait = self._requested_at[key] + ROW_SECONDS - self.clock()
+        wait = self._requested_at[key] + ROW_SECONDS - self.steady()
         if wait > 0:
             return wait
         with self._lock:

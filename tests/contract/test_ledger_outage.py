@@ -41,7 +41,7 @@ def away(server: Postgres, mode: str = "immediate") -> Iterator[None]:
 def test_what_was_taken_while_the_database_was_away_is_recorded_when_it_is_back(
     ledger: Ledger, spool: Spool, clock: Clock, arrival: Arrive, database_server: Postgres, mode: str
 ) -> None:
-    waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock)
+    waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock, steady=clock)
     waiting.put(arrival(1))
     assert waiting.record() is None
     with away(database_server, mode):

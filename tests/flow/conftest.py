@@ -106,6 +106,7 @@ def open_reception(spool: Spool, ledger: Ledger, clock: Callable[[], float]) -> 
             spool,
             wake=lambda: None,
             clock=clock,
+            steady=clock,
             group_seconds=group_seconds,
             group_size=group_size,
         )

@@ -49,7 +49,12 @@ def plugin(tmp_path: Path) -> Callable[..., Plugin]:
 
 @pytest.fixture
 def once(
-    ledger: Ledger, spool: Spool, plugin: Callable[..., Plugin], routed: Callable[..., int], wanted: Callable[..., Plan]
+    ledger: Ledger,
+    spool: Spool,
+    plugin: Callable[..., Plugin],
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    clock: Any,
 ) -> Callable[..., float | None]:
     """Plan a job, and make one attempt at it with a given way to perform it."""
     here = {"spleen": plugin()}
@@ -57,8 +62,9 @@ def once(
 
     def tried(perform: Perform, *, attempts: int = 3, plugins: Mapping[str, Plugin] = here) -> float | None:
         return attempt(
-            ledger.jobs, ledger.instances, plugins, perform, spool.part10, attempts=attempts, device_uid="2.25.7"
-        )
+            ledger.jobs, ledger.instances, plugins, perform, spool.part10, attempts=attempts, device_uid="2.25.7",
+            steady=clock,
+        )  # fmt: skip
 
     return tried
 

@@ -24,7 +24,9 @@ def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[.
 
     def made(*, addresses: Sequence[Address] = (), accept_from: Sequence[str] = ()) -> NodeEnds:
         woken: list[bool] = []
-        waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock, group_seconds=0.0)
+        waiting = Arrivals(
+            ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock, steady=clock, group_seconds=0.0
+        )
         scp = CommitmentScp(
             commitments=ledger.commitments,
             requests=ledger.requests,
@@ -35,6 +37,7 @@ def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[.
             addresses={address.ae_title: address for address in addresses},
             wake=lambda: woken.append(True),
             clock=clock,
+            steady=clock,
         )
         receiver = Receiver(
             address=Address("ISOCENTER", "127.0.0.1", 0),
