@@ -1,10 +1,13 @@
-"""Outline raised uptake in a PET, and measure SUV by weight, lean mass and surface, peak, volume and glycolysis.
+"""Outline raised uptake in an FDG PET, and measure SUV by weight, lean mass and surface, peak, volume and glycolysis.
+
+The reference is the liver. Uptake in the place of brain, heart, kidneys, ureters or bladder is named so, not listed.
 
 If there is a CT in the same frame of reference, also measure the attenuation there: bone, soft tissue, lung or fat.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,14 +34,46 @@ from node import (
 from node.measuring import mean_attenuation, values_inside
 
 RAISED = codes.own("pt-raised-uptake", "Raised uptake")
+OUTSIDE = codes.own("pt-uptake-outside", "Raised uptake outside brain, heart, kidneys, ureters and bladder")
 ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
 GRAM = Code("g", "UCUM", "gram")
 BODY_WEIGHT = (codes.DCM.Suvbw, codes.UCUM.StandardizedUptakeValueBodyWeight)
 LEAN = (codes.DCM.SuvlbmJames128, codes.UCUM.StandardizedUptakeValueLeanBodyMassJames128Multiplier)
 SURFACE = (codes.DCM.Suvbsa, codes.UCUM.StandardizedUptakeValueBodySurfaceArea)
 FEWEST_SLICES = 3
+SHOWN = 20
+"""Uptakes that are outlined one by one; the others are part of the whole."""
 DIGITS = 2
 PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
+FDG = re.compile(r"fdg(?!al)|deoxyglucose|fluoro-d-glucose", re.IGNORECASE)
+KILOGRAMS, BECQUEREL, SECONDS, MINUTES = (2.0, 400.0), (5e6, 1.5e9), (6500.0, 6700.0), (20.0, 240.0)
+"""What is believed of weight, injected activity, half-life of fluorine-18 (6586 s), and time from injection to images.
+
+EANM asks for 2 to 14 MBq per kg and 60 minutes (Boellaard et al. 2015).
+"""
+FAT_HU = (-190.0, -10.0)
+"""Of brown fat: BARCIST 1.0 (Chen et al. 2016)."""
+LIVER_HU = (40.0, 140.0)
+"""Of a liver without steatosis, with or without contrast medium."""
+FAT = 6
+"""The number of the place that the CT tells, beside those of the model (`pet_places`)."""
+NO_TRACER = "the threshold is that of FDG, and the header does not name the radiopharmaceutical"
+PLACES = {
+    1: ("Brain", codes.SCT.Brain),
+    2: ("Heart", codes.SCT.Heart),
+    3: ("Kidneys", codes.SCT.Kidney),
+    4: ("Ureters", codes.SCT.Ureter),
+    5: ("Bladder", codes.SCT.Bladder),
+    FAT: ("Brown fat", codes.SCT.AdiposeTissue),
+}
+"""Where uptake is physiological."""
+NO_LIVER = {
+    1: "nothing on the right side has the size, evenness and uptake of a liver",
+    2: "what is as even as a liver does not lie in a trunk",
+    3: "what is as even as a liver has no lung above it, or too few images reach beyond it",
+}
+MAXIMUM, PEAK, MEAN, ML, ML_ABOVE, MEAN_ABOVE, PLACE, HEIGHT = range(8)
+"""Columns of the model's statistics."""
 
 
 class Unknown(Exception):
@@ -64,40 +99,102 @@ class Patient:
         return 71.84 * self.weight**0.425 * self.height**0.725 if self.height else None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The model's answer, and the place of each region: 0 for one that is listed."""
+
+    found: Mapping[str, NDArray[Any]]
+    places: NDArray[np.int64]
+    volume: Volume
+
+    def mask(self, name: str, numbers: Sequence[int]) -> Volume:
+        """Return where an output, "labels" or "above", is one of the numbers."""
+        return self.volume.with_array(np.isin(self.found[name], numbers))
+
+    def numbers(self, place: int) -> list[int]:
+        """Return the numbers of the regions in a place."""
+        return [n for n, at in enumerate(self.places, 1) if at == place]
+
+
 def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
     """Convert the images to SUV and ask the model for raised uptake; if that is not possible, report why."""
     if len(pt.frames) < FEWEST_SLICES:
         yield NotSuitable(f"{len(pt.frames)} slices have no volume; {FEWEST_SLICES} or more are asked for")
         return
     try:
+        _check_tracer(pt.header)
         patient, factor = _patient(pt.header), suv_factor(pt)
     except Unknown as missing:
         yield NotSuitable(str(missing))
         return
     volume = pt.volume()
     suv = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
-    answer = triton.infer("pt_lesion", image=suv, affine=volume.affine)
-    count = len(answer["statistics"])
-    yield Finding(name=RAISED, present=count > 0)
-    if count:
-        uptakes = [_segment(f"Uptake {n}") for n in range(1, count + 1)]
-        whole = _segment("All above the threshold")
-        masks = [volume.with_array(answer["labels"] == n) for n in range(1, count + 1)]
-        masks.append(volume.with_array(answer["above"] > 0))
-        yield Segmentation.of_masks(masks, [*uptakes, whole])
-        dense = density(ct, pt)
-        for segment, row, mask in zip(uptakes, answer["statistics"], masks[:-1], strict=True):
-            yield from _measured(segment, row, patient)
-            if dense is not None and len(hu := values_inside(mask, dense)):
-                yield mean_attenuation(hu, segment)
-        yield from _metabolism(*answer["total"][:2], of=whole)
-    threshold, liver, _ = answer["threshold"]
+    found = triton.infer("pt_lesion", image=suv, affine=volume.affine)
+    dense = density(ct, pt)
+    if reason := _no_reference(found, volume, dense):
+        yield NotSuitable(f"the threshold of PERCIST is that of the liver: {reason}")
+        return
+    answer = Answer(found, found["statistics"][:, PLACE].astype(np.int64), volume)
+    yield from _reported(Answer(found, _with_fat(answer, dense), volume), patient, dense)
+
+
+def _no_reference(found: Mapping[str, NDArray[Any]], volume: Volume, dense: Volume | None) -> str:
+    """Return why the liver cannot be the reference; empty if it can."""
+    outcome = int(found["threshold"][3])
+    if outcome:
+        return NO_LIVER[outcome]
+    if dense is None:
+        return ""
+    hu = values_inside(volume.with_array(found["reference"]), dense)
+    if len(hu) and not LIVER_HU[0] <= float(np.median(hu)) <= LIVER_HU[1]:
+        return f"the CT has {np.median(hu):.0f} HU in its place, not {LIVER_HU[0]:.0f} to {LIVER_HU[1]:.0f}"
+    return ""
+
+
+def _with_fat(answer: Answer, dense: Volume | None) -> NDArray[np.int64]:
+    """Return the places of the regions, with those above the liver that the CT shows as fat."""
+    places = answer.places.copy()
+    if dense is None:
+        return places
+    for number in answer.numbers(0):
+        hu = values_inside(answer.mask("labels", [number]), dense)
+        above = answer.found["statistics"][number - 1, HEIGHT] > 0
+        if above and len(hu) and FAT_HU[0] <= float(np.mean(hu)) <= FAT_HU[1]:
+            places[number - 1] = FAT
+    return places
+
+
+def _reported(answer: Answer, patient: Patient, dense: Volume | None) -> Iterator[Result]:
+    """Yield the outlines of all regions and of the reference, and the measurements of those that are listed."""
+    statistics, listed = answer.found["statistics"], answer.numbers(0)
+    yield Finding(name=OUTSIDE, present=bool(listed))
+    uptakes = [(_segment(f"Uptake {n}"), answer.mask("labels", [k])) for n, k in enumerate(listed[:SHOWN], 1)]
+    whole = _segment("All uptake that is listed")
+    everything = [(whole, answer.mask("above", listed))] if listed else []
+    taken = {place: at for place in PLACES if (at := answer.numbers(place))}
+    organs = [(_organ(place), answer.mask("above", at)) for place, at in taken.items()]
+    liver = Segment(label="Liver, reference", type=codes.SCT.Liver, category=codes.SCT.Organ)
+    reference = (liver, answer.volume.with_array(answer.found["reference"]))
+    segments, masks = zip(*uptakes, *everything, *organs, reference, strict=True)
+    yield Segmentation.of_masks(masks, segments)
+    for (segment, mask), number in zip(uptakes, listed, strict=False):
+        yield from _measured(segment, statistics[number - 1], patient)
+        if dense is not None and len(hu := values_inside(mask, dense)):
+            yield mean_attenuation(hu, segment)
+    if listed:
+        yield from _metabolism(*_total(statistics[np.array(listed) - 1]), of=whole)
+    for (segment, _), at in zip(organs, taken.values(), strict=True):
+        highest = max(float(statistics[number - 1, MAXIMUM]) for number in at)
+        yield _suv(BODY_WEIGHT[0], highest, segment, codes.SCT.Maximum)
+    threshold, mean = map(float, answer.found["threshold"][:2])
     yield _suv(codes.DCM.ThresholdValue, threshold)
-    if not math.isnan(liver):
-        name, unit = BODY_WEIGHT
-        yield Measurement(
-            name=name, value=round(liver, DIGITS), unit=unit, derivation=codes.SCT.Mean, site=codes.SCT.Liver
-        )
+    yield _suv(BODY_WEIGHT[0], mean, liver, codes.SCT.Mean)
+
+
+def _total(rows: NDArray[np.float64]) -> tuple[float, float]:
+    """Return volume in ml and mean SUV of regions above the threshold."""
+    millilitres = float(rows[:, ML_ABOVE].sum())
+    return millilitres, float((rows[:, ML_ABOVE] * rows[:, MEAN_ABOVE]).sum()) / millilitres
 
 
 def density(ct: Series | None, pt: Series) -> Volume | None:
@@ -114,12 +211,17 @@ def _segment(label: str) -> Segment:
     return Segment(label=label, type=RAISED, category=codes.SCT.MorphologicallyAbnormalStructure)
 
 
+def _organ(place: int) -> Segment:
+    name, code = PLACES[place]
+    return Segment(label=f"{name}, by its place", type=code, category=codes.SCT.Organ)
+
+
 def _suv(name: Code, value: float, of: Segment | None = None, derivation: Code | None = None) -> Measurement:
     return Measurement(name=name, value=round(value, DIGITS), unit=BODY_WEIGHT[1], of=of, derivation=derivation)
 
 
 def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> Iterator[Measurement]:
-    highest, peak, mean, millilitres, above = map(float, row)
+    highest, peak, mean, millilitres, above = map(float, row[: ML_ABOVE + 1])
     yield _suv(BODY_WEIGHT[0], highest, segment, codes.SCT.Maximum)
     if not math.isnan(peak):
         yield _suv(codes.DCM.PeakValueWithinROI, peak, segment)
@@ -141,12 +243,35 @@ def _metabolism(millilitres: float, mean: float, *, of: Segment) -> Iterator[Mea
     yield Measurement(name=codes.DCM.TotalLesionGlycolysis, value=round(millilitres * mean, DIGITS), unit=GRAM, of=of)
 
 
+def _check_tracer(header: Dataset) -> None:
+    """Raise Unknown unless the header says that the tracer is FDG."""
+    given = _given(header)
+    coded = given.get("RadiopharmaceuticalCodeSequence") or ()
+    names = [str(given.get("Radiopharmaceutical") or ""), *(str(item.get("CodeMeaning") or "") for item in coded)]
+    if not any(FDG.search(name) for name in names):
+        told = next(filter(None, names), "")
+        raise Unknown(f"the threshold is that of FDG, and the header names {told!r}" if told else NO_TRACER)
+
+
+def _given(header: Dataset) -> Dataset:
+    """Return what the header says about the radiopharmaceutical."""
+    items = header.get("RadiopharmaceuticalInformationSequence") or [Dataset()]
+    first: Dataset = items[0]
+    return first
+
+
 def _patient(header: Dataset) -> Patient:
     weight = float(header.get("PatientWeight") or 0)
     if weight <= 0:
         raise Unknown("the header does not say what the patient weighs, and SUV needs it")
+    _believe(weight, KILOGRAMS, "a weight of {:g} kg")
     height = 100 * float(header.get("PatientSize") or 0)
     return Patient(weight=weight, height=height, sex=str(header.get("PatientSex") or ""))
+
+
+def _believe(value: float, limits: tuple[float, float], what: str) -> None:
+    if not limits[0] <= value <= limits[1]:
+        raise Unknown(f"the header has {what.format(value)}, which is not believed; SUV would be wrong with it")
 
 
 def suv_factor(pt: Series) -> float:
@@ -173,10 +298,12 @@ def suv_factor(pt: Series) -> float:
 def _activity(pt: Series) -> float:
     """Return the injected activity in Bq at the time to which the images are decay-corrected."""
     header = pt.header
-    given = (header.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
+    given = _given(header)
     dose, half_life = (float(given.get(keyword) or 0) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife"))
     if dose <= 0 or half_life <= 0:
         raise Unknown("the header lacks the injected activity or the half-life of the radionuclide")
+    _believe(dose, BECQUEREL, "an injected activity of {:g} Bq")
+    _believe(half_life, SECONDS, "a half-life of {:g} s")
     correction = str(header.get("DecayCorrection") or "")
     if correction == "ADMIN":
         return dose
@@ -185,7 +312,9 @@ def _activity(pt: Series) -> float:
     scan, injection = _scan_start(pt), _injection(given, header)
     if injection > scan:  # a time without a date: the injection was on the evening before
         injection -= timedelta(days=1)
-    return float(dose * 0.5 ** ((scan - injection).total_seconds() / half_life))
+    seconds = (scan - injection).total_seconds()
+    _believe(seconds / 60, MINUTES, "{:.0f} minutes from injection to images")
+    return float(dose * 0.5 ** (seconds / half_life))
 
 
 def _scan_start(pt: Series) -> datetime:
