@@ -56,6 +56,9 @@ JOB_MOVES = {
 }
 """Every move a job can make; the ledger refuses any other."""
 
+GUARD = "guard_"
+"""How the name of a model that guards a plugin begins; plugin.toml names it without that."""
+
 JOB_QUEUE, JOB_TASK = "isocenter", "job"
 """What procrastinate calls the queue that ledgers fill with job ids, and the task that engines take from it."""
 

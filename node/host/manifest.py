@@ -13,6 +13,7 @@ from node import codes
 from node.errors import ConfigError
 from node.host.kind import CHOICES, STATEMENTS, Kind
 from node.images.predicates import When
+from node.records import GUARD
 from node.toml_files import read_toml
 
 Stack = TypeVar("Stack")
@@ -40,6 +41,7 @@ class Role(BaseModel):
     Without `several`, `run` gets one stack. With it, `run` gets all fitting stacks of one series as a tuple, in the
     order of the series, such as the phases of a heart. With `optional`, `run` gets None if no series fits. `prior_of`
     names another role: the series is a similar series of an earlier study of the patient, or None if none is found.
+    `guard` names a guard: the model `guard_NAME` is asked about the images before `run` is called.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class Role(BaseModel):
     several: bool = False
     optional: bool = False
     prior_of: Name | None = None
+    guard: Name | None = None
 
 
 def _code(value: object) -> object:
@@ -171,10 +174,22 @@ class Manifest(BaseModel):
         return STATEMENTS[self.kind].format(validated_on=self.validated_on)
 
     @model_validator(mode="after")
+    def _models_of_guards(self) -> Self:
+        """A job needs the models of its guards, too."""
+        needed = dict.fromkeys([*self.models, *(f"{GUARD}{name}" for name in self.guards.values())])
+        object.__setattr__(self, "models", tuple(needed))
+        return self
+
+    @model_validator(mode="after")
     def _several_alone(self) -> Self:
         if any(role.several for role in self.series.values()) and (len(self.series) > 1 or self.model is not None):
             raise ValueError("several is for the only role of a plugin with code")
         return self
+
+    @property
+    def guards(self) -> dict[str, str]:
+        """Each role that has a guard, and the guard's name."""
+        return {name: role.guard for name, role in self.series.items() if role.guard is not None}
 
     @property
     def present(self) -> dict[str, Role]:

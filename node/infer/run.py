@@ -13,6 +13,7 @@ from node.images.agreement import check_stack, check_study
 from node.images.series import Series
 from node.infer.declarative import declared_run
 from node.infer.geometry import check
+from node.infer.guards import admitted
 from node.results import NotSuitable, Result
 from node.triton.client import Triton
 
@@ -23,7 +24,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
     A role without a series in `inputs` is None. If a series cannot become a volume, or its images do not agree
-    (`node.images.agreement`), the result is `NotSuitable` with the reason.
+    (`node.images.agreement`), or the guard of its role refuses it, the result is `NotSuitable` with the reason.
 
     Raises
     ------
@@ -43,6 +44,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     try:
         for series in inputs.values():
             check_stack(series)
+        inputs = admitted(plugin.manifest.series, inputs, triton)
         results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)

@@ -31,6 +31,12 @@ def input_of(request: Any, name: str, device: torch.device) -> Tensor | None:
     return None if tensor is None else from_dlpack(tensor.to_dlpack()).to(device)
 
 
+def text_of(request: Any, name: str) -> str:
+    """Return an input of a request that is one text."""
+    values = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    return bytes(values.flat[0]).decode()
+
+
 def respond(answer: Callable[[Any], Mapping[str, Output]], requests: Sequence[Any]) -> list[Any]:
     """Answer each request with its outputs by name; a ValueError becomes an error whose sentence the client gets."""
     return [_response(answer, request) for request in requests]

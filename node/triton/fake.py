@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.errors import ModelRefused
+from node.records import GUARD
 from node.triton.client import HasArray, pinned
 from node.triton.server_connection import ServedModel
 from node.triton.tensors import Array
@@ -26,7 +27,8 @@ class FakeTriton:
 
     `calls` holds every `infer` in order, those that were refused too. What a function raises is a refusal, as it is
     with a model on a server; only a failed `assert` comes through as it is, for it is the test's own. A function is
-    trusted with its types and shapes: only a server knows what a model really takes.
+    trusted with its types and shapes: only a server knows what a model really takes. A guard that is not given finds
+    every image suitable.
     """
 
     def __init__(self, models: Mapping[str, Callable[..., Mapping[str, Array]]]) -> None:
@@ -62,9 +64,16 @@ class FakeTriton:
         """See `Triton.close`."""
 
     def _function(self, model: str) -> Callable[..., Mapping[str, Array]]:
+        if model.startswith(GUARD) and model not in self._models:
+            return suitable
         if model not in self._models:
             raise ModelRefused(f"FakeTriton has no model {model}: give it a function of that name.")
         return self._models[model]
+
+
+def suitable(**_: Array) -> dict[str, Array]:
+    """Answer as a guard that finds images suitable, whatever they are."""
+    return {"suitable": np.array([True]), "reason": np.array([""]), "score": np.ones(1, np.float32)}
 
 
 def _writeable(array: Array) -> Array:
