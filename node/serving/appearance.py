@@ -39,11 +39,12 @@ def description(plane: Tensor) -> Tensor:
 def middle_ranks(plane: Tensor) -> Tensor:
     """Return the rank of each value of (row, column), 0 to 1; equal values share the middle of their ranks."""
     _, inverse, counts = torch.unique((plane * LEVELS).round(), return_inverse=True, return_counts=True)
-    return ((counts.cumsum(0) - counts / 2) / plane.numel())[inverse]
+    middles: Tensor = (counts.cumsum(0) - counts / 2) / plane.numel()
+    return middles[inverse]
 
 
 def directions(plane: Tensor) -> Tensor:
-    """Return how much of the gradient of (row, column) points where: (direction, field, field), each field of length 1."""
+    """Return how much of the gradient of (row, column) points where: (direction, field, field), each of length 1."""
     wide = functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     down = (wide[2:, 1:-1] - wide[:-2, 1:-1]) / 2
     across = (wide[1:-1, 2:] - wide[1:-1, :-2]) / 2
@@ -52,12 +53,13 @@ def directions(plane: Tensor) -> Tensor:
     part = turn.floor().long().clamp(max=DIRECTIONS - 1)
     each = torch.stack([length * (part == number) for number in range(DIRECTIONS)])
     fields = functional.avg_pool2d(each[None], 8)[0]
-    return fields / (fields.norm(dim=0) + FLAT)
+    parts: Tensor = fields / (fields.norm(dim=0) + FLAT)
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Weights of a description, (768), and what is added: the sum is 0 for other pictures and 1 for those of the kind."""
+    """Weights of a description, (768), and what is added: the sum is about 1 for the kind, and 0 for others."""
 
     weights: Tensor
     added: float

@@ -1,6 +1,7 @@
 """What all guards answer with: whether images are suitable, why not, and a score."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def answer(score: float, reason: str) -> Answer:
 
 def blank(plane: Tensor) -> bool:
     """Return whether a plane (row, column, sample), 0 to 255, shows nothing."""
-    return len(plane.mean(2).round().unique()) < FEWEST_LEVELS
+    return int((torch.bincount(plane.float().mean(2).round().long().flatten()) > 0).sum()) < FEWEST_LEVELS
 
 
 def colourful(plane: Tensor) -> bool:

@@ -64,13 +64,13 @@ def for_making(path: Path) -> bool:
 def read(path: Path) -> Picture:
     """Read a picture."""
     with Image.open(path) as image:
-        array = np.array(image if image.mode == "L" else image.convert("RGB"))
+        array: Picture = np.array(image if image.mode == "L" else image.convert("RGB"), np.uint8)
     return array[..., None] if array.ndim == 2 else array
 
 
 def inverted(picture: Picture) -> Picture:
     """Return a picture in its negative."""
-    return 255 - picture
+    return np.invert(picture)
 
 
 def turned(quarters: int) -> Callable[[Picture], Picture]:

@@ -2,7 +2,21 @@
 
 import sys
 
-from tests.bench import ledger, load, models, plugins, receive, river, seg, soak, throughput, traffic, transport, window
+from tests.bench import (
+    guards,
+    ledger,
+    load,
+    models,
+    plugins,
+    receive,
+    river,
+    seg,
+    soak,
+    throughput,
+    traffic,
+    transport,
+    window,
+)
 
 BENCHES = {
     "receive": receive.main,
@@ -16,6 +30,7 @@ BENCHES = {
     "throughput": throughput.main,
     "plugins": plugins.main,
     "ledger": ledger.main,
+    "guards": guards.main,
     "soak": soak.main,
 }
 

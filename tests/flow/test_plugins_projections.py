@@ -41,20 +41,19 @@ def test_findings_of_a_chest_are_told_and_shown(triton: Triton, tmp_path: Path) 
         assert array[mark].mean() > 2 * array[~mark].mean()
 
 
-def test_a_real_chest_has_the_same_findings_where_it_is_stored_inverted(triton: Triton, tmp_path: Path) -> None:
-    probabilities = []
-    for name in ("1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", "Fake_MONOHR1.dcm"):
-        folder = tmp_path / name
-        folder.mkdir()
-        results = answered(triton, "cxr_findings", real(f"CR/chest_rsna/{name}", folder), folder)
-        probabilities.append([one.probability for one in results if isinstance(one, Finding)])
-    assert len(probabilities[0]) == len(FINDINGS)
-    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.02)
+def test_a_real_chest_has_findings(triton: Triton, tmp_path: Path) -> None:
+    images = real("CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", tmp_path)
+    results = answered(triton, "cxr_findings", images, tmp_path)
+    assert len([one for one in results if isinstance(one, Finding)]) == len(FINDINGS)
 
 
 @pytest.mark.parametrize(
     ("image", "words"),
-    [("CR/ankle_RG3/RG3_J2KR.dcm", "EXTREMITY, not a chest"), ("DX/dog", "no image is a frontal view")],
+    [
+        ("CR/ankle_RG3/RG3_J2KR.dcm", "something else, not a frontal chest"),
+        ("DX/dog", "not a frontal chest"),
+        ("CR/chest_rsna/Fake_MONOHR1.dcm", "a frontal chest whose grey scale is inverted"),  # as its header has it
+    ],
 )
 def test_what_is_no_frontal_chest_is_not_suitable(image: str, words: str, triton: Triton, tmp_path: Path) -> None:
     (result,) = answered(

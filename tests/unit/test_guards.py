@@ -28,7 +28,7 @@ def plugin(tmp_path: Path) -> Make:
         folder.mkdir()
         tables = "".join(f"[series.{name}]\n{text}\n" for name, text in roles.items())
         (folder / "plugin.toml").write_text(
-            f'name = "looker"\nversion = "1"\ntitle = "Looker"\nmodels = ["looker"]\n{tables}'
+            f'name = "looker"\nversion = "1"\ntitle = "Looker"\nkind = "A"\nmodels = ["looker"]\n{tables}'
         )
         shown = " ".join(f"{{{name} is not None}}" for name in roles)
         (folder / "plugin.py").write_text(RUN.format(roles=", ".join(roles), shown=shown))
