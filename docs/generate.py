@@ -5,6 +5,7 @@ Such a part stands between two comments in its page. tests/unit/test_documents.p
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -16,6 +17,8 @@ from typer.main import get_command
 
 from node import errors, records
 from node.cli import app
+from node.host import Plugin, find_plugins
+from node.host.plausible_table import PHRASES
 from node.profiles import CHAIN, KIND_NAMES, PROFILES, SOP_CLASSES
 from node.settings import Destination, Settings
 
@@ -146,12 +149,38 @@ def _moves(moves: Mapping[Any, Any]) -> str:
     return "\n".join(["| from | move | to |", "|---|---|---|", *rows])
 
 
+def plausible(plugin: Plugin) -> str:
+    """Return the table of what the answer of a plugin can be, for its model card."""
+    lines = [
+        "Its answer in a patient, by `plausible.toml`. What lies outside is not reported: the images are not suitable.",
+        "",
+        "| of | what | plausible | source |",
+        "|---|---|---|---|",
+    ]
+    for row in plugin.plausible.row:
+        of = f"`{'`, `'.join(row.of)}`" if row.of else "all images"
+        lines.append(f"| {of} | {row.what} | {row.limits} | {row.source} |")
+    return "\n".join(lines)
+
+
+def quantities() -> str:
+    """Return the table of quantities that plausible.toml may have."""
+    lines = ["| quantity | in a sentence | unit |", "|---|---|---|"]
+    for name, (phrase, unit) in PHRASES.items():
+        sentence = phrase.format(of="Liver", value=f"7 {unit}".rstrip(), per="Spleen")
+        lines.append(f"| `{name}` | {sentence} | {unit} |")
+    return "\n".join(lines)
+
+
+PLUGINS = find_plugins([DOCS.parent / "plugins"])
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": {"settings": settings},
     "reference/commands.md": {"commands": commands},
     "reference/objects.md": {"kinds": kinds, "profiles": profiles},
     "reference/errors.md": {"errors": error_tree},
     "reference/states.md": {"jobs": job_moves, "deliveries": delivery_moves},
+    "plugin-author.md": {"quantities": quantities},
+    **{f"../plugins/{name}/README.md": {"plausible": partial(plausible, plugin)} for name, plugin in PLUGINS.items()},
 }
 """Page → name of a part → what makes it."""
 

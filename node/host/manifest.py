@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from node import codes
 from node.errors import ConfigError
+from node.host.coded import Coded
 from node.host.kind import CHOICES, STATEMENTS, Kind
+from node.host.plausible_table import EMPTY, FILE, PlausibleTable
 from node.images.predicates import When
 from node.records import GUARD
 from node.toml_files import read_toml
@@ -51,22 +53,6 @@ class Role(BaseModel):
     optional: bool = False
     prior_of: Name | None = None
     guard: Name | None = None
-
-
-def _code(value: object) -> object:
-    """Return the code of "SCT.Spleen", or of [value, scheme, meaning]."""
-    if isinstance(value, str):
-        scheme, _, keyword = value.partition(".")
-        table = {"SCT": codes.SCT, "DCM": codes.DCM}.get(scheme)
-        if table is None or keyword not in table.dir():
-            raise ValueError(f"{value!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
-        return getattr(table, keyword)
-    if isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) and part for part in value):
-        return codes.Code(*value)
-    raise ValueError(f"{value!r} is no code: write SCT.Spleen, or [value, scheme, meaning]")
-
-
-Coded = Annotated[InstanceOf[codes.Code], BeforeValidator(_code)]
 
 
 class SegmentTable(BaseModel):
@@ -225,6 +211,8 @@ class Plugin:
 
     manifest: Manifest
     folder: Path
+    plausible: PlausibleTable = EMPTY
+    """What its answers can be in a patient, by plausible.toml beside the manifest."""
 
     @property
     def name(self) -> str:
@@ -263,10 +251,11 @@ def read_plugin(folder: Path) -> Plugin:
     Raises
     ------
     ConfigError
-        The manifest is wrong, the code cannot be parsed, or the arguments of `run` are not the roles and `triton`. The
-        message names the file and the line.
+        The manifest or plausible.toml is wrong, the code cannot be parsed, or the arguments of `run` are not the roles
+        and `triton`. The message names the file and the line.
     """
-    plugin = Plugin(manifest=read_toml(folder / "plugin.toml", Manifest), folder=folder)
+    table = read_toml(folder / FILE, PlausibleTable) if (folder / FILE).exists() else EMPTY
+    plugin = Plugin(manifest=read_toml(folder / "plugin.toml", Manifest), folder=folder, plausible=table)
     if plugin.name != folder.name:
         raise ConfigError(
             f"{folder / 'plugin.toml'}: the name is {plugin.name!r}, but the folder is called {folder.name!r}"

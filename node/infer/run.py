@@ -14,6 +14,7 @@ from node.images.series import Series
 from node.infer.declarative import declared_run
 from node.infer.geometry import check
 from node.infer.guards import admitted
+from node.infer.plausibility import judged
 from node.results import NotSuitable, Result
 from node.triton.client import Triton
 
@@ -24,7 +25,8 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
     A role without a series in `inputs` is None. If a series cannot become a volume, or its images do not agree
-    (`node.images.agreement`), or the guard of its role refuses it, the result is `NotSuitable` with the reason.
+    (`node.images.agreement`), the guard of its role refuses it, or the answer is not plausible, the result is
+    `NotSuitable` with the reason.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
         if not isinstance(result, RESULTS):
             raise BrokenResult(f"{plugin.name} gave back a {type(result).__name__}, which is no result")
     check(results, inputs)
-    return results
+    return judged(plugin.plausible, results, inputs)
 
 
 def _results(returned: object) -> Iterable[Result]:

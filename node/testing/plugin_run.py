@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node.host import read_plugin
+from node.host.plausible_table import EMPTY
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -34,7 +36,9 @@ def stacks(files: Path | Iterable[Path]) -> tuple[Series, ...]:
     return group_into_stacks(map(Part10.of_file, files)).series
 
 
-def run_plugin(plugin: Path, images: Mapping[str, Images], models: Models | Triton) -> tuple[Result, ...]:
+def run_plugin(
+    plugin: Path, images: Mapping[str, Images], models: Models | Triton, *, judge: bool = True
+) -> tuple[Result, ...]:
     """Run the plugin in a folder as the node does, and return its results.
 
     Parameters
@@ -43,6 +47,8 @@ def run_plugin(plugin: Path, images: Mapping[str, Images], models: Models | Trit
         Role → the images of one stack; of several stacks where the role takes several.
     models
         A Triton server; or functions in place of its models.
+    judge
+        Whether the results must be plausible in a patient, by plausible.toml; those of made-up images seldom are.
 
     Raises
     ------
@@ -50,6 +56,8 @@ def run_plugin(plugin: Path, images: Mapping[str, Images], models: Models | Trit
         The results do not fit the images.
     """
     found = read_plugin(plugin.resolve())
+    if not judge:
+        found = replace(found, plausible=EMPTY)
     triton: Triton = FakeTriton(models) if isinstance(models, Mapping) else models
     if not isinstance(models, Mapping):
         triton.prepare(found.manifest.models, LOADING_SECONDS)

@@ -29,7 +29,7 @@ def results(image: Dataset, *, breast: bool = True, dense: float = 0.3) -> tuple
         answer[0, 240:242, 10:12] = 2
         return {"labels": answer, "tissue": tissue}
 
-    return testing.run_plugin(HERE, {"mg": [image]}, {"mg_lesion": model})
+    return testing.run_plugin(HERE, {"mg": [image]}, {"mg_lesion": model}, judge=False)
 
 
 def mammogram(*, rows: int = ROWS, **values: Any) -> Dataset:

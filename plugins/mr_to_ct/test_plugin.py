@@ -30,7 +30,7 @@ def results(images: list[Dataset]) -> tuple[Result, ...]:
         values[0, 0, 0] = 5000
         return {"values": values, "affine": affine}
 
-    return testing.run_plugin(HERE, {"mr": images}, {"mr_to_ct": model})
+    return testing.run_plugin(HERE, {"mr": images}, {"mr_to_ct": model}, judge=False)
 
 
 def test_the_answer_is_a_synthetic_series_of_whole_hu() -> None:

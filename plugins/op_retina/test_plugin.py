@@ -30,7 +30,9 @@ def results(image: Dataset, levels: tuple[float, ...] = (0.1, 0.0, 0.0, 0.0)) ->
         labels[0, 40:60, 30:50] = 1
         return {"labels": labels}
 
-    return testing.run_plugin(HERE, {"photo": [image]}, {"op_retina": grading, "op_retina_vessels": outlining})
+    return testing.run_plugin(
+        HERE, {"photo": [image]}, {"op_retina": grading, "op_retina_vessels": outlining}, judge=False
+    )
 
 
 @pytest.mark.parametrize(

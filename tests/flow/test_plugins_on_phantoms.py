@@ -49,9 +49,10 @@ def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Pat
     assert types == list(outlines.segments)
 
 
-def test_a_real_chest_is_measured_and_its_objects_are_valid(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "ct_lung_nodule", real("CT/chest_cmb_crc_100", tmp_path), tmp_path)
-    assert not any(isinstance(one, NotSuitable) for one in results)
+def test_nodules_of_60_mm_in_a_real_chest_are_not_reported(triton: Triton, tmp_path: Path) -> None:
+    (result,) = answered(triton, "ct_lung_nodule", real("CT/chest_cmb_crc_100", tmp_path), tmp_path)
+    assert isinstance(result, NotSuitable)
+    assert "Long axis of Nodule 1 is 60 mm; plausible is 2 to 40" in result.reason
 
 
 @pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])

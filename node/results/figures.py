@@ -1,0 +1,16 @@
+"""Numbers as people read them: no more digits than are known."""
+
+import math
+
+
+def significant(value: float, digits: int) -> float:
+    """Return a number rounded to so many significant digits; digits before the point are kept: 17161.7, 3 → 17162."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    return round(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+
+
+def in_words(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, without a power of ten: 0.0123, 1.23, 17162."""
+    rounded = significant(value, digits)
+    return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
