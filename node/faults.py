@@ -55,6 +55,11 @@ if _NAME:
     os.environ.setdefault(ROOT, str(os.getpid()))  # the first process of the node; the others inherit it
 
 
+def armed() -> bool:
+    """Return whether a test has armed a point; then every process of the node must be able to kill the others."""
+    return bool(_NAME)
+
+
 def fault(name: str) -> None:
     """Pass a point; if it is armed and due, die or raise."""
     if name == _NAME and _due():

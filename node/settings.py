@@ -4,6 +4,7 @@ An environment variable overrides the file: ISOCENTER_RECEIVE__ADDRESS for `addr
 read as TOML, or as text if it is not TOML. Paths in the file are relative to it.
 """
 
+import ctypes
 import os
 import socket
 import tomllib
@@ -291,6 +292,20 @@ class Settings(Table):
                 "ledger": self.ledger.model_copy(update={"url": _sqlite_at(folder, self.ledger.url)}),
             }
         )
+
+
+def forget_overrides() -> None:
+    """Erase the settings in the environment of this process, once they are read: one may be the ledger's password.
+
+    Whatever the node starts does not inherit them, and `/proc/PID/environ` does not show them.
+    """
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    for name in _overrides():
+        address = getenv(name.encode())
+        if address:
+            ctypes.memset(address, ord("x"), len(os.fsencode(os.environ[name])))
+        del os.environ[name]
 
 
 def _overrides() -> dict[str, str]:

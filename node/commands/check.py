@@ -10,6 +10,7 @@ import structlog
 
 from node.app import load_routes
 from node.deliver import echo
+from node.engine import landlock_version
 from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
 from node.ledger import Ledger
 from node.receive import KnownPeers, try_port
@@ -59,9 +60,18 @@ def _reports(part: Callable[[Settings], Iterator[Report]], settings: Settings) -
 def _routes(settings: Settings) -> Iterator[Report]:
     routes = load_routes(settings)
     yield Report(good=True, sentence=f"plugins: {', '.join(sorted(routes.plugins)) or 'none'}")
+    yield Report(good=True, sentence=_confinement(landlock_version()))
     if not routes.routes:
         raise ConfigError(f"{settings.routes} has no route: nothing will ever be analysed; write a [[route]]")
     yield Report(good=True, sentence=f"routes: {', '.join(route.name for route in routes.routes)}")
+
+
+def _confinement(version: int) -> str:
+    """Say how much a plugin's process can reach, by the version of Landlock in the kernel."""
+    if not version:
+        return "plugins are not confined: this kernel has no Landlock (Linux 5.13 and later have it)"
+    left = [what for since, what in ((4, "the network"), (6, "signals")) if version < since]
+    return "plugins are confined" + (f", but not from {' and '.join(left)}: the kernel is too old" if left else "")
 
 
 def _receive(settings: Settings) -> Iterator[Report]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from node.ledger import Ledger
+from node.plain_text import plain
 from node.records import DeliveryState, Event, JobState
 
 STAGES = (
@@ -23,6 +24,10 @@ ASIDE = {"instance.aside": "set aside", "instance.lost": "lost"}
 
 def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
     """Tell what became of a study, line by line: what came, why routes matched or not, jobs, deliveries, history."""
+    yield from map(plain, _story(ledger, study_uid))
+
+
+def _story(ledger: Ledger, study_uid: str) -> Iterator[str]:
     study = ledger.studies.find(study_uid)
     refusals = ledger.queries.refusals(study_uid)
     if study is None and not refusals:

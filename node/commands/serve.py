@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from node.app import Node
 from node.commands.check import check_known_destinations
 from node.commands.shutdown import Shutdown
-from node.settings import Settings
+from node.settings import Settings, forget_overrides
 from node.triton import Servers
 
 
@@ -18,6 +18,7 @@ def serve(settings: Settings, roles: Sequence[str], shutdown: Shutdown) -> None:
     ConfigError, ModelRefused
         The configuration cannot be served; the message says what to mend.
     """
+    forget_overrides()
     node = Node(settings, roles)
     if "deliver" in roles:  # beside the start: a destination that is down must not delay it
         threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()

@@ -2,13 +2,14 @@
 
 A plugin's code, large arrays and C libraries can crash, hang or exhaust memory; in a child process they harm nothing
 else. The child is forked from the fork server of `multiprocessing`, a process without threads that has imported the
-heavy libraries.
+heavy libraries. It is confined (`node.engine.sandbox`), and answers with data (`node.engine.child_answers`).
 """
 
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -17,10 +18,15 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+from node.engine.child_answers import ChildAnswers, SlotReleased, send_answer, send_error, send_slot_released
 from node.engine.descendants import adopt_orphans, kill_descendants
+from node.engine.sandbox import Sandbox
 from node.errors import JobDied, NodeError, PluginFailed
+from node.plain_text import LONGEST, plain
+
+Answer = TypeVar("Answer")
 
 RESTART_SECONDS, RESTART_PAUSE_SECONDS = 10.0, 0.05
 """How long a child is tried to be started while the fork server is dying, and how often."""
@@ -28,6 +34,8 @@ OOM_SCORE = 500
 """Of a job's process; the node has 0, and 1000 is the first to go."""
 START_SECONDS = 120.0
 """How long the fork server may take to start."""
+SETTING = "ISOCENTER_"
+"""Settings in the environment begin so; the ledger's password may be one. No child has them."""
 
 _context = multiprocessing.get_context("forkserver")
 _parent: list[Connection] = []  # in a child: the connection to its parent
@@ -40,49 +48,52 @@ def preload_children(module: ModuleType) -> None:
 
 def start_fork_server() -> None:
     """Start the fork server, so that the first job starts as fast as any other."""
-    run_in_child(os.getpid, (), seconds=START_SECONDS, beat=lambda: True)
+    run_in_child(os.getpid, (), returns=int, seconds=START_SECONDS, beat=lambda: True)
 
 
 def run_in_child(
-    work: Callable[..., Any],
+    work: Callable[..., Answer],
     arguments: Sequence[object],
     *,
+    returns: type[Answer],
     seconds: float,
     beat: Callable[[], bool],
     beat_seconds: float = 10.0,
     on_slot_released: Callable[[], None] = lambda: None,
-) -> Any:
-    """Run `work(*arguments)` in a child process and return its result.
+    sandbox: Sandbox | None = None,
+) -> Answer:
+    """Run `work(*arguments)` in a child process and return its result, which is data of the type `returns`.
 
     `beat` is called every `beat_seconds` while the child runs; when it returns False, or raises, the child is killed.
-    `on_slot_released` is called when the work calls `release_slot`.
+    `on_slot_released` is called when the work calls `release_slot`. `sandbox` says what the child may do; without
+    it, it may do what the node may. Its folder for temporary files is deleted when it has ended.
 
     Raises
     ------
     NodeError
         An error of the node that the work raised, unchanged.
     PluginFailed
-        The work raised any other error.
+        The work raised any other error, or its result is none of the type.
     JobDied
         The child ran longer than `seconds`, was killed, or died.
     """
-    answers, to_parent = _context.Pipe(duplex=False)
-    child = _context.Process(target=_child, args=(to_parent, work, tuple(arguments)), daemon=True)
-    _start(child)
-    to_parent.close()
-    try:
-        answer = _wait(
-            answers, seconds=seconds, beat=beat, beat_seconds=beat_seconds, on_slot_released=on_slot_released
-        )
-    except EOFError as error:
-        child.join(5)
-        raise JobDied(f"the job's process died {_cause(child.exitcode)}") from error
-    finally:
-        answers.close()
-        _kill(child)
-    if isinstance(answer, NodeError):
-        raise answer
-    return answer
+    with tempfile.TemporaryDirectory(prefix="isocenter-job-", ignore_cleanup_errors=True) as scratch:
+        answers, to_parent = _context.Pipe(duplex=False)
+        order = (to_parent, work, tuple(arguments), returns, sandbox, Path(scratch))
+        child = _context.Process(target=_child, args=order, daemon=True)
+        _start(child)
+        to_parent.close()
+        try:
+            return _wait(
+                ChildAnswers(answers.fileno()), returns,
+                seconds=seconds, beat=beat, beat_seconds=beat_seconds, on_slot_released=on_slot_released,
+            )  # fmt: skip
+        except EOFError as error:
+            child.join(5)
+            raise JobDied(f"the job's process died {_cause(child.exitcode)}") from error
+        finally:
+            answers.close()
+            _kill(child)
 
 
 def _start(child: Any) -> None:
@@ -99,39 +110,31 @@ def _start(child: Any) -> None:
             return
 
 
-class SlotReleased:
-    """The message of a child whose remaining work needs no slot; its result follows."""
-
-
 def release_slot() -> None:
     """In a child, release the slot of its job; elsewhere do nothing."""
     for connection in _parent:
-        connection.send(SlotReleased())
+        send_slot_released(connection.fileno())
 
 
 def _wait(
-    answers: Connection,
+    answers: ChildAnswers,
+    returns: type[Answer],
     *,
     seconds: float,
     beat: Callable[[], bool],
     beat_seconds: float,
     on_slot_released: Callable[[], None],
-) -> Any:
-    left = seconds
+) -> Answer:
+    ends = time.monotonic() + seconds
     while True:
-        while not answers.poll(min(beat_seconds, max(left, 0.0))):
-            left -= beat_seconds
-            if left <= 0:
-                raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
-            if not beat():
-                raise JobDied("the job was ended: its lease is lost")
-        try:
-            answer = answers.recv()
-        except OSError as error:  # the child was killed while it sent its answer
-            raise EOFError from error
-        if not isinstance(answer, SlotReleased):
-            return answer
-        on_slot_released()
+        for answer in answers.read(returns, min(beat_seconds, max(ends - time.monotonic(), 0.0))):
+            if not isinstance(answer, SlotReleased):
+                return answer
+            on_slot_released()
+        if time.monotonic() >= ends:
+            raise JobDied(f"the job ran longer than its time limit of {seconds:g} s")
+        if not beat():
+            raise JobDied("the job was ended: its lease is lost")
 
 
 def _cause(code: int | None) -> str:
@@ -152,23 +155,41 @@ def _kill(child: Any) -> None:
     child.join(5)  # a child that the kernel cannot end now is left behind
 
 
-def _child(to_parent: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
+def _child(
+    to_parent: Connection,
+    work: Callable[..., Answer],
+    arguments: Sequence[object],
+    returns: type[Answer],
+    sandbox: Sandbox | None,
+    scratch: Path,
+) -> None:
     os.setpgid(0, 0)
     adopt_orphans()
     _be_killed_first()
+    _confine(sandbox, scratch)
     _parent.append(to_parent)
     threading.Thread(target=_follow_node, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: None)  # sent to every process; the node itself ends its jobs
     try:
-        answer = work(*arguments)
+        send_answer(to_parent.fileno(), work(*arguments), returns)
     except NodeError as error:
-        answer = error
+        send_error(to_parent.fileno(), error)
     except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
-        answer = PluginFailed(f"{type(error).__name__}: {error} ({_where(error)})")
-    to_parent.send(answer)
+        place = f" ({_where(error)})"
+        raised = plain(f"{type(error).__name__}: {error}", LONGEST - len(place))
+        send_error(to_parent.fileno(), PluginFailed(raised + place))
     to_parent.close()
     kill_descendants(os.getpid())
     sys.stdout.flush()
+
+
+def _confine(sandbox: Sandbox | None, scratch: Path) -> None:
+    """Give up what the work does not need, before there is another thread: threads are confined one by one."""
+    for name in [name for name in os.environ if name.startswith(SETTING)]:
+        del os.environ[name]
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    if sandbox is not None:
+        sandbox.enter(scratch)
 
 
 def _be_killed_first() -> None:

@@ -125,6 +125,7 @@ class Manifest(BaseModel):
     )
     models: tuple[Served, ...] = ()
     time_limit_seconds: float = Field(default=300, gt=0)
+    network: bool = False
     series: dict[Name, Role] = Field(min_length=1)
     model: ModelTable | None = None
     segment: tuple[SegmentTable, ...] = ()

@@ -1,10 +1,12 @@
 """The role `receive`: associations in, until studies are stable and their jobs are planned."""
 
 from collections.abc import Sequence
+from types import NoneType
 
 from node import flow
 from node.assemble import decode
-from node.engine import Step, run_in_child
+from node.engine import Sandbox, Step, run_in_child
+from node.faults import armed
 from node.images import decoded
 from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
@@ -75,6 +77,8 @@ class ReceiveRole(NodeRole):
         run_in_child(
             decode,
             (parts,),
+            returns=NoneType,
+            sandbox=Sandbox(writable=(self.parts.spool.decoded,), signals=armed()),
             seconds=DECODE_SECONDS,
             beat=lambda: not self.parts.stopping(),
             beat_seconds=BEAT_SECONDS,

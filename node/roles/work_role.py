@@ -9,8 +9,9 @@ import structlog
 from node import flow
 from node.arena import PROCESS_MEMORY, Arena, ArenaPool, remove_orphans
 from node.deliver import QueryRetrieveScu
-from node.engine import Slots, Step, run_in_child, start_fork_server
+from node.engine import Sandbox, Slots, Step, run_in_child, start_fork_server, tcp_ports
 from node.errors import NodeStops
+from node.faults import armed
 from node.infer import Order, Performed, Priors
 from node.profiles import Profile
 from node.roles.role import BEAT_SECONDS, NodeParts, NodeRole
@@ -97,15 +98,20 @@ class WorkRole(NodeRole):
             self._arenas.lend(order.volume_bytes, beat) as arena,
             self._fleet.lend(manifest.models) as (urls, deadline_seconds),
         ):
-            performed: Performed = run_in_child(
+            return run_in_child(
                 perform_in_child,
                 (order, self.parts.spool, urls, deadline_seconds, self.parts.settings.profiles, arena),
+                returns=Performed,
                 seconds=manifest.time_limit_seconds,
                 beat=beat,
                 beat_seconds=BEAT_SECONDS,
                 on_slot_released=release_slot,
+                sandbox=Sandbox(
+                    writable=(self.parts.spool.objects,),
+                    ports=None if manifest.network else tcp_ports(urls),
+                    signals=armed(),
+                ),
             )
-        return performed
 
     def _plugins_that_wait(self) -> list[str]:
         """Return the plugins that still wait for one of their models to be loaded."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.peers import wait_until
 OWNER = """
 import sys, time
 from pathlib import Path
+from types import NoneType
 from node.arena import ArenaPool
 from node.triton import LocalServer
 
@@ -83,7 +85,7 @@ def test_the_arena_of_a_killed_job_is_never_lent_again(arenas: ArenaPool) -> Non
     def lose_a_job() -> None:
         with arenas.lend(MEBIBYTES, lambda: True) as name:
             names.append(name)
-            run_in_child(fill_and_die, (name,), seconds=60, beat=lambda: True)
+            run_in_child(fill_and_die, (name,), returns=NoneType, seconds=60, beat=lambda: True)
 
     for _ in range(2):
         with pytest.raises(JobDied, match="SIGKILL"):

@@ -34,7 +34,7 @@ import subprocess, time
 from pathlib import Path
 def run(ct, triton):
     child = subprocess.Popen(["sleep", "100"])
-    Path(__file__).with_name("running").touch()
+    (Path(__file__).parents[2] / "spool" / "objects" / "running").touch()
     child.wait()
     yield
 """

@@ -27,7 +27,8 @@ def counting(stored, number):
 def run(ct, triton):
     pixels._decoded = counting
     array = ct.volume().array
-    Path(__file__).with_name("told.json").write_text(json.dumps({"decoded": len(counted), "array": array.tolist()}))
+    told = Path(__file__).parents[2] / "node" / "spool" / "objects" / "told.json"
+    told.write_text(json.dumps({"decoded": len(counted), "array": array.tolist()}))
     yield Measurement(name=codes.SCT.Volume, value=1, unit=codes.UCUM.CubicCentimeter)
 """
 MANIFEST = 'name = "counting"\nversion = "1"\ntitle = "Counting"\nkind = "A"\n[series.ct]\nwhen.Modality = "CT"\n'
@@ -58,7 +59,7 @@ def test_a_job_decodes_nothing_of_what_was_decoded_on_arrival(tmp_path: Path, pa
     for image in images:
         image.ImagesInAcquisition = SLICES
     files = testing.write(images, tmp_path / "images")
-    told = plugin / "told.json"
+    told = tmp_path / "node" / "spool" / "objects" / "told.json"
     settings = {"ISOCENTER_PLUGINS": json.dumps([str(tmp_path / "plugins")])}
     with serve(tmp_path / "node", pacs=pacs.address, quiet=120, routes=ROUTES, environment=settings) as node:
         assert not left.exists()

@@ -23,9 +23,9 @@ from tests.processes import session
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 WAITING = """\
-    here = Path(__file__).parent
-    (here / "begun").touch()
-    while (here / "hold").exists():
+    here = Path(__file__)
+    (here.parents[2] / "spool" / "objects" / "begun").touch()
+    while here.with_name("hold").exists():
         time.sleep(0.05)
     volume = ct.volume()
 """

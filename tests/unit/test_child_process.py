@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
+from types import NoneType
 
 import pytest
 
@@ -19,6 +20,7 @@ Script = Callable[[str], tuple[str]]
 LEAVES_ONE_BEHIND = """
 import os, sys, time
 from pathlib import Path
+from types import NoneType
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -44,26 +46,26 @@ def script(tmp_path: Path) -> Script:
 
 def test_what_a_plugin_has_started_in_a_session_of_its_own_ends_with_its_job(script: Script, tmp_path: Path) -> None:
     text = LEAVES_ONE_BEHIND.format(pid=str(tmp_path / "pid"), seconds=0)
-    run_in_child(_run, script(text), seconds=PATIENCE, beat=always)
+    run_in_child(_run, script(text), returns=NoneType, seconds=PATIENCE, beat=always)
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
 def test_it_ends_with_a_job_that_is_killed_at_its_time_limit(script: Script, tmp_path: Path) -> None:
     text = LEAVES_ONE_BEHIND.format(pid=str(tmp_path / "pid"), seconds=600)
     with pytest.raises(JobDied, match="longer than its time limit"):
-        run_in_child(_run, script(text), seconds=3, beat=always, beat_seconds=0.1)
+        run_in_child(_run, script(text), returns=NoneType, seconds=3, beat=always, beat_seconds=0.1)
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
 def test_a_job_starts_although_the_fork_server_was_killed() -> None:
-    run_in_child(os.getpid, (), seconds=PATIENCE, beat=always)
+    run_in_child(os.getpid, (), returns=int, seconds=PATIENCE, beat=always)
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
-    assert run_in_child(os.getpid, (), seconds=PATIENCE, beat=always) != os.getpid()
+    assert run_in_child(os.getpid, (), returns=int, seconds=PATIENCE, beat=always) != os.getpid()
 
 
 def test_the_kernel_kills_a_job_before_the_node_when_memory_runs_out() -> None:
     path = Path("/proc/self/oom_score_adj")
-    assert int(run_in_child(Path.read_text, (path,), seconds=PATIENCE, beat=always)) == OOM_SCORE
+    assert int(run_in_child(Path.read_text, (path,), returns=str, seconds=PATIENCE, beat=always)) == OOM_SCORE
 
 
 def _run(path: str) -> None:

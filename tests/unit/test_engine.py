@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from highdicom._standard_utils import get_module_attribute_map
@@ -59,37 +60,43 @@ def script(tmp_path: Path) -> Callable[[str], tuple[str]]:
     return written
 
 
+def run_script(path: str) -> None:
+    """Run a file of Python in place of a plugin."""
+    runpy.run_path(path)
+
+
 def test_the_result_comes_back() -> None:
-    assert run_in_child(operator.add, (40, 2), seconds=PATIENCE, beat=always) == 42
+    assert run_in_child(operator.add, (40, 2), returns=int, seconds=PATIENCE, beat=always) == 42
 
 
 def test_a_large_result_comes_back() -> None:
-    large = run_in_child(operator.mul, (b"x", 30_000_000), seconds=PATIENCE, beat=always)
+    large = run_in_child(operator.mul, ("x", 30_000_000), returns=str, seconds=PATIENCE, beat=always)
     assert len(large) == 30_000_000
 
 
 def test_the_job_runs_in_another_process() -> None:
-    assert run_in_child(os.getpid, (), seconds=PATIENCE, beat=always) != os.getpid()
+    assert run_in_child(os.getpid, (), returns=int, seconds=PATIENCE, beat=always) != os.getpid()
 
 
 def test_an_error_of_the_node_comes_through_as_itself(tmp_path: Path) -> None:
     missing = tmp_path / "nothing.toml"
     with pytest.raises(ConfigError) as error:
-        run_in_child(Settings.read, (missing,), seconds=PATIENCE, beat=always)
+        run_in_child(Settings.read, (missing,), returns=Settings, seconds=PATIENCE, beat=always)
     assert str(error.value) == f"{missing}: there is no such file"
 
 
 def test_any_other_error_is_the_plugins_with_file_and_line(script: Callable[[str], tuple[str]]) -> None:
     with pytest.raises(PluginFailed) as error:
-        run_in_child(runpy.run_path, script("\n\nvalue = {}['spleen']\n"), seconds=PATIENCE, beat=always)
+        run_in_child(run_script, script("\n\nvalue = {}['spleen']\n"), returns=NoneType, seconds=PATIENCE, beat=always)
     assert str(error.value) == "KeyError: 'spleen' (plugin.py, line 3)"
 
 
 def test_an_error_inside_a_library_names_the_line_that_called_it(script: Callable[[str], tuple[str]]) -> None:
     with pytest.raises(PluginFailed, match=r"^ValueError: .* \(plugin\.py, line 2\)$"):
         run_in_child(
-            runpy.run_path,
+            run_script,
             script("import numpy as np\nnp.broadcast_shapes((2,), (3,))\n"),
+            returns=NoneType,
             seconds=PATIENCE,
             beat=always,
         )
@@ -109,7 +116,7 @@ def test_a_process_that_dies_is_reported_with_its_cause(
     script: Callable[[str], tuple[str]], text: str, cause: str
 ) -> None:
     with pytest.raises(JobDied, match=cause):
-        run_in_child(runpy.run_path, script(text), seconds=PATIENCE, beat=always)
+        run_in_child(run_script, script(text), returns=NoneType, seconds=PATIENCE, beat=always)
 
 
 @pytest.mark.parametrize("why", ["the time limit", "the beat"])
@@ -125,12 +132,14 @@ def test_a_job_that_is_ended_leaves_no_process(script: Callable[[str], tuple[str
         "time.sleep(600)\n"
     )
     pids = tmp_path / "pids"
-    run_in_child(os.getpid, (), seconds=PATIENCE, beat=always)  # the first job waits for the imports of the fork server
+    run_in_child(
+        os.getpid, (), returns=int, seconds=PATIENCE, beat=always
+    )  # the first job waits for the imports of the fork server
     limit = 3.0 if why == "the time limit" else 600.0
     message = "longer than its time limit of 3 s" if why == "the time limit" else "ended: its lease is lost"
     beat = always if why == "the time limit" else lambda: not pids.exists()
     with pytest.raises(JobDied, match=message):
-        run_in_child(runpy.run_path, arguments, seconds=limit, beat=beat, beat_seconds=0.05)
+        run_in_child(run_script, arguments, returns=NoneType, seconds=limit, beat=beat, beat_seconds=0.05)
     for pid in map(int, pids.read_text().split()):
         wait_for(lambda pid=pid: gone(pid))  # type: ignore[misc]
 
@@ -147,7 +156,7 @@ def test_a_job_that_ends_by_itself_leaves_no_process_either(
         f"del subprocess, Path\n{text}\n"
     )
     with suppress(JobDied, PluginFailed):
-        run_in_child(runpy.run_path, arguments, seconds=PATIENCE, beat=always)
+        run_in_child(run_script, arguments, returns=NoneType, seconds=PATIENCE, beat=always)
     wait_for(lambda: gone(int(pid.read_text())))
 
 
@@ -159,7 +168,7 @@ def test_the_beat_is_called_while_the_job_runs() -> None:
         return len(beats) < 3
 
     with pytest.raises(JobDied):
-        run_in_child(time.sleep, (600,), seconds=600, beat=beat, beat_seconds=0.02)
+        run_in_child(time.sleep, (600,), returns=NoneType, seconds=600, beat=beat, beat_seconds=0.02)
     assert len(beats) == 3
 
 
@@ -168,7 +177,7 @@ def test_a_beat_that_fails_ends_the_job_too() -> None:
         raise LedgerUnavailable("the ledger is away")
 
     with pytest.raises(LedgerUnavailable):
-        run_in_child(time.sleep, (600,), seconds=600, beat=beat, beat_seconds=0.02)
+        run_in_child(time.sleep, (600,), returns=NoneType, seconds=600, beat=beat, beat_seconds=0.02)
 
 
 def test_a_child_that_dies_in_the_middle_of_its_answer_has_died(script: Callable[[str], tuple[str]]) -> None:
@@ -179,23 +188,22 @@ def test_a_child_that_dies_in_the_middle_of_its_answer_has_died(script: Callable
         "    time.sleep(0.5)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "threading.Thread(target=end, daemon=True).start()\n"
-        "import multiprocessing.connection as mc\n"
-        "send_bytes = mc.Connection._send\n"
-        "def half(self, buf, write=None):\n"
-        "    send_bytes(self, bytes(buf)[: len(buf) // 2])\n"
+        "from node.engine import child_answers, child_process\n"
+        "def half(descriptor, error):\n"
+        '    os.write(descriptor, b\'{"error": "Ref\')\n'
         "    time.sleep(600)\n"
-        "mc.Connection._send = half\n"
+        "child_process.send_error = half\n"
         "raise ValueError('x' * 100)\n"
     )
     with pytest.raises(JobDied, match="SIGKILL"):
-        run_in_child(runpy.run_path, arguments, seconds=PATIENCE, beat=always)
+        run_in_child(run_script, arguments, returns=NoneType, seconds=PATIENCE, beat=always)
 
 
 def test_slots_work_side_by_side() -> None:
     results: list[int] = []
 
     def slot(number: int) -> None:
-        results.append(run_in_child(operator.add, (number, 1), seconds=PATIENCE, beat=always))
+        results.append(run_in_child(operator.add, (number, 1), returns=int, seconds=PATIENCE, beat=always))
 
     threads = [threading.Thread(target=slot, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -206,7 +214,7 @@ def test_slots_work_side_by_side() -> None:
 
 
 def test_a_job_does_not_collect_what_was_there_before_it() -> None:
-    assert run_in_child(gc.get_freeze_count, (), seconds=PATIENCE, beat=always) > 100_000
+    assert run_in_child(gc.get_freeze_count, (), returns=int, seconds=PATIENCE, beat=always) > 100_000
 
 
 def test_a_job_releases_its_slot_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
@@ -225,7 +233,9 @@ def test_a_job_releases_its_slot_before_it_ends(script: Callable[[str], tuple[st
         calls.append(True)
         seen.touch()
 
-    assert run_in_child(answer_of, arguments, seconds=PATIENCE, beat=always, on_slot_released=released) == 42
+    assert (
+        run_in_child(answer_of, arguments, returns=int, seconds=PATIENCE, beat=always, on_slot_released=released) == 42
+    )
     assert calls == [True]
 
 
@@ -275,7 +285,7 @@ def test_a_job_that_waited_for_a_slot_does_not_start_when_the_node_stops() -> No
 
 def test_the_signal_of_the_terminal_does_not_reach_a_job() -> None:
     """Ctrl-C ends the node, which ends its jobs itself: a job is in a process group of its own."""
-    assert run_in_child(os.getpgrp, (), seconds=PATIENCE, beat=always) != os.getpgrp()
+    assert run_in_child(os.getpgrp, (), returns=int, seconds=PATIENCE, beat=always) != os.getpgrp()
 
 
 def tables_that_were_read() -> int:
@@ -284,7 +294,7 @@ def tables_that_were_read() -> int:
 
 
 def test_a_job_finds_read_what_composing_needs() -> None:
-    assert run_in_child(tables_that_were_read, (), seconds=PATIENCE, beat=always) == 1
+    assert run_in_child(tables_that_were_read, (), returns=int, seconds=PATIENCE, beat=always) == 1
 
 
 # Producer and consumer.

@@ -1,0 +1,167 @@
+"""A plugin is a guest: what its process can reach of the node and of the network."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import NoneType
+
+import pytest
+
+from node.engine import Sandbox, run_in_child, tcp_ports
+from node.engine.sandbox import landlock_version
+from node.errors import PluginFailed
+
+PATIENCE = 60
+FROM_FILES, FROM_NETWORK, FROM_SIGNALS = 1, 4, 6
+"""Versions of Landlock."""
+
+
+def needs(version: int) -> None:
+    if landlock_version() < version:
+        pytest.skip(f"this kernel has no Landlock of version {version}")
+
+
+def confined(work: Callable[..., None], *arguments: object, sandbox: Sandbox) -> None:
+    run_in_child(work, arguments, returns=NoneType, seconds=PATIENCE, beat=lambda: True, sandbox=sandbox)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """A folder with what a node keeps."""
+    for name in ("packs", "objects"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "packs" / "a.pack").write_text("received")
+    (tmp_path / "ledger.db").write_text("rows")
+    return tmp_path
+
+
+def write(path: str) -> None:
+    Path(path).write_text("changed")
+
+
+def remove(path: str) -> None:
+    Path(path).unlink()
+
+
+def move(path: str) -> None:
+    Path(path).rename(f"{path}.gone")
+
+
+def cut(path: str) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("harm", [write, remove, move, cut])
+@pytest.mark.parametrize("name", ["packs/a.pack", "ledger.db"])
+def test_packs_and_ledger_cannot_be_changed(node: Path, harm: Callable[[str], None], name: str) -> None:
+    needs(FROM_FILES)
+    before = (node / name).read_text()
+    with pytest.raises(PluginFailed, match=r"Permission denied|Invalid cross-device link"):
+        confined(harm, str(node / name), sandbox=Sandbox(writable=(node / "objects",)))
+    assert (node / name).read_text() == before
+
+
+def test_packs_can_be_read_and_objects_written(node: Path) -> None:
+    confined(_copy, str(node), sandbox=Sandbox(writable=(node / "objects",)))
+    assert (node / "objects" / "sub" / "b").read_text() == "received"
+
+
+def _copy(node: str) -> None:
+    folder = Path(node) / "objects" / "sub"
+    folder.mkdir()
+    (folder / "a").write_text((Path(node) / "packs" / "a.pack").read_text())
+    (folder / "a").rename(folder / "b")
+
+
+def test_temporary_files_have_a_folder_of_their_own_which_is_gone_afterwards(node: Path) -> None:
+    confined(_leave_temporary_file, str(node / "objects" / "where"), sandbox=Sandbox(writable=(node / "objects",)))
+    where = Path((node / "objects" / "where").read_text())
+    assert where.name.startswith("isocenter-job-")
+    assert not where.exists()
+
+
+def _leave_temporary_file(where: str) -> None:
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(b"left behind")
+    Path(where).write_text(str(Path(file.name).parent))
+
+
+def test_the_network_is_closed_but_for_the_models(node: Path) -> None:
+    needs(FROM_NETWORK)
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as models,
+        closing(socket.create_server(("127.0.0.1", 0))) as other,
+    ):
+        port, closed = models.getsockname()[1], other.getsockname()[1]
+        allowed = Sandbox(writable=(node,), ports=tcp_ports([f"127.0.0.1:{port}", "unix:/run/triton.sock"]))
+        confined(_connect, port, sandbox=allowed)
+        with pytest.raises(PluginFailed, match="Permission denied"):
+            confined(_connect, closed, sandbox=allowed)
+        with pytest.raises(PluginFailed, match="Permission denied"):
+            confined(_listen, sandbox=allowed)
+        confined(_connect, closed, sandbox=Sandbox(writable=(node,), ports=None))
+
+
+def _connect(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+
+def _listen() -> None:
+    socket.create_server(("127.0.0.1", 0)).close()
+
+
+def test_the_node_cannot_be_signalled() -> None:
+    needs(FROM_SIGNALS)
+    with pytest.raises(PluginFailed, match="Operation not permitted"):
+        confined(_signal, os.getpid(), sandbox=Sandbox())
+
+
+def _signal(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_the_memory_of_the_node_cannot_be_read() -> None:
+    needs(FROM_FILES)
+    with pytest.raises(PluginFailed, match="Permission denied"):
+        confined(_read, f"/proc/{os.getpid()}/mem", sandbox=Sandbox())
+
+
+def _read(path: str) -> None:
+    with Path(path).open("rb") as file:
+        file.read(1)
+
+
+def test_the_node_erases_the_settings_in_its_environment() -> None:
+    program = (
+        "import os; from pathlib import Path; from node.settings import forget_overrides; forget_overrides(); "
+        "print(dict(os.environ), Path('/proc/self/environ').read_text())"
+    )
+    environment = {**os.environ, "ISOCENTER_LEDGER__URL": "postgresql://node:secret@db/ledger"}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "PATH=" in told.stdout
+    assert "secret" not in told.stdout
+
+
+def test_no_setting_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOCENTER_LEDGER__URL", "postgresql://node:secret@db/ledger")
+    confined(_has_no_settings, sandbox=Sandbox())
+
+
+def _has_no_settings() -> None:
+    assert not [name for name in os.environ if name.startswith("ISOCENTER_")]
+
+
+def test_what_a_plugin_starts_is_confined_too(node: Path) -> None:
+    needs(FROM_FILES)
+    confined(_start_program, f"rm -f {node / 'ledger.db'}", sandbox=Sandbox(writable=(node / "objects",)))
+    assert (node / "ledger.db").exists()
+
+
+def _start_program(command: str) -> None:
+    subprocess.run(command.split(), check=False)
