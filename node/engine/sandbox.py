@@ -8,7 +8,7 @@ See landlock(7). A kernel without it confines nothing: `isocenter check` says so
 import ctypes
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,6 @@ def _call(number: int, *arguments: int | bytes) -> int:
 
 
 def tcp_ports(urls: Iterable[str]) -> tuple[int, ...]:
-    """Return the TCP ports of Triton servers: of `host:port`, none of `unix:path`."""
-    addresses: Sequence[str] = [url for url in urls if not url.startswith("unix:")]
-    return tuple(sorted({int(address.rpartition(":")[2]) for address in addresses}))
+    """Return the TCP ports of Triton servers: of `host:port`; `unix:path` has none."""
+    ports = (url.rpartition(":")[2] for url in urls)
+    return tuple(sorted({int(port) for port in ports if port.isdigit()}))
