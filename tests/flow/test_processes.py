@@ -76,7 +76,7 @@ class Houses(House):
         return "\n".join(path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log")))
 
     def hold(self) -> Path:
-        """Have jobs wait while the returned file is there; `begun` beside it says that one does."""
+        """Have jobs wait while the returned file is there; `begun` among the objects says that one does."""
         plugin = self.folder / "plugins" / "threshold" / "plugin.py"
         code = plugin.read_text().replace("    volume = ct.volume()\n", WAITING)
         plugin.write_text(code.replace("from pathlib", "import time\nfrom pathlib"))
@@ -230,7 +230,7 @@ def test_a_job_that_the_stop_ends_is_given_back_and_costs_no_attempt(
     files = study(tmp_path, "study")
     node = house.run("serve", ISOCENTER_ENGINE__STOP_SECONDS="0")
     assert house.send(files) == []
-    wait_until(held.with_name("begun").exists, what="the job")
+    wait_until((house.folder / "spool" / "objects" / "begun").exists, what="the job")
     node.terminate()
     assert node.wait(60) == 0
     wait_until(lambda: not session(node.pid), what="the end of all processes")
@@ -251,7 +251,7 @@ def test_what_is_begun_may_end_after_the_stop_is_asked_for(
     files, late = study(tmp_path, "study"), study(tmp_path, "late")
     node = house.run("serve", ISOCENTER_ENGINE__STOP_SECONDS="40")
     assert house.send(files) == []
-    wait_until(held.with_name("begun").exists, what="the job")
+    wait_until((house.folder / "spool" / "objects" / "begun").exists, what="the job")
     association = called(house.port)
     assert house.modality._store(association, late[0]) == 0
     node.terminate()
