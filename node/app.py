@@ -35,6 +35,7 @@ def load_routes(settings: Settings) -> Routes:
         settings.routes,
         plugins=find_plugins(settings.plugins),
         destinations=tuple(settings.destinations),
+        test_destinations=[name for name, destination in settings.destinations.items() if destination.test],
         quiet_seconds=settings.assemble.quiet_seconds,
     )
 

@@ -229,6 +229,13 @@ def plugin_try(
     plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")],
     folder: Annotated[Path, typer.Argument(help="A folder of DICOM files of one study.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Where the objects and the picture go.")] = Path("tried"),
+    *,
+    allow_demonstration: Annotated[
+        bool,
+        typer.Option(
+            "--allow-demonstration", help="Ask a network that was trained on phantoms about other images, too."
+        ),
+    ] = False,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Run one plugin on a folder of DICOM files, with no node running."""
@@ -239,7 +246,8 @@ def plugin_try(
     os.umask(PRIVATE)
     quiet_log()
     with reported_errors():
-        for line in try_plugin(Settings.read(config), plugin, folder, out_folder):
+        settings = Settings.read(config)
+        for line in try_plugin(settings, plugin, folder, out_folder, allow_demonstration=allow_demonstration):
             typer.echo(line)
 
 

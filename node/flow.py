@@ -97,7 +97,10 @@ def perform(
     identity = partial(job_identity, order.job, manifest, triton.version, device_uid=order.device_uid)
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
-        runs = ((series, run(order.plugin, series, triton)) for series in inputs)
+        runs = (
+            (series, run(order.plugin, series, triton, allow_demonstration=order.job.allow_demonstration))
+            for series in inputs
+        )
         for answer in worth_telling(runs, remarks):
             put(answer)
         watch.lap("infer")

@@ -244,6 +244,8 @@ class Plan:
     digest: str
     caveat: str = ""
     """What is known to be missing in the study: its reports say so."""
+    allow_demonstration: bool = False
+    """Whether a demonstration network may be asked about images of patients: all of its routes allow it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,8 @@ class Job:
     reason: str
     caveat: str = ""
     """What is known to be missing in the study: its reports say so."""
+    allow_demonstration: bool = False
+    """Whether a demonstration network may be asked about images of patients."""
     priority: int = 0
     """The route's priority and what Requested Procedure Priority adds: higher goes first."""
 

@@ -12,6 +12,8 @@ from node.app import load_routes
 from node.deliver import echo
 from node.engine import landlock_version
 from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
+from node.host import Kind
+from node.infer import check_kind
 from node.ledger import Ledger
 from node.receive import KnownPeers, try_port
 from node.records import Address
@@ -64,6 +66,21 @@ def _routes(settings: Settings) -> Iterator[Report]:
     if not routes.routes:
         raise ConfigError(f"{settings.routes} has no route: nothing will ever be analysed; write a [[route]]")
     yield Report(good=True, sentence=f"routes: {', '.join(route.name for route in routes.routes)}")
+    yield from _demonstrations(routes)
+
+
+def _demonstrations(routes: Routes) -> Iterator[Report]:
+    """Tell which routes call plugins of kind C: they answer no images of patients."""
+    for route in routes.routes:
+        names = [name for name in route.plugins if routes.plugins[name].manifest.kind is Kind.DEMONSTRATION]
+        if names and route.allow_demonstration:
+            where = ", ".join(route.to)
+            yield Report(
+                good=True, sentence=f"route {route.name!r} sends demonstrations to {where}: {', '.join(names)}"
+            )
+        elif names:
+            told = f"route {route.name!r} asks demonstration networks about phantoms only; bring weights for patients: "
+            yield Report(good=True, sentence=told + ", ".join(names))
 
 
 def _confinement(version: int) -> str:
@@ -163,11 +180,13 @@ def _destinations(settings: Settings) -> Iterator[Report]:
 
 
 def check_models(routes: Routes, urls: tuple[str, ...], deadline_seconds: float) -> None:
-    """Load every model that a routed plugin uses; ModelRefused names the first that cannot be loaded."""
+    """Load every model that a routed plugin uses; ModelRefused names the first that cannot be loaded or believed."""
     triton = GrpcTriton(urls, deadline_seconds=deadline_seconds)
     try:
         for model in routes.models:
             triton.prepare([model], deadline_seconds)
+        for name in dict.fromkeys(name for route in routes.routes for name in route.plugins):
+            check_kind(routes.plugins[name], triton)
     finally:
         triton.close()
 

@@ -10,7 +10,7 @@ import numpy as np
 from node import flow
 from node.deliver import readable
 from node.errors import ConfigError, UnsuitableSeries
-from node.host import Plugin, find_plugins, read_plugin
+from node.host import DEMONSTRATION, Kind, Plugin, find_plugins, read_plugin
 from node.images.part10 import Part10
 from node.images.predicates import orientation
 from node.images.series import Series
@@ -26,10 +26,13 @@ COARSE = 5
 """A warning is printed if the slice distance is more than so many times the pixel spacing."""
 
 
-def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iterator[str]:
+def try_plugin(
+    settings: Settings, plugin: str, folder: Path, out: Path, *, allow_demonstration: bool = False
+) -> Iterator[str]:
     """Run a plugin, by name or by its folder, on the images of one study; yield what happened, line by line.
 
-    The objects and the picture are written to `out`. An error of the plugin is raised unchanged, with its traceback.
+    The objects and the picture are written to `out`. An error of the plugin is raised unchanged, with its traceback. A
+    plugin of kind C is run on images of patients only with `allow_demonstration`.
 
     Raises
     ------
@@ -38,7 +41,8 @@ def try_plugin(settings: Settings, plugin: str, folder: Path, out: Path) -> Iter
     """
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
-    order = order_of(chosen, fitting, settings.device_uid)
+    yield f"{chosen.name} is of kind {chosen.manifest.kind}: {chosen.manifest.statement}"
+    order = order_of(chosen, fitting, settings.device_uid, allow_demonstration=allow_demonstration)
     for role, key in (pair for inputs in order.job.inputs for pair in inputs.items()):
         yield from _described(role, fitting.series[key])
     yield from _perform(settings, order, Spool(out.resolve()))
@@ -86,12 +90,12 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     )
 
 
-def order_of(plugin: Plugin, fitting: Fitting, device_uid: str) -> Order:
+def order_of(plugin: Plugin, fitting: Fitting, device_uid: str, *, allow_demonstration: bool = False) -> Order:
     """Return the order of a job that is in no ledger: one plugin on what fits its roles."""
     job = Job(
         id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
         inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
-        ordinal=0, worker="", reason="",
+        ordinal=0, worker="", reason="", allow_demonstration=allow_demonstration,
     )  # fmt: skip
     return Order(job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=device_uid)
 
@@ -130,6 +134,12 @@ def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
         performed = flow.perform(order, spool, triton, {})
         triton.close()
     yield from performed.remarks
+    if order.plugin.manifest.kind is Kind.DEMONSTRATION:
+        yield (
+            DEMONSTRATION
+            if performed.objects
+            else "to ask it all the same, without believing it: --allow-demonstration"
+        )
     for made in performed.objects:
         yield f"{made.kind}: {spool.path / made.path}"
     for picture in sorted((spool.objects / order.job.study_uid).glob("*.png")):

@@ -26,24 +26,32 @@ POINT = 9
 PANEL: Color = (0, 0, 0)
 INK: Color = (230, 232, 235)
 FAINT: Color = (150, 156, 164)
+ALERT: Color = (255, 96, 96)
 
 PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 """Attributes with height and width of a pixel of an image without a position (PS3.3 10.7, C.7.6.3)."""
 
 
-def draw_annotated_image(series: Series, index: int, overlays: Overlays, size: int) -> Image.Image:
+def draw_annotated_image(series: Series, index: int, overlays: Overlays, size: int, stamp: str = "") -> Image.Image:
     """Return the image at an index of a series with its overlays, `size` pixels wide and at most `size` high.
+
+    A `stamp` is written across its lower edge.
 
     If the image cannot be decoded, a black image with the reason is returned.
     """
     try:
-        return _draw(series, index, overlays, size)
+        drawn = _draw(series, index, overlays, size)
     except UnsuitableSeries as error:
         panel = Image.new("RGB", (size, size // 2), PANEL)
         lines = wrap_text(f"The image cannot be shown: {error}", 18, size - 32)
         for number, line in enumerate(lines):
             draw_text(ImageDraw.Draw(panel), (16, 40 + 28 * number), line, 18, FAINT)
         return panel
+    if stamp:
+        canvas, low = ImageDraw.Draw(drawn), drawn.height - 30
+        canvas.rectangle((0, low - 22, 16 + text_width(stamp, 18), low + 4), PANEL)
+        draw_text(canvas, (8, low - 4), stamp, 18, ALERT)
+    return drawn
 
 
 def _draw(series: Series, index: int, overlays: Overlays, size: int) -> Image.Image:

@@ -14,7 +14,6 @@ from node.codes import DCM
 from node.compose.ascii_text import LO, SH, concept, plain
 from node.compose.case import Case
 from node.compose.finish import SCANNER, count_series, finish
-from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import by_study, image_references, instance_reference, refer_in_common
 from node.compose.source_images import copy_element
 from node.errors import BrokenResult
@@ -148,12 +147,10 @@ def _begin(derived: DerivedObjects, header: Dataset, instance: int) -> Dataset:
     built.SOPInstanceUID = identity.uid("derived", f"{derived.order} {instance}")
     given = [str(value) for value in header.get("ImageType") or []] if "ImageType" in header else []
     built.ImageType = ["DERIVED", "SECONDARY" if result.synthetic else "PRIMARY", *given[2:]]
-    built.DerivationDescription = plain(f"{result.description} by {identity.algorithm}. {RESEARCH_USE}")
+    built.DerivationDescription = plain(" ".join((f"{result.description} by {identity.algorithm}.", *identity.notices)))
     built.DerivationCodeSequence = [concept(result.derivation)]
-    built.ImageComments = RESEARCH_USE
     if result.synthetic:
         built.SyntheticData = "YES"
-        built.ImageComments = f"SYNTHETIC, never measured. {RESEARCH_USE}"
     built.BurnedInAnnotation = "NO"
     if "ContentQualification" in header:
         built.ContentQualification = "RESEARCH"
@@ -179,8 +176,11 @@ def _end(derived: DerivedObjects, built: Dataset, header: Dataset, instance: int
         series=f"derived {derived.order}",
         instance=instance,
     )
-    tail = f" ({'synthetic, ' if result.synthetic else ''}AI research)"
-    done.SeriesDescription = plain(result.description, LO - len(tail)) + tail
+    identity = derived.case.identity
+    tail = f" ({'synthetic, ' if result.synthetic else ''}AI {identity.in_short})"
+    done.SeriesDescription = plain(identity.warned(result.description), LO - len(tail)) + tail
+    if result.synthetic:
+        done.ImageComments = f"SYNTHETIC, never measured. {done.ImageComments}"
     if "InstanceNumber" in header and result.affine is None:
         copy_element(header, done, "InstanceNumber")
     # text is copied last, and as bytes: once decoded, it might be written otherwise

@@ -74,6 +74,8 @@ def finish(
     done.SeriesNumber = identity.first_series_number + number
     done.SeriesDescription = identity.series_description(kind)
     done.InstanceNumber = instance
+    if "Rows" in done:
+        done.ImageComments = plain(" ".join(identity.notices))
     _equipment(done, header, identity)
     _times(done, header, identity)
     _coding_schemes(done)
@@ -114,7 +116,7 @@ def _equipment(done: Dataset, header: Dataset, identity: Identity) -> None:
     plugin = Dataset()
     plugin.PurposeOfReferenceCodeSequence = [concept(DCM.ProcessingEquipment)]
     plugin.Manufacturer = plain(identity.manufacturer, LO) or MANUFACTURER
-    plugin.ManufacturerModelName = identity.algorithm
+    plugin.ManufacturerModelName = plain(identity.title, LO) or plain(identity.plugin, LO)
     plugin.SoftwareVersions = plain(identity.version, LO)
     plugin.ContributionDescription = plain(parameters, ST)
     done.ContributingEquipmentSequence = [*_scanner(header), plugin]

@@ -91,7 +91,7 @@ def _state(series: Series, drawings: Sequence[Drawing], identity: Identity) -> D
     built = Dataset()
     built.SOPClassUID = ColorSoftcopyPresentationStateStorage if color else GrayscaleSoftcopyPresentationStateStorage
     built.ContentLabel = "AI_FINDINGS"
-    built.ContentDescription = plain(f"{identity.algorithm}: research use, unverified", LO)
+    built.ContentDescription = identity.content_description()
     built.ContentCreatorName = None
     built.PresentationCreationDate, built.PresentationCreationTime = identity.moment(header)
     shown = Dataset()
@@ -99,7 +99,7 @@ def _state(series: Series, drawings: Sequence[Drawing], identity: Identity) -> D
     shown.ReferencedImageSequence = image_references(frames)
     built.ReferencedSeriesSequence = [shown]
     built.DisplayedAreaSelectionSequence = list(_displayed_areas(frames))
-    _annotate(built, drawings)
+    _annotate(built, drawings, identity)
     if color:
         built.ICCProfile = (files("highdicom") / "_icc_profiles" / "sRGB_v4_ICC_preference.icc").read_bytes()
     else:
@@ -133,7 +133,7 @@ def _displayed_areas(frames: Sequence[Frame]) -> Iterator[Dataset]:
         yield area
 
 
-def _annotate(built: Dataset, drawings: Sequence[Drawing]) -> None:
+def _annotate(built: Dataset, drawings: Sequence[Drawing], identity: Identity) -> None:
     """Draw each segment and region in a layer of its own, since a layer has one colour (PS3.3 C.10.5, C.10.7)."""
     layers: dict[str, str] = {}
     built.GraphicAnnotationSequence = []
@@ -146,7 +146,7 @@ def _annotate(built: Dataset, drawings: Sequence[Drawing]) -> None:
         item.ReferencedImageSequence = image_references([frame])
         item.GraphicLayer = layers[annotation.tracking_uid]
         item.GraphicObjectSequence = [_graphic(shape, annotation) for shape in shapes]
-        item.TextObjectSequence = [_label(annotation, shapes)]
+        item.TextObjectSequence = [_label(annotation, shapes, identity)]
         built.GraphicAnnotationSequence.append(item)
 
 
@@ -165,12 +165,12 @@ def _graphic(shape: Shape, annotation: Annotation) -> GraphicObject:
     )
 
 
-def _label(annotation: Annotation, shapes: Sequence[Shape]) -> TextObject:
+def _label(annotation: Annotation, shapes: Sequence[Shape], identity: Identity) -> TextObject:
     """Return the label, at the topmost point of the longest shape."""
     points = max((shape.points for shape in shapes), key=len)
     column, row = points[points[:, 1].argmin()]
     return TextObject(
-        plain(f"{annotation.label} (AI, research)", ST),
+        plain(identity.warned(f"{annotation.label} (AI, {identity.in_short})"), ST),
         "PIXEL",
         anchor_point=(float(column), max(float(row) - ABOVE, 0.0)),
         anchor_point_visible=False,

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from node.codes import DCM, Code
 from node.compose.ascii_text import LO, plain
+from node.host.kind import DEMONSTRATION, SHORT, STATEMENTS, Kind
 from node.images.part10 import IMPLEMENTATION_VERSION_NAME
 from node.images.usable_values import ZONE, ZONE_KEYWORD
 
@@ -34,6 +35,8 @@ class Identity:
         Name of the algorithm for a reader: "CT lung".
     manufacturer
         Manufacturer of the plugin; may be empty.
+    kind, validated_on
+        What stands behind the answers: see `node.host.kind`.
     models
         Served models with their versions: "ct_lung 1".
     at
@@ -62,6 +65,8 @@ class Identity:
     at: datetime
     first_series_number: int
     device_uid: str
+    kind: Kind = Kind.UNVALIDATED
+    validated_on: str = ""
     part: int = 0
     family: Code = DCM.ArtificialIntelligence
     variant: str = ""
@@ -74,17 +79,45 @@ class Identity:
         return f"2.25.{uuid5(_NAMESPACE, joined).int}"
 
     def series_description(self, kind: str) -> str:
-        """Return Series Description, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (research)"."""
+        """Return Series Description, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (deterministic, research)".
+
+        That of a demonstration begins with the word, since viewers cut what is long.
+        """
         if self.description_format:
             words = {"kind": kind, "plugin": self.plugin, "version": self.version, "title": self.title}
-            return plain(self.description_format.format(**words), LO)
-        tail = f" {plain(self.version, 20)} (research)"
-        return plain(f"AI {kind} {self.plugin}", LO - len(tail)) + tail
+            return plain(self.warned(self.description_format.format(**words)), LO)
+        tail = f" {plain(self.version, 20)} ({self.in_short})"
+        return plain(self.warned(f"AI {kind} {self.plugin}"), LO - len(tail)) + tail
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether a network answers that was trained on phantoms."""
+        return self.kind is Kind.DEMONSTRATION
+
+    def warned(self, words: str) -> str:
+        """Return a title or description, which begins with DEMONSTRATION if it is one."""
+        return f"DEMONSTRATION: {words}" if self.is_demonstration else words
+
+    @property
+    def in_short(self) -> str:
+        """The kind and the state of the results, for the end of a description."""
+        return "research" if self.is_demonstration else f"{SHORT[self.kind]}, research"
+
+    def content_description(self, words: str = "") -> str:
+        """Return Content Description, within the 64 characters of LO, of some words, else of the title."""
+        tail = f": {self.in_short} use, unverified"
+        return plain(self.warned(words or self.title or self.plugin), LO - len(tail)) + tail
+
+    @property
+    def notices(self) -> tuple[str, str]:
+        """What stands first in every report and on every picture: what is behind the answers, and what they are for."""
+        told = STATEMENTS[self.kind].format(validated_on=self.validated_on)
+        return DEMONSTRATION if self.is_demonstration else told, RESEARCH_USE
 
     @property
     def algorithm(self) -> str:
         """Algorithm Name (PS3.3 10.16): the title, else the name of the plugin; at most 64 characters."""
-        return plain(self.title, LO) or plain(self.plugin, LO)
+        return plain(self.warned(self.title.strip() or self.plugin), LO)
 
     @property
     def parameters(self) -> dict[str, str]:

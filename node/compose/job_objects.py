@@ -75,6 +75,8 @@ def job_identity(
         device_uid=device_uid,
         part=part,
         family=FAMILIES[manifest.family],
+        kind=manifest.kind,
+        validated_on=manifest.validated_on,
         variant=profile.variant,
         description_format=profile.series_description,
     )

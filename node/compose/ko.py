@@ -12,7 +12,6 @@ from node.compose.ascii_text import concept, plain
 from node.compose.case import Case
 from node.compose.content_items import container
 from node.compose.finish import count_series, finish
-from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import by_study, image_references
 from node.compose.sr.context import LANGUAGE, observer_context
 from node.results import KeyImages
@@ -27,7 +26,8 @@ def compose_ko(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
 
 
 def _selection(case: Case, result: KeyImages) -> Dataset:
-    description = plain(f"{result.description} {RESEARCH_USE}".strip())
+    stands_behind, research_use = case.identity.notices
+    description = plain(" ".join((stands_behind, result.description, research_use)))
     content = [
         sr.CodeContentItem(concept(DCM.LanguageOfContentItemAndDescendants), LANGUAGE, Relationship.HAS_CONCEPT_MOD),
         *observer_context(case.identity),

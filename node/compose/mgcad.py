@@ -16,7 +16,6 @@ from node.compose.ascii_text import LO, concept, plain
 from node.compose.case import Case
 from node.compose.content_items import code, container
 from node.compose.finish import count_series, finish
-from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import by_study
 from node.compose.outlines import Drawable, Shape, drawables
 from node.compose.sr.context import LANGUAGE
@@ -156,8 +155,9 @@ def _findings_summary(findings: MammogramFindings) -> Dataset:
     value = DCM.AllAlgorithmsSucceededWithFindings if findings.marks else DCM.AllAlgorithmsSucceededWithoutFindings
     if findings.failed:
         value = DCM.NoAlgorithmsSucceededWithoutFindings
+    notices = plain(" ".join(findings.case.identity.notices))
     content: list[Dataset] = [
-        sr.TextContentItem(concept(DCM.ImpressionDescription), RESEARCH_USE, Relationship.HAS_PROPERTIES),
+        sr.TextContentItem(concept(DCM.ImpressionDescription), notices, Relationship.HAS_PROPERTIES),
         *_algorithm(findings.case),
     ]
     if findings.marks:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from node.codes import DCM
-from node.compose.ascii_text import LO, concept, plain
+from node.compose.ascii_text import concept, plain
 from node.compose.case import Case
 from node.compose.finish import count_series, finish
 from node.compose.identity import Identity
@@ -36,7 +36,7 @@ def summary_document(page: bytes, series: Series, identity: Identity, *, number:
     built.AcquisitionDateTime = None
     built.BurnedInAnnotation = "YES"
     built.RecognizableVisualFeatures = "NO"
-    built.DocumentTitle = plain(f"{identity.algorithm}: research use, unverified", LO)
+    built.DocumentTitle = identity.content_description()
     built.ConceptNameCodeSequence = [concept(DCM.ImagingMeasurementReport)]
     built.SourceInstanceSequence = [instance_reference(header) for header in series.identities]
     built.MIMETypeOfEncapsulatedDocument = "application/pdf"

@@ -80,7 +80,7 @@ def _parametric_map(case: Case, result: Heatmap) -> Dataset:
             real_world_value_mappings=[_mapping(result)],
             voi_lut_transformations=[_window(result)],
             content_label="AI_HEATMAP",
-            content_description=plain(f"{result.label}: research use, unverified", LO),
+            content_description=identity.content_description(result.label),
             content_qualification="RESEARCH",
         )
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistrationStorage
 
 from node.codes import DCM
-from node.compose.ascii_text import LO, concept, plain
+from node.compose.ascii_text import concept
 from node.compose.case import Case
 from node.compose.finish import count_series, finish
 from node.compose.object_references import instance_reference, refer_in_common
@@ -58,7 +58,7 @@ def _begin(case: Case, result: Registration) -> Dataset:
     built.PositionReferenceIndicator = None
     copy_element(result.fixed.header, built, "PositionReferenceIndicator")
     built.ContentLabel = "AI_REGISTRATION"
-    built.ContentDescription = plain(f"{case.identity.algorithm}: research use, unverified", LO)
+    built.ContentDescription = case.identity.content_description()
     built.ContentCreatorName = None
     copy_body_part(case.header, built)
     refer_in_common(built, [*result.fixed.headers, *result.moving.headers], case.header.StudyInstanceUID)

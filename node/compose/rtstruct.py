@@ -11,7 +11,6 @@ from pydicom.valuerep import DSfloat
 from node.compose.ascii_text import LO, SH, ST, plain
 from node.compose.case import Case
 from node.compose.finish import count_series, finish
-from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import image_reference, image_references
 from node.compose.outlines import Drawable, Shape, closed, drawables, points_in_patient
 from node.images.contours import keyholed
@@ -50,9 +49,9 @@ def _structure_set(case: Case, series: Series, rois: Sequence[tuple[Drawable, li
     built.FrameOfReferenceUID = series.frame_of_reference_uid
     built.PositionReferenceIndicator = None
     built.OperatorsName = None
-    built.StructureSetLabel = plain("AI research", SH)
+    built.StructureSetLabel = plain("DEMONSTRATION" if case.identity.is_demonstration else "AI research", SH)
     built.StructureSetName = plain(case.identity.algorithm, LO)
-    built.StructureSetDescription = plain(RESEARCH_USE, ST)
+    built.StructureSetDescription = plain(" ".join(case.identity.notices), ST)
     built.StructureSetDate, built.StructureSetTime = case.identity.moment(series.header)
     built.ReferencedFrameOfReferenceSequence = [_frame_of_reference(series)]
     built.StructureSetROISequence = [_roi(number, drawable) for number, (drawable, _) in enumerate(rois, 1)]

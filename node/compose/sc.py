@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from node.compose.annotated_image import ALERT, INK
 from node.compose.ascii_text import plain
 from node.compose.case import Case
 from node.compose.display import (
@@ -21,6 +22,7 @@ from node.compose.display import (
     to_rgb,
 )
 from node.compose.finish import count_series, finish
+from node.compose.fonts import draw_text, wrap_text
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.overlays import overlays_on, stored_image
 from node.compose.source_images import copy_body_part, copy_element
@@ -30,7 +32,9 @@ from node.results import Heatmap
 SMALLEST = 512
 """Least length in pixels of the longest side of a heat map's picture; the text on a smaller one could not be read."""
 LEGEND = 28
-"""Height in pixels of a line of text below the picture."""
+"""Height in pixels of a line of text above or below the picture."""
+NOTICE = 18
+"""Height in pixels of the letters that say what stands behind the picture."""
 
 
 def compose_sc(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -68,20 +72,23 @@ def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, number: 
     stored = stored_image(result.source, index)
     shown = select_window(stored, result.source, frame, set())
     grey = to_rgb(to_grey(stored, frame, shown, result.source.modality))
-    pixels = _with_legend(blend_heat(grey, relative_heat(result, index)), result, index)
+    pixels = _with_legend(blend_heat(grey, relative_heat(result, index)), result, index, identity)
     built = _capture(pixels, frame.header, identity)
     copy_element(frame.header, built, "PatientOrientation")
     built.SOPInstanceUID = identity.uid("sc", f"overlay {order}")
     return finish(built, frame.header, identity, kind="SC heat map", modality="OT", number=number)
 
 
-def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int) -> NDArray[np.uint8]:
-    """Return a picture above its colour scale, the quantity that it shows, and the statement on research use."""
+def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int, identity: Identity) -> NDArray[np.uint8]:
+    """Return a picture below what stands behind it, and above its colour scale, its quantity and its research use."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    height, width = pixels.shape[:2]
-    page = Image.new("RGB", (max(width, SMALLEST), height + 3 * LEGEND))
-    page.paste(Image.fromarray(pixels), (0, 0))
+    width, ink = max(pixels.shape[1], SMALLEST), ALERT if identity.is_demonstration else INK
+    notice = wrap_text(identity.notices[0], NOTICE, width - 8)
+    top = LEGEND * len(notice)
+    height = top + pixels.shape[0]
+    page = Image.new("RGB", (width, height + 3 * LEGEND))
+    page.paste(Image.fromarray(pixels), (0, top))
     scale = heat_colors(np.linspace(0, 1, page.width))[None].repeat(LEGEND // 2, axis=0)
     page.paste(Image.fromarray(scale.round().astype(np.uint8)), (0, height))
     low, high = (value * result.slope + result.intercept for value in stored_range(result))
@@ -92,8 +99,10 @@ def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int) -> NDAr
         RESEARCH_USE.split(":")[0] + ", not for diagnosis",
     )
     draw = ImageDraw.Draw(page)
+    for number, line in enumerate(notice):
+        draw_text(draw, (4, LEGEND * (number + 0.75)), line, NOTICE, ink)
     for number, line in enumerate(lines):
-        draw.text((4, height + LEGEND * (number + 0.6)), line, (230, 232, 235), ImageFont.load_default(15))
+        draw.text((4, height + LEGEND * (number + 0.6)), line, INK, ImageFont.load_default(15))
     return np.asarray(page)
 
 
@@ -106,7 +115,7 @@ def _capture(pixels: NDArray[np.uint8], header: Dataset, identity: Identity) -> 
     built.BurnedInAnnotation = "YES"
     built.RecognizableVisualFeatures = "NO"
     built.PatientOrientation = None
-    built.DerivationDescription = plain(f"{identity.algorithm}: {RESEARCH_USE}")
+    built.DerivationDescription = plain(" ".join((f"{identity.algorithm}.", *identity.notices)))
     copy_body_part(header, built)
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         copy_element(header, built, keyword)

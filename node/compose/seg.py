@@ -246,7 +246,7 @@ def _template(segmentation: SegmentationForm, part: SegmentationPart) -> Dataset
         software_versions=SOFTWARE_VERSIONS,
         device_serial_number=identity.device_uid,
         content_label="AI_SEGMENTATION",
-        content_description=plain(f"{identity.algorithm}: research use, unverified", LO),
+        content_description=identity.content_description(),
     )
     for keyword in ("PixelData", "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "SourceImageSequence"):
         del built[keyword]

@@ -16,6 +16,7 @@ from node.compose.case import Case
 from node.compose.finish import write_object
 from node.compose.identity import Identity
 from node.faults import fault
+from node.host import Kind
 from node.records import Job, ResultObject
 from node.spool import Spool
 
@@ -81,6 +82,7 @@ def _identity(values: dict[str, Any]) -> Identity:
         "models": tuple(values["models"]),
         "at": datetime.fromisoformat(values["at"]),
         "family": Code(*values["family"]),
+        "kind": Kind(values.get("kind", Kind.UNVALIDATED)),  # pages of older nodes do not tell
     }
     return Identity(**(values | parsed))
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from node.compose.annotated_image import FAINT, INK, draw_annotated_image
+from node.compose.annotated_image import ALERT, FAINT, INK, draw_annotated_image
 from node.compose.case import Case
 from node.compose.fonts import Color, Side, draw_text, missing_letters, wrap_text
-from node.compose.identity import RESEARCH_USE, SOFTWARE_VERSIONS, Identity
+from node.compose.identity import SOFTWARE_VERSIONS, Identity
 from node.compose.outlines import frame_index
 from node.compose.overlays import Overlays, overlays_on, tile_matrix
 from node.compose.png import png
@@ -22,7 +22,7 @@ GRID = {1: (1, 976), 2: (2, 640), 3: (3, 480), 4: (2, 640), 5: (3, 480), 6: (3, 
 """Number of pictures → columns, and longest side of a picture in pixels."""
 MARGIN = 16
 LINE = 28
-TEXT, TITLE, LOUD = 18, 30, 24
+TEXT, TITLE, LOUD, BANNER = 18, 30, 24, 22
 """Heights of letters in pixels."""
 SWATCH = 14
 NAME, VALUE, NOTE = 0.29, 0.72, 0.74
@@ -30,6 +30,8 @@ NAME, VALUE, NOTE = 0.29, 0.72, 0.74
 BACKGROUND: Color = (17, 20, 24)
 RULE: Color = (50, 55, 62)
 WARNING: Color = (255, 184, 77)
+STAMP = "DEMONSTRATION – NOT VALID FOR PATIENTS"
+"""Stands on each picture of the page, which may be cut out of it."""
 UNWRITABLE = "A question mark stands for a letter that no font of this machine has."
 
 Block = tuple[int, Callable[[Image.Image, int], None]]
@@ -50,7 +52,8 @@ def draw_summary_page(case: Case) -> bytes:
     indices = [0] if tile_matrix(series) else key_slices(overlays[role], len(series.frames), chosen)
     columns, size = GRID[len(indices)]
     width = columns * (size + MARGIN) + MARGIN
-    pictures = [draw_annotated_image(series, index, overlays[role], size) for index in indices]
+    stamp = STAMP if case.identity.is_demonstration else ""
+    pictures = [draw_annotated_image(series, index, overlays[role], size, stamp) for index in indices]
     rows = table_rows(case)
     written = [case.identity.title, *map(series_name, case.inputs.values())]
     written += [text for row in rows for text in (row.what, row.name)]
@@ -118,8 +121,14 @@ def _evenly(indices: NDArray[np.int64], number: int) -> list[int]:
 
 
 def _heading(case: Case, width: int) -> Iterator[Block]:
+    stands_behind, research_use = case.identity.notices
+    demonstration = case.identity.is_demonstration
+    if demonstration:
+        yield from _text([stands_behind], width, BANNER, ALERT, line=36)
     yield from _text([case.identity.title], width, TITLE, INK, line=40)
-    yield from _text([RESEARCH_USE], width, TEXT, WARNING)
+    if not demonstration:
+        yield from _text([stands_behind], width, TEXT, INK)
+    yield from _text([research_use], width, TEXT, WARNING)
     for series in case.inputs.values():
         name, images = series_name(series), len(series.frames)
         line = f"{name[0].upper()}{name[1:]} – {series.modality or 'no modality'}, {images} image{'s'[: images > 1]}"

@@ -21,4 +21,14 @@ STATEMENTS = {
     Kind.UNVALIDATED: "Network brought by its user, validation unknown.",
 }
 """What a reader is told of each kind."""
+SHORT = {
+    Kind.DETERMINISTIC: "deterministic",
+    Kind.SELF_TRAINED: "not validated",
+    Kind.DEMONSTRATION: "demonstration",
+    Kind.VALIDATED: "validated",
+    Kind.UNVALIDATED: "validation unknown",
+}
+"""The same in the few characters of a Series Description."""
+DEMONSTRATION = "DEMONSTRATION – NETWORK TRAINED ON SYNTHETIC IMAGES – NOT VALID FOR PATIENTS"
+"""Stands on every picture and first in every report of a plugin of kind C, those on phantoms too."""
 CHOICES = "; ".join(f"{kind}, {STATEMENTS[kind].rstrip('.').format(validated_on='…')}" for kind in Kind)

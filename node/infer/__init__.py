@@ -1,7 +1,18 @@
 """Stage: run one plugin on the images of one study, with a Triton server."""
 
+from node.infer.demonstration import check_kind
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, worth_telling
 from node.infer.prior_search import Priors
 from node.infer.run import run
 
-__all__ = ["PREPARE_SECONDS", "Order", "Performed", "Priors", "Stopwatch", "attempt", "run", "worth_telling"]
+__all__ = [
+    "PREPARE_SECONDS",
+    "Order",
+    "Performed",
+    "Priors",
+    "Stopwatch",
+    "attempt",
+    "check_kind",
+    "run",
+    "worth_telling",
+]

@@ -177,7 +177,7 @@ def worth_telling(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
     """Yield the runs that a job reports, as soon as that is known, and add a remark for each unsuitable stack.
 
     A study often contains a localiser or a second reconstruction: if a plugin could use any stack, the unsuitable ones
-    become remarks only. If it could use none, the reason of the largest stack is reported.
+    become remarks only. If it could use none, the reason of the largest stack is reported, if it is for readers.
     """
     unsuitable: list[Run] = []
     suitable = False
@@ -187,7 +187,8 @@ def worth_telling(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
             suitable = True
             yield inputs, results
         else:
-            unsuitable.append((inputs, results))
+            if refused.reported:
+                unsuitable.append((inputs, results))
             keys = " and ".join(series.key for series in inputs.values())
             remarks.append(f"{keys}: not suitable, because {refused.reason}")
     if unsuitable and not suitable:

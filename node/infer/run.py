@@ -12,6 +12,7 @@ from node.host import Plugin
 from node.images.agreement import check_stack, check_study
 from node.images.series import Series
 from node.infer.declarative import declared_run
+from node.infer.demonstration import check_kind, demonstration_refusal
 from node.infer.geometry import check
 from node.infer.guards import admitted
 from node.infer.plausibility import judged
@@ -21,17 +22,22 @@ from node.triton.client import Triton
 RESULTS = get_args(Result)
 
 
-def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[Result, ...]:
+def run(
+    plugin: Plugin, inputs: Mapping[str, Series], triton: Triton, *, allow_demonstration: bool = False
+) -> tuple[Result, ...]:
     """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
     A role without a series in `inputs` is None. If a series cannot become a volume, or its images do not agree
     (`node.images.agreement`), the guard of its role refuses it, or the answer is not plausible, the result is
-    `NotSuitable` with the reason.
+    `NotSuitable` with the reason. So it is if the plugin has a demonstration network and the images were acquired
+    (`node.infer.demonstration`), unless `allow_demonstration`.
 
     Raises
     ------
     MixedStudy
         The images of a study carry two Patient IDs, or those of a series two names, dates or orders.
+    ModelRefused
+        A model is a demonstration, and the plugin says that it is none.
     BrokenResult
         The plugin returned something that is no result, or does not fit the images.
     PluginFailed
@@ -43,6 +49,9 @@ def run(plugin: Plugin, inputs: Mapping[str, Series], triton: Triton) -> tuple[R
     """
     fault("infer.running")
     check_study(inputs.values())
+    check_kind(plugin, triton)
+    if refusal := demonstration_refusal(plugin, inputs, allowed=allow_demonstration):
+        return (refusal,)
     try:
         for series in inputs.values():
             check_stack(series)

@@ -293,6 +293,8 @@ class Jobs(LedgerPart):
             destinations=tuple(old.destinations),
             priority=old.priority,
             digest=old.digest,
+            caveat=old.caveat,
+            allow_demonstration=old.allow_demonstration,
         )
         row = connection.execute(select(study).where(study.c.study_uid == old.study_uid)).mappings().one()
         plan_job(self.db, connection, to_study(row), wanted, sender=old.sender, revision=old.revision)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
-from node.host import VALIDATED_ON
+from node.host import VALIDATED_ON, Kind
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
@@ -317,7 +317,7 @@ def _made(
     else:
         brought.network.save(version / "network")
     warm_up = brought.example if chain.tile and chain.answer != "boxes" else ()
-    (volume / "config.pbtxt").write_text(volume_config(name, chain, network, warm_up))
+    (volume / "config.pbtxt").write_text(volume_config(name, chain, network, warm_up, kind=kind_of(validated_on)))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     plugin.mkdir(parents=True)
     (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network, validated_on))
@@ -347,6 +347,11 @@ def _manifest(
     own = OWN_MODEL.format(name=network.name) if network else ""
     begin = (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " "), kind=kind_lines(validated_on))
     return begin + "".join([own, *series, *tables])
+
+
+def kind_of(validated_on: str) -> Kind:
+    """Return the kind of weights that were brought."""
+    return Kind.VALIDATED if validated_on else Kind.UNVALIDATED
 
 
 def kind_lines(validated_on: str) -> str:

@@ -99,34 +99,38 @@ class OwnModel:
     names: Names
 
 
-def volume_config(name: str, chain: AnyChain, network: OwnModel | None, warm_up: Sequence[int] = ()) -> str:
+def volume_config(
+    name: str, chain: AnyChain, network: OwnModel | None, warm_up: Sequence[int] = (), *, kind: str
+) -> str:
     """Return config.pbtxt of a volume model.
 
     Parameters
     ----------
+    kind
+        What is known of its weights, as in plugin.toml.
     network
         The model that runs its network; None where the volume model itself does.
     warm_up
         Shape of the tile of zeros that a network in the volume model is asked once when the model is loaded.
     """
-    parameters: list[tuple[str, str, str]] = []
+    parameters = [("kind", kind, "what is known of its weights, as in plugin.toml")]
     if network is not None:
-        parameters = [
+        parameters += [
             ("network", network.name, "the model that runs the network"),
             ("network_input", network.names.input, "what its input is called"),
             ("network_output", network.names.output, "what its output is called"),
         ]
     elif warm_up:
         comment = "asked once when it is loaded, so that the first study does not wait for it"
-        parameters = [("warm_up", ", ".join(map(str, warm_up)), comment)]
-    kind, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
+        parameters += [("warm_up", ", ".join(map(str, warm_up)), comment)]
+    values, sample, samples = ("TYPE_UINT8", ", colour", ", 3") if chain.colour else ("TYPE_INT16", "", "")
     inputs = [
-        ROLE_CONFIG.format(names=input_names(role, chain.roles), kind=kind, sample=sample, samples=samples)
+        ROLE_CONFIG.format(names=input_names(role, chain.roles), kind=values, sample=sample, samples=samples)
         for role in chain.roles
     ]
     outputs = [
-        OUTPUT_CONFIG.format(name=output, says=says, kind=kind, dims=dims)
-        for output, says, kind, dims in OUTPUTS[chain.answer]
+        OUTPUT_CONFIG.format(name=output, says=says, kind=given, dims=dims)
+        for output, says, given, dims in OUTPUTS[chain.answer]
     ]
     return VOLUME_CONFIG.format(
         name=name,

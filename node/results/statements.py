@@ -154,10 +154,12 @@ class Comparison:
 class NotSuitable:
     """The images cannot be analysed, because of `reason`. This is a result too, and is reported.
 
-    The reason completes the sentence "not suitable, because …" and is read by a radiologist.
+    The reason completes the sentence "not suitable, because …" and is read by a radiologist. If it is not `reported`,
+    it stands in the story of the study, and no object is made of it.
     """
 
     reason: str
+    reported: bool = True
 
     def __post_init__(self) -> None:
         if not self.reason.strip():

@@ -22,6 +22,8 @@ from node.spool import Spool
 
 log = structlog.get_logger()
 
+ALLOWED = "demonstration allowed"
+"""What the digest of a plan has where all routes allow a demonstration network."""
 LOOK_AGAIN_SECONDS = 5.0
 """How long a study rests whose images cannot be read just now."""
 
@@ -200,6 +202,7 @@ def _plan(
     caveat: str,
 ) -> Plan:
     keys = tuple({role: series.key for role, series in one.items()} for one in inputs)
+    allowed = all(route.allow_demonstration for route in calling)
     return Plan(
         plugin=plugin.name,
         version=plugin.manifest.version,
@@ -207,19 +210,20 @@ def _plan(
         inputs=keys,
         destinations=tuple(dict.fromkeys(destination for route in calling for destination in route.to)),
         priority=max(route.priority for route in calling),
-        digest=_digest(keys, stacks, checksums, caveat),
+        digest=_digest(keys, stacks, checksums, (caveat, ALLOWED if allowed else "")),
         caveat=caveat,
+        allow_demonstration=allowed,
     )
 
 
 def _digest(
-    keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int], caveat: str
+    keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int], more: Iterable[str]
 ) -> str:
-    """Return a hash of the images behind the inputs, of their roles, and of what the report says is missing."""
+    """Return a hash of the images behind the inputs, of their roles, and of what more decides the answer."""
     lines = [
         f"{number}|{role}|{key}|{uid}|{checksums[uid]}"
         for number, one in enumerate(keys)
         for role, key in sorted(one.items())
         for uid in dict.fromkeys(frame.sop_instance_uid for frame in stacks[key].frames)
     ]
-    return hashlib.sha256("\n".join([*lines, *filter(None, [caveat])]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*lines, *filter(None, more)]).encode()).hexdigest()

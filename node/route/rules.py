@@ -1,6 +1,6 @@
 """The routes people write: which images go to which plugins, where the results go, and when a study is complete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -33,7 +33,11 @@ class Evidence(BaseModel):
 
 
 class Route(BaseModel):
-    """One `[[route]]`."""
+    """One `[[route]]`.
+
+    `allow_demonstration` lets networks that were trained on phantoms (plugins of kind C) be asked about images of
+    patients. All destinations of such a route are marked `test`, and its results say on every picture what they are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,6 +47,7 @@ class Route(BaseModel):
     to: tuple[str, ...] = Field(min_length=1)
     priority: int = Field(default=0, ge=-10, le=10)
     stable: Evidence | None = None
+    allow_demonstration: bool = False
 
     def mismatch(self, series: Series) -> str | None:
         """Return in one sentence why a stack does not match or is no clinical image, or None when it matches."""
@@ -127,9 +132,21 @@ def _counted(keyword: str, series: Series) -> str | None:
 
 
 def read_routes(
-    path: Path, *, plugins: Mapping[str, Plugin], destinations: Sequence[str], quiet_seconds: float
+    path: Path,
+    *,
+    plugins: Mapping[str, Plugin],
+    destinations: Sequence[str],
+    quiet_seconds: float,
+    test_destinations: Collection[str] = (),
 ) -> Routes:
-    """Read routes.toml; ConfigError where it names a plugin or destination that does not exist."""
+    """Read routes.toml.
+
+    Raises
+    ------
+    ConfigError
+        It names a plugin or destination that does not exist, or a route that allows demonstrations sends to one that is
+        not among `test_destinations`.
+    """
     routes = read_toml(path, _RoutesFile).route
     names = [route.name for route in routes]
     for route in routes:
@@ -140,4 +157,9 @@ def read_routes(
                 if name not in known:
                     there = ", ".join(sorted(known)) or "none"
                     raise ConfigError(f"{path}: route {route.name!r} names the {kind} {name!r}; there are: {there}")
+        if route.allow_demonstration and (others := [name for name in route.to if name not in test_destinations]):
+            raise ConfigError(
+                f"{path}: route {route.name!r} has allow_demonstration, and sends to {', '.join(others)}: let it send "
+                "to destinations with test = true alone, which nobody reads about patients"
+            )
     return Routes(routes=routes, plugins=plugins, quiet_seconds=quiet_seconds)

@@ -1,6 +1,8 @@
 """DICOM data made on the spot, and plugins run without a node: for tests, for the demo, and for authors of plugins.
 
-No data comes from a patient. The same arguments give the same bytes and UIDs, so that a test can name them.
+No data comes from a patient, and every image is marked as made (`node.images.synthetic`), so that a demonstration
+network answers it. Take the mark away with `unmarked` where you put pixels of a patient into one. The same arguments
+give the same bytes and UIDs, so that a test can name them.
 `run_plugin`, `plan_plugin`, `stacks` and `FakeTriton` are imported at their first use: most tests need builders only.
 """
 
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from node.testing.chest_phantom import chest_ct, chest_phantom
 from node.testing.ct import ct_series
 from node.testing.damage import duplicated, late, repeated, tilted, without
-from node.testing.data_set import AXIAL, CORONAL, SAGITTAL, Orientation, uid, write
+from node.testing.data_set import AXIAL, CORONAL, SAGITTAL, Orientation, marked, uid, unmarked, write
 from node.testing.enhanced import enhanced_ct, enhanced_mr
 from node.testing.microscopy import slide
 from node.testing.mr import mr_series
@@ -39,6 +41,7 @@ __all__ = [
     "fundus_photograph",
     "late",
     "mammogram",
+    "marked",
     "mr_series",
     "pet_series",
     "photograph",
@@ -51,6 +54,7 @@ __all__ = [
     "tilted",
     "uid",
     "ultrasound",
+    "unmarked",
     "without",
     "write",
 ]

@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.images.synthetic import CREATOR, CREATOR_TAG, MARK_TAG, mark_of
 
 Orientation = tuple[float, float, float, float, float, float]
 
@@ -82,7 +83,22 @@ def new_image(
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     image.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return marked(image)
+
+
+def marked(image: Dataset) -> Dataset:
+    """Mark an image as made (`node.images.synthetic`), and return it; again where its SOP Instance UID changes."""
+    image.add_new(CREATOR_TAG, "LO", CREATOR)
+    image.add_new(MARK_TAG, "LO", mark_of(str(image.SOPInstanceUID)))
     return image
+
+
+def unmarked(images: Iterable[Dataset]) -> list[Dataset]:
+    """Return copies without the mark that they were made, such as made headers with the pixels of a patient."""
+    copies = [deepcopy(image) for image in images]
+    for copy in copies:
+        del copy[CREATOR_TAG], copy[MARK_TAG]
+    return copies
 
 
 def set_sop_class(image: Dataset, sop_class: UID) -> None:
@@ -139,7 +155,7 @@ def renamed(image: Dataset, *parts: object) -> Dataset:
     """Return a copy with another SOP Instance UID, derived from the arguments."""
     copy = deepcopy(image)
     copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = uid(image.SOPInstanceUID, *parts)
-    return copy
+    return marked(copy)
 
 
 def assign(dataset: Dataset, **values: Any) -> Dataset:

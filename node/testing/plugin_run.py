@@ -37,7 +37,12 @@ def stacks(files: Path | Iterable[Path]) -> tuple[Series, ...]:
 
 
 def run_plugin(
-    plugin: Path, images: Mapping[str, Images], models: Models | Triton, *, judge: bool = True
+    plugin: Path,
+    images: Mapping[str, Images],
+    models: Models | Triton,
+    *,
+    judge: bool = True,
+    allow_demonstration: bool = False,
 ) -> tuple[Result, ...]:
     """Run the plugin in a folder as the node does, and return its results.
 
@@ -49,6 +54,8 @@ def run_plugin(
         A Triton server; or functions in place of its models.
     judge
         Whether the results must be plausible in a patient, by plausible.toml; those of made-up images seldom are.
+    allow_demonstration
+        Whether a plugin of kind C is run on images that this package has not made, as on a route that allows it.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def run_plugin(
         for role, given in images.items():
             series = _series_of(given, Path(folder) / role)
             inputs |= found.named(series) if several else dict(zip([role], series, strict=True))
-        return run(found, inputs, triton)
+        return run(found, inputs, triton, allow_demonstration=allow_demonstration)
 
 
 def plan_plugin(plugin: Path, images: Sequence[Dataset]) -> Planned:

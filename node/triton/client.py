@@ -60,6 +60,9 @@ class Triton(Protocol):
     def version(self, model: str) -> str:
         """The version of `model` that serves, as Triton numbers it: the one that answered last, if one has."""
 
+    def kind(self, model: str) -> str:
+        """What stands behind the answers of `model`: "kind" in its config.pbtxt; empty where it does not say."""
+
     def close(self) -> None:
         """Close all channels; the object may be used again afterwards."""
 
@@ -135,6 +138,10 @@ class GrpcTriton:
     def version(self, model: str) -> str:
         """See `Triton.version`."""
         return self._answered.get(model) or self.signature(model).version
+
+    def kind(self, model: str) -> str:
+        """See `Triton.kind`."""
+        return self.signature(model).kind
 
     def signature(self, model: str) -> Signature:
         """What the first server that answers says of a model, which is loaded for it."""

@@ -60,6 +60,10 @@ class FakeTriton:
         self._function(model)
         return VERSION
 
+    def kind(self, model: str) -> str:  # noqa: ARG002 - a function has no config.pbtxt
+        """See `Triton.kind`."""
+        return ""
+
     def close(self) -> None:
         """See `Triton.close`."""
 

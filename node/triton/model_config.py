@@ -28,6 +28,11 @@ def parsed(text: str, path: Path) -> Any:
         raise ConfigError(f"{path} is no model configuration of Triton's: {error}") from error
 
 
+def kind_of(config: Any) -> str:
+    """Return what stands behind a model's answers, by its parameter "kind", as in plugin.toml; empty without it."""
+    return str(config.parameters["kind"].string_value) if "kind" in config.parameters else ""
+
+
 def instances(config: Any) -> int:
     """Return how many requests a model works on at once: the instances of all its groups."""
     return sum(group.count or 1 for group in config.instance_group) or 1

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from node.arena import Arena
 from node.errors import ModelRefused, TritonUnavailable
 from node.triton.grpc_errors import CLOCK, LOADING, NO_LOADING, sentence_of, translated
-from node.triton.model_config import instances
+from node.triton.model_config import instances, kind_of
 from node.triton.shared_memory import ABOUT_SHARING, Exchange, let_go, reach
 from node.triton.tensors import Array, Signature, Tensor, fit_inputs, listed_names
 
@@ -122,6 +122,7 @@ class ServerConnection:
             levels=config.dynamic_batching.priority_levels,
             inputs={entry.name: _tensor(entry, optional) for entry in metadata.inputs},
             outputs={entry.name: _tensor(entry, optional) for entry in metadata.outputs},
+            kind=kind_of(config),
         )
         return self._signatures[model]
 

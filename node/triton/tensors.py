@@ -30,7 +30,8 @@ class Tensor:
 class Signature:
     """What a server says of one loaded model.
 
-    `instances` is how many requests it works on at once, `levels` how many priorities its queue knows (0: none).
+    `instances` is how many requests it works on at once, `levels` how many priorities its queue knows (0: none). `kind`
+    is the parameter of that name: what stands behind its answers, as in plugin.toml; empty where it does not say.
     """
 
     version: str
@@ -38,6 +39,7 @@ class Signature:
     levels: int
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    kind: str = ""
 
 
 def fit_inputs(model: str, signature: Signature, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -87,7 +87,7 @@ def patient(name: str, images: Sequence[Dataset]) -> Sequence[Dataset]:
         for keyword in IDENTIFIERS:
             if keyword in image:
                 setattr(image, keyword, testing.uid("every modality", name, image[keyword].value))
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.file_meta.MediaStorageSOPInstanceUID = testing.marked(image).SOPInstanceUID
         image.PatientID = name
     return images
 

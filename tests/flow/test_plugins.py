@@ -45,6 +45,7 @@ def identity(plugin: Plugin, series: Series) -> Identity:
         study_uid=series.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version,
         title=plugin.manifest.title, manufacturer=plugin.manifest.manufacturer, models=plugin.manifest.models,
         at=datetime(2026, 11, 21, 9, 30, tzinfo=UTC), first_series_number=3001, device_uid="2.25.42",
+        kind=plugin.manifest.kind,
     )  # fmt: skip
 
 
@@ -56,10 +57,13 @@ def answered(triton: Triton, name: str, series: Series, folder: Path, *skip: str
 def answered_with(
     triton: Triton, name: str, inputs: Mapping[str, Series], folder: Path, *skip: str
 ) -> tuple[Result, ...]:
-    """Run a plugin on named series, and validate its objects together with the images in `folder/images`."""
+    """Run a plugin on named series, and validate its objects together with the images in `folder/images`.
+
+    Networks of phantoms are tried on real images, too, as on a route that allows demonstrations.
+    """
     plugin = plugins()[name]
     (series, *_) = inputs.values()
-    results = testing.run_plugin(plugin.folder, inputs, triton)
+    results = testing.run_plugin(plugin.folder, inputs, triton, allow_demonstration=True)
     (folder / "made").mkdir()
     for number, made in enumerate(compose(Case(inputs=inputs, results=results, identity=identity(plugin, series)))):
         write_object(made, folder / "made" / f"{number}.dcm")

@@ -42,6 +42,7 @@ def images() -> list[Dataset]:
         ):
             image.InstanceNumber = len(made) + 1
             image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = testing.uid("heart", len(made))
+            testing.marked(image)
             image.TriggerTime, image.NominalInterval = float(phase * BEAT_MS), BEAT_MS
             image.BodyPartExamined = "HEART"
             made.append(image)

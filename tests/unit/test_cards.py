@@ -9,6 +9,7 @@ import pytest
 
 from node.host import Plugin, find_plugins
 from node.route import read_routes
+from node.triton.model_config import kind_of, read_config
 from tests.peers import ROOT
 
 TO_COPY = "template"
@@ -61,6 +62,12 @@ def test_the_models_of_a_plugin_are_in_the_repository(plugin: Plugin) -> None:
         assert f'name: "{model}"' in (folder / "config.pbtxt").read_text()
         served = folder / "1" / "serving"
         assert not served.exists() or served.resolve() == ROOT / "node" / "serving"
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_plugin_has_the_kind_of_the_weakest_network_that_it_asks(plugin: Plugin) -> None:
+    kinds = [kind_of(read_config(ROOT / "triton_models" / model)) for model in plugin.manifest.models]
+    assert plugin.manifest.kind == max(kinds), "A before B before C"
 
 
 @pytest.mark.parametrize("model", sorted((ROOT / "triton_models").glob("*/1/serving")), ids=lambda one: one.parts[-3])

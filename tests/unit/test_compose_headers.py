@@ -206,7 +206,7 @@ def test_own_words_are_ascii_and_fit_their_attributes(tmp_path: Path) -> None:
     assert seg.SegmentSequence[0].SegmentAlgorithmName.startswith("Lasion - ?? xx")
     for made in (seg, report):
         assert len(made.SeriesDescription) <= 64
-        assert made.SeriesDescription.endswith("(research)")
+        assert made.SeriesDescription.endswith("(validation unknown, research)")
     assert plain("a\\b\nc", 64) == "a/b c"
 
 

@@ -174,8 +174,8 @@ def test_a_report_is_unverified_preliminary_and_says_so_where_a_person_reads(tmp
         "PRELIMINARY",
     )
     assert (seg.SeriesDescription, report.SeriesDescription) == (
-        "AI SEG ct_lung 1.0.0 (research)",
-        "AI SR ct_lung 1.0.0 (research)",
+        "AI SEG ct_lung 1.0.0 (validation unknown, research)",
+        "AI SR ct_lung 1.0.0 (validation unknown, research)",
     )
     assert RESEARCH_USE in _comments(report)
     assert _text(report, "Device Observer UID") == "2.25.42"

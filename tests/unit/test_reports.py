@@ -43,7 +43,8 @@ def test_what_has_a_place_on_an_image_comes_again_with_coordinates_in_every_grou
     (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
     assert group.tracking_uid == seg.SegmentSequence[0].TrackingUID
     assert [(one.name, one.value) for one in group.get_measurements()] == [(SCT.Volume, 1.5), (SCT.Area, 12 * 0.64)]
-    assert "Research use" in _comments(planar)[0]
+    behind, research = _comments(planar)[:2]
+    assert (behind, research.split(" only")[0]) == ("Network brought by its user, validation unknown.", "Research use")
 
 
 def test_the_outline_is_where_the_segment_is_largest_and_on_that_image(tmp_path: Path) -> None:

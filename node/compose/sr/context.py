@@ -24,12 +24,15 @@ LANGUAGE = sr.CodedConcept("en-US", "RFC5646", "English (United States)")
 
 
 def observer_context(identity: Identity) -> sr.ObserverContext:
-    """Return the observer: this node, with the algorithm as its name (PS3.16 TID 1004)."""
+    """Return the observer: this node (PS3.16 TID 1004).
+
+    Its name says what stands behind the answers, and the title: TID 1500 has no place for words before it.
+    """
     return sr.ObserverContext(
         observer_type=concept(DCM.Device),
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
             uid=identity.device_uid,
-            name=identity.algorithm,
+            name=plain(f"{identity.notices[0].rstrip('.')}: {identity.title or identity.plugin}"),
             manufacturer_name=MANUFACTURER,
             model_name=MODEL_NAME,
             serial_number=identity.device_uid,

@@ -15,7 +15,6 @@ from node.compose.ascii_text import concept
 from node.compose.case import Case
 from node.compose.content_items import walk
 from node.compose.finish import count_series, finish
-from node.compose.identity import RESEARCH_USE
 from node.compose.object_references import by_study
 from node.compose.sr.context import LANGUAGE, comment, observer_context, procedures_reported
 from node.compose.sr.evidence import add_evidence, referenced_requests
@@ -66,7 +65,7 @@ def _planar_content(case: Case, segments: Sequence[ReportedSegment]) -> Dataset 
     groups = planar_groups(case, segments)
     if not groups:
         return None
-    groups[0][0].ContentSequence.extend(comment(text) for text in (RESEARCH_USE, *case.incomplete))
+    groups[0][0].ContentSequence.extend(comment(text) for text in (*case.identity.notices, *case.incomplete))
     return _content(case, groups)
 
 

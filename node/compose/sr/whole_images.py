@@ -7,7 +7,6 @@ from highdicom import sr
 from node.codes import DCM, SCT
 from node.compose.ascii_text import concept
 from node.compose.case import Case
-from node.compose.identity import RESEARCH_USE
 from node.compose.seg import takes_segmentation
 from node.compose.sr.context import algorithm_identification, comment
 from node.compose.sr.statement_items import evaluation_item, measurement_item
@@ -65,7 +64,7 @@ def _evaluations(
 
 
 def _comments(case: Case, segments: Sequence[ReportedSegment]) -> list[str]:
-    comments = [RESEARCH_USE, *case.incomplete]
+    comments = [*case.identity.notices, *case.incomplete]
     comments += [f"Not suitable, because {result.reason}" for result in case.results_of(NotSuitable)]
     if any(segment.found and not takes_segmentation(segment.series) for segment in segments):
         comments.append(NO_SEGMENTATION)
