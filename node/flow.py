@@ -97,10 +97,7 @@ def perform(
     identity = partial(job_identity, order.job, manifest, triton.version, device_uid=order.device_uid)
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
-        runs = (
-            (series, run(order.plugin, series, triton, allow_demonstration=order.job.allow_demonstration))
-            for series in inputs
-        )
+        runs = ((one, run(order.plugin, one, triton, allow_demonstration=order.allow_demonstration)) for one in inputs)
         for answer in worth_telling(runs, remarks):
             put(answer)
         watch.lap("infer")

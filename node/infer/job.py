@@ -40,6 +40,11 @@ class Order:
     device_uid: str
 
     @property
+    def allow_demonstration(self) -> bool:
+        """Whether a demonstration network may be asked about images of patients."""
+        return self.job.allow_demonstration
+
+    @property
     def volume_bytes(self) -> int:
         """How many bytes the volumes of the largest run of the plugin take, estimated from header summaries."""
         sizes: dict[str, int] = defaultdict(int)
