@@ -1,9 +1,11 @@
 """Register the prior to the present images: rigid matrix, deformation, and the prior on the present grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node import (
     Deformation,
@@ -21,8 +23,14 @@ from node import (
 FEWEST_SLICES = 8
 LEAST_MM = 40.0
 """Least extent of a stack along its normal."""
-LEAST_LIKENESS = 0.3
+LEAST_LIKENESS = 0.5
 """Least mean squared local correlation after registration: with less, the two do not show the same."""
+LEAST_JACOBIAN = 0.4
+"""Least determinant of the deformation: what must be squeezed more to fit is no part of the same patient."""
+LEAST_SHOWN, LEAST_DICE = 0.25, 0.85
+"""Least part of the present images that the prior shows, and least Dice of the bodies there."""
+MOST_TURN = 30.0
+"""Degrees between the two: a patient lies as before, and a head is turned by less."""
 STEPS = 4000.0
 """Values that are not int16 are scaled to so many steps before they are sent."""
 AIR_HU = -1024
@@ -61,10 +69,10 @@ def run(image: Series, prior: Series | None, triton: Triton) -> Iterator[Result]
         moving_affine=there.volume.affine,
         outside=np.array([outside], np.int16),
     )
-    _, rigid, deformed = (float(value) for value in found["likeness"])
-    if deformed < LEAST_LIKENESS:
-        yield NotSuitable(f"it and the prior are too unlike: their mean squared local correlation is {deformed:.2f}")
+    if reason := unlike(found):
+        yield NotSuitable(f"it and the prior do not show the same: {reason}")
         return
+    _, rigid, deformed = (float(value) for value in found["likeness"])
     deformation = Deformation(vectors=found["vectors"], affine=found["vectors_affine"])
     yield Registration(fixed=image, moving=prior, matrix=found["matrix"])
     yield Registration(fixed=image, moving=prior, matrix=found["matrix"], deformation=deformation)
@@ -77,6 +85,25 @@ def run(image: Series, prior: Series | None, triton: Triton) -> Iterator[Result]
     )
     for measured, value in ((RIGID, rigid), (CORRELATION, deformed)):
         yield Measurement(name=measured, value=round(value, 3), unit=codes.UCUM.NoUnits)
+
+
+def unlike(found: Mapping[str, NDArray[Any]]) -> str:
+    """Return why a registration is not believed, the measure and its limit; empty if it is.
+
+    The limits lie between pairs of one patient and of others: README.md has the measurement.
+    """
+    shown, dice = (float(value) for value in found["overlap"])
+    likeness, squeezed = float(found["likeness"][2]), float(found["least_jacobian"][0])
+    turned = float(np.degrees(np.arccos(np.clip((np.trace(found["matrix"][:3, :3]) - 1) / 2, -1, 1))))
+    measures = (
+        ("the prior shows {:.2f} of the present images, less than {}", shown, LEAST_SHOWN),
+        ("the mean squared local correlation is {:.2f} after registration, less than {}", likeness, LEAST_LIKENESS),
+        ("the bodies overlap with a Dice of {:.2f}, less than {}", dice, LEAST_DICE),
+        ("the prior would be squeezed to {:.2f} of its volume, less than {}", squeezed, LEAST_JACOBIAN),
+    )
+    if turned > MOST_TURN:
+        return f"the prior would be turned by {turned:.0f} degrees, more than {MOST_TURN:.0f}"
+    return next((words.format(value, limit) for words, value, limit in measures if value < limit), "")
 
 
 def scaled(volume: Volume) -> Sent:

@@ -13,7 +13,7 @@ from node import DerivedSeries, Measurement, NotSuitable, Registration, Result, 
 HERE = Path(__file__).parent
 
 
-def answer(likeness: tuple[float, float, float] = (0.1, 0.5, 0.7)) -> Any:
+def answer(**changed: NDArray[Any]) -> Any:
     def register(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
         assert given["fixed"].dtype == given["moving"].dtype == given["outside"].dtype == np.int16
         matrix = np.eye(4)
@@ -23,9 +23,10 @@ def answer(likeness: tuple[float, float, float] = (0.1, 0.5, 0.7)) -> Any:
             "vectors": np.zeros((3, 4, 4, 3), np.float32),
             "vectors_affine": np.diag([20.0, 8.0, 8.0, 1.0])[[2, 1, 0, 3]],
             "image": given["fixed"] // 2,
-            "likeness": np.array(likeness),
-            "least_jacobian": np.array([0.5]),
-        }
+            "likeness": np.array([0.1, 0.5, 0.7]),
+            "least_jacobian": np.array([0.7]),
+            "overlap": np.array([0.9, 0.95]),
+        } | changed
 
     return register
 
@@ -76,10 +77,24 @@ def test_too_few_slices_are_not_suitable() -> None:
     assert result == NotSuitable("the prior's images are 4 slices over 10 mm, too few to be registered")
 
 
-def test_what_does_not_show_the_same_is_not_suitable() -> None:
-    (result,) = results(answer((0.1, 0.15, 0.2)), study("now"), study("before"))
+TURNED = np.array([[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"likeness": np.array([0.1, 0.3, 0.35])}, "correlation is 0.35"),
+        ({"least_jacobian": np.array([0.24])}, "squeezed to 0.24"),
+        ({"least_jacobian": np.array([-0.1])}, "squeezed to -0.10"),
+        ({"overlap": np.array([0.1, 0.95])}, "shows 0.10 of the present images"),
+        ({"overlap": np.array([0.9, 0.6])}, "Dice of 0.60"),
+        ({"matrix": TURNED}, "turned by 90 degrees"),
+    ],
+)
+def test_what_does_not_show_the_same_is_not_suitable(changed: dict[str, NDArray[Any]], words: str) -> None:
+    (result,) = results(answer(**changed), study("now"), study("before"))
     assert isinstance(result, NotSuitable)
-    assert "0.20" in result.reason
+    assert words in result.reason
 
 
 def test_images_without_a_frame_of_reference_are_not_suitable() -> None:

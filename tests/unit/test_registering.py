@@ -6,15 +6,16 @@ import SimpleITK
 import torch
 from numpy.typing import NDArray
 
+from node.host import read_plugin
+from node.infer.run import load
 from node.training.phantoms.motion import Motion, moved
+from tests.peers import ROOT
 from tests.serving import method
 from tests.studies import register_prior as study
 
 registering = method("register_prior", "registering")
 Field, Grid = registering.Field, registering.Grid
 
-LEAST_LIKENESS = 0.3
-"""What plugins/register_prior asks for."""
 MOTION = Motion(turn=0.05, shift=(10.0, -6.0, 12.0), swings=(5.0, 5.0, 6.0))
 
 
@@ -108,6 +109,28 @@ def test_what_lies_beyond_the_prior_has_the_value_for_that() -> None:
     assert (told["image"][5:20] > -1000).any()
 
 
-def test_noise_is_like_nothing() -> None:
-    noise = np.random.default_rng(1).integers(-1000, 1000, (24, 32, 32)).astype(np.int16)
-    assert found(hu(), noise, np.diag([12.0, 12.0, 10.0, 1.0])[[2, 1, 0, 3]])["likeness"][2] < LEAST_LIKENESS
+def unlike(answer: dict[str, NDArray[np.float64]]) -> str:
+    return load(read_plugin(ROOT / "plugins" / "register_prior")).__globals__["unlike"](answer)
+
+
+def test_a_known_motion_is_believed(answer: dict[str, NDArray[np.float64]]) -> None:
+    assert unlike(answer) == ""
+
+
+def upside_down(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+    return hu[::-1].copy()
+
+
+def noise(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.random.default_rng(1).integers(-1000, 1000, hu.shape).astype(np.int16)
+
+
+@pytest.mark.parametrize("change", [upside_down, noise])
+def test_what_shows_something_else_is_not_believed(change) -> None:
+    assert unlike(found(hu(), change(hu()), study.affine()))
+
+
+def test_two_without_a_place_in_common_have_no_likeness() -> None:
+    told = found(hu(), hu()[:3, :3, :3].copy(), np.diag([0.1, 0.1, 0.1, 1.0])[[2, 1, 0, 3]])
+    assert unlike(told)
+    assert (told["image"] == -1024).all()

@@ -36,6 +36,8 @@ SHIFTS_MM = -80.0, -40.0, 0.0, 40.0, 80.0
 SLAB = 4
 """Slices that are resampled at a time."""
 LEAST_OVERLAP = 0.1
+BODY = 0.1
+"""Values from 0 to 1 above this are of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,37 +112,73 @@ class Field:
         return Field(Field(pooled, between).at(grid.points()), grid)
 
 
+class Apart(Exception):
+    """The two volumes have no place in common."""
+
+
 def register(
     fixed: Tensor, fixed_affine: Tensor, moving: Tensor, moving_affine: Tensor, outside: Tensor
 ) -> dict[str, Tensor | NDArray[Any]]:
     """Return rigid motion, deformation and the moving volume on the fixed grid, as config.pbtxt has them.
 
-    ValueError where the two cannot be brought together, or the deformation would fold.
+    Whether the two belong together is not decided here: likeness, Jacobian and overlap say how well they came together.
+    Two volumes without a place in common have none of each, and no motion.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
         still = _normalised(fixed, fixed_affine)
         other = _normalised(moving, moving_affine)
         # what is compared lies on grids along the fixed images' axes
         coarse, fine = (still.grid.with_voxels(count) for count in VOXELS)
-        rigid = find_rigid(still.on(coarse), other.on(other.grid.spaced(float(coarse.spacing.mean()))))
+        try:
+            rigid = find_rigid(still.on(coarse), other.on(other.grid.spaced(float(coarse.spacing.mean()))))
+        except Apart:
+            rigid = torch.eye(4, dtype=torch.float64, device=fixed.device)
+            field = Field(torch.zeros(3, *coarse.shape, device=fixed.device), coarse)
+            return _answer(rigid, field, torch.full_like(fixed, int(outside[0])), NOTHING)
         field = find_deformation(still, other, rigid, (coarse, fine))
         with torch.no_grad():
-            least = float(jacobian(field).min())
-            if least <= 0:
-                raise ValueError("the deformation folds: the two series are too unlike to be registered")
-            likeness = [
-                float(_likeness(still.on(coarse), other, motion, shift))
-                for motion, shift in ((torch.eye(4).double(), None), (rigid, None), (rigid, field))
-            ]
             image = resampled(moving, other.grid, still.grid, rigid, field, float(outside[0]))
+            return _answer(rigid, field, image, _quality(still.on(coarse), other, rigid, field))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How well two volumes came together, as config.pbtxt has it."""
+
+    likeness: tuple[float, ...]
+    least_jacobian: float
+    overlap: tuple[float, float]
+
+
+NOTHING = Quality(likeness=(0.0, 0.0, 0.0), least_jacobian=0.0, overlap=(0.0, 0.0))
+
+
+def _answer(rigid: Tensor, field: Field, image: Tensor, quality: Quality) -> dict[str, Tensor | NDArray[Any]]:
     return {
         "matrix": torch.linalg.inv(rigid).cpu().numpy(),
         "vectors": field.values.permute(1, 2, 3, 0),
         "vectors_affine": field.grid.affine.cpu().numpy(),
         "image": image,
-        "likeness": np.array(likeness),
-        "least_jacobian": np.array([least]),
+        "likeness": np.array(quality.likeness),
+        "least_jacobian": np.array([quality.least_jacobian]),
+        "overlap": np.array(quality.overlap),
     }
+
+
+def _quality(fixed: Field, moving: Field, rigid: Tensor, field: Field) -> Quality:
+    """Return likeness before and after each step, the smallest Jacobian, and how much of the two lies together."""
+    ways = ((torch.eye(4, dtype=torch.float64, device=rigid.device), None), (rigid, None), (rigid, field))
+    there = moving.on(moving.grid.spaced(float(fixed.grid.spacing.mean())))
+    points = fixed.grid.points()
+    moved = _moved(points + field.at(points).permute(1, 2, 3, 0), rigid)
+    inside = _inside(there, moved) > 0
+    bodies = (fixed.values[0] > BODY) & inside, (there.at(moved)[0] > BODY) & inside
+    both = (bodies[0] & bodies[1]).sum()
+    return Quality(
+        likeness=tuple(float(_likeness(fixed, there, motion, shift)) for motion, shift in ways),
+        least_jacobian=float(jacobian(field).min()),
+        overlap=(float(inside.float().mean()), float(2 * both / (bodies[0].sum() + bodies[1].sum()).clamp(min=1))),
+    )
 
 
 def find_rigid(fixed: Field, moving: Field) -> Tensor:
@@ -156,7 +194,7 @@ def find_rigid(fixed: Field, moving: Field) -> Tensor:
     with torch.no_grad():
         scores = [float(_global(fixed, moving, points + shift)) for shift in tried]
     if not np.isfinite(scores).any():
-        raise ValueError("the two series have no place in common")
+        raise Apart
     shift = tried[int(np.nanargmax(scores))].clone().requires_grad_()
     turn = torch.zeros(3, device=middle.device, requires_grad=True)
     optimiser = torch.optim.Adam([{"params": [shift], "lr": 1.0}, {"params": [turn], "lr": 0.01}])
@@ -299,7 +337,7 @@ def _local(fixed: Field, moving: Field, points: Tensor) -> Tensor:
 def _likeness(fixed: Field, moving: Field, rigid: Tensor, field: Field | None) -> Tensor:
     points = fixed.grid.points()
     shifted = points if field is None else points + field.at(points).permute(1, 2, 3, 0)
-    return _local(fixed, moving.on(moving.grid.spaced(float(fixed.grid.spacing.mean()))), _moved(shifted, rigid))
+    return _local(fixed, moving, _moved(shifted, rigid))
 
 
 def _box(x: Tensor) -> Tensor:
