@@ -18,7 +18,7 @@ def answer(**changed: NDArray[Any]) -> Any:
         assert given["fixed"].dtype == given["moving"].dtype == given["outside"].dtype == np.int16
         matrix = np.eye(4)
         matrix[:3, 3] = 3, -2, 5
-        return {
+        told: dict[str, NDArray[Any]] = {
             "matrix": matrix,
             "vectors": np.zeros((3, 4, 4, 3), np.float32),
             "vectors_affine": np.diag([20.0, 8.0, 8.0, 1.0])[[2, 1, 0, 3]],
@@ -26,7 +26,8 @@ def answer(**changed: NDArray[Any]) -> Any:
             "likeness": np.array([0.1, 0.5, 0.7]),
             "least_jacobian": np.array([0.7]),
             "overlap": np.array([0.9, 0.95]),
-        } | changed
+        }
+        return told | changed
 
     return register
 

@@ -15,6 +15,7 @@ from tests.bench import (
     throughput,
     traffic,
     transport,
+    trust,
     window,
 )
 
@@ -32,6 +33,7 @@ BENCHES = {
     "ledger": ledger.main,
     "guards": guards.main,
     "soak": soak.main,
+    "trust": trust.main,
 }
 
 ALL = "all"

@@ -117,17 +117,12 @@ def test_a_known_motion_is_believed(answer: dict[str, NDArray[np.float64]]) -> N
     assert unlike(answer) == ""
 
 
-def upside_down(hu: NDArray[np.int16]) -> NDArray[np.int16]:
-    return hu[::-1].copy()
-
-
 def noise(hu: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.random.default_rng(1).integers(-1000, 1000, hu.shape).astype(np.int16)
 
 
-@pytest.mark.parametrize("change", [upside_down, noise])
-def test_what_shows_something_else_is_not_believed(change) -> None:
-    assert unlike(found(hu(), change(hu()), study.affine()))
+def test_what_shows_something_else_is_not_believed() -> None:
+    assert unlike(found(hu(), noise(hu()), study.affine()))
 
 
 def test_two_without_a_place_in_common_have_no_likeness() -> None:

@@ -1,0 +1,122 @@
+"""What a plugin makes of a pair, by the node's own path, and the table of many."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node import NotSuitable, testing
+from node.errors import NodeError
+from node.host import Plugin, find_plugins
+from node.images.series import Series
+from node.infer.run import run
+from node.triton import Triton
+from tests.peers import ROOT
+from tests.trust.pairs import PURPOSES, Pair
+from tests.trust.real_images import wrapped
+
+REFUSED, ANSWERED, FAILED = "refused", "answered", "failed"
+GUARD = "guard_"
+LOADING_SECONDS = 300.0
+PERMITTED: Mapping[str, bool] = (
+    {"allow_demonstration": True} if "allow_demonstration" in signature(run).parameters else {}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of a pair: refused, answered or failed, and the reason."""
+
+    pair: Pair
+    outcome: str
+    reason: str = ""
+
+    @property
+    def as_wanted(self) -> bool:
+        """Whether a right image was answered, or a wrong one was not."""
+        return (self.outcome == ANSWERED) == self.pair.right
+
+
+class RandomNetworks:
+    """A Triton whose models answer at random, in the shapes and types of their answers; guards answer as they are."""
+
+    def __init__(self, triton: Triton) -> None:
+        self.triton, self.random = triton, np.random.default_rng(5)
+
+    def infer(self, model: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
+        """Ask, and put random values in the place of the answer."""
+        answer = self.triton.infer(model, **inputs)
+        return answer if model.startswith(GUARD) else {name: self._random(value) for name, value in answer.items()}
+
+    def _random(self, value: NDArray[Any]) -> NDArray[Any]:
+        if value.dtype.kind in "OSU" or not value.size:
+            return value
+        if value.dtype.kind in "iub":
+            return self.random.integers(0, int(value.max()) + 2, value.shape).astype(value.dtype)
+        low, high = float(np.nanmin(value)), float(np.nanmax(value))
+        bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+        return self.random.uniform(*bounds, value.shape).astype(value.dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.triton, name)
+
+
+@cache
+def plugins() -> Mapping[str, Plugin]:
+    """Return the plugins that are judged."""
+    return {name: one for name, one in find_plugins([ROOT / "plugins"]).items() if name in PURPOSES}
+
+
+def judged(pair: Pair, triton: Triton, *, permitted: bool = True, at_random: bool = False) -> Verdict:
+    """Run the plugin of a pair as the node does.
+
+    permitted: a demonstration network is asked about images that are not synthetic. at_random: networks answer at
+    random; deterministic methods answer as they are.
+    """
+    plugin = plugins()[pair.plugin]
+    triton.prepare(plugin.manifest.models, LOADING_SECONDS)
+    asked: Any = RandomNetworks(triton) if at_random and plugin.manifest.kind != "A" else triton
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            inputs = inputs_of(pair, plugin, Path(folder))
+            results = run(plugin, inputs, asked, **(PERMITTED if permitted else {}))
+        except NodeError as error:
+            return Verdict(pair=pair, outcome=FAILED, reason=str(error))
+    reasons = [result.reason for result in results if isinstance(result, NotSuitable)]
+    return Verdict(pair=pair, outcome=REFUSED if reasons else ANSWERED, reason=reasons[0] if reasons else "")
+
+
+def inputs_of(pair: Pair, plugin: Plugin, folder: Path) -> dict[str, Series]:
+    """Return the inputs of a run: every role that must be there has the pair's image, the prior its own."""
+    purpose = PURPOSES[pair.plugin]
+    modality = purpose.modality if pair.prior is None else pair.image.modality
+    stacks = testing.stacks(testing.write(wrapped(pair.image, modality, part=purpose.part), folder / "now"))
+    if pair.prior is not None:
+        before = wrapped(pair.prior, modality, part=purpose.part, seed="before")
+        (earlier,) = testing.stacks(testing.write(before, folder / "before"))
+        return {"image": stacks[0], "prior": earlier}
+    roles = {name: role for name, role in plugin.manifest.present.items() if not role.optional}
+    return plugin.named(stacks) if len(roles) == 1 else dict.fromkeys(roles, stacks[0])
+
+
+def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield a table, a row per plugin, and then every exception by name."""
+    yield "| plugin | kind | right images answered | wrong images not answered |"
+    yield "|---|---|---|---|"
+    for name, plugin in plugins().items():
+        mine = [one for one in verdicts if one.pair.plugin == name]
+        right, wrong = ([one for one in mine if one.pair.right is side] for side in (True, False))
+        if mine:
+            counts = (f"{sum(one.as_wanted for one in side)} of {len(side)}" for side in (right, wrong))
+            yield f"| `{name}` | {plugin.manifest.kind} | {' | '.join(counts)} |"
+    yield ""
+    for one in verdicts:
+        if not one.as_wanted or one.outcome == FAILED:
+            told = f": {' '.join(one.reason.split())[:160]}" if one.reason else ""
+            yield f"- `{one.pair.plugin}` {one.outcome} {one.pair.name}{told}"
