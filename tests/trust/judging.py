@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from node import NotSuitable, testing
 from node.errors import NodeError
-from node.host import Plugin, find_plugins
+from node.host import Kind, Plugin, find_plugins
 from node.images.series import Series
 from node.infer.run import run
 from node.triton import Triton
@@ -24,9 +23,6 @@ from tests.trust.real_images import wrapped
 REFUSED, ANSWERED, FAILED = "refused", "answered", "failed"
 GUARD = "guard_"
 LOADING_SECONDS = 300.0
-PERMITTED: Mapping[str, bool] = (
-    {"allow_demonstration": True} if "allow_demonstration" in signature(run).parameters else {}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +77,11 @@ def judged(pair: Pair, triton: Triton, *, permitted: bool = True, at_random: boo
     """
     plugin = plugins()[pair.plugin]
     triton.prepare(plugin.manifest.models, LOADING_SECONDS)
-    asked: Any = RandomNetworks(triton) if at_random and plugin.manifest.kind != "A" else triton
+    asked: Any = RandomNetworks(triton) if at_random and plugin.manifest.kind is not Kind.DETERMINISTIC else triton
     with tempfile.TemporaryDirectory() as folder:
         try:
             inputs = inputs_of(pair, plugin, Path(folder))
-            results = run(plugin, inputs, asked, **(PERMITTED if permitted else {}))
+            results = run(plugin, inputs, asked, allow_demonstration=permitted)
         except NodeError as error:
             return Verdict(pair=pair, outcome=FAILED, reason=str(error))
     reasons = [result.reason for result in results if isinstance(result, NotSuitable)]
