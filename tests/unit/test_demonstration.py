@@ -1,5 +1,6 @@
 """A network trained on phantoms is asked about phantoms only, unless a test route allows it; then all says so."""
 
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -16,6 +17,7 @@ from node import flow, testing
 from node.compose import Case
 from node.compose.annotated_image import ALERT
 from node.compose.composers import compose_by_kind
+from node.compose.stored_objects import store_page, stored_pages
 from node.compose.summary_page import draw_summary_page
 from node.errors import ConfigError, ModelRefused
 from node.host import DEMONSTRATION, Kind, Plugin, read_plugin
@@ -26,12 +28,17 @@ from node.images.synthetic import all_marked, is_marked
 from node.infer import Order
 from node.infer.run import run
 from node.ledger import Ledger
+from node.models.add import kind_lines
+from node.models.add import kind_of as kind_of_weights
+from node.models.config_pbtxt import volume_config
 from node.profiles import SOP_CLASSES
 from node.records import Job, JobState, Plan
 from node.results import NotSuitable, Result
 from node.route import Routes, plan, read_routes
+from node.serving.chain import Chain
 from node.spool import Spool
 from node.triton.fake import FakeTriton
+from node.triton.model_config import kind_of, parsed
 from tests.matrix import IMAGES, identity_of, results_of, series_in
 
 MANIFEST = (
@@ -190,6 +197,13 @@ def test_a_plugin_that_asks_a_demonstration_network_cannot_pass_for_more(
         run(one, {"ct": loaded(phantom())}, Demonstration({"spleen": dict}))
 
 
+def test_weights_that_are_brought_are_validated_if_the_data_are_named_and_unknown_otherwise() -> None:
+    assert tomllib.loads(kind_lines("")) == {"kind": "U"}
+    assert tomllib.loads(kind_lines('LiTS, "131 CT"')) == {"kind": "V", "validated_on": 'LiTS, "131 CT"'}
+    config = volume_config("spleen", Chain(), None, kind=kind_of_weights(""))
+    assert kind_of(parsed(config, Path("config.pbtxt"))) == "U"
+
+
 # The permission.
 
 
@@ -264,6 +278,20 @@ def demonstrated(
 def first_words(report: Dataset) -> str:
     """Return the first text of a report, as a reader sees it from the top."""
     return next(str(item.TextValue) for item in report.ContentSequence if item.ValueType == "TEXT")
+
+
+def test_what_is_made_later_of_a_stored_page_says_so_too(
+    spool: Spool, demonstrated: tuple[Case, list[Dataset]]
+) -> None:
+    case, _ = demonstrated
+    job = Job(
+        id=7, study_uid=case.identity.study_uid, revision=1, plugin="spleen", version="1", route="r", destinations=(),
+        inputs=(), state=JobState.RUNNING, attempts=1, planned_at=1.0, ordinal=0, worker="", reason="",
+    )  # fmt: skip
+    store_page(spool, job, 0, b"", case)
+    (page,) = stored_pages(spool, job.study_uid, job.id)
+    assert page.identity == case.identity
+    assert page.identity.is_demonstration
 
 
 def test_every_object_of_a_demonstration_says_so(demonstrated: tuple[Case, list[Dataset]]) -> None:
