@@ -48,14 +48,14 @@ class Grid:
         return coarse.flip(self.flipped).permute(back).contiguous()
 
 
-def grid_of(affine: NDArray[np.float64]) -> Grid:
-    """The coarse grid of a volume whose affine is (4, 4), (slice, row, column, 1) to mm LPS."""
+def grid_of(affine: NDArray[np.float64], width: float = COARSE_MM) -> Grid:
+    """The grid of a volume in voxels about `width` mm wide; its affine is (4, 4), (slice, row, column, 1) to mm LPS."""
     length = np.linalg.norm(affine[:3, :3], axis=0)
     cosines = affine[:3, :3] / length
     zyx = (2, 1, 0)
     axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, a]) for w, a in zip(zyx, p, strict=True)))
     flipped = tuple(k for k, (w, a) in enumerate(zip(zyx, axes, strict=True)) if cosines[w, a] < 0)
-    block = np.maximum(1, np.rint(COARSE_MM / length)).astype(int)
+    block = np.maximum(1, np.rint(width / length)).astype(int)
     return Grid(
         axes=(axes[0], axes[1], axes[2]),
         flipped=flipped,

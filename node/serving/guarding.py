@@ -1,10 +1,15 @@
 """What all guards answer with: whether images are suitable, why not, and a score."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Seen = TypeVar("Seen")
 Answer = dict[str, NDArray[np.bool_] | NDArray[np.float32] | str]
 FEWEST_LEVELS = 8
 """Grey values that occur in a picture which shows anything."""
@@ -15,6 +20,21 @@ COLOURFUL = 25
 def answer(score: float, reason: str) -> Answer:
     """Return a guard's outputs: suitable if there is no reason against it."""
     return {"suitable": np.array([not reason]), "reason": reason, "score": np.array([score], np.float32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Generic[Seen]):
+    """One condition on what a guard has measured, and its sentence where it does not hold."""
+
+    holds: Callable[[Seen], bool]
+    reason: str | Callable[[Seen], str]
+
+
+def judged(seen: Seen, checks: Sequence[Check[Seen]]) -> Answer:
+    """Return a guard's outputs: the reason of the first check that fails, and as score the part of them that hold."""
+    failed = [check for check in checks if not check.holds(seen)]
+    reason = failed[0].reason if failed else ""
+    return answer(1 - len(failed) / len(checks), reason if isinstance(reason, str) else reason(seen))
 
 
 def blank(plane: Tensor) -> bool:

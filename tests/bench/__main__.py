@@ -16,6 +16,7 @@ from tests.bench import (
     traffic,
     transport,
     trust,
+    volumes,
     window,
 )
 
@@ -32,6 +33,7 @@ BENCHES = {
     "plugins": plugins.main,
     "ledger": ledger.main,
     "guards": guards.main,
+    "volumes": volumes.main,
     "soak": soak.main,
     "trust": trust.main,
 }

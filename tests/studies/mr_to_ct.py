@@ -7,7 +7,7 @@ from node import testing
 from node.training.phantoms import Image
 from node.training.phantoms.head_pair import mr_and_ct
 
-HEIGHTS = np.arange(-48.0, 56.0, 6.0)
+HEIGHTS = np.arange(-60.0, 84.0, 6.0)
 ROWS, FIELD = 112, 224.0
 
 

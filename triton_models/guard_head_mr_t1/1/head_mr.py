@@ -1,0 +1,1 @@
+../../guard_head_mr/1/head_mr.py

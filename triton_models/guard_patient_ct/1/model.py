@@ -1,0 +1,9 @@
+"""The Triton side of `patient_ct`; config.pbtxt beside this folder names what goes in and out."""
+
+from serving.tensor_model import TensorModel
+
+from patient_ct import judge
+
+
+class TritonPythonModel(TensorModel):
+    method = staticmethod(judge)
