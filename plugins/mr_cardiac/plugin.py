@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ THICKEST_MM = 15.0
 """Largest distance of slices: with more, the sum of discs is not reliable."""
 LEAST_ML = 10.0
 """A smaller cavity is no left ventricle."""
+CHANGE, EVERY = 0.25, 2
+"""Part of the bright signal by which a moving voxel changes; every second row and column is enough."""
+LEAST_MOVING, MOST_MOVING = 0.001, 0.3
+"""Part of the voxels that move: 0.004 to 0.01 between end-diastole and end-systole of three real hearts, 0 if still."""
 MUSCLE_G_PER_ML = 1.05
 """Density of myocardium (Schulz-Menger et al. 2020)."""
 VENTRICLE = codes.SCT.LeftVentricularStructure
@@ -53,7 +58,7 @@ def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
         yield NotSuitable(f"phases of a heartbeat are needed, at least {FEWEST_PHASES}; there are {len(cine)}")
         return
     phases = sorted((phase(series) for series in cine), key=lambda item: item.time)
-    if reason := unsuitable(phases):
+    if reason := unsuitable(phases) or without_beat(phases):
         yield NotSuitable(reason)
         return
     labels = [ventricle(marked) for marked in outlined(phases, triton)]
@@ -96,6 +101,23 @@ def unsuitable(phases: Sequence[Phase]) -> str:
     if len({each.time for each in phases}) < len(phases):
         return "several of its phases have the same Trigger Time, so their order is not known"
     return ""
+
+
+def without_beat(phases: Sequence[Phase]) -> str:
+    """Return why the phases do not show a beating heart; empty if something moves and not everything."""
+    part = moving([each.volume.array for each in phases])
+    if part < LEAST_MOVING:
+        return "nothing moves from phase to phase: no beating heart is seen"
+    if part > MOST_MOVING:
+        return f"{part:.0%} of the images change from phase to phase: that is noise, or the patient moved"
+    return ""
+
+
+def moving(phases: Sequence[NDArray[Any]]) -> float:
+    """Return the part of the voxels that change over the phases by a quarter of the bright signal."""
+    seen = np.stack([phase[:, ::EVERY, ::EVERY] for phase in phases]).astype(np.float32)
+    bright = max(float(np.percentile(seen.mean(0), 99)), 1.0)
+    return float((np.ptp(seen, axis=0) > CHANGE * bright).mean())
 
 
 def outlined(phases: Sequence[Phase], triton: Triton) -> NDArray[np.uint8]:

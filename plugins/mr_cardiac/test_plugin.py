@@ -51,12 +51,21 @@ def cine(order: list[int] = ORDER, slices: int = SLICES, spacing: float = APART)
     return images
 
 
+def paint(images: list[Dataset], *, still: bool = False) -> None:
+    """Draw the heart into images: a bright cavity, as large as it is in their phase, or if still in the first."""
+    heart = marked() == 1
+    places = sorted({float(image.ImagePositionPatient[2]) for image in images})
+    for image in images:
+        phase = 0 if still else round(float(image.TriggerTime) * PHASES / BEAT_MS) % PHASES
+        cavity = heart[phase, min(places.index(float(image.ImagePositionPatient[2])), SLICES - 1)]
+        image.Rows = image.Columns = ROWS
+        image.PixelData = np.where(cavity, 400, 100).astype(np.uint16).tobytes()
+
+
 def results(labels: NDArray[np.uint8], images: list[Dataset] | None = None) -> tuple[Result, ...]:
     """Run the plugin on images of which the model answers with labels."""
     given = images or cine()
-    for image in given:
-        image.Rows = image.Columns = ROWS
-        image.PixelData = np.zeros((ROWS, ROWS), np.uint16).tobytes()
+    paint(given)
     answer = labels.reshape(-1, ROWS, ROWS)
     return testing.run_plugin(HERE, {"cine": given}, {"mr_cardiac": lambda **_: {"labels": answer}})
 
@@ -137,3 +146,20 @@ def test_images_without_a_ventricle_are_not_suitable() -> None:
     (result,) = results(np.zeros((PHASES, SLICES, ROWS, ROWS), np.uint8))
     assert isinstance(result, NotSuitable)
     assert "no left ventricle was found" in result.reason
+
+
+def test_a_heart_that_does_not_move_is_not_suitable() -> None:
+    images = cine()
+    paint(images, still=True)
+    (result,) = testing.run_plugin(HERE, {"cine": images}, {})
+    assert result == NotSuitable("nothing moves from phase to phase: no beating heart is seen")
+
+
+def test_noise_is_no_beating_heart() -> None:
+    images, random = cine(), np.random.default_rng(1)
+    paint(images)
+    for image in images:
+        image.PixelData = random.integers(0, 400, (ROWS, ROWS)).astype(np.uint16).tobytes()
+    (result,) = testing.run_plugin(HERE, {"cine": images}, {})
+    assert isinstance(result, NotSuitable)
+    assert result.reason.endswith("of the images change from phase to phase: that is noise, or the patient moved")
