@@ -282,6 +282,8 @@ def test_mypy_passes_every_model(tmp_path: Path) -> None:
         if model.is_symlink():  # to one in node, and checked there
             continue
         for file in model.parent.glob("*.py"):
+            if file.is_symlink():  # to one of another model, and checked there
+                continue
             name = f"{model.parent.parent.name}_model.py" if file == model else file.name
             (tmp_path / name).symlink_to(file)
     (tmp_path / "serving").symlink_to(ROOT / "node" / "serving")
