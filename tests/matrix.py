@@ -189,7 +189,8 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
         label="Mass 1",
         type=SCT.Mass,
         image=middle,
-        probability=0.75,
+        score=0.75,
+        threshold=0.2,
         tracking_uid=uid("mass", series.study_uid),
     )
     diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=mass)
@@ -199,7 +200,7 @@ def results_of(inputs: Mapping[str, Series]) -> list[Result]:
         Comparison(measurement=diameter, prior=4, days=90),
         Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Cyst 2", type=SCT.Cyst, image=middle),
         Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Lesion, image=series.frames[0]),
-        Finding(name=SCT.Mass, present=True, probability=0.75),
+        Finding(name=SCT.Mass, score=0.75, threshold=0.5),
         Heatmap(array=heat, source=series, name=DCM.ClassActivation, label="Where the network looked"),
         DerivedSeries(array=_smooth(series), source=series, description="Denoised", derivation=DCM.Smoothing),
         KeyImages(images=[middle], description="The largest cut"),

@@ -19,9 +19,11 @@ from node.compose.finish import count_series, finish
 from node.compose.object_references import by_study
 from node.compose.outlines import Drawable, Shape, drawables
 from node.compose.sr.context import LANGUAGE
+from node.compose.sr.statement_items import SCORE_DIGITS
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
 from node.results import NotSuitable, Region
+from node.results.figures import significant
 
 FINDINGS: dict[Code, Code] = {
     **{known: known for known in (getattr(codes.cid6014, name) for name in codes.cid6014.dir())},
@@ -179,8 +181,8 @@ def _finding(findings: MammogramFindings, drawable: Drawable, shape: Shape) -> D
         sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), drawable.tracking_uid, context),
         *_algorithm(findings.case),
     ]
-    if isinstance(drawable.result, Region) and drawable.result.probability is not None:
-        percent = round(drawable.result.probability * 100, 6)
+    if isinstance(drawable.result, Region) and drawable.result.score is not None:
+        percent = significant(drawable.result.score * 100, SCORE_DIGITS)
         content.append(
             sr.NumContentItem(
                 concept(DCM.CertaintyOfFinding),

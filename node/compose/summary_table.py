@@ -8,6 +8,7 @@ from node.compose.fonts import Color
 from node.compose.outlines import frame_index
 from node.compose.overlays import overlays_on, tile_matrix
 from node.compose.palette import region_colors, segment_colors
+from node.compose.sr.statement_items import SCORE_DIGITS
 from node.compose.sr.whole_images import NOT_CALIBRATED
 from node.images.series import Series
 from node.results import (
@@ -24,6 +25,7 @@ from node.results import (
     Segment,
     Segmentation,
 )
+from node.results.figures import in_words, reported
 
 UNITS = {"1": "", "[hnsf'U]": "HU", "cm3": "cm³", "mm3": "mm³", "mm2": "mm²", "cm2": "cm²"}
 """UCUM code → unit as it is printed, for codes that are not printed as they are."""
@@ -71,7 +73,7 @@ def _segment_rows(case: Case, result: Segmentation) -> Iterator[Row]:
 def _region_rows(case: Case, region: Region) -> list[Row]:
     site = ", ".join(code.meaning for code in (region.site, region.laterality) if code)
     name = f"{region.type.meaning} ({site})" if site else region.type.meaning
-    score = _score(region.probability, calibrated=region.calibrated)
+    score = _score(region)
     return [Row(name=name, value=_region_slice(case, region), note=score), *_statement_rows(case, region)]
 
 
@@ -116,14 +118,18 @@ def _statement_row(result: Measurement | Finding) -> Row:
     if isinstance(result, Measurement):
         name = f"{_derived(result)}{result.name.meaning}{_site(result)}{_time(result)}"
         return Row(name=name, value=f"{_number(result.value)} {_unit(result)}".rstrip())
-    presence = "present" if result.present else "absent"
-    return Row(name=result.name.meaning, value=presence, note=_score(result.probability, calibrated=result.calibrated))
+    return Row(name=result.name.meaning, value=result.presence.value, note=_score(result))
 
 
-def _score(probability: float | None, *, calibrated: bool) -> str:
-    if probability is None:
+def _score(result: Finding | Region) -> str:
+    """Return a score with its threshold, or a probability with its interval."""
+    if result.score is None or result.threshold is None:
         return ""
-    return f"{'probability' if calibrated else 'score'} {probability:.2f}"
+    number = in_words(result.score, SCORE_DIGITS)
+    if isinstance(result, Region) or result.interval is None:
+        return f"score {number} (threshold {in_words(result.threshold, SCORE_DIGITS)})"
+    low, high = (in_words(end, SCORE_DIGITS) for end in result.interval)
+    return f"{'probability' if result.calibrated else 'score'} {number} ({low} to {high})"
 
 
 def _derived(result: Measurement) -> str:
@@ -143,8 +149,7 @@ def _time(result: Measurement) -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number with four digits, or with all digits before the point."""
-    return f"{value:.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"{reported(value):.0f}" if 1e3 <= abs(value) < 1e9 else f"{reported(value):.4g}"
 
 
 def _unit(result: Measurement) -> str:
@@ -197,7 +202,8 @@ def remarks(case: Case) -> list[str]:
     """Return what is missing, warnings about the images, and the statement on scores that are no probabilities."""
     warnings = [f"{series_name(series)}: {text}" for series in case.inputs.values() for text in series.warnings]
     uncalibrated = any(
-        isinstance(result, Finding | Region) and result.probability is not None and not result.calibrated
+        (isinstance(result, Region) and result.score is not None)
+        or (isinstance(result, Finding) and result.score is not None and not result.calibrated)
         for result in case.results
     )
     return [*case.incomplete, *warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
@@ -214,4 +220,4 @@ def verdict(results: Sequence[Result]) -> str:
 def _is_positive(result: Result) -> bool:
     if isinstance(result, Segmentation):
         return bool(result.labels.array.any())
-    return result.present if isinstance(result, Finding) else True
+    return bool(result.present) if isinstance(result, Finding) else True

@@ -67,13 +67,28 @@ class SegmentTable(BaseModel):
     color: tuple[int, int, int] | None = None
 
 
+class OperatingPointTable(BaseModel):
+    """How often the threshold of a finding was right, and on what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sensitivity: float = Field(ge=0, le=1)
+    specificity: float = Field(ge=0, le=1)
+    on: str = Field(min_length=1, max_length=128)
+
+
 class FindingTable(BaseModel):
-    """One finding of a plugin without code. Tables are in the order of the model's outputs."""
+    """One finding of a plugin without code. Tables are in the order of the model's outputs.
+
+    It is present from `threshold` on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str = Field(min_length=1, max_length=64)
     name: Coded
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    operating_point: OperatingPointTable | None = None
 
 
 class RegionTable(BaseModel):
@@ -84,6 +99,7 @@ class RegionTable(BaseModel):
     label: str = Field(min_length=1, max_length=50)
     type: Coded
     category: Coded | None = None
+    threshold: float = Field(default=0.5, ge=0, le=1)
 
 
 class DerivedTable(BaseModel):

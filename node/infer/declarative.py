@@ -9,7 +9,17 @@ from node import codes
 from node.errors import BrokenResult
 from node.host import Manifest
 from node.images.series import Series, Volume
-from node.results import DerivedSeries, Finding, Heatmap, Measurement, Region, Result, Segment, Segmentation
+from node.results import (
+    DerivedSeries,
+    Finding,
+    Heatmap,
+    Measurement,
+    OperatingPoint,
+    Region,
+    Result,
+    Segment,
+    Segmentation,
+)
 from node.triton.client import Triton
 from node.triton.model_inputs import image_inputs, volume_inputs
 from node.triton.tensors import Array
@@ -96,26 +106,37 @@ def _segment_maps(named: list[Segment], labels: Array, series: Series) -> Iterat
 
 
 def findings(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
-    """Yield a finding for each of `probabilities`, present as `present` says."""
-    probabilities, present = answer.outputs["probabilities"], answer.outputs["present"]
+    """Yield a finding for each of `probabilities`, present from the threshold of its table on."""
+    probabilities = answer.outputs["probabilities"]
     if len(probabilities) != len(manifest.finding):
         raise BrokenResult(
             f"the model gave {len(probabilities)} findings, and plugin.toml names {len(manifest.finding)}"
         )
-    for table, probability, is_present in zip(manifest.finding, probabilities, present, strict=True):
-        yield Finding(name=table.name, present=bool(is_present), probability=float(probability))
+    for table, score in zip(manifest.finding, probabilities, strict=True):
+        point = table.operating_point
+        yield Finding(
+            name=table.name,
+            score=float(score),
+            threshold=table.threshold,
+            operating_point=None if point is None else OperatingPoint(**point.model_dump()),
+        )
 
 
 def regions(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
-    """Yield each of `boxes`, (z, y, x) low and high, as a box on its middle image, the most probable first."""
+    """Yield each of `boxes`, (z, y, x) low and high, that reaches its threshold, as a box on its middle image.
+
+    The highest score comes first.
+    """
     frames = answer.series.frames
     size = (int(answer.series.header.Columns), int(answer.series.header.Rows))
-    for number, (box, score, of) in enumerate(
-        zip(*(answer.outputs[name] for name in ("boxes", "scores", "classes")), strict=True), 1
-    ):
+    number = 0
+    for box, score, of in zip(*(answer.outputs[name] for name in ("boxes", "scores", "classes")), strict=True):
         if not 0 <= of < len(manifest.region):
             raise BrokenResult(f"the model gave a box of class {of}, and plugin.toml names {len(manifest.region)}")
         kind = manifest.region[int(of)]
+        if score < kind.threshold:
+            continue
+        number += 1
         low, high = box[[2, 1]].clip(0, size), box[[5, 4]].clip(0, size)
         middle = int(np.clip((box[0] + box[3]) / 2, 0, len(frames) - 1))
         yield Region(
@@ -125,7 +146,8 @@ def regions(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
             type=kind.type,
             category=kind.category,
             image=frames[middle],
-            probability=float(np.clip(score, 0, 1)),
+            score=float(np.clip(score, 0, 1)),
+            threshold=kind.threshold,
         )
 
 

@@ -24,6 +24,7 @@ from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
 from node.models.triton_folder import ServedVolumeModel, copy, is_triton, served_network, try_out, understand
 from node.models.trust import require_trust_of_folder
+from node.results import MASK_THRESHOLD
 from node.serving import chains
 from node.serving.chain import Chain, Resize
 from node.serving.chains import AnyChain
@@ -63,11 +64,14 @@ FINDING = """
 [[finding]]
 label = "{label}"
 name = {type}
+threshold = {threshold:g}              # present from this score on; say how often that is right:
+# operating_point = {{ sensitivity = 0.9, specificity = 0.8, on = "1,000 images of HOSPITAL" }}
 """
 REGION = """
 [[region]]
 label = "{label}"
 type = {type}
+threshold = {threshold:g}              # boxes with a lower score are left out
 """
 IMAGE = """
 [derived]
@@ -343,7 +347,11 @@ def _manifest(
     which = WHICH if len(chain.roles) > 1 else ""
     series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
     table = TABLES[chain.answer]
-    tables = (table.format(label=label, type=json.dumps(suggested(label, chain.answer))) for label in labels)
+    threshold = chain.threshold if isinstance(chain, Chain) else MASK_THRESHOLD
+    tables = (
+        table.format(label=label, type=json.dumps(suggested(label, chain.answer)), threshold=threshold)
+        for label in labels
+    )
     own = OWN_MODEL.format(name=network.name) if network else ""
     begin = (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " "), kind=kind_lines(validated_on))
     return begin + "".join([own, *series, *tables])

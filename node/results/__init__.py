@@ -4,7 +4,15 @@ from node.results.checks import LABEL_LENGTH
 from node.results.image_results import DerivedSeries, Heatmap
 from node.results.region import REGION_POINTS, Region, RegionKind
 from node.results.segmentation import MASK_THRESHOLD, Segment, Segmentation
-from node.results.statements import Comparison, Finding, KeyImages, Measurement, NotSuitable
+from node.results.statements import (
+    Comparison,
+    Finding,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    OperatingPoint,
+    Presence,
+)
 from node.results.transforms import Deformation, Registration
 
 __all__ = [
@@ -19,6 +27,8 @@ __all__ = [
     "KeyImages",
     "Measurement",
     "NotSuitable",
+    "OperatingPoint",
+    "Presence",
     "Region",
     "RegionKind",
     "Registration",

@@ -24,10 +24,12 @@ def check_color(color: tuple[int, int, int] | None, label: str) -> None:
         raise ValueError(f"colour {color} of {label!r} is outside 0 to 255")
 
 
-def check_probability(probability: float | None, what: str) -> None:
-    """Raise ValueError for a probability outside 0 to 1, NaN included."""
-    if probability is not None and not 0 <= probability <= 1:
-        raise ValueError(f"the probability of {what} is {probability}, outside 0 to 1")
+def check_score(score: float | None, threshold: float | None, what: str) -> None:
+    """Raise ValueError for a score or threshold outside 0 to 1, NaN included, or for one without the other."""
+    if (score is None) != (threshold is None):
+        raise ValueError(f"{what} has a score or a threshold, and not the other: a score is read by its threshold")
+    if score is not None and threshold is not None and not (0 <= score <= 1 and 0 <= threshold <= 1):
+        raise ValueError(f"{what} has the score {score} and the threshold {threshold}: both are 0 to 1")
 
 
 def check_stack(array: NDArray[Any], label: str, types: Sequence[str] = ()) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from node.codes import Code
 from node.images.frame import Frame
-from node.results.checks import check_color, check_label, check_probability
+from node.results.checks import check_color, check_label, check_score
 
 RegionKind = Literal["point", "polyline", "contour", "ellipse", "box", "point3d", "polygon3d"]
 
@@ -54,8 +54,8 @@ class Region:
         For a region in the patient: frame of reference of the images it was found in, `ct.frame_of_reference_uid`.
     category, site, laterality
         Finding category, body site and side, where they are known.
-    probability, calibrated
-        Certainty that the region is of `type`, 0 to 1, and whether that number is a calibrated probability.
+    score, threshold
+        The model's number for the presence of `type` there, 0 to 1, and the least number with which it is reported.
     tracking_uid
         Tracking UID that the structure already has, such as in the report on a prior. Without it the node makes one.
     color
@@ -71,8 +71,8 @@ class Region:
     category: Code | None = None
     site: Code | None = None
     laterality: Code | None = None
-    probability: float | None = None
-    calibrated: bool = False
+    score: float | None = None
+    threshold: float | None = None
     tracking_uid: str = ""
     color: tuple[int, int, int] | None = None
 
@@ -80,7 +80,9 @@ class Region:
         if self.kind not in REGION_POINTS:
             raise ValueError(f"a region is one of {', '.join(REGION_POINTS)}, not {self.kind!r}")
         check_label(self.label, "a region's label")
-        check_probability(self.probability, self.label)
+        check_score(self.score, self.threshold, self.label)
+        if self.score is not None and self.threshold is not None and self.score < self.threshold:
+            raise ValueError(f"region {self.label!r} has the score {self.score:g}, below its threshold: leave it out")
         check_color(self.color, self.label)
         if self.laterality is not None and self.site is None:
             raise ValueError(f"region {self.label!r} has a laterality but no site")

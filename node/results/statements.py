@@ -3,12 +3,34 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from node.codes import DCM, Code
 from node.images.frame import Frame
-from node.results.checks import check_probability
+from node.results.checks import check_score
 from node.results.region import Region
 from node.results.segmentation import Segment
+
+
+class Presence(StrEnum):
+    """Whether a finding is there."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """How often a threshold was right: sensitivity and specificity, 0 to 1, and on what: "16 phantoms of heads"."""
+
+    sensitivity: float
+    specificity: float
+    on: str
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.sensitivity <= 1 and 0 <= self.specificity <= 1 and self.on):
+            raise ValueError("an operating point has a sensitivity and a specificity from 0 to 1, and says on what")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,19 +107,70 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A finding that is present or absent, with the score of the model, 0 to 1, where it gives a score.
+    """A finding that is present, absent or indeterminate: stated, or by a score and its threshold.
 
-    `calibrated` says that the score may be read as a probability.
+    Parameters
+    ----------
+    name
+        What was looked for: `codes.SCT.PleuralEffusion`.
+    present
+        Whether it is there. Leave it out where there is a score: the score and the threshold say it.
+    score
+        The model's number for presence, 0 to 1.
+    threshold
+        The finding is present from this score on.
+    indeterminate_from
+        Scores from here to the threshold are indeterminate. Without it, whatever is below the threshold is absent.
+    calibrated, interval
+        Whether the score may be read as a probability, and its 95 % interval, which a calibrated one needs.
+    operating_point
+        How often the threshold was right, where that is known.
+    of
+        The segment or region that it is of.
     """
 
     name: Code
-    present: bool
-    probability: float | None = None
+    present: bool | None = None
+    score: float | None = None
+    threshold: float | None = None
+    indeterminate_from: float | None = None
     calibrated: bool = False
+    interval: tuple[float, float] | None = None
+    operating_point: OperatingPoint | None = None
     of: Segment | Region | None = None
 
     def __post_init__(self) -> None:
-        check_probability(self.probability, self.name.meaning)
+        name = self.name.meaning
+        check_score(self.score, self.threshold, name)
+        if self.score is None or self.threshold is None:
+            if self.present is None:
+                raise ValueError(f"{name} is present or not: give `present`, or a score and its threshold")
+            return
+        self._check_interval(self.score)
+        reached = self.score >= self.threshold
+        if self.present not in (None, reached):
+            said = "present" if self.present else "absent"
+            raise ValueError(f"{name} is said to be {said} with the score {self.score:g}, threshold {self.threshold:g}")
+        if self.indeterminate_from is not None and not 0 <= self.indeterminate_from <= self.threshold:
+            raise ValueError(f"{name} is indeterminate below its threshold, not from {self.indeterminate_from:g} on")
+        object.__setattr__(self, "present", reached)
+
+    def _check_interval(self, score: float) -> None:
+        if self.calibrated and self.interval is None:
+            raise ValueError(f"{self.name.meaning} has a calibrated probability: give its 95 % interval")
+        low, high = self.interval or (score, score)
+        if not 0 <= low <= score <= high <= 1:
+            raise ValueError(f"{self.name.meaning} has the interval {low:g} to {high:g}, which is not around {score:g}")
+
+    @property
+    def presence(self) -> Presence:
+        """Present, absent or indeterminate."""
+        score, unsure = self.score, self.indeterminate_from
+        if self.present:
+            return Presence.PRESENT
+        if score is not None and unsure is not None and score >= unsure:
+            return Presence.INDETERMINATE
+        return Presence.ABSENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     answer = triton.infer("ct_head_bleed", image=volume.with_array(volume.array.astype(np.float32)))
     planes = answer["probabilities"]
     for kind, probability in zip(KINDS, planes.max(0).tolist(), strict=True):
-        yield Finding(name=kind, present=probability >= PRESENT, probability=probability)
+        yield Finding(name=kind, score=probability, threshold=PRESENT)
     if planes[:, 0].max() < PRESENT:
         return
     yield Heatmap(

@@ -46,7 +46,7 @@ def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
     reported = {result.name.value: result for result in found if isinstance(result, Finding)}
     assert len(reported) == 6
     assert [name for name, finding in reported.items() if finding.present] == ["1386000", "SUBDURAL_HAEMORRHAGE"]
-    assert reported["SUBDURAL_HAEMORRHAGE"].probability == pytest.approx(0.9)
+    assert reported["SUBDURAL_HAEMORRHAGE"].score == pytest.approx(0.9)
     (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.array.shape == (len(HEIGHTS), ROWS, ROWS)
     (key,) = (result for result in found if isinstance(result, KeyImages))

@@ -62,7 +62,7 @@ def values(found: tuple[Result, ...], label: str) -> dict[tuple[str, str], float
 
 
 def present(found: tuple[Result, ...]) -> dict[str, bool]:
-    return {result.name.meaning: result.present for result in found if isinstance(result, Finding)}
+    return {result.name.meaning: bool(result.present) for result in found if isinstance(result, Finding)}
 
 
 def test_liver_lesions_and_spleen_are_segments_of_their_own() -> None:

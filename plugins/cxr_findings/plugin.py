@@ -55,7 +55,7 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
     answer = triton.infer("cxr_findings", image=np.stack(list(views.values())))
     probabilities = answer["probabilities"].max(0).tolist()
     for name, probability in zip(FINDINGS, probabilities, strict=True):
-        yield Finding(name=name, present=probability >= PRESENT, probability=probability)
+        yield Finding(name=name, score=probability, threshold=PRESENT)
     for number, seen in zip(answer["shown"].tolist(), answer["maps"], strict=True):
         if probabilities[number] >= PRESENT:
             yield shown(xray, FINDINGS[number].meaning, dict(zip(views, seen, strict=True)))

@@ -47,8 +47,8 @@ def test_twenty_findings_and_a_map_of_each_that_is_there() -> None:
     reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
     assert len(reported) == 20
     assert [name for name, finding in reported.items() if finding.present] == ["Mass"]
-    assert reported["Mass"].probability == pytest.approx(0.9)
-    assert reported["Pneumothorax"].probability == pytest.approx(0.4)
+    assert reported["Mass"].score == pytest.approx(0.9)
+    assert reported["Pneumothorax"].score == pytest.approx(0.4)
     (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.label == "Where it was seen: Mass"
     assert heat.array[0, :20, :20].all()

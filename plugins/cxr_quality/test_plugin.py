@@ -31,7 +31,7 @@ def model(*, correlation: float = 0.6, measures: tuple[float, ...] = (0.01, 0, 0
 
 def looked_at(image: Dataset, answer: Model) -> dict[str, bool]:
     results = testing.run_plugin(HERE, {"xray": [image]}, {"cxr_quality": answer})
-    return {result.name.meaning: result.present for result in results if isinstance(result, Finding)}
+    return {result.name.meaning: bool(result.present) for result in results if isinstance(result, Finding)}
 
 
 def test_a_good_chest_has_nothing_wrong_and_a_box_around_its_lungs() -> None:

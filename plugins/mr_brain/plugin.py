@@ -81,7 +81,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         return
     for name, probability in zip(CONDITIONS, answer["conditions"].tolist(), strict=True):
         if not np.isnan(probability):  # NaN: the second network was not trained on such volumes
-            yield Finding(name=name, present=probability >= PRESENT, probability=probability)
+            yield Finding(name=name, score=probability, threshold=PRESENT)
 
 
 def of_another_kind(header: Dataset) -> str:

@@ -64,8 +64,8 @@ def test_what_the_volumes_are_like_is_told_with_its_probability() -> None:
     found = results(images(), outlines())
     reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
     assert [item.present for item in reported.values()] == [True, False]
-    assert reported["Volumes as in dementia"].probability == pytest.approx(0.9)
-    assert reported["Volumes as in Parkinson's disease"].probability == pytest.approx(0.2)
+    assert reported["Volumes as in dementia"].score == pytest.approx(0.9)
+    assert reported["Volumes as in Parkinson's disease"].score == pytest.approx(0.2)
 
 
 def test_a_network_that_has_nothing_to_say_of_volumes_leaves_no_findings() -> None:

@@ -71,12 +71,12 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
 
 
 def graded(levels: NDArray[np.float32]) -> Iterator[Finding]:
-    """Yield the grade, from the probabilities that it is at least 1, 2, 3 and 4: the highest probable grade counts."""
+    """Yield the grade, from the scores that it is at least 1, 2, 3 and 4: the highest that reaches the threshold."""
     grade = int((levels >= PRESENT).sum())
-    yield Finding(name=ANY, present=grade >= 1, probability=float(levels[0]))
-    yield Finding(name=REFERABLE, present=grade >= 2, probability=float(levels[1]))
-    for number, (name, above) in enumerate(zip(GRADES, [*levels[1:], 0], strict=True), 1):
-        yield Finding(name=name, present=grade == number, probability=float(levels[number - 1] - above))
+    yield Finding(name=ANY, score=float(levels[0]), threshold=PRESENT)
+    yield Finding(name=REFERABLE, score=float(levels[1]), threshold=PRESENT)
+    for number, name in enumerate(GRADES, 1):
+        yield Finding(name=name, present=grade == number)
 
 
 def bright(picture: NDArray[Any]) -> NDArray[np.bool_]:

@@ -85,12 +85,11 @@ def run(slide: Series, triton: Triton) -> Iterator[Result]:
 
 
 def classes(probabilities: NDArray[np.float64]) -> Iterator[Finding]:
-    """Yield which classes are on the slide, and the worst of them. Normal is present if no other class is."""
-    present = probabilities >= PRESENT
-    present[0] = not present[1:].any()
-    for kind, is_present, probability in zip(CLASSES, present.tolist(), probabilities.tolist(), strict=True):
-        yield Finding(name=kind.name, present=is_present, probability=probability)
-    yield Finding(name=CLASSES[int(np.flatnonzero(present)[-1])].worst, present=True)
+    """Yield which classes are on the slide, and the worst of them: normal tissue may lie beside a carcinoma."""
+    for kind, score in zip(CLASSES, probabilities.tolist(), strict=True):
+        yield Finding(name=kind.name, score=score, threshold=PRESENT)
+    present = np.flatnonzero(probabilities >= PRESENT)
+    yield Finding(name=CLASSES[int(present[-1]) if len(present) else 0].worst, present=True)
 
 
 def asked(slide: Series, fields: NDArray[np.int64], triton: Triton) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -53,7 +53,11 @@ def test_each_field_of_tiles_has_its_number_and_the_slide_its_class() -> None:
     assert tiles[2:4, 2:6] == pytest.approx(0.9)
     assert np.count_nonzero(tiles > 0.5) == 8
     present = [item.name.meaning for item in of(found, Finding) if item.present]
-    assert present == ["Invasive carcinoma of breast", "The slide as a whole: invasive carcinoma"]
+    assert present == [
+        "Normal breast tissue",
+        "Invasive carcinoma of breast",
+        "The slide as a whole: invasive carcinoma",
+    ]
     (key,) = of(found, KeyImages)
     assert [frame.number for frame in key.images] == [3 * 8 + 3 + 1, 3 * 8 + 5 + 1]
 
@@ -70,7 +74,7 @@ def test_fields_at_the_far_edges_overlap_those_before() -> None:
     assert (heat.array[:, 0, 0].reshape(5, 3)[3:, 1:] > 0.5).all()
 
 
-def test_normal_is_what_has_no_other_class() -> None:
+def test_a_slide_without_another_class_is_normal() -> None:
     found, _ = results(slide_of(4, 4))
     assert [item.name.value for item in of(found, Finding) if item.present] == ["NORMAL_BREAST", "SLIDE_NORMAL"]
     assert not of(found, KeyImages)

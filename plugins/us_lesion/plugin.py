@@ -47,17 +47,23 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
     probabilities = answer["probabilities"]
     best = int(probabilities[:, LESION].argmax())
     likely, malignant = map(float, probabilities[best])
-    yield Finding(name=codes.SCT.Lesion, present=likely >= PRESENT, probability=likely)
+    yield Finding(name=codes.SCT.Lesion, score=likely, threshold=PRESENT)
     if likely < PRESENT:
         return
     seen = answer["maps"][answer["shown"].tolist().index(LESION), best]
     box = np.add(box_of(seen), (scanned.columns.start, scanned.rows.start))
     lesion = Region(
-        kind="box", points=box, label="Lesion", type=codes.SCT.Lesion, image=us.frames[best], probability=likely
+        kind="box",
+        points=box,
+        label="Lesion",
+        type=codes.SCT.Lesion,
+        image=us.frames[best],
+        score=likely,
+        threshold=PRESENT,
     )
     yield lesion
-    yield Finding(name=codes.SCT.Malignant, present=malignant >= PRESENT, probability=malignant, of=lesion)
-    yield Finding(name=codes.SCT.Benign, present=malignant < PRESENT, probability=1 - malignant, of=lesion)
+    yield Finding(name=codes.SCT.Malignant, score=malignant, threshold=PRESENT, of=lesion)
+    yield Finding(name=codes.SCT.Benign, score=1 - malignant, threshold=PRESENT, of=lesion)
     if scanned.spacing is not None:
         width, height = ((box[1] - box[0]) * scanned.spacing).tolist()
         yield Measurement(name=codes.SCT.Width, value=round(width, 1), unit=codes.UCUM.Millimeter, of=lesion)

@@ -62,10 +62,10 @@ def test_a_lesion_is_boxed_on_its_best_frame_and_judged() -> None:
     assert lesion.points.tolist() == [[40, 30], [80, 50]]
     assert lesion.image is not None
     assert lesion.image.number == BEST + 1
-    assert lesion.probability == pytest.approx(0.9)
+    assert lesion.score == pytest.approx(0.9)
     reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
     assert [name for name, finding in reported.items() if finding.present] == ["Lesion", "Malignant"]
-    assert reported["Benign"].probability == pytest.approx(0.2)
+    assert reported["Benign"].score == pytest.approx(0.2)
     (key,) = (result for result in found if isinstance(result, KeyImages))
     assert key.images == (lesion.image,)
     assert not any(isinstance(result, Measurement) for result in found)

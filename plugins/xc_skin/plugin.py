@@ -24,6 +24,8 @@ LESION = Segment(
     category=codes.SCT.MorphologicallyAbnormalStructure,
     region=codes.SCT.Skin,
 )
+PRESENT, POSSIBLE = 0.5, 0.2
+"""Scores add up to 1. One from half on outweighs all others; one below a fifth is not in question."""
 LEAST_PIXELS = 100
 LEAST_PART = 0.005
 """Least part of the photograph that a lesion fills: the kind of a smaller one cannot be recognised."""
@@ -44,9 +46,8 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
     yield Segmentation(labels=photo.on_pixels(labels), segments=[LESION])
     answer = triton.infer("xc_skin", image=picture[None])
     (probabilities,) = answer["probabilities"]
-    likeliest = int(probabilities.argmax())
-    for number, (kind, probability) in enumerate(zip(KINDS, probabilities.tolist(), strict=True)):
-        yield Finding(name=kind, present=number == likeliest, probability=probability, of=LESION)
+    for kind, score in zip(KINDS, probabilities.tolist(), strict=True):
+        yield Finding(name=kind, score=score, threshold=PRESENT, indeterminate_from=POSSIBLE, of=LESION)
     yield Heatmap(
         array=answer["maps"][0],
         source=photo,

@@ -37,7 +37,7 @@ def test_a_lesion_is_outlined_and_has_seven_probabilities(modality: str) -> None
     assert np.array_equal(outlines.labels.array[0], OUTLINE)
     reported = [result for result in found if isinstance(result, Finding)]
     assert [item.name.meaning for item in reported if item.present] == ["Malignant melanoma of skin"]
-    assert sum(item.probability or 0 for item in reported) == pytest.approx(1.0)
+    assert sum(item.score or 0 for item in reported) == pytest.approx(1.0)
     assert {item.of for item in reported} == set(outlines.segments)
     (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.array.shape == (1, *PHOTO.shape[:2])

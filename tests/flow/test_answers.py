@@ -203,8 +203,8 @@ def test_a_classifier_gives_findings(tmp_path: Path, served: tuple[Path, GrpcTri
     with torch.inference_mode():
         expected = networks()["kinds"].network(functional.interpolate(x, (24, 24, 24), mode="trilinear")).softmax(1)[0]
     assert all(isinstance(one, Finding) for one in results)
-    assert [one.probability for one in results] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert [one.present for one in results] == (expected == expected.max()).tolist()
+    assert [one.score for one in results] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert [one.present for one in results] == (expected >= 0.5).tolist()  # the threshold in plugin.toml
     assert [one.name.meaning for one in results] == ["Nothing odd", "Pneumonia", "Pleural effusion"]
     assert judged(series, results, tmp_path / "ct", tmp_path / "objects") == ["SR"]
 
@@ -229,7 +229,7 @@ def test_a_detector_gives_regions_where_things_are(tmp_path: Path, served: tuple
         assert isinstance(one, Region)
         assert one.points == pytest.approx(np.array([[22, 8], [31, 20]]), abs=1)  # sampled at 1 mm
         assert one.image is series.frames[9]
-    assert results[0].probability == pytest.approx(0.9)
+    assert results[0].score == pytest.approx(0.9)
     assert "SR" in judged(series, results, tmp_path / "ct", tmp_path / "objects")
 
 

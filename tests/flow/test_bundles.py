@@ -310,7 +310,7 @@ def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilitie
     given = parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "eye.png")})["image"]
     with torch.inference_mode():
         expected = network(given.as_tensor()[None]).softmax(1)[0]
-    probabilities = [one.probability for one in results if isinstance(one, Finding)]
+    probabilities = [one.score for one in results if isinstance(one, Finding)]
     assert probabilities == pytest.approx(expected.tolist(), abs=1e-4)
 
 

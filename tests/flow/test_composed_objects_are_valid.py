@@ -37,9 +37,11 @@ LESION = Segment(
     label="Cyst 1", type=SCT.Cyst, category=SCT.MorphologicallyAbnormalStructure, region=SCT.Kidney, laterality=SCT.Left
 )
 MISSING = Segment(label="Spleen", type=SCT.Spleen, category=SCT.Organ, color=(200, 20, 20))
+OWN_CODES = "Unrecognized defined term = <99ISOCENTER>"
+"""No public table has a score for presence, or a doubling time."""
 FINDINGS: list[Result] = [
-    Finding(name=SCT.Mass, present=True, probability=0.82),
-    Finding(name=SCT.PleuralEffusion, present=False, probability=0.05, calibrated=True),
+    Finding(name=SCT.Mass, score=0.82, threshold=0.5),
+    Finding(name=SCT.PleuralEffusion, score=0.05, threshold=0.5, calibrated=True, interval=(0.025, 0.1)),
     Measurement(name=SCT.Volume, value=12, unit=UCUM.CubicCentimeter),
 ]
 
@@ -109,7 +111,8 @@ def test_reports_of_regions_and_comparisons_are_valid(tmp_path: Path) -> None:
             type=SCT.Cyst,
             category=SCT.MorphologicallyAbnormalStructure,
             site=SCT.Kidney,
-            probability=0.75,
+            score=0.75,
+            threshold=0.2,
             tracking_uid=f"2.25.{number}",
             **({"frame_of_reference_uid": reference} if kind.endswith("3d") else {"image": series.frames[3]}),
         )
@@ -117,7 +120,7 @@ def test_reports_of_regions_and_comparisons_are_valid(tmp_path: Path) -> None:
     ]
     diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=regions[1])
     _composed(tmp_path, "regions", {"ct": series}, [*regions, Comparison(measurement=diameter, prior=7, days=100)])
-    _judge(tmp_path, known="Unrecognized defined term = <99ISOCENTER>")  # no public table has "doubling time"
+    _judge(tmp_path)
 
 
 def test_a_report_on_a_radiograph_is_valid(tmp_path: Path) -> None:
@@ -187,8 +190,8 @@ def _segmented(series: Series) -> list[Result]:
         Measurement(
             name=DCM.AttenuationCoefficient, value=12.5, unit=UCUM.HounsfieldUnit, of=LESION, derivation=SCT.Mean
         ),
-        Finding(name=SCT.Calcified, present=False, probability=0.125, of=LESION),
-        Finding(name=SCT.Mass, present=False, probability=0.25, of=LESION),
+        Finding(name=SCT.Calcified, score=0.125, threshold=0.5, of=LESION),
+        Finding(name=SCT.Mass, score=0.25, threshold=0.5, of=LESION),
         Measurement(name=SCT.Volume, value=0, unit=UCUM.CubicCentimeter, of=MISSING),
     ]
 
@@ -224,10 +227,10 @@ def _composed(
     return objects
 
 
-def _judge(folder: Path, *skipped: str, known: str = "") -> None:
+def _judge(folder: Path, *skipped: str) -> None:
     command = [sys.executable, str(JUDGE), *(f"--sources={path}" for path in sorted(folder.rglob("images")))]
     command += [f"--skip={tool}" for tool in skipped]
     said = subprocess.run([*command, str(folder / "made")], capture_output=True, text=True, timeout=300, check=False)
-    problems = [line for line in said.stdout.splitlines() if not known or known not in line]
+    problems = [line for line in said.stdout.splitlines() if OWN_CODES not in line]
     assert not problems, said.stdout + said.stderr
-    assert said.returncode == 0 or known, said.stderr
+    assert said.returncode in (0, 1), said.stderr

@@ -123,11 +123,13 @@ def test_dsrdump_reads_the_lesser_reports_and_what_was_said_in_space_is_said_in_
 
 def _regions(series: Series) -> list[Result]:
     image, spot = series.frames[4], np.add(series.frames[2].position or (), (4.0, 5.0, 0.0))
-    box = Region(kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Cyst, image=image, probability=0.5)
+    box = Region(
+        kind="box", points=[[3, 2], [20, 18]], label="Box", type=SCT.Cyst, image=image, score=0.5, threshold=0.2
+    )
     return [
         box,
         Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=box),
-        Finding(name=SCT.Calcified, present=True, probability=0.25, of=box),
+        Finding(name=SCT.Calcified, score=0.25, threshold=0.2, of=box),
         Region(kind="ellipse", points=[[2, 9], [12, 9], [7, 5], [7, 13]], label="Oval", type=SCT.Cyst, image=image),
         Region(
             kind="point3d",

@@ -44,7 +44,14 @@ from tests.peers import Orthanc, complaints
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
 MANIFEST = Manifest.model_validate(
-    {"name": "spleen", "version": "1", "title": "Spleen", "models": ["spleen"], "series": {"ct": {"when": {}}}}
+    {
+        "name": "spleen",
+        "version": "1",
+        "title": "Spleen",
+        "kind": "A",
+        "models": ["spleen"],
+        "series": {"ct": {"when": {}}},
+    }
 )
 
 

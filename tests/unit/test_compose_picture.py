@@ -247,11 +247,11 @@ def test_all_that_a_reader_needs_is_written_and_no_name(tmp_path: Path, monkeypa
         image.SeriesDescription, image.PatientName, image.PatientID = "грудь 胸部", "Doe^Jane", "P-4711"
     series = replace(series_of(tmp_path, images), warnings=("slice 3 is odd",))
     written = _written(monkeypatch)
-    _page(series, [NotSuitable("no lung is there"), Finding(name=SCT.Mass, present=True, probability=0.5)])
+    _page(series, [NotSuitable("no lung is there"), Finding(name=SCT.Mass, score=0.5, threshold=0.5)])
     said = "\n".join(written)
     for words in (
         "CT spleen", RESEARCH_USE, "грудь 胸部", f"Series {series.header.SeriesNumber}", "8 images", "slice 3 is odd",
-        "Not suitable, because no lung is there", "Mass", "present", "score 0.50", NOT_CALIBRATED,
+        "Not suitable, because no lung is there", "Mass", "present", "score 0.5 (threshold 0.5)", NOT_CALIBRATED,
         "spleen 1.2.0", "spleen_net 4", "a maker", "2024-01-02 03:04", "slice 5 of 8",
     ):  # fmt: skip
         assert words in said

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from node.codes import DCM, SCT, UCUM
 from node.compose import Case, compose
 from node.compose.identity import RESEARCH_USE
+from node.compose.sr.statement_items import SCORE
 from node.errors import BrokenResult
 from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
 from node.testing import ct_series, radiograph
@@ -53,19 +54,19 @@ def test_the_report_refers_to_each_segment_by_number_and_tracking_uid(tmp_path: 
     assert [item.ReferencedSOPSequence[0].ReferencedSegmentNumber for item in segments] == [1, 2, 3]
     assert {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in segments} == {seg.SOPInstanceUID}
     volume, mean = groups[1].get_measurements()
-    assert (volume.name, volume.value, volume.unit) == (SCT.Volume, 1234.5678901234567, UCUM.CubicCentimeter)
+    assert (volume.name, volume.value, volume.unit) == (SCT.Volume, 1235, UCUM.CubicCentimeter)
     assert (mean.value, mean.derivation) == (-811, SCT.Mean)
     assert groups[2].finding_category == SCT.MorphologicallyAbnormalStructure
     assert (groups[2].finding_sites[0].value, groups[2].finding_sites[0].laterality) == (SCT.Lung, SCT.Left)
     assert not groups[0].get_measurements()
 
 
-def test_findings_are_present_or_absent_with_the_certainty_that_was_given(tmp_path: Path) -> None:
+def test_findings_are_present_or_absent_with_the_score_that_was_given(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     results: list[Result] = [
         lungs_on(series),
-        Finding(name=SCT.Calcified, present=True, probability=0.75, of=NODULE),
-        Finding(name=SCT.Mass, present=False, probability=0.0625, calibrated=True, of=NODULE),
+        Finding(name=SCT.Calcified, score=0.75, threshold=0.5, of=NODULE),
+        Finding(name=SCT.Mass, score=0.0625, threshold=0.5, calibrated=True, interval=(0.03125, 0.125), of=NODULE),
         Finding(name=SCT.PleuralEffusion, present=False),
     ]
     _, report, _ = composed(series, results)
@@ -73,10 +74,8 @@ def test_findings_are_present_or_absent_with_the_certainty_that_was_given(tmp_pa
     first, second = content.get_volumetric_roi_measurement_groups(tracking_uid=_tracking(report, "Nodule 1"))
     assert _evaluations(first) == {SCT.Calcified: SCT.Present}
     assert _evaluations(second) == {SCT.Mass: SCT.Absent}
-    assert [(item.name, item.value, item.unit) for item in first.get_measurements()] == [
-        (DCM.CertaintyOfFinding, 75.0, UCUM.Percent)
-    ]
-    assert [(item.name, item.value) for item in second.get_measurements()] == [(DCM.Probability, 0.0625)]
+    assert [(item.name, item.value, item.unit) for item in first.get_measurements()] == [(SCORE, 0.75, UCUM.NoUnits)]
+    assert [(item.name, item.value) for item in second.get_measurements()] == [(DCM.Probability, 0.062)]
     effusion, images = content.get_image_measurement_groups()
     assert _evaluations(effusion) == {SCT.PleuralEffusion: SCT.Absent}
     assert effusion.finding_type == SCT.PleuralEffusion
@@ -158,7 +157,7 @@ def test_without_a_frame_of_reference_there_is_a_report_that_says_so_and_no_segm
 def test_a_radiograph_is_reported_on_without_any_geometry(tmp_path: Path) -> None:
     image = radiograph()
     series = series_of(tmp_path, [image])
-    (report,) = composed(series, [Finding(name=SCT.PleuralEffusion, present=True, probability=0.9)])
+    (report,) = composed(series, [Finding(name=SCT.PleuralEffusion, score=0.9, threshold=0.5)])
     assert _listed(report.CurrentRequestedProcedureEvidenceSequence) == [image.SOPInstanceUID]
     procedure = next(item for item in report.ContentSequence if _name(item) == "Procedure reported")
     assert procedure.ConceptCodeSequence[0].CodeMeaning == "XR unspecified body region"

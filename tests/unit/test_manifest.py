@@ -257,7 +257,7 @@ def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind:
     (result,) = testing.run_plugin(plugin(manifest=PLAIN + table, code=None), {"ct": testing.ct_series()}, both)
     match result:
         case Finding():
-            assert (result.present, result.probability) == (True, 0.75)
+            assert (result.present, result.score, result.threshold) == (True, 0.75, 0.5)
         case Region():
             assert result.points.tolist() == [[3, 2], [7, 6]]
             assert (result.label, result.image.header.InstanceNumber) == ("Mass 1", 3)

@@ -98,13 +98,13 @@ def test_a_region_on_an_image_is_a_planar_group(
     tmp_path: Path, kind: str, points: list[tuple[float, float]], graphic: str, expected: list[float]
 ) -> None:
     series = _series(tmp_path, [radiograph()])
-    region = _region(kind, points, image=series.frames[0], probability=0.75)
+    region = _region(kind, points, image=series.frames[0], score=0.75, threshold=0.2)
     diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=region)
     general, planar = _composed(series, [region, diameter])
     item = next(item for item in _items(planar) if item.ValueType == "SCOORD")
     assert (item.GraphicType, list(item.GraphicData)) == (graphic, expected)
     (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
-    assert [one.value for one in group.get_measurements()] == [8, 75]
+    assert [one.value for one in group.get_measurements()] == [8, 0.75]
     assert "Image-level" not in _kinds(planar)
     assert _summary(general) == "All algorithms succeeded; with findings"
 
@@ -193,7 +193,7 @@ def test_a_segmentation_in_several_objects_has_a_group_for_each_and_its_numbers_
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
 def test_dsrdump_reads_both_reports(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
-    region = _region("ellipse", [(1, 5), (9, 5), (5, 3), (5, 7)], image=series.frames[0], probability=0.5)
+    region = _region("ellipse", [(1, 5), (9, 5), (5, 3), (5, 7)], image=series.frames[0], score=0.5, threshold=0.2)
     for number, report in enumerate(_composed(series, [_ball(series), region])[1:]):
         path = tmp_path / f"{number}.dcm"
         report.save_as(path)

@@ -31,7 +31,7 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     labels = np.zeros((8, 32, 32), np.uint8)
     labels[2:5, 4:9, 4:9] = 1
-    region = nodule_region(series, 5, probability=0.25)
+    region = nodule_region(series, 5, score=0.25, threshold=0.2)
     missing = Segment(label="Kidney", type=SCT.Kidney, category=SCT.Organ)
     volume = spleen_segmentation(series, labels).labels
     results: list[Result] = [
@@ -40,7 +40,7 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
         Measurement(name=SCT.Volume, value=12345.6, unit=UCUM.CubicCentimeter, of=ORGAN),
         Measurement(name=SCT.Diameter, value=5.25, unit=UCUM.Millimeter, of=region),
         Measurement(name=DCM.AttenuationCoefficient, value=-3, unit=UCUM.HounsfieldUnit, derivation=SCT.Mean),
-        Finding(name=SCT.Mass, present=False, probability=0.1, calibrated=True),
+        Finding(name=SCT.Mass, score=0.1, threshold=0.5, calibrated=True, interval=(0.05, 0.2)),
         KeyImages(images=[series.frames[1], series.frames[6]], description="Look here"),
         DerivedSeries(
             array=np.zeros((8, 32, 32)), source=series, description="Denoised", derivation=DCM.SpatialResampling
@@ -53,10 +53,10 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     assert table == [
         Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
         Row(what="Kidney", name="not found", color=table[1].color),
-        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25", color=GREEN),
+        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25 (threshold 0.2)", color=GREEN),
         Row(name="Diameter", value="5.25 mm"),
         Row(what="Images as a whole", name="Mean of Attenuation Coefficient", value="-3 HU"),
-        Row(name="Mass", value="absent", note="probability 0.10"),
+        Row(name="Mass", value="absent", note="probability 0.1 (0.05 to 0.2)"),
         Row(what="Key images", name="Look here", value="slice 2, 7"),
         Row(what="New series", name=f"Denoised ({DCM.SpatialResampling.meaning})", value="8 images"),
         Row(what="Registration", name=f"{name} onto {name}", value="rigid"),

@@ -26,6 +26,7 @@ from node.compose.sr.subjects import GroupSubject, ReportedSegment, reported_reg
 from node.compose.sr.whole_images import whole_images_group
 from node.images.contours import contours
 from node.results import Finding, Region
+from node.results.figures import reported
 
 MOST_POINTS = 4000
 """Greatest number of points of an outline; a spatial coordinate holds 8,191 (its length has two bytes, PS3.5 7.1.2)."""
@@ -99,10 +100,10 @@ def _segment_groups(case: Case, segment: ReportedSegment) -> list[Group]:
 
 
 def _region_contents(case: Case, region: Region) -> list[GroupContent]:
-    """Return what is stated of a region, its own probability first."""
+    """Return what is stated of a region, its own score first."""
     statements = statements_on(case, region)
-    if region.probability is not None:
-        own = Finding(name=region.type, present=True, probability=region.probability, calibrated=region.calibrated)
+    if region.score is not None:
+        own = Finding(name=region.type, score=region.score, threshold=region.threshold)
         statements.insert(0, own)
     return divide_statements(statements)
 
@@ -179,5 +180,5 @@ def _area(segment: ReportedSegment) -> list[sr.Measurement]:
     if spacing is None:
         return []
     pixels = int(np.count_nonzero(segment.result.plane(segment.largest, segment.number)))
-    area = round(pixels * spacing[0] * spacing[1], 6)
+    area = reported(pixels * spacing[0] * spacing[1])
     return [sr.Measurement(concept(SCT.Area), area, concept(UCUM.SquareMillimeter))]

@@ -9,7 +9,8 @@ from highdicom.sr import RelationshipTypeValues as Relationship
 from node.codes import DCM, SCT, UCUM, Code, own
 from node.compose.ascii_text import concept
 from node.compose.sr.subjects import Statement
-from node.results import Comparison, Finding, Measurement
+from node.results import Comparison, Finding, Measurement, Presence
+from node.results.figures import reported, significant
 
 PRIOR_VALUE = own("PRIOR", "Value in the prior")
 PRIOR_AGE = own("PRIOR_AGE", "Time since the prior")
@@ -17,6 +18,16 @@ CHANGE = own("CHANGE", "Change since the prior")
 DOUBLING_TIME = own("DOUBLING_TIME", "Doubling time")
 """Values of a comparison beside the measurement; no public table has codes for them."""
 
+SCORE = own("PRESENCE_SCORE", "Score for presence, 0 to 1")
+"""DICOM has Certainty of Finding and Probability, which an uncalibrated score is not."""
+INTERVAL_LOW = own("INTERVAL_LOW", "Lower end of the 95 % interval")
+INTERVAL_HIGH = own("INTERVAL_HIGH", "Upper end of the 95 % interval")
+SCORE_DIGITS = 2
+PRESENCE = {
+    Presence.PRESENT: SCT.Present,
+    Presence.ABSENT: SCT.Absent,
+    Presence.INDETERMINATE: SCT.Indeterminate,
+}
 AFTER_R_WAVE = own("AFTER_R_WAVE", "Time after the R wave")
 
 
@@ -31,7 +42,7 @@ class GroupContent:
 def divide_statements(statements: Sequence[Statement]) -> list[GroupContent]:
     """Distribute the statements on a subject among groups: a group has one finding with a score, or one comparison."""
     findings = [statement for statement in statements if isinstance(statement, Finding)]
-    scored = [finding for finding in findings if finding.probability is not None]
+    scored = [finding for finding in findings if finding.score is not None]
     in_first = [finding for finding in findings if finding not in scored[1:]]
     measured = [measurement_item(statement) for statement in statements if isinstance(statement, Measurement)]
     first = GroupContent(
@@ -55,7 +66,7 @@ def measurement_item(result: Measurement) -> sr.Measurement:
     """Return a measurement, with its derivation, its site and the parameters it was derived with."""
     measurement = sr.Measurement(
         name=concept(result.name),
-        value=result.value,
+        value=reported(result.value),
         unit=concept(result.unit),
         derivation=concept(result.derivation) if result.derivation else None,
         finding_sites=[finding_site(result.site, result.laterality)] if result.site else None,
@@ -88,18 +99,18 @@ def _comparison_items(result: Comparison) -> Iterator[sr.Measurement]:
     """Yield the measurement, and its differences from the prior."""
     unit = concept(result.measurement.unit)
     yield measurement_item(result.measurement)
-    yield sr.Measurement(concept(PRIOR_VALUE), result.prior, unit)
+    yield sr.Measurement(concept(PRIOR_VALUE), reported(result.prior), unit)
     yield sr.Measurement(concept(PRIOR_AGE), result.days, concept(UCUM.Day))
-    yield sr.Measurement(concept(CHANGE), result.change, unit)
+    yield sr.Measurement(concept(CHANGE), reported(result.change), unit)
     if result.percent is not None:
-        yield sr.Measurement(concept(CHANGE), round(result.percent, 6), concept(UCUM.Percent))
+        yield sr.Measurement(concept(CHANGE), reported(result.percent), concept(UCUM.Percent))
     if result.doubling_days is not None:
-        yield sr.Measurement(concept(DOUBLING_TIME), round(result.doubling_days, 6), concept(UCUM.Day))
+        yield sr.Measurement(concept(DOUBLING_TIME), reported(result.doubling_days), concept(UCUM.Day))
 
 
 def presence_item(finding: Finding) -> sr.QualitativeEvaluation:
-    """Return the statement that a finding is present or absent."""
-    return evaluation_item(finding.name, SCT.Present if finding.present else SCT.Absent)
+    """Return the statement that a finding is present, absent or indeterminate."""
+    return evaluation_item(finding.name, PRESENCE[finding.presence])
 
 
 def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
@@ -108,13 +119,28 @@ def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
 
 
 def score_items(finding: Finding) -> list[sr.Measurement]:
-    """Return a calibrated score as Probability, another as Certainty of Finding (DCM 111012); empty without a score."""
-    if finding.probability is None:
+    """Return the score with what it is read by: threshold, operating point, interval; empty without a score.
+
+    A calibrated score is Probability (DCM 111047), another is `SCORE`.
+    """
+    if finding.score is None:
         return []
-    if finding.calibrated:
-        return [sr.Measurement(concept(DCM.Probability), float(finding.probability), concept(UCUM.NoUnits))]
-    percent = round(finding.probability * 100, 6)
-    return [sr.Measurement(concept(DCM.CertaintyOfFinding), percent, concept(UCUM.Percent))]
+    name = DCM.Probability if finding.calibrated else SCORE
+    score = sr.Measurement(concept(name), significant(finding.score, SCORE_DIGITS), concept(UCUM.NoUnits))
+    (item,) = score
+    item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *_read_by(finding)])
+    return [score]
+
+
+def _read_by(finding: Finding) -> Iterator[sr.NumContentItem]:
+    """Yield the numbers that a score is read by."""
+    if finding.threshold is not None:
+        yield _parameter(DCM.ThresholdValue, significant(finding.threshold, SCORE_DIGITS), UCUM.NoUnits)
+    for name, end in zip((INTERVAL_LOW, INTERVAL_HIGH), finding.interval or (), strict=False):
+        yield _parameter(name, significant(end, SCORE_DIGITS), UCUM.NoUnits)
+    if (point := finding.operating_point) is not None:
+        yield _parameter(DCM.CaseSensitivity, significant(100 * point.sensitivity, SCORE_DIGITS), UCUM.Percent)
+        yield _parameter(DCM.CaseSpecificity, significant(100 * point.specificity, SCORE_DIGITS), UCUM.Percent)
 
 
 def finding_site(site: Code, laterality: Code | None) -> sr.FindingSite:

@@ -13,7 +13,7 @@ from node.compose.sr.statement_items import evaluation_item, measurement_item
 from node.compose.sr.subjects import ReportedSegment
 from node.results import Finding, Measurement, NotSuitable, Region
 
-NOT_CALIBRATED = "The certainty of a finding is the model's own score: it is not calibrated, and no probability."
+NOT_CALIBRATED = "A score for presence is the model's own number from 0 to 1: it is not calibrated, and no probability."
 NO_SEGMENTATION = "No segmentation object was stored, because the images have no frame of reference."
 
 STATUS = {(True, False): DCM.Failed, (True, True): DCM.PartiallySucceeded}
@@ -68,6 +68,10 @@ def _comments(case: Case, segments: Sequence[ReportedSegment]) -> list[str]:
     comments += [f"Not suitable, because {result.reason}" for result in case.results_of(NotSuitable)]
     if any(segment.found and not takes_segmentation(segment.series) for segment in segments):
         comments.append(NO_SEGMENTATION)
-    if any(finding.probability is not None and not finding.calibrated for finding in case.results_of(Finding)):
+    findings = case.results_of(Finding)
+    scored_regions = [region for region in case.results_of(Region) if region.score is not None]
+    if scored_regions or any(finding.score is not None and not finding.calibrated for finding in findings):
         comments.append(NOT_CALIBRATED)
+    points = (finding.operating_point for finding in findings)
+    comments += [f"Operating points were measured on {on}" for on in dict.fromkeys(one.on for one in points if one)]
     return comments
