@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import NotSuitable, testing
-from node.errors import NodeError
 from node.host import Kind, Plugin, find_plugins
 from node.images.series import Series
 from node.infer.run import run
@@ -82,8 +81,8 @@ def judged(pair: Pair, triton: Triton, *, permitted: bool = True, at_random: boo
         try:
             inputs = inputs_of(pair, plugin, Path(folder))
             results = run(plugin, inputs, asked, allow_demonstration=permitted)
-        except NodeError as error:
-            return Verdict(pair=pair, outcome=FAILED, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a plugin's error parks the job, and is a line of the table
+            return Verdict(pair=pair, outcome=FAILED, reason=f"{type(error).__name__}: {error}")
     reasons = [result.reason for result in results if isinstance(result, NotSuitable)]
     return Verdict(pair=pair, outcome=REFUSED if reasons else ANSWERED, reason=reasons[0] if reasons else "")
 
@@ -98,7 +97,8 @@ def inputs_of(pair: Pair, plugin: Plugin, folder: Path) -> dict[str, Series]:
         (earlier,) = testing.stacks(testing.write(before, folder / "before"))
         return {"image": stacks[0], "prior": earlier}
     roles = {name: role for name, role in plugin.manifest.present.items() if not role.optional}
-    return plugin.named(stacks) if len(roles) == 1 else dict.fromkeys(roles, stacks[0])
+    several = any(role.several for role in roles.values())
+    return plugin.named(stacks) if several else dict.fromkeys(roles, stacks[0])
 
 
 def table(verdicts: Sequence[Verdict]) -> Iterator[str]:

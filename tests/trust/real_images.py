@@ -215,6 +215,12 @@ def _as_slide(image: RealImage, seed: str) -> list[Dataset]:
     return [testing.slide(tiles=(rows, columns), rows=64, columns=64, spacing=0.001, array=whole, seed=seed)]
 
 
+def _as_ultrasound(image: RealImage, seed: str) -> list[Dataset]:
+    made = testing.ultrasound(array=_grey(image)[None], seed=seed)
+    made.ImageType = ["ORIGINAL", "PRIMARY"]
+    return [made]
+
+
 def _radiograph(make: Callable[..., Dataset]) -> Callable[[RealImage, str], list[Dataset]]:
     return lambda image, seed: [make(array=_grey(image).astype(np.uint16) * 16, seed=seed)]
 
@@ -223,7 +229,7 @@ AS_VOLUME: Mapping[str, Callable[[RealImage, str], list[Dataset]]] = {"CT": _as_
 AS_PLANE: Mapping[str, Callable[[RealImage, str], list[Dataset]]] = {
     "CR": _radiograph(testing.radiograph),
     "MG": _radiograph(testing.mammogram),
-    "US": lambda image, seed: [testing.ultrasound(array=_grey(image)[None], seed=seed)],
+    "US": _as_ultrasound,
     "OP": lambda image, seed: [testing.fundus_photograph(array=_colour(image), seed=seed)],
     "XC": lambda image, seed: [testing.photograph(array=_colour(image), seed=seed)],
     "SM": _as_slide,
