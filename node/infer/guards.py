@@ -30,6 +30,7 @@ LONGEST_AXIS = 256
 HINTS = (
     "Modality", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence", "ImageType",
     "ImageLaterality", "Laterality", "PatientOrientation", "PhotometricInterpretation", "PresentationIntentType",
+    "EstimatedRadiographicMagnificationFactor",
     "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "ConvolutionKernel", "ScanningSequence",
     "SequenceVariant", "RepetitionTime", "EchoTime", "InversionTime", "Units", "Radiopharmaceutical",
     "NumberOfFrames",

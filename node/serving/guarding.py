@@ -1,6 +1,6 @@
 """What all guards answer with: whether images are suitable, why not, and a score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -45,3 +45,31 @@ def blank(plane: Tensor) -> bool:
 def colourful(plane: Tensor) -> bool:
     """Return whether a plane (row, column, sample), 0 to 255, is in colour, and not grey stored as colour."""
     return bool((plane.amax(2) - plane.amin(2)).mean() > COLOURFUL)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a measure is in suitable images, and what is seen where it is lower or higher."""
+
+    measure: str
+    low: float
+    high: float
+    seen: str
+
+    def holds(self, measures: Mapping[str, float]) -> bool:
+        """Return whether a measure is within its limits."""
+        return self.low <= measures[self.measure] <= self.high
+
+
+def best_of(measured: Sequence[Mapping[str, float]], limits: Sequence[Limit], expected: str) -> Answer:
+    """Answer for the images, each with its measures, by the one that keeps most limits; a blank one has no measures.
+
+    The score is the part of the limits that are kept.
+    """
+    kept = [sum(limit.holds(one) for limit in limits) if one else -1 for one in measured]
+    best = max(range(len(measured)), key=lambda number: kept[number])
+    if kept[best] < 0:
+        return answer(0.0, f"the image is blank or grey, {expected}")
+    broken = [limit for limit in limits if not limit.holds(measured[best])]
+    reason = f"these pixels show {broken[0].seen}, {expected}" if broken else ""
+    return answer(kept[best] / len(limits), reason)

@@ -15,7 +15,7 @@ from PIL import Image
 
 Picture = NDArray[np.uint8]
 """(row, column, sample): 1 sample, or red, green and blue."""
-MAKING: dict[str, tuple[str, ...]] = {
+LICENSED: dict[str, tuple[str, ...]] = {
     "chest_frontal": ("covidcx_",),
     "fundus": ("idrid_",),
     "mammogram": ("mastery_", "cbis-ddsm"),
@@ -27,10 +27,12 @@ MAKING: dict[str, tuple[str, ...]] = {
     "other_endoscopy": ("hyper-kvasir",),
     "other_blood_smear": ("bccd",),
 }
-"""Class → how names of files begin whose licence (CC BY, CC0, MIT) stands in their source: weights may be made of them.
+"""Class → how names of files begin whose licence (CC BY, CC0, MIT) stands in their source: weights are made of them.
 
-All others only judge.
+Of others only limits are read off.
 """
+ONLY_MAKING = "other_blood_smear", "other_endoscopy"
+"""Classes of so few pictures that half of them would say nothing."""
 PATIENT = re.compile(r"_(p\d+|v\d\d)[_b]")
 
 
@@ -46,17 +48,18 @@ class Pictures:
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
 
     def files(self, kind: str, *, making: bool) -> list[Path]:
-        """Return the files of a class for making guards, or the others, which judge them: half of the patients each.
-
-        A source whose licence allows no weights only judges.
-        """
+        """Return the files of a class for making guards, or the others, which judge them: half of the patients each."""
         return [path for path in sorted((self.folder / kind).glob("*.jpg")) if for_making(path) == making]
+
+    def licensed(self, kind: str) -> list[Path]:
+        """Return the files for making guards whose licence allows weights to be made of them."""
+        return [path for path in self.files(kind, making=True) if path.name.startswith(LICENSED.get(kind, ()))]
 
 
 def for_making(path: Path) -> bool:
     """Return whether a picture is for making guards. All pictures of a patient or recording are on one side."""
-    if not path.name.startswith(MAKING.get(path.parent.name, ())):
-        return False
+    if path.parent.name in ONLY_MAKING:
+        return True
     found = PATIENT.search(path.name)
     return crc32((found[1] if found else path.stem).encode()) % 2 == 0
 

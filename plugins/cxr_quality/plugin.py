@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Finding, Frame, Measurement, NotSuitable, Region, Result, Series, Triton, codes
+from node import Finding, Frame, Measurement, Region, Result, Series, Triton, codes
 
 FRONTAL = codes.own("cxr-frontal", "Frontal view of the chest")
 VIEW_DIFFERS = codes.own("cxr-view-differs", "View is not the one in the header")
@@ -17,7 +17,6 @@ WRONG_SIDE = codes.own("cxr-wrong-side", "Laterality marker on the wrong side")
 OFFSET = codes.own("cxr-mediastinal-offset", "Offset of the mediastinum in widths of the lungs")
 MARKER = codes.SCT.OpaqueMarker
 
-CHEST_WORDS = ("CHEST", "THORAX", "LUNG")
 FRONTAL_VIEWS = ("PA", "AP")
 LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LATERAL")
 LIKE_A_CHEST = 0.5
@@ -32,15 +31,8 @@ DEVIATION = 3.0
 
 
 def run(xray: Series, triton: Triton) -> Iterator[Result]:
-    """Check each image of the series. If header or images show that it is no chest, report that."""
-    part = str(xray.header.get("BodyPartExamined") or "").upper()
-    if part and not any(word in part for word in CHEST_WORDS):
-        yield NotSuitable(f"the header says that the images show {part}, not a chest")
-        return
+    """Check each image of the series."""
     answers = [triton.infer("cxr_quality", image=xray.brightness(index)) for index in range(len(xray.frames))]
-    if not part and not any(_frontal(answer) for answer in answers):
-        yield NotSuitable("no chest is recognised in the images, and the header names no part of the body")
-        return
     for number, (frame, answer) in enumerate(zip(xray.frames, answers, strict=True), 1):
         yield from _checked(frame, answer, f" {number}" if len(answers) > 1 else "")
 

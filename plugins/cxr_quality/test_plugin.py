@@ -98,10 +98,11 @@ def test_the_model_is_given_what_is_shown() -> None:
     assert (seen[0] == -seen[1]).all()
 
 
-@pytest.mark.parametrize(("part", "words"), [("ANKLE", "ANKLE, not a chest"), ("", "names no part of the body")])
-def test_what_is_no_chest_is_not_suitable(part: str, words: str) -> None:
-    image = testing.radiograph()
-    image.BodyPartExamined = part
-    (result,) = testing.run_plugin(HERE, {"xray": [image]}, {"cxr_quality": model(correlation=0.3)})
+def test_what_the_guard_refuses_is_not_suitable() -> None:
+    def no(**_: Any) -> Mapping[str, NDArray[Any]]:
+        return {"suitable": np.array([False]), "reason": np.array(["a foot"]), "score": np.zeros(1, np.float32)}
+
+    models = {"cxr_quality": model(), "guard_chest_or_negative": no}
+    (result,) = testing.run_plugin(HERE, {"xray": [testing.radiograph()]}, models)
     assert isinstance(result, NotSuitable)
-    assert words in result.reason
+    assert "a foot" in result.reason

@@ -67,9 +67,8 @@ def unsuitable(mg: Series) -> str:
 
 def _reasons(mg: Series) -> Iterator[tuple[bool, str]]:
     header = mg.header
-    part, use = str(header.get("BodyPartExamined") or "").upper(), [*(header.get("ImageType") or ()), "", "", ""][2]
+    use = [*(header.get("ImageType") or ()), "", "", ""][2]
     rows, columns = int(header.Rows), int(header.Columns)
-    yield bool(part) and "BREAST" not in part, f"the header says that the image shows {part}, not a breast"
     yield (
         header.get("PresentationIntentType") == "FOR PROCESSING",
         "it is for processing: send the one for presentation, whose grey values are those that are read",

@@ -98,7 +98,6 @@ def test_density_is_measured_from_above_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"BodyPartExamined": "CHEST"}, "shows CHEST, not a breast"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "for processing"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}, "one for a biopsy"),
         ({"BreastImplantPresent": "YES"}, "an implant"),

@@ -29,7 +29,17 @@ class Bench:
     dicom: tuple[str, ...] = ()
 
 
-BENCHES = (Bench(guard="chest_radiograph", right="chest_frontal", wrong=tuple(pictures.WRONG), dicom=("CR/chest_",)),)
+CHESTS = "CR/chest_RG1_j2k", "CR/chest_rsna/1.2"  # not the one that its header shows inverted
+UPRIGHT = ("inverted", "upside down", "turned left", "turned right", "inverted, upside down")
+BENCHES = (
+    Bench(guard="chest_radiograph", right="chest_frontal", wrong=tuple(pictures.WRONG), dicom=CHESTS),
+    Bench(guard="chest_or_negative", right="chest_frontal", dicom=("CR/chest_",)),
+    Bench(guard="fundus", right="fundus", wrong=("inverted", "upper half", "lower half", "left half", "right half")),
+    Bench(guard="skin", right="skin_lesion", wrong=("inverted",)),
+    Bench(guard="stained_tissue", right="histology_he", wrong=("inverted",)),
+    Bench(guard="mammogram", right="mammogram", wrong=("inverted", "turned left", "turned right")),
+    Bench(guard="ultrasound", right="ultrasound_breast", wrong=UPRIGHT),
+)
 
 
 def verdict(guard: str, picture: Picture, spacing: tuple[float, float] = (0, 0)) -> Verdict:

@@ -53,7 +53,9 @@ def test_a_retina_without_retinopathy_has_none(triton: Triton, tmp_path: Path) -
 
 def test_a_real_photograph_in_grey_is_not_graded(triton: Triton, tmp_path: Path) -> None:
     images = real("OP/heidelberg/sample-op.dcm", tmp_path)
-    assert answered(triton, "op_retina", images, tmp_path) == (NotSuitable("the photograph is not in colour"),)
+    (result,) = answered(triton, "op_retina", images, tmp_path)
+    assert isinstance(result, NotSuitable)
+    assert result.reason.startswith("these pixels show a picture without colour, not a colour photograph of the back")
 
 
 WNET = """
@@ -72,7 +74,8 @@ def test_a_real_network_for_vessels_takes_the_place_of_ours(tmp_path: Path) -> N
     torch.jit.trace(network, torch.zeros(1, 3, 64, 64)).save(tmp_path / "wnet.pt")
     (tmp_path / "wnet.toml").write_text(WNET)
     models = tmp_path / "models"
-    shutil.copytree(ROOT / "triton_models" / "op_retina", models / "op_retina")
+    for name in ("op_retina", "guard_fundus"):
+        shutil.copytree(ROOT / "triton_models" / name, models / name)
     (tmp_path / "plugins").mkdir()
     add(
         tmp_path / "wnet.pt", "op_retina_vessels", models=models, plugins=tmp_path / "plugins", labels=["Blood vessel"],
@@ -117,14 +120,11 @@ def test_a_slide_has_its_class_and_a_map_of_carcinoma(triton: Triton, tmp_path: 
     assert malignant.ravel()[[frame.number - 1 for frame in key.images]].mean() > 0.5
 
 
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [("tiled_small/sm_image.dcm", "another organ: Brain"), ("gcp_small/test_raw_dicom.dcm", "100.0 µm apart")],
-)
-def test_real_slides_that_are_no_breast_tissue(images: str, words: str, triton: Triton, tmp_path: Path) -> None:
+@pytest.mark.parametrize("images", ["tiled_small/sm_image.dcm", "gcp_small/test_raw_dicom.dcm"])
+def test_real_slides_that_are_no_breast_tissue(images: str, triton: Triton, tmp_path: Path) -> None:
     (result,) = answered(triton, "sm_breast", real(f"SM/{images}", tmp_path), tmp_path, "dcentvfy")
     assert isinstance(result, NotSuitable)
-    assert words in result.reason
+    assert "not tissue stained with haematoxylin and eosin" in result.reason
 
 
 def test_the_label_of_a_real_slide_is_not_looked_at(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_real_mammogram_of_a_biopsy_is_not_suitable(triton: Triton, tmp_path: 
         triton, "mg_lesion", images, tmp_path, "dcentvfy", "dciodvfy"
     )  # its request is coded by a scheme of its own
     assert isinstance(result, NotSuitable)
-    assert "Image Type is STEREO" in result.reason
+    assert "not a mammogram of one breast in a standard view" in result.reason
 
 
 def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, tmp_path: Path) -> None:
@@ -115,9 +115,10 @@ def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, t
 def test_a_real_cine_of_a_heart_is_not_suitable(triton: Triton, tmp_path: Path) -> None:
     (result,) = answered(triton, "us_lesion", real("US/cine_ybr/examples_ybr_color.dcm", tmp_path), tmp_path)
     assert isinstance(result, NotSuitable)
-    assert "Image Type is EPICARDIAL" in result.reason
+    assert "not a greyscale ultrasound of the breast or the thyroid" in result.reason
 
 
-def test_real_frames_in_palette_colour_run_through(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "us_lesion", real("US/palette_2frame/OBXXXX1A_2frame.dcm", tmp_path), tmp_path)
-    assert results
+def test_real_frames_that_are_coloured_are_not_suitable(triton: Triton, tmp_path: Path) -> None:
+    (result,) = answered(triton, "us_lesion", real("US/palette_2frame/OBXXXX1A_2frame.dcm", tmp_path), tmp_path)
+    assert isinstance(result, NotSuitable)
+    assert "colours, such as those of flow" in result.reason

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from node.serving import frontal_chest
 from node.serving.appearance import description, fitted
 from node.training import pictures
 from node.training.pictures import Picture, Pictures
 
-HERE = Path(__file__).parent
 RIDGE = 0.01
+WEIGHTS = Path(frontal_chest.__file__).with_suffix(".json")
 OTHERS = (
     "bone_xray_other", "dental_panoramic", "mammogram", "fundus", "histology_he", "ultrasound_other_carotid",
     "ultrasound_other_fetal", "other_endoscopy", "other_blood_smear",
@@ -33,17 +34,17 @@ def main(folder: Path) -> None:
     there = Pictures(folder)
     right: list[Picture] = []
     wrong: list[Picture] = list(pictures.empty(random).values())
-    for path in there.files("chest_frontal", making=True):
+    for path in there.licensed("chest_frontal"):
         chest = pictures.read(path)
         shown = [chest, *pictures.crops(chest, random, CROPS)]
         right += shown
         wrong += [change(one) for change in pictures.WRONG.values() for one in shown[:2]]
     for kind in OTHERS:
-        for path in there.files(kind, making=True):
+        for path in there.licensed(kind):
             other = pictures.read(path)
             wrong += [other, *pictures.crops(other, random, 2)]
     found = fitted(described(pictures.seen(right)), described(pictures.seen(wrong)), ridge=RIDGE)
-    found.write(HERE / "1" / "likeness.json")
+    found.write(WEIGHTS)
 
 
 if __name__ == "__main__":
