@@ -102,6 +102,7 @@ def test_what_the_guard_refuses_is_not_suitable() -> None:
     def no(**_: Any) -> Mapping[str, NDArray[Any]]:
         return {"suitable": np.array([False]), "reason": np.array(["a foot"]), "score": np.zeros(1, np.float32)}
 
+    models: dict[str, Callable[..., Mapping[str, NDArray[Any]]]]
     models = {"cxr_quality": model(), "guard_chest_or_negative": no}
     (result,) = testing.run_plugin(HERE, {"xray": [testing.radiograph()]}, models)
     assert isinstance(result, NotSuitable)
