@@ -48,7 +48,7 @@ def colourful(plane: Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class MeasureLimit:
     """What a measure is in suitable images, and what is seen where it is lower or higher."""
 
     measure: str
@@ -61,7 +61,7 @@ class Limit:
         return self.low <= measures[self.measure] <= self.high
 
 
-def best_of(measured: Sequence[Mapping[str, float]], limits: Sequence[Limit], expected: str) -> Answer:
+def best_of(measured: Sequence[Mapping[str, float]], limits: Sequence[MeasureLimit], expected: str) -> Answer:
     """Answer for the images, each with its measures, by the one that keeps most limits; a blank one has no measures.
 
     The score is the part of the limits that are kept.

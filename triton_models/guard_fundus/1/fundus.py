@@ -1,6 +1,6 @@
 """Whether a photograph shows the back of an eye: a round, red field with vessels."""
 
-from serving.guarding import Answer, Limit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, best_of, blank
 from serving.picture_measures import closed, colour_difference, lit_field, sized
 from torch import Tensor
 
@@ -8,11 +8,11 @@ EXPECTED = "not a colour photograph of the back of an eye"
 VESSEL = 9
 """Of 256 pixels: vessels are narrower."""
 LIMITS = (
-    Limit("colour", 30, 255, "a picture without colour"),
-    Limit("roundness", 0.93, 1, "no round field"),
-    Limit("red to green", 1.3, 10, "a field that is not red"),
-    Limit("red to blue", 1.8, 1000, "a field that is not red"),
-    Limit("vessels", 0.02, 0.25, "no vessels"),
+    MeasureLimit("colour", 30, 255, "a picture without colour"),
+    MeasureLimit("roundness", 0.93, 1, "no round field"),
+    MeasureLimit("red to green", 1.3, 10, "a field that is not red"),
+    MeasureLimit("red to blue", 1.8, 1000, "a field that is not red"),
+    MeasureLimit("vessels", 0.02, 0.25, "no vessels"),
 )
 """Read off development pictures; the card has what they have."""
 

@@ -3,7 +3,7 @@
 import json
 
 import torch
-from serving.guarding import Answer, Limit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, answer, best_of, blank
 from serving.picture_measures import LIT, box_of, colour_difference, largest_piece, mean_over, sized
 from torch import Tensor
 
@@ -13,14 +13,14 @@ MAGNIFIED = 1.4
 STRIP = 0.08
 """Part of the columns of the breast that lie at the chest wall, or before the nipple."""
 LIMITS = (
-    Limit("colour", 0, 8, "a picture in colour"),
-    Limit("ground", 0.3, 0.97, "no black ground beside a breast"),
-    Limit("one", 0.8, 1, "several bright objects"),
-    Limit("wall", 0.42, 1, "no chest wall on one side"),
-    Limit("front", 0, 0.5, "no end of a breast before the other side"),
-    Limit("taller", 0.9, 4.5, "an object wider than a breast, or longer"),
-    Limit("filled", 0.6, 0.93, "an outline that is not a breast's"),
-    Limit("gaps", 0, 0.12, "gaps in what should be a breast"),
+    MeasureLimit("colour", 0, 8, "a picture in colour"),
+    MeasureLimit("ground", 0.3, 0.97, "no black ground beside a breast"),
+    MeasureLimit("one", 0.8, 1, "several bright objects"),
+    MeasureLimit("wall", 0.42, 1, "no chest wall on one side"),
+    MeasureLimit("front", 0, 0.5, "no end of a breast before the other side"),
+    MeasureLimit("taller", 0.9, 4.5, "an object wider than a breast, or longer"),
+    MeasureLimit("filled", 0.6, 0.93, "an outline that is not a breast's"),
+    MeasureLimit("gaps", 0, 0.12, "gaps in what should be a breast"),
 )
 """Read off development pictures; the card has what they have."""
 
@@ -30,7 +30,7 @@ def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG0
     factor = float(json.loads(header or "{}").get("EstimatedRadiographicMagnificationFactor") or 1)
     told = best_of([measures(plane) for plane in images], LIMITS, EXPECTED)
     if factor >= MAGNIFIED and not told["reason"]:
-        return {**told, "suitable": ~told["suitable"], "reason": f"this is a magnification by {factor:.1f}, {EXPECTED}"}
+        return answer(1.0, f"this is a magnification by {factor:.1f}, {EXPECTED}")
     return told
 
 

@@ -3,7 +3,7 @@
 import torch
 from serving.components import components
 from serving.grey_values import otsu
-from serving.guarding import Answer, Limit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, best_of, blank
 from serving.picture_measures import colour_difference, mean_over, sized
 from torch import Tensor
 
@@ -15,15 +15,15 @@ DARK = 45
 INK = 25
 """Of 255: by how much more blue than red, than the skin has, a pen marks it."""
 LIMITS = (
-    Limit("colour", 8, 130, "a picture without the colour of skin"),
-    Limit("red to blue", 0.66, 2.4, "a surface redder or bluer than skin"),
-    Limit("shown", 0.8, 1, "much that is black"),
-    Limit("brightness", 70, 250, "a surface darker than skin"),
-    Limit("magenta", 0, 1.1, "a pink or purple stain"),
-    Limit("green", 0, 1.06, "a green surface"),
-    Limit("contrast", 0.115, 1, "no lesion"),
-    Limit("size", 0.004, 0.5, "no single lesion"),
-    Limit("one", 0.5, 1, "several dark spots, or a texture"),
+    MeasureLimit("colour", 8, 130, "a picture without the colour of skin"),
+    MeasureLimit("red to blue", 0.66, 2.4, "a surface redder or bluer than skin"),
+    MeasureLimit("shown", 0.8, 1, "much that is black"),
+    MeasureLimit("brightness", 70, 250, "a surface darker than skin"),
+    MeasureLimit("magenta", 0, 1.1, "a pink or purple stain"),
+    MeasureLimit("green", 0, 1.06, "a green surface"),
+    MeasureLimit("contrast", 0.115, 1, "no lesion"),
+    MeasureLimit("size", 0.004, 0.5, "no single lesion"),
+    MeasureLimit("one", 0.5, 1, "several dark spots, or a texture"),
 )
 """Read off development pictures; the card has what they have."""
 

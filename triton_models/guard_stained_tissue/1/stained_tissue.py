@@ -1,7 +1,7 @@
 """Whether a slide shows tissue in haematoxylin and eosin: pink, with purple nuclei."""
 
 import torch
-from serving.guarding import Answer, Limit, best_of
+from serving.guarding import Answer, MeasureLimit, best_of
 from torch import Tensor
 
 EXPECTED = "not tissue stained with haematoxylin and eosin"
@@ -12,9 +12,9 @@ MAGENTA = 8
 NUCLEUS = 0.72
 """Brightness of a nucleus, at most, as a part of that of glass."""
 LIMITS = (
-    Limit("coloured", 0.05, 1, "no stain, or little but glass"),
-    Limit("pink or purple", 0.87, 1, "other colours than pink and purple"),
-    Limit("nuclei", 0.015, 0.9, "no purple nuclei"),
+    MeasureLimit("coloured", 0.05, 1, "no stain, or little but glass"),
+    MeasureLimit("pink or purple", 0.87, 1, "other colours than pink and purple"),
+    MeasureLimit("nuclei", 0.015, 0.9, "no purple nuclei"),
 )
 """Read off development pictures; the card has what they have."""
 

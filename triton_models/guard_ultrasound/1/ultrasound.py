@@ -1,7 +1,7 @@
 """Whether an image is a greyscale ultrasound of the breast or the thyroid: soft tissue in layers under the skin."""
 
 import torch
-from serving.guarding import Answer, Limit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, best_of, blank
 from serving.picture_measures import LIT, box_of, colour_difference, largest_piece, mean_over, sized
 from torch import Tensor
 from torch.nn import functional
@@ -10,15 +10,15 @@ EXPECTED = "not a greyscale ultrasound of the breast or the thyroid"
 VIVID = 60
 """Of 255: difference of colours of flow, unlike that of a tinted grey scale."""
 LIMITS = (
-    Limit("vivid", 0, 0.02, "colours, such as those of flow"),
-    Limit("tint", 0, 12, "a picture in colour"),
-    Limit("area", 0.12, 1, "no scanned area"),
-    Limit("filled", 0.6, 1, "little but black in the scanned area"),
-    Limit("sides", 0.3, 1, "a sector that is narrow at the top, as of a heart or a fetus"),
-    Limit("layers", 1.3, 2.6, "no layers along the skin"),
-    Limit("speckle", 0.05, 0.165, "no speckle of ultrasound"),
-    Limit("near", 1, 1000, "no bright tissue near the probe"),
-    Limit("height", 0.53, 2, "an area wider or deeper than that of a probe for the breast"),
+    MeasureLimit("vivid", 0, 0.02, "colours, such as those of flow"),
+    MeasureLimit("tint", 0, 12, "a picture in colour"),
+    MeasureLimit("area", 0.12, 1, "no scanned area"),
+    MeasureLimit("filled", 0.6, 1, "little but black in the scanned area"),
+    MeasureLimit("sides", 0.3, 1, "a sector that is narrow at the top, as of a heart or a fetus"),
+    MeasureLimit("layers", 1.3, 2.6, "no layers along the skin"),
+    MeasureLimit("speckle", 0.05, 0.165, "no speckle of ultrasound"),
+    MeasureLimit("near", 1, 1000, "no bright tissue near the probe"),
+    MeasureLimit("height", 0.53, 2, "an area wider or deeper than that of a probe for the breast"),
 )
 """Read off development pictures; the card has what they have."""
 
