@@ -212,7 +212,9 @@ def _labels(image: Tensor, places: Tensor, near_bone: Tensor) -> Tensor:
         wall, inner = place == 1, place == 2
         smooth = functional.avg_pool2d(hu[None].float(), 3, 1, 1, count_include_pad=False)[0]  # noise makes no holes
         plane[(smooth >= MUSCLE_HU[0]) & (smooth <= MUSCLE_HU[1]) & wall] = MUSCLE
-        fat = (smooth >= FAT_HU[0]) & (smooth <= FAT_HU[1])
+        beside_air = functional.max_pool2d(-hu[None].float(), 3, 1, 1)[0] > -AIR_HU
+        density = torch.where(beside_air, hu.float(), smooth)  # the mean of lung and muscle is that of fat
+        fat = (density >= FAT_HU[0]) & (density <= FAT_HU[1])
         plane[fat & wall] = OUTER_FAT
         plane[fat & inner] = INNER_FAT
         plane[(hu >= CALCIUM_HU) & inner & (bone == 0)] = CALCIUM
