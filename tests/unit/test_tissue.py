@@ -201,3 +201,11 @@ def test_the_synthetic_chest_of_the_demo_is_measured() -> None:
     inside = np.zeros(image.shape, bool)
     inside[measured] = True
     assert dice(answer["labels"] == BONE, (image > 150) & inside) > 0.7
+
+
+def test_the_edge_of_the_lung_is_no_fat() -> None:
+    """The mean of lung and muscle is that of fat; here muscle lies where fat would, inside the rib cage."""
+    image, truth = chest()
+    image[truth == INNER] = 55
+    labels = found(image)["labels"]
+    assert (labels == INNER).sum() * np.prod(SPACING) / 1000 < 2
