@@ -37,7 +37,7 @@ def composed(tmp_path: Path) -> tuple[np.ndarray, list[Dataset]]:
     volume = Volume(array=labels, affine=series.affine(), frame_of_reference_uid=series.frame_of_reference_uid)
     results = [
         Segmentation(labels=volume, segments=[LIVER, CYST]),
-        Measurement(name=SCT.Volume, value=150.25, unit=UCUM.CubicCentimeter, of=LIVER),
+        Measurement(name=SCT.Volume, value=150.2, unit=UCUM.CubicCentimeter, of=LIVER),
     ]
     identity = Identity(
         study_uid=series.study_uid,
@@ -74,7 +74,7 @@ def test_it_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple
     assert liver["segmentationSOPInstanceUID"] == seg.SOPInstanceUID
     assert liver["ReferencedSegment"] == 1
     (volume,) = liver["measurementItems"]
-    assert (float(volume["value"]), volume["units"]["CodeValue"]) == (150.25, "cm3")
+    assert (float(volume["value"]), volume["units"]["CodeValue"]) == (150.2, "cm3")
 
 
 def _run(name: str, *words: object) -> None:
