@@ -48,7 +48,7 @@ def test_no_link_is_left_and_every_file_that_a_model_needs_is_there(tmp_path: Pa
     for name in names:
         version = REPOSITORY / name / "1"
         there = {path.relative_to(version) for path in version.rglob("*") if "__pycache__" not in path.parts}
-        there |= {path.relative_to(version) for path in (version / "serving").glob("*.py")}
+        there |= {path.relative_to(version) for path in (version / "serving").glob("*.*")}
         assert {
             path.relative_to(tmp_path / "out" / name / "1") for path in (tmp_path / "out" / name / "1").rglob("*")
         } == there
