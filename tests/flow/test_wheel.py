@@ -35,7 +35,7 @@ def test_every_model_is_whole_in_the_wheel(tmp_path: Path) -> None:
         packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("triton_models/")}
     models = ROOT / "triton_models"
     wanted = {path for model in models.iterdir() for path in model.rglob("*") if path.is_file()}
-    wanted |= {path for link in models.glob("*/1/serving") for path in link.glob("*.py")}
+    wanted |= {path for link in models.glob("*/1/serving") for path in link.glob("*.*")}
     wanted = {path for path in wanted if "__pycache__" not in path.parts}
     assert {f"triton_models/{path.relative_to(models).as_posix()}" for path in wanted} == set(packed)
     assert all(packed[f"triton_models/{path.relative_to(models).as_posix()}"] == path.read_bytes() for path in wanted)
