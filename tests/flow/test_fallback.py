@@ -201,7 +201,11 @@ def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, sta
     node.finish(PACS=ORTHANC)
     node.deliver(peer.address, ORTHANC)
     made = compose(
-        liver_case(node.series, liver_results(node.series), identity=replace(liver_identity(), models=("spleen 1",))),
+        liver_case(
+            node.series,
+            liver_results(node.series),
+            identity=replace(liver_identity(), models=("spleen 1",), kind=MANIFEST.kind),
+        ),
         kinds=("SR",),
     )
     for report, expected in zip(_by_description(peer.stored, "SR"), _by_description(made, "SR"), strict=True):
