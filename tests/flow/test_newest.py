@@ -18,15 +18,16 @@ from tests.peers import wait_until
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 HALF, WHOLE = 10, 20
 SLOW = f"""\
-    here = Path(__file__).parent
+    here = Path(__file__)
+    objects = here.parents[2] / "spool" / "objects"
     half = len(ct.frames) == {HALF}
     if half:
-        (here / "begun.part").write_text(str(os.getpid()))
-        (here / "begun.part").rename(here / "begun")
-    while half and (here / "hold").exists():
+        (objects / "begun.part").write_text(str(os.getpid()))
+        (objects / "begun.part").rename(objects / "begun")
+    while half and here.with_name("hold").exists():
         time.sleep(0.05)
     if half:
-        (here / "over").touch()
+        (objects / "over").touch()
     volume = ct.volume()
 """
 
@@ -44,13 +45,14 @@ def house(tmp_path: Path, pacs: Pacs) -> Iterator[House]:
     built.stop()
 
 
-def plugin_folder(house: House) -> Path:
-    return house.folder / "plugins" / "threshold"
+def objects(house: House) -> Path:
+    """Where a plugin may write."""
+    return house.folder / "spool" / "objects"
 
 
 def slow_on_half(house: House) -> Path:
     """Have a job on half of the images wait while the returned file is there."""
-    plugin = plugin_folder(house) / "plugin.py"
+    plugin = house.folder / "plugins" / "threshold" / "plugin.py"
     code = plugin.read_text().replace("    volume = ct.volume()\n", SLOW)
     plugin.write_text(code.replace("from pathlib", "import os\nimport time\nfrom pathlib"))
     held = plugin.with_name("hold")
@@ -72,7 +74,7 @@ def reports(pacs: Pacs) -> list[Dataset]:
 def half_is_over(house: House) -> bool:
     """Whether the job on half of the images runs no more: it has come to its end, or its process was killed."""
     with suppress(FileNotFoundError):
-        return (plugin_folder(house) / "over").exists() or not alive(int((plugin_folder(house) / "begun").read_text()))
+        return (objects(house) / "over").exists() or not alive(int((objects(house) / "begun").read_text()))
     return False
 
 
@@ -84,7 +86,7 @@ def test_the_report_of_half_a_study_is_never_delivered_after_that_of_the_whole(
     held = slow_on_half(house)
     house.start()
     assert house.send(files[:HALF]) == []
-    wait_until(held.with_name("begun").exists, what="the job on half of the study")
+    wait_until((objects(house) / "begun").exists, what="the job on half of the study")
     assert house.send(files[HALF:]) == []
     house.rest(uid)
     assert len(pacs.arrived) == 3, "the results of the whole"
