@@ -98,7 +98,8 @@ def real_weights(tmp_path: Path) -> Iterator[Triton]:
     if not MESHNET.is_dir():
         pytest.skip("the weights of MeshNet are not beside this repository")
     models = tmp_path / "models"
-    shutil.copytree(ROOT / "triton_models" / "mr_brain", models / "mr_brain")
+    for name in ("mr_brain", "guard_head_mr_t1"):
+        shutil.copytree(ROOT / "triton_models" / name, models / name)
     script = ROOT / "triton_models" / "mr_brain" / "meshnet.py"
     runpy.run_path(str(script), run_name="meshnet")["bring"](MESHNET, models)
     chain = models / "mr_brain" / "1" / "chain.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from node import Heatmap, codes, testing
-from node.compose.sc import heatmap_capture
+from node.compose.sc import LEGEND, heatmap_capture
 from node.serving.planes import PlaneChain, classify, network_input
 from node.training.phantoms import fundus, skin, slide
 from tests.matrix import identity_of, series_in
@@ -98,7 +98,9 @@ def test_a_heat_map_of_a_slide_is_shown_on_the_whole_of_it(tmp_path: Path) -> No
     made = heatmap_capture(heat, identity_of(series), order=0, number=0)
     shown = np.frombuffer(made.PixelData, np.uint8).reshape(made.Rows, made.Columns, 3)
     factor = made.Columns // picture.shape[1]
-    hot = np.abs(shown[: picture.shape[0] * factor : factor, ::factor].astype(int) - 200).max(2) > 0
+    below = made.Rows - 3 * LEGEND - picture.shape[0] * factor  # what stands behind the plugin is above the picture
+    whole = shown[below : below + picture.shape[0] * factor]
+    hot = np.abs(whole[::factor, ::factor].astype(int) - 200).max(2) > 0
     assert np.argwhere(hot).min(0).tolist() == [64, 128]
     assert np.argwhere(hot).max(0).tolist() == [127, 191]
 
