@@ -128,7 +128,7 @@ def test_ct_of_a_phantom_is_estimated_from_its_mr(triton: Triton, tmp_path: Path
 
 
 def test_no_image_estimated_of_a_real_head_can_be_taken_for_a_ct(triton: Triton, tmp_path: Path) -> None:
-    series = first_of("MR/T1_sag_brain_35", 16, tmp_path)
+    series = first_of("MR/T1_sag_brain_35", 35, tmp_path)
     result, images = derived(triton, "mr_to_ct", series, tmp_path)
     assert result.array.min() < -800
     for image in images:
