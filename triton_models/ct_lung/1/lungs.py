@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from serving.body import enclosed, middle_of
 from serving.coarse_grid import (
     COARSE_MM,
     Grid,
@@ -107,11 +108,11 @@ def _segment(image: Tensor, grid: Grid) -> Tensor:
     if not body.any():
         raise NotLungs(NO_BODY)
     inner = air & ~outside
-    trachea, airway = _airway(hu, inner, grid, _middle(body))
+    trachea, airway = _airway(hu, inner, grid, middle_of(body))
     lung_air = inner & ~grow(airway, grid, 1.25 * COARSE_MM)
     lungs = _right_and_left(hu, lung_air, body, grid)
     if lungs is None:
-        part = _junction(pool(image, grid, functional.max_pool3d), lung_air & _enclosed(body), _middle(body), grid)
+        part = _junction(pool(image, grid, functional.max_pool3d), lung_air & enclosed(body), middle_of(body), grid)
         lungs = _right_and_left(hu, lung_air, body, grid, part)
     if lungs is None:
         raise NotLungs(NO_LUNGS)
@@ -123,24 +124,6 @@ def _segment(image: Tensor, grid: Grid) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------------ anatomy
-
-
-def _enclosed(body: Tensor) -> Tensor:
-    """Where the body lies to the right, left, front and back of a voxel: true in the chest, false in a hollow table."""
-    solid = body.to(torch.uint8)
-    result = torch.ones_like(body)
-    for axis in (1, 2):
-        result &= solid.cummax(axis).values.bool()
-        result &= solid.flip(axis).cummax(axis).values.flip(axis).bool()
-    return result
-
-
-def _middle(body: Tensor) -> float:
-    """The column (x index) half way between the right and left edge of the body, the median over the planes."""
-    columns = body.any(1)
-    columns = columns[columns.any(1)].to(torch.uint8)
-    first, last = columns.argmax(1), columns.shape[1] - 1 - columns.flip(1).argmax(1)
-    return float((first + last).double().median() / 2)
 
 
 def _airway(hu: Tensor, inner: Tensor, grid: Grid, middle: float) -> tuple[Tensor, Tensor]:
@@ -222,12 +205,12 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
     if not air.any():
         return None
     box = box_of(air, grid, 0.0)
-    hu, air, middle, enclosed = hu[box], air[box], _middle(body) - box[2].start, _enclosed(body)[box]
+    hu, air, middle, inner = hu[box], air[box], middle_of(body) - box[2].start, enclosed(body)[box]
     parted = air if wall is None else air & ~wall[box]
     for radius in OPENING_MM:
         cores = components(shrink(parted, grid, radius))
         least_share = 0.0 if wall is None else JUNCTION_SHARE
-        pair = _pair(cores, hu, enclosed, middle=middle, grid=grid, least_share=least_share)
+        pair = _pair(cores, hu, inner, middle=middle, grid=grid, least_share=least_share)
         if pair is not None:
             break
     else:
@@ -245,11 +228,11 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
 
 
 def _pair(
-    cores: Tensor, hu: Tensor, enclosed: Tensor, *, middle: float, grid: Grid, least_share: float
+    cores: Tensor, hu: Tensor, inner: Tensor, *, middle: float, grid: Grid, least_share: float
 ) -> tuple[int, int] | None:
     """The cores of the right and the left lung: the largest, and one that lies wholly beside it; or None."""
     count = total(cores)
-    share = total(cores, enclosed) / count.clamp(min=1)
+    share = total(cores, inner) / count.clamp(min=1)
     mean = total(cores, hu) / count.clamp(min=1)
     fits = (share > 0.95) & (mean > GAS) & (count * grid.voxel_ml > SMALLEST_ML / 4)
     fits[0] = False
