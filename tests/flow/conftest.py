@@ -1,6 +1,7 @@
 """A PACS and a Triton server, each started once by a worker of pytest, and receivers that are watched."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,14 @@ from tests.fast_path import ObservedReceiver
 from tests.matrix import IMAGES, Matrix, compose_all
 from tests.peers import ROOT, Orthanc, missing, orthanc
 from tests.reception import WAIT_SECONDS, OpenReception, Reception
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two empty folders: for models and for plugins."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "plugins").mkdir()
+    return tmp_path / "models", tmp_path / "plugins"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Networks that people bring, served by a real Triton: the same answer as the network asked here, with torch alone."""
+"""`isocenter model add`: a network on a real Triton answers as the same network does here, with torch alone."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from torch.nn import functional
 
 from node import Measurement, Segmentation, testing
 from node.compose import Case, compose, write_object
-from node.errors import ConfigError
 from node.host import read_plugin
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
@@ -31,6 +29,7 @@ from node.serving.sliding_window import infer
 from node.serving.volume import segment
 from node.training.meshnet import MeshNet
 from node.triton import GrpcTriton, LocalServer
+from tests.edge_network import edges, saved
 from tests.lung_unet import WEIGHTS, LungUNet, lungs_seen
 from tests.matrix import identity_of
 from tests.peers import ROOT, VALIDATOR, complaints
@@ -45,55 +44,7 @@ overlap = 0.25
 scale = [0, 1000]
 tiles_at_once = 4
 """
-NETWORK = """
-from torch import Tensor, nn
-from torch.nn import functional
-
-class Edges(nn.Module):
-    def __init__(self, width: int = 4) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(1, width, 3, padding=1)
-        self.last = nn.Conv3d(width, 3, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.first(x).relu())
-"""
 SHARED = ROOT.parent / "shared" / "data"
-
-
-def edges() -> nn.Module:
-    space: dict[str, Any] = {}
-    exec(NETWORK, space)  # noqa: S102 (the text above)
-    torch.manual_seed(3)
-    network: nn.Module = space["Edges"](5).eval()
-    return network
-
-
-def brought(folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
-    """Save the network as a kind of file; return it with what must be said beside it."""
-    network, given = edges(), torch.zeros(2, 1, 24, 24, 16)
-    if kind == "TorchScript":
-        torch.jit.trace(network, given).save(folder / "net.ts")
-        return folder / "net.ts", {"trust": True}
-    if kind == "torch.export":
-        batch = torch.export.Dim("batch", max=64)
-        torch.export.save(torch.export.export(network, (given,), dynamic_shapes=({0: batch},)), folder / "net.pt2")
-        return folder / "net.pt2", {"trust": True}
-    if kind == "ONNX":
-        pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-        shapes = ({0: torch.export.Dim("batch", max=64)},)
-        torch.onnx.export(network, (given,), folder / "net.onnx", dynamic_shapes=shapes, verbose=False)
-        return folder / "net.onnx", {}
-    torch.save({"state_dict": network.state_dict()}, folder / "net.pth")
-    (folder / "edges.py").write_text(NETWORK)
-    return folder / "net.pth", {"builder": f"{folder / 'edges.py'}:Edges(width=5)", "trust": True}
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> tuple[Path, Path]:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "plugins").mkdir()
-    return tmp_path / "models", tmp_path / "plugins"
 
 
 def serve(models: Path, plugin: Path, files: Sequence[Path], log: Path) -> tuple[Volume, Segmentation, list[float]]:
@@ -126,10 +77,10 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_a_network_of_every_kind_answers_on_triton_as_it_does_here(
-    kind: str, house: tuple[Path, Path], tmp_path: Path
+    kind: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    models, plugins = house
-    source, more = brought(tmp_path, kind)
+    models, plugins = folders
+    source, more = saved(tmp_path, kind)
     (tmp_path / "chain.toml").write_text(CHAIN)
     words = {"labels": ["Spleen", "Odd thing"], "chain": tmp_path / "chain.toml", **more}
     added = add(source, "edges", models=models, plugins=plugins, **words)
@@ -159,9 +110,9 @@ each = { t2 = { normalise = true, clip_percentiles = [] } }
 
 
 def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
-    house: tuple[Path, Path], tmp_path: Path
+    folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     torch.manual_seed(5)
     network = nn.Sequential(nn.Conv3d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv3d(6, 3, 1)).eval()
     torch.jit.trace(network, torch.zeros(2, 2, 16, 32, 32)).save(tmp_path / "net.ts")
@@ -276,14 +227,14 @@ WHOLE = {"ISOCENTER_WHOLE_BRAIN"} & os.environ.keys()
     [("model5_gw_ae", "PLS", 256 if WHOLE else 192), ("model18cls", "LIA", 256 if WHOLE else 128)],
 )
 def test_a_real_network_for_the_brain_answers_as_torch_alone_does(
-    model: str, towards: str, size: int, house: tuple[Path, Path], tmp_path: Path
+    model: str, towards: str, size: int, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """MeshNet (MIT, github.com/neuroneural/brainchop) on a real T1 brain, one enhanced multi-frame instance."""
     weights = SHARED / "weights" / "mr_brain_meshnet" / model
     brain = sorted((SHARED / "dicom" / "MR" / "T1_3d_enhanced_xa30").rglob("*.dcm"))
     if not weights.is_dir() or not brain:
         pytest.skip("the shared data is not on this machine")
-    models, plugins = house
+    models, plugins = folders
     network, named = MeshNet(weights).eval(), ["White matter", "Grey matter"]
     if (colours := weights / "colormap.json").is_file():
         named = json.loads(colours.read_text())["labels"][1:]
@@ -319,11 +270,11 @@ tiles_at_once = 4
 """
 
 
-def test_a_real_network_for_lungs_answers_as_torch_alone_does(house: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_real_network_for_lungs_answers_as_torch_alone_does(folders: tuple[Path, Path], tmp_path: Path) -> None:
     chest = sorted((SHARED / "dicom" / "CT" / "chest_cmb_crc_100").glob("*.dcm"))
     if not WEIGHTS.is_file() or not chest:
         pytest.skip("the shared data is not on this machine")
-    models, plugins = house
+    models, plugins = folders
     network = LungUNet()
     torch.jit.trace(network, torch.zeros(2, 1, 64, 64)).save(tmp_path / "lungs.pt")
     (tmp_path / "chain.toml").write_text(LUNGS)
@@ -344,72 +295,3 @@ def test_a_real_network_for_lungs_answers_as_torch_alone_does(house: tuple[Path,
     (tmp_path / "images").mkdir()
     images = [shutil.copy(one, tmp_path / "images") for one in files[30:50]]
     judged(series_of([Path(one) for one in images]), outlines, tmp_path / "images", tmp_path / "objects")
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ({"labels": ["Spleen"]}, "2 classes beside the background, and there are 1 labels"),
-        ({"labels": ["Spleen", "Liver"], "name": "taken"}, "is there already"),
-        ({"labels": ["Spleen", "Liver"], "chain": "tile = [2, 2, 2]\noverlap = 1"}, "overlap is at least 0"),
-        ({"labels": ["Spleen", "Liver"], "chain": "size = [8, 8, 8]"}, "a phantom comes back"),
-        ({"labels": ["Spleen", "Liver"], "chain": "tile = [8, 8]"}, "refuses a tile"),
-    ],
-)
-def test_what_cannot_be_served_is_told_and_leaves_nothing(
-    words: dict[str, Any], told: str, house: tuple[Path, Path], tmp_path: Path
-) -> None:
-    models, plugins = house
-    (models / "taken").mkdir()
-    source, _ = brought(tmp_path, "TorchScript")
-    chain = None
-    if "chain" in words:
-        chain = tmp_path / "chain.toml"
-        chain.write_text(words["chain"])
-    with pytest.raises(ConfigError, match=told):
-        add(
-            source, words.get("name", "edges"), models=models, plugins=plugins, labels=words["labels"], chain=chain,
-            trust=True,
-        )  # fmt: skip
-    assert [one.name for one in models.iterdir()] == ["taken"]
-    assert not list(plugins.iterdir())
-
-
-@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
-def test_a_file_that_can_hold_code_is_not_loaded_without_trust(
-    kind: str, house: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models, plugins = house
-    source, _ = brought(tmp_path, kind)
-    for loader in (torch.jit, torch.export):
-        monkeypatch.setattr(loader, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    with pytest.raises(ConfigError, match=f"is {kind}, which can hold code .*: if you trust .*, say --trust"):
-        add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"])
-    assert not [*models.iterdir(), *plugins.iterdir()]
-
-
-@pytest.mark.parametrize("place", ["/etc/passwd", "../net.data", "link.data"])
-def test_an_onnx_file_takes_no_weights_from_elsewhere(place: str, house: tuple[Path, Path], tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
-    models, plugins = house
-    source, _ = brought(tmp_path, "ONNX")
-    network = onnx.load(source)
-    (tmp_path / "link.data").symlink_to("/etc/passwd")
-    onnx.external_data_helper.set_external_data(network.graph.initializer[0], place)
-    network.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
-    source.write_bytes(network.SerializeToString())
-    with pytest.raises(ConfigError, match=f"takes its weights from {place}: they must be files beside it"):
-        add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"])
-
-
-def test_weights_need_their_network_and_code_needs_trust(house: tuple[Path, Path], tmp_path: Path) -> None:
-    models, plugins = house
-    source, more = brought(tmp_path, "state_dict")
-    for builder, told in (
-        ("", "say of which network"),
-        (more["builder"], "--trust"),
-        ("os.system()", "name one of MONAI's"),
-        ("monai.networks.nets.UNet(__import__('os'))", "plain values"),
-    ):
-        with pytest.raises(ConfigError, match=told):
-            add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"], builder=builder)

@@ -65,13 +65,6 @@ CLASSES = "np.concatenate([1 - 5 * x, 5 * x - 1], 1)"  # of HU / 1000: the secon
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> tuple[Path, Path]:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "plugins").mkdir()
-    return tmp_path / "models", tmp_path / "plugins"
-
-
-@pytest.fixture
 def tiles(tmp_path: Path) -> Path:
     (tmp_path / "chain.toml").write_text(TILES)
     return tmp_path / "chain.toml"
@@ -87,9 +80,9 @@ def theirs(folder: Path, config: str, answer: str) -> Path:
 
 @pytest.mark.parametrize(("config", "answer"), [(WHOLE, DENSE), (NETWORK, CLASSES)], ids=["whole volume", "network"])
 def test_a_model_on_triton_becomes_a_plugin(
-    config: str, answer: str, house: tuple[Path, Path], tiles: Path, tmp_path: Path
+    config: str, answer: str, folders: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     source = theirs(tmp_path / "repository", config, answer)
     added = bring(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert {folder.name for folder in models.iterdir()} == {"dense"} | ({"dense_net"} if config == NETWORK else set())
@@ -125,17 +118,17 @@ def test_a_model_on_triton_becomes_a_plugin(
     ],
 )
 def test_a_model_on_triton_that_cannot_be_called_is_told_and_leaves_nothing(
-    config: str, answer: str, told: str, house: tuple[Path, Path], tiles: Path, tmp_path: Path
+    config: str, answer: str, told: str, folders: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     source = theirs(tmp_path / "repository", config, answer)
     with pytest.raises(ConfigError, match=told):
         bring(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert not [*models.iterdir(), *plugins.iterdir()]
 
 
-def test_a_repository_is_asked_for_one_of_its_models(house: tuple[Path, Path], tmp_path: Path) -> None:
-    models, plugins = house
+def test_a_repository_is_asked_for_one_of_its_models(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    models, plugins = folders
     theirs(tmp_path / "repository", WHOLE, DENSE)
     with pytest.raises(ConfigError, match="name one of them: theirs"):
         bring(tmp_path / "repository", "dense", models=models, plugins=plugins, labels=["Bone"])
@@ -173,9 +166,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     ],
 )
 def test_a_native_back_end_gets_the_network_and_a_configuration_of_tritons_schema(
-    backend: str, suffix: str, names: tuple[str, str], files: Mapping[str, Path], house: tuple[Path, Path], tiles: Path
+    backend: str,
+    suffix: str,
+    names: tuple[str, str],
+    files: Mapping[str, Path],
+    folders: tuple[Path, Path],
+    tiles: Path,
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     bring(
         files[suffix],
         "dense",
@@ -202,9 +200,9 @@ def test_a_native_back_end_gets_the_network_and_a_configuration_of_tritons_schem
 
 
 def test_a_back_end_that_does_not_run_a_network_is_told(
-    files: Mapping[str, Path], house: tuple[Path, Path], tiles: Path
+    files: Mapping[str, Path], folders: tuple[Path, Path], tiles: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     for backend in ("onnxruntime", "nothing"):
         with pytest.raises(ConfigError, match=f"--backend {backend} is not for TorchScript .*: onnxruntime runs ONNX"):
             bring(
@@ -224,9 +222,9 @@ def test_a_back_end_that_does_not_run_a_network_is_told(
 
 
 def test_a_phantom_that_comes_back_otherwise_is_drawn(
-    files: Mapping[str, Path], house: tuple[Path, Path], tmp_path: Path
+    files: Mapping[str, Path], folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     (tmp_path / "chain.toml").write_text("size = [8, 16, 16]")
     with pytest.raises(ConfigError, match="a phantom comes back") as told:
         bring(
@@ -250,9 +248,9 @@ def test_a_phantom_that_comes_back_otherwise_is_drawn(
 
 
 def test_models_are_listed_with_kind_versions_state_and_plugins(
-    files: Mapping[str, Path], house: tuple[Path, Path], tiles: Path, tmp_path: Path
+    files: Mapping[str, Path], folders: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
-    models, plugins = house
+    models, plugins = folders
     bring(files[".pt"], "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     bring(files[".pt"], "gpu", models=models, plugins=plugins, labels=["Bone"], chain=tiles, backend="pytorch")
     theirs(models, WHOLE, DENSE)
@@ -283,10 +281,10 @@ class Nothing(nn.Module):
 
 
 def test_a_model_that_is_missing_of_a_wrong_shape_or_gives_no_numbers_parks_its_job(
-    house: tuple[Path, Path], tiles: Path, tmp_path: Path, ledger: Ledger, routed: Callable[..., int],
+    folders: tuple[Path, Path], tiles: Path, tmp_path: Path, ledger: Ledger, routed: Callable[..., int],
     wanted: Callable[..., Plan],
 ) -> None:  # fmt: skip
-    models, plugins = house
+    models, plugins = folders
     torch.jit.trace(Nothing(), torch.zeros(2, 1, 8, 16, 16)).save(tmp_path / "nan.pt")
     bring(tmp_path / "nan.pt", "nan", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     shutil.copytree(ROOT / "triton_models" / "template", models / "flat")
