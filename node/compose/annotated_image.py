@@ -8,8 +8,9 @@ from PIL import Image, ImageDraw
 
 from node.compose.display import blend_heat, relative_heat, select_window, to_grey
 from node.compose.fonts import Color, draw_text, text_width, wrap_text
+from node.compose.image_names import name_in_series
 from node.compose.outlines import as_graphic, ellipse_points
-from node.compose.overlays import Layer, Overlays, RegionOverlay, stored_image, tile_matrix
+from node.compose.overlays import Layer, Overlays, RegionOverlay, stored_image
 from node.errors import UnsuitableSeries
 from node.images.contours import Loop
 from node.images.frame import Frame
@@ -79,11 +80,10 @@ def _draw(series: Series, index: int, overlays: Overlays, size: int) -> Image.Im
 
 
 def _caption(draw: ImageDraw.ImageDraw, series: Series, index: int, size: tuple[int, int]) -> None:
-    """Write the number of the slice and the patient's directions."""
+    """Write the name of the image and the patient's directions."""
     frame, (wide, high) = series.frames[index], size
-    if len(series.frames) > 1 and not tile_matrix(series):
-        what = "slice" if frame.position else "image"
-        draw_text(draw, (8, high - 10), f"{what} {index + 1} of {len(series.frames)}", 16, FAINT, edge=PANEL)
+    if name := name_in_series(series, index):
+        draw_text(draw, (8, high - 10), name, 16, FAINT, edge=PANEL)
     left, right, top = directions(frame)
     draw_text(draw, (8, high // 2 + 8), left, 22, INK, edge=PANEL)
     draw_text(draw, (wide - 8, high // 2 + 8), right, 22, INK, side="right", edge=PANEL)

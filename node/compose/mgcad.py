@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import MammographyCADSRStorage
 
-from node.codes import DCM, SCT, UCUM, Code
+from node.codes import DCM, SCT, Code
 from node.compose.ascii_text import LO, concept, plain
 from node.compose.case import Case
 from node.compose.content_items import code, container
@@ -19,11 +19,11 @@ from node.compose.finish import count_series, finish
 from node.compose.object_references import by_study
 from node.compose.outlines import Drawable, Shape, drawables
 from node.compose.sr.context import LANGUAGE
-from node.compose.sr.statement_items import SCORE_DIGITS
+from node.compose.sr.statement_items import score_in_digits
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
-from node.results import NotSuitable, Region
-from node.results.figures import significant
+from node.results import NotSuitable, Region, Segmentation
+from node.results.figures import without_exponent
 
 FINDINGS: dict[Code, Code] = {
     **{known: known for known in (getattr(codes.cid6014, name) for name in codes.cid6014.dir())},
@@ -179,18 +179,8 @@ def _finding(findings: MammogramFindings, drawable: Drawable, shape: Shape) -> D
         code(DCM.RenderingIntent, TO_PRESENT, Relationship.HAS_CONCEPT_MOD),
         sr.TextContentItem(concept(DCM.TrackingIdentifier), plain(drawable.label, LO), context),
         sr.UIDRefContentItem(concept(DCM.TrackingUniqueIdentifier), drawable.tracking_uid, context),
-        *_algorithm(findings.case),
+        *_algorithm(findings.case, _score_in_words(drawable.result)),
     ]
-    if isinstance(drawable.result, Region) and drawable.result.score is not None:
-        percent = significant(drawable.result.score * 100, SCORE_DIGITS)
-        content.append(
-            sr.NumContentItem(
-                concept(DCM.CertaintyOfFinding),
-                percent,
-                concept(UCUM.Percent),
-                relationship_type=Relationship.HAS_PROPERTIES,
-            )
-        )
     image = _image(findings, shape.frame, "SELECTED FROM")
     content.append(_coordinates(DCM.Center, "POINT", centre[None], image))
     if shape.kind != "POINT":
@@ -240,12 +230,21 @@ def _detection(findings: MammogramFindings, kind: Code) -> Dataset:
     return code(DCM.DetectionPerformed, kind, Relationship.CONTAINS, [*_algorithm(findings.case), *images])
 
 
-def _algorithm(case: Case) -> list[Dataset]:
-    """Return name, version and parameters of the algorithm (TID 4019)."""
+def _score_in_words(result: Segmentation | Region) -> str:
+    """Return the score for presence; TID 4006 has numbers only for certainty and probability, which it is not."""
+    if not isinstance(result, Region) or result.score is None:
+        return ""
+    told = score_in_digits(result)
+    return f"score for presence, 0 to 1: {without_exponent(told.score)}, threshold {without_exponent(told.threshold)}"
+
+
+def _algorithm(case: Case, score: str = "") -> list[Dataset]:
+    """Return name, version and parameters of the algorithm, with a score that it gave (TID 4019)."""
     identity = case.identity
     texts = [
         (DCM.AlgorithmName, identity.algorithm),
         (DCM.AlgorithmVersion, plain(identity.version, LO)),
         *((DCM.AlgorithmParameters, f"{name}: {value}") for name, value in identity.parameters.items()),
+        *([(DCM.AlgorithmParameters, score)] if score else []),
     ]
     return [sr.TextContentItem(concept(name), text, Relationship.HAS_PROPERTIES) for name, text in texts]

@@ -24,6 +24,7 @@ from node.compose.display import (
 from node.compose.finish import count_series, finish
 from node.compose.fonts import draw_text, wrap_text
 from node.compose.identity import RESEARCH_USE, Identity
+from node.compose.image_names import name_in_series
 from node.compose.overlays import overlays_on, stored_image
 from node.compose.source_images import copy_body_part, copy_element
 from node.compose.summary_page import draw_summary_page
@@ -93,9 +94,9 @@ def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int, identit
     page.paste(Image.fromarray(scale.round().astype(np.uint8)), (0, height))
     low, high = (value * result.slope + result.intercept for value in stored_range(result))
     unit = "" if result.unit.value == "1" else f" {plain(result.unit.value)}"
-    image = f", image {index + 1} of {len(result.array)}" if len(result.array) > 1 else ""
+    name = name_in_series(result.source, index) if len(result.array) > 1 else ""
     lines = (
-        f"{plain(result.label)}: {low:.4g} to {high:.4g}{unit}{image}",
+        f"{plain(result.label)}: {low:.4g} to {high:.4g}{unit}{f', {name}' if name else ''}",
         RESEARCH_USE.split(":")[0] + ", not for diagnosis",
     )
     draw = ImageDraw.Draw(page)

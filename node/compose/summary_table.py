@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from node.compose.case import Case
 from node.compose.fonts import Color
+from node.compose.image_names import name_in_series
 from node.compose.outlines import frame_index
-from node.compose.overlays import overlays_on, tile_matrix
+from node.compose.overlays import overlays_on
 from node.compose.palette import region_colors, segment_colors
-from node.compose.sr.statement_items import SCORE_DIGITS
+from node.compose.sr.statement_items import SCORE_DIGITS, score_in_digits
 from node.compose.sr.whole_images import NOT_CALIBRATED
 from node.images.series import Series
 from node.results import (
@@ -25,7 +26,7 @@ from node.results import (
     Segment,
     Segmentation,
 )
-from node.results.figures import in_words, reported
+from node.results.figures import in_words, reported, without_exponent
 
 UNITS = {"1": "", "[hnsf'U]": "HU", "cm3": "cm³", "mm3": "mm³", "mm2": "mm²", "cm2": "cm²"}
 """UCUM code → unit as it is printed, for codes that are not printed as they are."""
@@ -78,17 +79,11 @@ def _region_rows(case: Case, region: Region) -> list[Row]:
 
 
 def _region_slice(case: Case, region: Region) -> str:
-    """Return the slice of a region in the words of the captions, "slice 6"; empty for a series of one image."""
+    """Return the image of a region, named as in the captions; empty for a series of one image."""
     for series in case.inputs.values():
-        if len(series.frames) == 1:
-            continue
-        for overlay in overlays_on(series, [region]).regions[: not tile_matrix(series)]:
-            return f"{_frame_word(series)} {overlay.index + 1}"
+        for overlay in overlays_on(series, [region]).regions:
+            return name_in_series(series, overlay.index)
     return ""
-
-
-def _frame_word(series: Series) -> str:
-    return "slice" if series.frames[0].position else "image"
 
 
 def _statement_rows(case: Case, subject: Segment | Region | None) -> list[Row]:
@@ -125,11 +120,16 @@ def _score(result: Finding | Region) -> str:
     """Return a score with its threshold, or a probability with its interval."""
     if result.score is None or result.threshold is None:
         return ""
-    number = in_words(result.score, SCORE_DIGITS)
+    told = score_in_digits(result)
+    limits = f"threshold {without_exponent(told.threshold)}"
+    if told.indeterminate_from is not None:
+        limits += f", indeterminate from {without_exponent(told.indeterminate_from)}"
     if isinstance(result, Region) or result.interval is None:
-        return f"score {number} (threshold {in_words(result.threshold, SCORE_DIGITS)})"
+        return f"score {without_exponent(told.score)} ({limits})"
     low, high = (in_words(end, SCORE_DIGITS) for end in result.interval)
-    return f"{'probability' if result.calibrated else 'score'} {number} ({low} to {high})"
+    return (
+        f"{'probability' if result.calibrated else 'score'} {without_exponent(told.score)} ({low} to {high}; {limits})"
+    )
 
 
 def _derived(result: Measurement) -> str:
@@ -176,17 +176,16 @@ def _other_rows(case: Case, result: Result) -> list[Row]:
             return [Row(what="Registration", name=name, value=kind)]
         case KeyImages():
             name = result.description or result.title.meaning
-            return [Row(what="Key images", name=name, value=_image_numbers(case, result))]
+            return [Row(what="Key images", name=name, value=_image_names(case, result))]
         case _:
             return []
 
 
-def _image_numbers(case: Case, result: KeyImages) -> str:
+def _image_names(case: Case, result: KeyImages) -> str:
     for series in case.inputs.values():
         indices = [frame_index(image, series) for image in result.images]
-        numbers = [str(index + 1) for index in indices if index is not None]
-        if numbers:
-            return f"{_frame_word(series)} {', '.join(numbers)}"
+        if names := [name_in_series(series, index) for index in indices if index is not None]:
+            return ", ".join(filter(None, names))
     return ""
 
 

@@ -2,12 +2,31 @@
 
 import math
 
+import numpy as np
+
 
 def significant(value: float, digits: int) -> float:
     """Return a number rounded to so many significant digits; digits before the point are kept: 17161.7, 3 → 17162."""
     if value == 0 or not math.isfinite(value):
         return value
     return round(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+
+
+def told_apart(value: float, *limits: float, digits: int) -> tuple[float, ...]:
+    """Return a number and its limits in so many significant digits, or in more where it would seem to reach a limit.
+
+    0.4996 beside the limit 0.5 stays 0.4996: it would be read as 0.5, and no longer as less.
+    """
+    for more in range(digits, 18):
+        told, *others = (significant(number, more) for number in (value, *limits))
+        if all((told >= other) == (value >= limit) for other, limit in zip(others, limits, strict=True)):
+            break
+    return told, *others
+
+
+def without_exponent(value: float) -> str:
+    """Return a number with all its digits and no power of ten: 0.00001."""
+    return np.format_float_positional(value, trim="-")
 
 
 def in_words(value: float, digits: int = 3) -> str:

@@ -8,10 +8,11 @@ import pytest
 
 from node.codes import DCM, SCT
 from node.compose.sr.statement_items import SCORE
+from node.compose.summary_table import table_rows
 from node.results import Finding, Measurement, OperatingPoint, Presence
-from node.results.figures import in_words, reported, significant
+from node.results.figures import in_words, reported, significant, told_apart, without_exponent
 from node.testing import ct_series
-from tests.lung_case import composed, series_of
+from tests.lung_case import composed, lung_case, series_of
 
 POINT = OperatingPoint(sensitivity=0.912, specificity=0.8, on="200 phantoms")
 
@@ -72,6 +73,21 @@ def test_a_measured_number_has_four_digits_in_the_report(tmp_path: Path) -> None
     (report,) = composed(series, [area])
     (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
     assert [one.value for one in images.get_measurements()] == [17162]
+
+
+def test_a_rounded_score_never_says_another_presence(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    finding = Finding(name=SCT.Mass, score=0.4996, threshold=0.5, indeterminate_from=0.3)
+    (report,) = composed(series, [finding])
+    (group, _) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    (score,) = group.get_measurements()
+    assert score.value == 0.4996
+    limits = {one.ConceptNameCodeSequence[0].CodeMeaning: one.value for one in score[0].ContentSequence}
+    assert limits == {"Threshold Value": 0.5, "Indeterminate from this score on": 0.3}
+    (_, row) = table_rows(lung_case(series, [Finding(name=SCT.Nodule, present=False), finding]))
+    assert row.note == "score 0.4996 (threshold 0.5, indeterminate from 0.3)"
+    assert told_apart(0.00001234, 0.5, digits=2) == (0.000012, 0.5)
+    assert without_exponent(0.000012) == "0.000012"
 
 
 def test_numbers_keep_the_digits_that_are_known() -> None:

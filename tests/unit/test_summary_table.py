@@ -53,11 +53,13 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     assert table == [
         Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
         Row(what="Kidney", name="not found", color=table[1].color),
-        Row(what="Nodule 1", name="Nodule", value="slice 6", note="score 0.25 (threshold 0.2)", color=GREEN),
+        Row(
+            what="Nodule 1", name="Nodule", value="image 6 at -37.5 mm", note="score 0.25 (threshold 0.2)", color=GREEN
+        ),
         Row(name="Diameter", value="5.25 mm"),
         Row(what="Images as a whole", name="Mean of Attenuation Coefficient", value="-3 HU"),
-        Row(name="Mass", value="absent", note="probability 0.1 (0.05 to 0.2)"),
-        Row(what="Key images", name="Look here", value="slice 2, 7"),
+        Row(name="Mass", value="absent", note="probability 0.1 (0.05 to 0.2; threshold 0.5)"),
+        Row(what="Key images", name="Look here", value="image 2 at -47.5 mm, image 7 at -35.0 mm"),
         Row(what="New series", name=f"Denoised ({DCM.SpatialResampling.meaning})", value="8 images"),
         Row(what="Registration", name=f"{name} onto {name}", value="rigid"),
         Row(what="Heat map", name="Attention", value="0 to 1"),

@@ -9,8 +9,8 @@ from highdicom.sr import RelationshipTypeValues as Relationship
 from node.codes import DCM, SCT, UCUM, Code, own
 from node.compose.ascii_text import concept
 from node.compose.sr.subjects import Statement
-from node.results import Comparison, Finding, Measurement, Presence
-from node.results.figures import reported, significant
+from node.results import Comparison, Finding, Measurement, Presence, Region
+from node.results.figures import reported, significant, told_apart
 
 PRIOR_VALUE = own("PRIOR", "Value in the prior")
 PRIOR_AGE = own("PRIOR_AGE", "Time since the prior")
@@ -22,6 +22,7 @@ SCORE = own("PRESENCE_SCORE", "Score for presence, 0 to 1")
 """DICOM has Certainty of Finding and Probability, which an uncalibrated score is not."""
 INTERVAL_LOW = own("INTERVAL_LOW", "Lower end of the 95 % interval")
 INTERVAL_HIGH = own("INTERVAL_HIGH", "Upper end of the 95 % interval")
+INDETERMINATE_FROM = own("INDETERMINATE_FROM", "Indeterminate from this score on")
 SCORE_DIGITS = 2
 PRESENCE = {
     Presence.PRESENT: SCT.Present,
@@ -126,16 +127,38 @@ def score_items(finding: Finding) -> list[sr.Measurement]:
     if finding.score is None:
         return []
     name = DCM.Probability if finding.calibrated else SCORE
-    score = sr.Measurement(concept(name), significant(finding.score, SCORE_DIGITS), concept(UCUM.NoUnits))
+    told = score_in_digits(finding)
+    score = sr.Measurement(concept(name), told.score, concept(UCUM.NoUnits))
     (item,) = score
-    item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *_read_by(finding)])
+    item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *_read_by(finding, told)])
     return [score]
 
 
-def _read_by(finding: Finding) -> Iterator[sr.NumContentItem]:
+@dataclass(frozen=True, slots=True)
+class ScoreInDigits:
+    """A score with its limits, in as few digits as still say whether the finding is present."""
+
+    score: float
+    threshold: float
+    indeterminate_from: float | None
+
+
+def score_in_digits(result: Finding | Region) -> ScoreInDigits:
+    """Return the numbers of a result with a score as they are told; ValueError without a score."""
+    if result.score is None or result.threshold is None:
+        raise ValueError(f"{result} has no score")
+    limits = [result.threshold]
+    if isinstance(result, Finding) and result.indeterminate_from is not None:
+        limits.append(result.indeterminate_from)
+    score, threshold, *unsure = told_apart(result.score, *limits, digits=SCORE_DIGITS)
+    return ScoreInDigits(score, threshold, unsure[0] if unsure else None)
+
+
+def _read_by(finding: Finding, told: ScoreInDigits) -> Iterator[sr.NumContentItem]:
     """Yield the numbers that a score is read by."""
-    if finding.threshold is not None:
-        yield _parameter(DCM.ThresholdValue, significant(finding.threshold, SCORE_DIGITS), UCUM.NoUnits)
+    yield _parameter(DCM.ThresholdValue, told.threshold, UCUM.NoUnits)
+    if told.indeterminate_from is not None:
+        yield _parameter(INDETERMINATE_FROM, told.indeterminate_from, UCUM.NoUnits)
     for name, end in zip((INTERVAL_LOW, INTERVAL_HIGH), finding.interval or (), strict=False):
         yield _parameter(name, significant(end, SCORE_DIGITS), UCUM.NoUnits)
     if (point := finding.operating_point) is not None:
