@@ -94,7 +94,9 @@ def perform(
     inputs = [{role: stacks[key] for role, key in keys.items()} for keys in order.job.inputs]
     watch.lap("load")
     triton.prepare(manifest.models, PREPARE_SECONDS)
-    identity = partial(job_identity, order.job, manifest, triton.version, device_uid=order.device_uid)
+    identity = partial(
+        job_identity, order.job, manifest, triton.version, device_uid=order.device_uid, inputs=order.inputs
+    )
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
         runs = ((one, run(order.plugin, one, triton, allow_demonstration=order.allow_demonstration)) for one in inputs)

@@ -270,6 +270,8 @@ class Job:
     """What is known to be missing in the study: its reports say so."""
     allow_demonstration: bool = False
     """Whether a demonstration network may be asked about images of patients."""
+    digest: str = ""
+    """Tells the images behind the inputs and what else of the study decides the answer, as in `Plan`."""
     priority: int = 0
     """The route's priority and what Requested Procedure Priority adds: higher goes first."""
 

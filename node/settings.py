@@ -6,12 +6,10 @@ read as TOML, or as text if it is not TOML. Paths in the file are relative to it
 
 import ctypes
 import os
-import socket
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
-from uuid import UUID, uuid5
 
 from pydantic import (
     AfterValidator,
@@ -33,7 +31,6 @@ from node.toml_files import first_fault, load_toml
 PREFIX = "ISOCENTER_"
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """All interfaces, and the loopback interface of the same protocol."""
-_DEVICES = UUID("0a2f6a0c-4f55-4be5-9d0f-0f6c1f0f3a51")
 
 
 def _address(value: object) -> Address:
@@ -237,6 +234,9 @@ class PriorsSettings(Table):
 class Settings(Table):
     """All of config/isocenter.toml."""
 
+    device_uid: str = Field(default="", max_length=64, pattern=r"^((0|[1-9]\d*)(\.(0|[1-9]\d*))+)?$")
+    """The UID that names the node in its objects, and that their UIDs are derived from. Empty: the one that was made
+    with the ledger. A node on a copy of another node's ledger needs its own."""
     routes: Path = Path("routes.toml")
     """The file with the routes."""
     plugins: tuple[Path, ...] = (Path("../plugins"),)
@@ -256,11 +256,6 @@ class Settings(Table):
             there = ", ".join(sorted(self.destinations)) or "none"
             raise ValueError(f"priors.ask names the destination {self.priors.ask!r}; there are: {there}")
         return self
-
-    @property
-    def device_uid(self) -> str:
-        """The UID that names this node as a device; it follows from the AE title and the host name."""
-        return f"2.25.{uuid5(_DEVICES, f'{self.receive.address.ae_title}@{socket.gethostname()}').int}"
 
     @property
     def profiles(self) -> dict[str, Profile]:

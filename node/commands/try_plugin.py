@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def try_plugin(
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
     yield f"{chosen.name} is of kind {chosen.manifest.kind}: {chosen.manifest.statement}"
-    order = order_of(chosen, fitting, settings.device_uid, allow_demonstration=allow_demonstration)
+    order = order_of(chosen, fitting, allow_demonstration=allow_demonstration)
     for role, key in (pair for inputs in order.job.inputs for pair in inputs.items()):
         yield from _described(role, fitting.series[key])
     yield from _perform(settings, order, Spool(out.resolve()))
@@ -90,14 +91,16 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     )
 
 
-def order_of(plugin: Plugin, fitting: Fitting, device_uid: str, *, allow_demonstration: bool = False) -> Order:
-    """Return the order of a job that is in no ledger: one plugin on what fits its roles."""
+def order_of(plugin: Plugin, fitting: Fitting, *, allow_demonstration: bool = False) -> Order:
+    """Return the order of a job that is in no ledger: one plugin on what fits its roles, on a node of its own."""
     job = Job(
         id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
         inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
         ordinal=0, worker="", reason="", allow_demonstration=allow_demonstration,
     )  # fmt: skip
-    return Order(job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=device_uid)
+    return Order(
+        job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=f"2.25.{uuid4().int}", inputs=""
+    )
 
 
 def _described(role: str, series: Series) -> Iterator[str]:

@@ -111,9 +111,9 @@ class Case:
             Segment Number in that segmentation, from 1.
         """
         own = self.results_of(Segmentation)[order].segments[number - 1].tracking_uid
-        return own or self.identity.uid("tracking", str(order), str(number))
+        return own or self.identity.tracking_uid(str(order), str(number))
 
     def region_tracking_uid(self, order: int) -> str:
         """Return the Tracking UID of the region at an index among the regions of the case."""
         own = self.results_of(Region)[order].tracking_uid
-        return own or self.identity.uid("tracking", "region", str(order))
+        return own or self.identity.tracking_uid("region", str(order))

@@ -51,6 +51,10 @@ def without_segmentations(report: Dataset, *, follows: bool) -> Dataset:
         ]
     converted = _with_new_uids(report, "alone", report.SOPClassUID)
     if earlier:
+        converted.SOPInstanceUID = converted.file_meta.MediaStorageSOPInstanceUID = UID(
+            _uid(converted.SOPInstanceUID, "follows")
+        )
+        converted.SeriesInstanceUID = UID(_uid(converted.SeriesInstanceUID, "follows"))
         converted.PredecessorDocumentsSequence = [*earlier, *converted.get("PredecessorDocumentsSequence", [])]
     return converted
 

@@ -139,11 +139,12 @@ def _presentation_states(run: StoredPage, refused: Declined, spool: Spool, image
     objects = [dcmread(path) for path in paths if path.is_file()]
     states: list[Dataset] = []
     try:
+        identity = replace(run.identity, objects=tuple(str(made.SOPInstanceUID) for made in objects))
         for series in images(refused.delivery.study_uid):
             frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
             if drawings := read_stored_outlines(objects, frames):
                 number = LAST_NUMBER - 2 - count_series(states)
-                states += presentation_states(series, drawings, run.identity, name=series.key, number=number)
+                states += presentation_states(series, drawings, identity, name=series.key, number=number)
     except Refused:
         return []
     return states

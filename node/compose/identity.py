@@ -1,7 +1,10 @@
 """The identity of a run of a plugin: UIDs, time, numbers, and the names of node, plugin and models."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID, uuid5
 
 from pydicom.dataset import Dataset
@@ -15,6 +18,8 @@ from node.images.usable_values import ZONE, ZONE_KEYWORD
 MANUFACTURER = "isocenter project"
 MODEL_NAME = "isocenter"
 SOFTWARE_VERSIONS = IMPLEMENTATION_VERSION_NAME
+FORM: Mapping[str, Any] = {"variant": "", "objects": (), "first_series_number": 0, "description_format": ""}
+"""Fields that decide how results are presented, and not what they are about."""
 RESEARCH_USE = "Research use only, unverified: computed without human review, not for diagnosis."
 """Stated in every report and on every picture."""
 
@@ -23,7 +28,10 @@ _NAMESPACE = UUID("7b1c6f0a-64d2-4d0e-9a5e-0c3b54f6a1d7")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """One run of one plugin on one revision of a study. Equal identities and results give equal bytes.
+    """One run of one plugin on one revision of a study: all that decides the content of its objects.
+
+    Equal identities give equal results, and these equal bytes. UIDs are derived from every field, so whatever else
+    decides the content of an object must be a field.
 
     Parameters
     ----------
@@ -51,6 +59,11 @@ class Identity:
         Algorithm Family (PS3.16 CID 7162).
     variant
         Distinguishes objects that are made of the same results for destinations with different profiles.
+    inputs
+        Digest of what the run reads: UIDs and bytes of the images of study and priors, what is known to be missing,
+        whether a demonstration is allowed, and the predecessors.
+    objects
+        Kinds of objects that are composed together: they refer to one another, and are numbered together.
     description_format
         Format of Series Description with {kind}, {plugin}, {version} and {title}; empty for the default.
     """
@@ -71,12 +84,18 @@ class Identity:
     family: Code = DCM.ArtificialIntelligence
     variant: str = ""
     description_format: str = ""
+    inputs: str = ""
+    objects: tuple[str, ...] = ()
 
     def uid(self, *names: str) -> str:
         """Return a UID derived from the identity and from names, the same at every run (PS3.5 B.2: 2.25 and a UUID)."""
-        run = (self.study_uid, str(self.revision), self.plugin, self.version, str(self.part))
-        joined = "|".join((*run, *((self.variant,) if self.variant else ()), *names))
-        return f"2.25.{uuid5(_NAMESPACE, joined).int}"
+        decides = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = json.dumps([SOFTWARE_VERSIONS, decides, names], default=str)
+        return f"2.25.{uuid5(_NAMESPACE, named).int}"
+
+    def tracking_uid(self, *names: str) -> str:
+        """Return a Tracking UID (PS3.16 TID 4108), the same in the objects of all destinations."""
+        return replace(self, **FORM).uid("tracking", *names)
 
     def series_description(self, kind: str) -> str:
         """Return Series Description, within the 64 characters of LO: "AI SEG ct_lung 1.0.0 (deterministic, research)".

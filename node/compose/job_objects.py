@@ -1,6 +1,6 @@
 """The objects of one job: composed for each destination, written to the spool."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -38,9 +38,9 @@ ComposedObjects = tuple[tuple[ResultObject, ...], dict[str, tuple[str, ...]], tu
 
 
 class IdentityOfRun(Protocol):
-    """Gives the identity of a run of the job: `job_identity` with all but the last two arguments."""
+    """Gives the identity of a run of the job: `job_identity` with all but the last three arguments."""
 
-    def __call__(self, *, part: int, profile: Profile = ...) -> Identity:
+    def __call__(self, *, part: int, profile: Profile = ..., kinds: Collection[str] = ...) -> Identity:
         """Return the identity of the run number `part`."""
 
 
@@ -50,8 +50,10 @@ def job_identity(
     version: Callable[[str], str],
     *,
     device_uid: str,
+    inputs: str,
     part: int,
     profile: Profile = PROFILES["orthanc"],
+    kinds: Collection[str] = (),
 ) -> Identity:
     """Return the identity of one run of a job, for the objects of destinations with a profile.
 
@@ -59,8 +61,12 @@ def job_identity(
     ----------
     version
         Gives the version of a model that served the job.
+    inputs
+        Digest of what the job reads: see `Identity`.
     part
         Number of the run, from 0.
+    kinds
+        Kinds of objects that are composed together.
     """
     return Identity(
         study_uid=job.study_uid,
@@ -74,6 +80,8 @@ def job_identity(
         first_series_number=profile.first_series_number + JOB_NUMBERS * job.ordinal + PART_NUMBERS * part,
         device_uid=device_uid,
         part=part,
+        inputs=inputs,
+        objects=tuple(sorted(kinds)),
         family=FAMILIES[manifest.family],
         kind=manifest.kind,
         validated_on=manifest.validated_on,
@@ -123,7 +131,7 @@ def compose_job(
             case = Case(
                 inputs=inputs,
                 results=results,
-                identity=identity_of(part=part, profile=profile),
+                identity=identity_of(part=part, profile=profile, kinds=kinds),
                 predecessors=predecessors,
                 caveat=job.caveat,
                 most_frames=profile.most_frames,

@@ -82,7 +82,8 @@ def _identity(values: dict[str, Any]) -> Identity:
         "models": tuple(values["models"]),
         "at": datetime.fromisoformat(values["at"]),
         "family": Code(*values["family"]),
-        "kind": Kind(values.get("kind", Kind.UNVALIDATED)),  # pages of older nodes do not tell
+        "objects": tuple(values.get("objects", ())),  # pages of older nodes do not tell
+        "kind": Kind(values.get("kind", Kind.UNVALIDATED)),
     }
     return Identity(**(values | parsed))
 

@@ -1,5 +1,6 @@
 """One attempt at one job: it is claimed, done in a child process and recorded; or put back, or parked with a reason."""
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -31,13 +32,17 @@ Renew = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """All that a child process needs for one job; `parts` are the instances of its inputs, with those of priors."""
+    """All that a child process needs for one job.
+
+    `parts` are the instances of its inputs, with those of priors; `inputs` is a digest of all that the job reads.
+    """
 
     job: Job
     plugin: Plugin
     parts: tuple[Part10, ...]
     predecessors: tuple[str, ...]
     device_uid: str
+    inputs: str
 
     @property
     def allow_demonstration(self) -> bool:
@@ -158,13 +163,20 @@ def _order(
         )
     series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
     rows = instances.of(job.study_uid)
+    predecessors = tuple(made.path for made in jobs.predecessors(job))
     return Order(
         job=job,
         plugin=plugin,
         parts=tuple(part10(place, one.note) for one, place in rows if one.series_uid in series),
-        predecessors=tuple(made.path for made in jobs.predecessors(job)),
+        predecessors=predecessors,
         device_uid=device_uid,
+        inputs=digest_of(job.digest, *predecessors),
     )
+
+
+def digest_of(*lines: str) -> str:
+    """Return a hash of lines: equal for equal lines in the same order only."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _after_death(jobs: Jobs, job: Job, reason: str, attempts: int) -> None:

@@ -22,7 +22,7 @@ from node.images.part10 import Part10, parse, understood
 from node.images.predicates import When, mismatch, orientation
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
-from node.infer.job import Order, Renew
+from node.infer.job import Order, Renew, digest_of
 from node.ledger.instances import Instances
 from node.ledger.priors import PriorStudies
 from node.records import Place
@@ -89,10 +89,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """A series that was found, with its instances."""
+    """A series that was found, with its instances, and a line for each that tells its UID and its bytes."""
 
     series: Series
     parts: tuple[Part10, ...]
+    told: tuple[str, ...]
 
 
 Sought = Prior | str
@@ -211,7 +212,7 @@ class Priors:
             return order, ()
         here = {series.key: series for series in group_into_stacks(order.parts).series}
         until = time.monotonic() + self.seconds
-        parts, inputs, remarks = list(order.parts), [], []
+        parts, inputs, remarks, told = list(order.parts), [], [], [order.inputs]
         for one in order.job.inputs:
             given = dict(one)
             for role, of in asked.items():
@@ -220,11 +221,15 @@ class Priors:
                     remarks.append(_remark(role, sought))
                     if isinstance(sought, Prior):
                         given[role] = sought.series.key
+                        told += [f"{role}|{sought.series.key}", *sought.told]
                         parts += [part for part in sought.parts if part not in parts]
             inputs.append(given)
         for remark in remarks:
             log.info("job.prior", study=order.job.study_uid, job=order.job.id, prior=remark)
-        return replace(order, job=replace(order.job, inputs=tuple(inputs)), parts=tuple(parts)), tuple(remarks)
+        found = replace(
+            order, job=replace(order.job, inputs=tuple(inputs)), parts=tuple(parts), inputs=digest_of(*told)
+        )
+        return found, tuple(remarks)
 
     def _sought(self, now: Series, conditions: tuple[When, ...], renew: Renew, until: float) -> Sought:
         """Search the own studies, then the archive in a thread of its own, which is abandoned if it is late."""
@@ -265,7 +270,7 @@ class Priors:
         """Return the series of a study that is most similar to the present series, or why none fits."""
         halves = self.priors.incomplete(study_uid)
         rows = [
-            (row.series_uid, self.part10(place, row.note))
+            (row, self.part10(place, row.note))
             for row, place in self.instances.of(study_uid)
             if row.modality == wanted.now.modality and row.series_uid not in halves
         ]
@@ -283,7 +288,9 @@ class Priors:
                 best = series
         if best is None:
             return reason
-        return Prior(series=best, parts=tuple(part for uid, part in rows if uid == best.series_uid))
+        own = [(row, part) for row, part in rows if row.series_uid == best.series_uid]
+        told = tuple(sorted(f"{row.sop_instance_uid}|{row.checksum}" for row, _ in own))
+        return Prior(series=best, parts=tuple(part for _, part in own), told=told)
 
     def _fetched(self, archive: Archive, wanted: Wanted, until: float) -> Sought:
         """Ask the archive, newest study first, and have the most similar series sent here."""

@@ -20,6 +20,7 @@ from node.ledger.schema import (
     event,
     instance,
     job,
+    node,
     refusal,
     study,
 )
@@ -45,6 +46,11 @@ _PARKED = (
 
 class Queries(LedgerPart):
     """What `isocenter explain`, `check` and `requeue` ask."""
+
+    def device_uid(self) -> str:
+        """Return the UID of the node that owns the ledger, made with the ledger (PS3.5 B.2)."""
+        with self.db.reading() as connection:
+            return str(connection.execute(select(node.c.device_uid)).scalar_one())
 
     def decisions(self, of: Study) -> list[Decision]:
         """Return what the routes made of a study in its present revision."""

@@ -19,6 +19,13 @@ from node.ledger.text_columns import String, Text
 tables = MetaData()
 UID = String(64)
 
+node = Table(
+    "node",
+    tables,
+    Column("device_uid", UID, primary_key=True),
+    comment="one row, made with the ledger: the UID of the node that owns it",
+)
+
 pack = Table(
     "pack",
     tables,

@@ -54,7 +54,7 @@ class WorkRole(NodeRole):
             self._perform,
             self._priors(),
             attempts=settings.engine.attempts,
-            device_uid=settings.device_uid,
+            device_uid=settings.device_uid or self.parts.ledger.queries.device_uid(),
             destinations=tuple(settings.destinations),
             loading=self._plugins_that_wait,
         )

@@ -31,7 +31,6 @@ from tests.peers import ROOT
 
 TIMES = 3
 PREPARE_SECONDS = 300
-DEVICE_UID = "2.25.42"
 CHEST, HEAD = "CT/chest_cmb_crc_100", "MR/T1_sag_brain_35"
 RADIOGRAPH = "CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
 REAL = {
@@ -89,7 +88,7 @@ def earlier(name: str, folder: Path) -> list[Path]:
 
 def ordered(plugin: Plugin, folder: Path, prior: list[Path]) -> Order:
     """Return the order of a job on what is in a folder, and a prior."""
-    order = order_of(plugin, fitting(plugin, folder), DEVICE_UID)
+    order = order_of(plugin, fitting(plugin, folder))
     if not prior:
         return order
     parts = tuple(Part10.of_file(path) for path in prior)

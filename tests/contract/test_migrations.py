@@ -1,10 +1,12 @@
 """An opened ledger has this program's schema, whoever made it; of several programs at once, one migrates it."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -80,6 +82,22 @@ def test_a_ledger_of_the_first_version_is_migrated_with_its_rows(empty_url: str)
     assert (study.study_uid, study.revision, study.changed_at) == ("1.2.1", 3, 17.5)
     ledger.close()
     assert differences(empty_url) == []
+
+
+def test_each_ledger_has_a_uid_of_its_own_and_keeps_it(empty_url: str, tmp_path: Path) -> None:
+    made_before_there_were_migrations(empty_url)
+    first, again = (_device_uid(empty_url) for _ in range(2))
+    assert first == again
+    assert re.fullmatch(r"2\.25\.[1-9]\d{20,38}", first)
+    assert first != _device_uid(f"sqlite:///{tmp_path / 'other.db'}")
+
+
+def _device_uid(url: str) -> str:
+    ledger = Ledger(url)
+    try:
+        return ledger.queries.device_uid()
+    finally:
+        ledger.close()
 
 
 def test_an_instance_of_an_older_ledger_is_one_of_its_study_afterwards(empty_url: str) -> None:

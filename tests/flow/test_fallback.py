@@ -10,6 +10,7 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
@@ -19,6 +20,7 @@ from node.compose.content_items import walk
 from node.compose.conversions import (
     CLASSES,
     names_segmentations,
+    without_segmentations,
 )
 from node.deliver import Outbox
 from node.host.manifest import Manifest
@@ -115,7 +117,7 @@ class Node:
         self.plan(tuple(profiles))
         job = self.ledger.jobs.claim(lease_seconds=60)
         assert job is not None
-        called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42")
+        called = partial(job_identity, job, MANIFEST, lambda model: "1", device_uid="2.25.42", inputs="1f")
         runs = [({"ct": self.series}, liver_results(self.series))]
         objects, to, _ = compose_job(profiles, job, called, self.spool, (), runs)
         assert self.ledger.jobs.finish(job, objects, recipients=to)
@@ -248,6 +250,12 @@ def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentat
     (study,) = report.PredecessorDocumentsSequence
     named = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
     assert named in {one.object.sop_instance_uid for one in reports}
+    assert report.SOPInstanceUID != without_segmentations(_read(node, named), follows=False).SOPInstanceUID
+
+
+def _read(node: Node, uid: str) -> Dataset:
+    (path,) = node.spool.objects.rglob(f"{uid}.dcm")
+    return dcmread(path)
 
 
 @pytest.mark.parametrize("profile", [ORTHANC, LABELMAP])

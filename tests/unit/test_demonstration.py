@@ -177,7 +177,7 @@ def test_a_refused_job_makes_no_object_and_the_story_says_why(
         inputs=({"ct": series.key},), state=JobState.RUNNING, attempts=1, planned_at=1.0, ordinal=0, worker="",
         reason="", allow_demonstration=allowed,
     )  # fmt: skip
-    order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1")
+    order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1", inputs="")
     performed = flow.perform(order, spool, FakeTriton({"spleen": dict}), {})
     assert bool(performed.objects) is allowed
     assert [("demonstration network" in remark) for remark in performed.remarks] == [True] * (not allowed)

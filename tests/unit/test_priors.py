@@ -106,7 +106,7 @@ def given(
             inputs=({"ct": images[0].SeriesInstanceUID},), destinations=(), state=JobState.RUNNING, attempts=1,
             planned_at=0, ordinal=0, worker="", reason="",
         )  # fmt: skip
-        order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1")
+        order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1", inputs="")
         priors = Priors(
             priors=ledger.priors, instances=ledger.instances, part10=spool.part10, archive=archive, seconds=seconds
         )
@@ -118,6 +118,30 @@ def given(
         return key, told
 
     return made
+
+
+@pytest.mark.parametrize("other", [{"rows": 9}, {"slices": 5}])
+def test_the_images_of_the_prior_are_among_the_inputs_of_the_job(
+    ledger: Ledger, spool: Spool, plugin: Callable[..., Plugin], keep: Callable[..., list[Arrival]], other: Any
+) -> None:
+    """UIDs are derived from them: by their UIDs and their bytes."""
+    now = study("now", NOW)
+    parts = tuple(spool.part10(one.place, "") for one in keep(now))
+    job = Job(
+        id=1, study_uid=now[0].StudyInstanceUID, revision=1, plugin="growth", version="1", route="r", ordinal=0,
+        inputs=({"ct": now[0].SeriesInstanceUID},), destinations=(), state=JobState.RUNNING, attempts=1,
+        planned_at=0, worker="", reason="",
+    )  # fmt: skip
+    order = Order(job=job, plugin=plugin(), parts=parts, predecessors=(), device_uid="2.25.1", inputs="1f")
+    priors = Priors(priors=ledger.priors, instances=ledger.instances, part10=spool.part10)
+    seen = []
+    for kept in ([], study("before", LATEST), study("before", LATEST), study("before", LATEST, **other)):
+        if kept:
+            keep(kept)
+        seen.append(priors.found(order, lambda: True)[0].inputs)
+    none, once, again, another = seen
+    assert once == again
+    assert len({none, once, another}) == 3
 
 
 Given = Callable[..., tuple[str | None, str]]

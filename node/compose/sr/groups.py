@@ -111,7 +111,7 @@ def _region_contents(case: Case, region: Region) -> list[GroupContent]:
 def _finding_group(case: Case, order: int, finding: Finding) -> Group:
     subject = GroupSubject(
         label=finding.name.meaning,
-        tracking_uid=case.identity.uid("tracking", "finding", str(order)),
+        tracking_uid=case.identity.tracking_uid("finding", str(order)),
         type=finding.name,
     )
     content = GroupContent(measurements=tuple(score_items(finding)), evaluations=(presence_item(finding),))

@@ -34,7 +34,7 @@ def whole_images_group(case: Case, segments: Sequence[ReportedSegment]) -> sr.Me
     measured = [result for result in case.results_of(Measurement) if result.of is None]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=case.identity.uid("tracking", "images"), identifier="Images as a whole"
+            uid=case.identity.tracking_uid("images"), identifier="Images as a whole"
         ),
         finding_type=concept(SCT.ImagingFinding),
         algorithm_id=algorithm_identification(case.identity),
