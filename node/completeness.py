@@ -61,12 +61,12 @@ class StudyEvidence:
     @property
     def failed(self) -> list[PackState]:
         """The packs of associations that failed and were not made good."""
-        return [one for one in self.packs if one.failed and not any(other.makes_good(one) for other in self.packs)]
+        return [pack for pack in self.packs if pack.failed and not any(other.makes_good(pack) for other in self.packs)]
 
     @property
     def at(self) -> float:
         """When the last evidence came that something is missing; 0 where there is none."""
-        return max([self.refused_at, *(one.ended_at for one in self.failed)])
+        return max([self.refused_at, *(pack.ended_at for pack in self.failed)])
 
     @property
     def caveat(self) -> str:

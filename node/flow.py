@@ -99,7 +99,10 @@ def perform(
     )
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
-        runs = ((one, run(order.plugin, one, triton, allow_demonstration=order.allow_demonstration)) for one in inputs)
+        runs = (
+            (by_role, run(order.plugin, by_role, triton, allow_demonstration=order.allow_demonstration))
+            for by_role in inputs
+        )
         for answer in worth_telling(runs, remarks):
             put(answer)
         watch.lap("infer")

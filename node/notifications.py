@@ -43,9 +43,9 @@ class News:
         """Look for new events once, and return when to look again."""
         if self._after is None:
             self._after = self.events.last()
-        told = dict(self.events.names(after=self._after))
-        words = {word for number, name in told.items() if number not in self._known for word in HEARD.get(name, ())}
-        self._known = set(told)
-        self._after = max(self._after, max(told, default=0) - OVERLAP)
+        new = dict(self.events.names(after=self._after))
+        words = {word for number, name in new.items() if number not in self._known for word in HEARD.get(name, ())}
+        self._known = set(new)
+        self._after = max(self._after, max(new, default=0) - OVERLAP)
         self.wake(*(step for step in self.steps if step.partition(" ")[0] in words))
         return LOOK_SECONDS

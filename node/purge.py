@@ -50,7 +50,7 @@ def _drop_objects(retention: Retention, spool: Spool) -> int:
 def _drop_packs(retention: Retention, instances: Instances, spool: Spool) -> int:
     """Delete packs that no row points into and that hold nothing more to recover, and forget those that are gone.
 
-    A pack with bytes that cannot be read is kept for a person, who is told by `isocenter check`.
+    A pack with bytes that cannot be read is kept for a person; `isocenter check` reports it.
     """
     marks = instances.marks()
     needed = instances.pack_counts(marks)

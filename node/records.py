@@ -160,7 +160,7 @@ class Arrival:
     end: int
     """Offset at which the next record of the pack begins: the pack's new mark."""
     association: str = ""
-    """Name of the association that brought it; empty where a pack told it again."""
+    """Name of the association that brought it; empty where the record was read back from a pack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

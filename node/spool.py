@@ -202,7 +202,7 @@ class Spool:
     free_mark
         Bytes that must stay free under `path`; below, nothing is taken.
     synced
-        Whether each instance is on the disk before its sender is told, or later, by `sync`.
+        Whether each instance is flushed to disk before its sender gets the answer, or later, by `sync`.
     """
 
     def __init__(self, path: Path, *, free_mark: int = 0, synced: bool = True, made: bool = False) -> None:
@@ -335,7 +335,7 @@ class Spool:
         """
         try:
             with os.scandir(self.packs) as found:
-                names = sorted(one.name for one in found if one.name >= since and one.name.endswith(".pack"))
+                names = sorted(entry.name for entry in found if entry.name >= since and entry.name.endswith(".pack"))
         except FileNotFoundError:
             return []
         return [self.packs / name for name in names]

@@ -289,7 +289,7 @@ def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int
         ledger.instances.record([arrival(number, study=study, series=series)])
         seen = ledger.studies.find(study)
         assert seen is not None
-        assert ledger.studies.settle(seen, "told by the test")
+        assert ledger.studies.settle(seen, "settled by the test")
         stable = ledger.studies.find(study)
         assert stable is not None
         return ledger.studies.plan(stable, [], plans)

@@ -26,8 +26,8 @@ CYST = Segment(label="Cyst", type=SCT.Cyst, category=SCT.MorphologicallyAbnormal
 
 def liver_images(tmp_path: Path) -> Series:
     paths = write_images(ct_series(study_uid=STUDY), tmp_path / "images")
-    (one,) = group_into_stacks(Part10.of_file(path) for path in paths).series
-    return one
+    (series,) = group_into_stacks(Part10.of_file(path) for path in paths).series
+    return series
 
 
 def liver_results(series: Series) -> list[Result]:

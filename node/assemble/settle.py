@@ -76,7 +76,7 @@ def _settle_one(
     packs = Packs.of(evidence, instances, spool)
     if packs.unrecorded:
         return LOOK_AGAIN_SECONDS
-    arrived = [one for series in instances.series(study.study_uid) for one in stand_ins(spool, series)]
+    arrived = [header for series in instances.series(study.study_uid) for header in stand_ins(spool, series)]
     caveat = evidence.caveat
     wanted = patience(arrived, released=packs.released, receiving=packs.receiving, lacking=bool(caveat))
     wait = max(study.changed_at, evidence.at) + wanted.seconds - clock()
@@ -112,16 +112,16 @@ class Packs:
     def of(cls, evidence: StudyEvidence, instances: Instances, spool: Spool) -> "Packs":
         """Look at the packs of a study."""
         failed = evidence.failed
-        counting = [one for one in evidence.packs if not one.failed or one in failed]  # the others were made good
-        opened = {one.name for one in evidence.packs if spool.is_open(one.name)}
-        later = spool.open_packs(since=min((one.name for one in evidence.packs), default=""))
+        counting = [pack for pack in evidence.packs if not pack.failed or pack in failed]  # the others were made good
+        opened = {pack.name for pack in evidence.packs if spool.is_open(pack.name)}
+        later = spool.open_packs(since=min((pack.name for pack in evidence.packs), default=""))
         unknown = later - instances.known_packs(later)
-        over = all(spool.is_over(one.name, one.mark) for one in counting)
-        left = all(one.ended is Ending.RELEASED or not one.association for one in counting)
+        over = all(spool.is_over(pack.name, pack.mark) for pack in counting)
+        left = all(pack.ended is Ending.RELEASED or not pack.association for pack in counting)
         return cls(
             released=over and left and not failed and not unknown,
-            receiving=bool(opened) or bool(unknown and any(one.ended is Ending.CONTINUED for one in counting)),
-            unrecorded=any(_unrecorded(one, spool, opened) for one in counting),
+            receiving=bool(opened) or bool(unknown and any(pack.ended is Ending.CONTINUED for pack in counting)),
+            unrecorded=any(_unrecorded(pack, spool, opened) for pack in counting),
         )
 
 
@@ -142,7 +142,7 @@ def stand_ins(spool: Spool, series: SeriesCount) -> list[Series]:
         sample = _sample(spool.part10(series.sample))
     except OSError:
         return []
-    return [replace(one, frames=one.frames * series.instances) for one in sample]
+    return [replace(header, frames=header.frames * series.instances) for header in sample]
 
 
 @lru_cache(maxsize=1000)

@@ -25,7 +25,7 @@ class CommitmentRequests(LedgerPart):
             The sender has used the transaction UID for something else.
         """
         which = _is_request(request)
-        rows = [list(astuple(one)) for one in request.references]
+        rows = [list(astuple(reference)) for reference in request.references]
         values = {"received_at": request.received_at, "due_at": self.db.clock() + seconds, "reported_at": None}
         with self.db.writing() as connection:
             fresh = {"attempts": 0, "reason": "", **values}
@@ -62,7 +62,7 @@ class CommitmentRequests(LedgerPart):
             row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
             if row is None:
                 return None
-            references = tuple(Reference(*one) for one in row["references"])
+            references = tuple(Reference(*reference) for reference in row["references"])
             request = from_row(CommitmentRequest, {**row, "references": references})
             held = connection.execute(
                 update(commitment_request)
@@ -86,7 +86,7 @@ class CommitmentRequests(LedgerPart):
 
     def mark_reported(self, request: CommitmentRequest, result: CommitmentResult, reason: str = "") -> None:
         """Mark a request as reported, or as given up for a reason; the story of each study in it tells of it."""
-        uids = [one.sop_instance_uid for one in request.references]
+        uids = [reference.sop_instance_uid for reference in request.references]
         counts = f"{len(result.committed)} committed, {len(result.failed)} not"
         name = "commitment.unreported" if reason else "commitment.reported"
         detail = f"to {request.calling}, transaction {request.transaction_uid}: {counts}"

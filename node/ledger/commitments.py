@@ -71,12 +71,12 @@ class Commitments(LedgerPart):
         now = self.db.clock()
         with self.db.writing() as connection:
             taken = [
-                one
-                for one in about
+                sent
+                for sent in about
                 if connection.execute(
                     update(delivery)
-                    .where(_is(one), delivery.c.state == DeliveryState.DELIVERED, delivery.c.ask_at <= now)
-                    .values(ask_at=now + wait(one.asks), asks=delivery.c.asks + 1)
+                    .where(_is(sent), delivery.c.state == DeliveryState.DELIVERED, delivery.c.ask_at <= now)
+                    .values(ask_at=now + wait(sent.asks), asks=delivery.c.asks + 1)
                 ).rowcount
             ]
             if taken:
@@ -89,8 +89,8 @@ class Commitments(LedgerPart):
                 connection.execute(
                     insert(commitment_item),
                     [
-                        {"transaction_uid": transaction_uid, "sop_instance_uid": one.object.sop_instance_uid}
-                        for one in taken
+                        {"transaction_uid": transaction_uid, "sop_instance_uid": sent.object.sop_instance_uid}
+                        for sent in taken
                     ],
                 )
             return taken
@@ -118,7 +118,7 @@ class Commitments(LedgerPart):
             No transaction of ours has this UID, or another AE title was asked.
         """
         uid = result.transaction_uid
-        answers = [*result.failed, *((one, COMMITTED) for one in result.committed)]
+        answers = [*result.failed, *((reference, COMMITTED) for reference in result.committed)]
         with self.db.writing() as connection:
             asked = connection.execute(select(commitment).where(commitment.c.transaction_uid == uid)).first()
             if asked is None:
@@ -185,12 +185,12 @@ class Commitments(LedgerPart):
         self, sent: Delivery, move: str, values: Mapping[str, object], name: str, *, forget: bool = True
     ) -> None:
         """Make a move, and forget what is still open about the object: what it was asked for is settled by it."""
-        told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
+        detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
         with self.db.writing() as connection:
             hold(connection, [sent.study_uid])  # a later revision comes before this or after, not meanwhile
             if make_move(connection, delivery, _is(sent), move, DELIVERY_MOVES, values):
                 reason = values["reason"]
-                self.db.add_event(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+                self.db.add_event(connection, sent.study_uid, name, f"{detail}: {reason}" if reason else detail)
                 withdraw_followed(self.db, connection, sent.object.sop_instance_uid)
             if forget:
                 of_destination = select(commitment.c.transaction_uid).where(

@@ -55,12 +55,12 @@ class Deliveries(LedgerPart):
             taken = [to_delivery(row) for row in connection.execute(due).mappings()]
             which = and_(
                 delivery.c.destination == destination,
-                delivery.c.sop_instance_uid.in_([one.object.sop_instance_uid for one in taken]),
+                delivery.c.sop_instance_uid.in_([claimed.object.sop_instance_uid for claimed in taken]),
             )
             if taken:
                 lease = {"worker": worker, "lease_until": now + lease_seconds}
                 connection.execute(update(delivery).where(which).values(lease))
-            return [replace(one, worker=worker) for one in taken]
+            return [replace(claimed, worker=worker) for claimed in taken]
 
     def renew(self, held: Sequence[Delivery], *, lease_seconds: float) -> bool:
         """Hold longer what was claimed together and still waits; False where another process has some of it by now."""
@@ -134,8 +134,8 @@ class Deliveries(LedgerPart):
             waiting = and_(which, delivery.c.state == DeliveryState.WAITING)
             strays = make_move(connection, delivery, waiting, "park", DELIVERY_MOVES, because)
             for row in strays:
-                told = f"{row.sop_instance_uid} to {row.destination}: {row.reason}"
-                self.db.add_event(connection, row.study_uid, "object.parked", told)
+                detail = f"{row.sop_instance_uid} to {row.destination}: {row.reason}"
+                self.db.add_event(connection, row.study_uid, "object.parked", detail)
             return len(strays)
 
     def of(self, study_uid: str) -> list[Delivery]:
@@ -156,8 +156,8 @@ class Deliveries(LedgerPart):
         values |= {"reason": reason, **tried}
         with self.db.writing() as connection:
             if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):
-                told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
-                self.db.add_event(connection, sent.study_uid, name, f"{told}: {reason}" if reason else told)
+                detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
+                self.db.add_event(connection, sent.study_uid, name, f"{detail}: {reason}" if reason else detail)
                 return
             superseded = and_(_are_held([sent]), delivery.c.state == DeliveryState.SUPERSEDED)
             connection.execute(update(delivery).where(superseded).values(tried))
@@ -172,6 +172,6 @@ def _are_held(held: Sequence[Delivery]) -> Any:
     first = held[0]
     return and_(
         delivery.c.destination == first.destination,
-        delivery.c.sop_instance_uid.in_([one.object.sop_instance_uid for one in held]),
+        delivery.c.sop_instance_uid.in_([claimed.object.sop_instance_uid for claimed in held]),
         delivery.c.worker == first.worker,
     )

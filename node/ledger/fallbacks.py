@@ -79,8 +79,8 @@ class Fallbacks(LedgerPart):
             connection.execute(insert_or(connection, delivery).values(waiting).on_conflict_do_nothing())
 
     def _add_event(self, connection: Connection, sent: Delivery, name: str, reason: str) -> None:
-        told = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
-        self.db.add_event(connection, sent.study_uid, name, told)
+        detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
+        self.db.add_event(connection, sent.study_uid, name, detail)
 
 
 def _declined(connection: Connection, row: RowMapping) -> Declined:
@@ -91,7 +91,7 @@ def _declined(connection: Connection, row: RowMapping) -> Declined:
         .where(result_object.c.job_id == job_id, delivery.c.destination == sent.destination)
         .order_by(result_object.c.sop_instance_uid)
     )
-    others = [to_delivery(one) for one in connection.execute(beside).mappings()]
+    others = [to_delivery(row) for row in connection.execute(beside).mappings()]
     return Declined(delivery=sent, job_id=job_id, objects=_made_by(connection, job_id), beside=tuple(others))
 
 

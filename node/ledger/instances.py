@@ -135,8 +135,8 @@ class Instances(LedgerPart):
     def _tell_shared(self, connection: Connection, uid: str, study_uid: str, others: Iterable[str]) -> None:
         """Tell in the stories of all studies that have an instance with this UID; each keeps the one it received."""
         for mine, other in ((study_uid, ", ".join(sorted(others))), *((other, study_uid) for other in others)):
-            told = f"{uid} is in study {other} too: its sender gave the UID twice; each study keeps what it received"
-            self.db.add_event(connection, mine, "instance.shared", told)
+            detail = f"{uid} is in study {other} too: its sender gave the UID twice; each study keeps what it received"
+            self.db.add_event(connection, mine, "instance.shared", detail)
 
     def _begin_studies(
         self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[Key]
@@ -160,8 +160,8 @@ class Instances(LedgerPart):
         for refused in refusals:
             row = refusal_row(refused)
             connection.execute(insert(refusal).values(row))
-            told = f"{row['sop_instance_uid']}: {row['reason']}"
-            self.db.add_event(connection, row["study_uid"], "instance.refused", told)
+            detail = f"{row['sop_instance_uid']}: {row['reason']}"
+            self.db.add_event(connection, row["study_uid"], "instance.refused", detail)
 
     def _touch(self, connection: Connection, study_uid: str, change: Change, *, begun: bool) -> None:
         """Note that a study grew: the same revision while it is receiving, else the next one.
@@ -304,7 +304,7 @@ class Instances(LedgerPart):
         More than one where several studies have an instance with the UID.
         """
         found: dict[str, list[tuple[str, Place]]] = defaultdict(list)
-        uids = [one.sop_instance_uid for one in references]
+        uids = [reference.sop_instance_uid for reference in references]
         with self.db.reading() as connection:
             for row in _by_uid(connection, instance, uids):
                 found[row["sop_instance_uid"]].append((row["sop_class_uid"], to_place(row)))
@@ -363,19 +363,19 @@ def _is(key: Key) -> Any:
     return and_(instance.c.sop_instance_uid == key[0], instance.c.study_uid == key[1])
 
 
-def _same_bytes(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
-    return all(one[name] == other[name] for name in ("checksum", "length", "transfer_syntax_uid"))
+def _same_bytes(first: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return all(first[name] == other[name] for name in ("checksum", "length", "transfer_syntax_uid"))
 
 
 def _set_aside(arrival: Arrival, error: LedgerRefused, now: float) -> Refusal:
-    one, place = arrival.instance, arrival.place
+    instance, place = arrival.instance, arrival.place
     return Refusal(
         at=now,
-        sop_instance_uid=one.sop_instance_uid,
-        sop_class_uid=one.sop_class_uid,
-        study_uid=one.study_uid,
-        calling=one.calling,
-        peer=one.peer,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        study_uid=instance.study_uid,
+        calling=instance.calling,
+        peer=instance.peer,
         reason=f"{error}; it was received, and lies in pack {place.pack} at {place.offset}",
         pack=place.pack,
     )

@@ -54,9 +54,9 @@ class JobQueue:
 
     def put(self, connection: Connection, jobs: Iterable[Any], *, now: float) -> None:
         """Put the ids of jobs into the queue, each to be delivered when it is due, by the database's own clock."""
-        for one in jobs:
-            wait = one.due_at - now
-            what = {"job_id": one.id, "priority": one.priority, "seconds": wait if wait > 0 else None}
+        for due in jobs:
+            wait = due.due_at - now
+            what = {"job_id": due.id, "priority": due.priority, "seconds": wait if wait > 0 else None}
             connection.execute(_PUT, NAMES | what)
 
     def clean(self, connection: Connection) -> bool:

@@ -264,8 +264,8 @@ class Jobs(LedgerPart):
             "or send the study anew"
         )
         moved = move_jobs(self.db, connection, job.c.id == old.id, "strand", reason=reason)
-        for one in moved:
-            self.db.add_event(connection, one.study_uid, "job.parked", f"{one.plugin}: {reason}")
+        for row in moved:
+            self.db.add_event(connection, row.study_uid, "job.parked", f"{row.plugin}: {reason}")
         return len(moved)
 
     def _replace(self, connection: Connection, old: Any, version: str) -> int:
@@ -282,8 +282,10 @@ class Jobs(LedgerPart):
         before = connection.execute(select(job.c.id).where(*same)).scalar()
         if before is not None:
             again = {"due_at": self.db.clock(), "attempts": 0, "reason": ""}
-            for one in move_jobs(self.db, connection, job.c.id == before, "reinstate", **again):
-                self.db.add_event(connection, one.study_uid, "job.planned", f"{one.plugin} {one.version}, once more")
+            for moved in move_jobs(self.db, connection, job.c.id == before, "reinstate", **again):
+                self.db.add_event(
+                    connection, moved.study_uid, "job.planned", f"{moved.plugin} {moved.version}, once more"
+                )
             return 1
         wanted = Plan(
             plugin=old.plugin,

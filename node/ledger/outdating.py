@@ -57,9 +57,9 @@ def withdraw(db: Database, connection: Connection, objects: Any, revision: int) 
     """Supersede the deliveries of objects that have not left; one on its way may still be marked as delivered."""
     reason = f"revision {revision} came before it left"
     mine = delivery.c.sop_instance_uid.in_(objects)
-    for one in make_move(connection, delivery, mine, "supersede", DELIVERY_MOVES, {"reason": reason}):
-        withdrawn = f"{one.sop_instance_uid} to {one.destination}: {reason}"
-        db.add_event(connection, one.study_uid, "object.superseded", withdrawn)
+    for row in make_move(connection, delivery, mine, "supersede", DELIVERY_MOVES, {"reason": reason}):
+        withdrawn = f"{row.sop_instance_uid} to {row.destination}: {reason}"
+        db.add_event(connection, row.study_uid, "object.superseded", withdrawn)
 
 
 def withdraw_followed(db: Database, connection: Connection, sop_instance_uid: str) -> None:
@@ -77,7 +77,7 @@ def withdraw_followed(db: Database, connection: Connection, sop_instance_uid: st
 
 def series_read(inputs: Collection[dict[str, str]]) -> set[str]:
     """Return the Series Instance UIDs of the stacks that a job reads."""
-    return {key.partition("#")[0] for one in inputs for key in one.values()}
+    return {key.partition("#")[0] for keys in inputs for key in keys.values()}
 
 
 def is_followed(study_uid: str, plugin: str, revision: int) -> ColumnElement[bool]:

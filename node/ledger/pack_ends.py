@@ -23,7 +23,10 @@ def read_evidence(connection: Connection, study_uid: str) -> StudyEvidence:
     mine = select(pack).where(or_(pack.c.study_uid == study_uid, pack.c.name.in_(holding))).order_by(pack.c.name)
     packs = tuple(_to_pack_state(row) for row in connection.execute(mine))
     known = select(refusal).where(refusal.c.study_uid == study_uid, refusal.c.came_at.is_(None))
-    refused = [*connection.execute(known), *_unnamed(connection, study_uid, {one.association for one in packs} - {""})]
+    refused = [
+        *connection.execute(known),
+        *_unnamed(connection, study_uid, {pack.association for pack in packs} - {""}),
+    ]
     named = {row.sop_instance_uid for row in refused} - {""}
     return StudyEvidence(
         packs=packs,
@@ -69,27 +72,27 @@ def note_came(connection: Connection, rows: Sequence[Mapping[str, Any]], refusal
     came: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
     for row in rows:
         came[row["sop_instance_uid"]].append((row["study_uid"], row["received_at"]))
-    refused = {one.sop_instance_uid for one in refusals} - {""}
+    refused = {row.sop_instance_uid for row in refusals} - {""}
     for some in groups(sorted(refused), LOOKUP):
         for found in connection.execute(select(instance).where(instance.c.sop_instance_uid.in_(some))):
             came[found.sop_instance_uid].append((found.study_uid, found.received_at))
     for some in groups(sorted(came), LOOKUP):
         missing = select(refusal).where(refusal.c.sop_instance_uid.in_(some), refusal.c.came_at.is_(None))
-        for one in connection.execute(missing.order_by(refusal.c.id)).all():
-            studies = came[one.sop_instance_uid]
-            again = [at for uid, at in studies if at >= one.at and one.study_uid in ("", uid)]
+        for missed in connection.execute(missing.order_by(refusal.c.id)).all():
+            studies = came[missed.sop_instance_uid]
+            again = [at for uid, at in studies if at >= missed.at and missed.study_uid in ("", uid)]
             if again:
-                connection.execute(update(refusal).where(refusal.c.id == one.id).values(came_at=max(again)))
+                connection.execute(update(refusal).where(refusal.c.id == missed.id).values(came_at=max(again)))
 
 
 def _beginning(first: Arrival) -> dict[str, object]:
     """Return whose pack it is, by its first instance; cut where that can have no row of its own."""
-    one = first.instance
+    instance = first.instance
     return {
-        "study_uid": str(one.study_uid)[:UID_LENGTH],
-        "calling": str(one.calling)[: LENGTHS["calling"]],
+        "study_uid": str(instance.study_uid)[:UID_LENGTH],
+        "calling": str(instance.calling)[: LENGTHS["calling"]],
         "association": first.association,
-        "begun_at": one.received_at,
+        "begun_at": instance.received_at,
     }
 
 
@@ -113,7 +116,7 @@ def _unnamed(connection: Connection, study_uid: str, associations: Collection[st
     brought: defaultdict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(select(pack).where(pack.c.association.in_(sorted(associations)))):
         brought[row.association].append(row)
-    return [one for one in refused if _study_of(one, brought[one.association]) == study_uid]
+    return [row for row in refused if _study_of(row, brought[row.association]) == study_uid]
 
 
 def _study_of(refused: Any, brought: Sequence[Any]) -> str:

@@ -19,8 +19,8 @@ from node.ledger.schema import (
 )
 from node.records import Place, StudyState
 
-UNTOLD_SECONDS = 3600.0
-"""So long after a series was asked for, what comes of its study and names no Move Originator is taken for it."""
+ANSWER_SECONDS = 3600.0
+"""How long after a C-MOVE request an instance of its study counts as the answer, if it names no Move Originator."""
 
 
 class PriorStudies(LedgerPart):
@@ -71,15 +71,15 @@ def asked_for(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[
     studies = sorted({row["study_uid"] for row in rows})
     asked: dict[str, list[Any]] = {}
     for start in range(0, len(studies), LOOKUP):
-        for one in connection.execute(select(fetch).where(fetch.c.study_uid.in_(studies[start : start + LOOKUP]))):
-            asked.setdefault(one.study_uid, []).append(one)
-    return {key_of(row) for row in rows if any(_answers(row, one) for one in asked.get(row["study_uid"], ()))}
+        for request in connection.execute(select(fetch).where(fetch.c.study_uid.in_(studies[start : start + LOOKUP]))):
+            asked.setdefault(request.study_uid, []).append(request)
+    return {key_of(row) for row in rows if any(_answers(row, request) for request in asked.get(row["study_uid"], ()))}
 
 
 def _answers(row: Mapping[str, Any], asked: Any) -> bool:
     if row["originator"]:
         return bool(row["originator"] == asked.calling)
-    return bool(row["received_at"] - asked.asked_at < UNTOLD_SECONDS)
+    return bool(row["received_at"] - asked.asked_at < ANSWER_SECONDS)
 
 
 def keep_priors(connection: Connection, came: Mapping[str, float]) -> None:

@@ -100,18 +100,18 @@ class Queries(LedgerPart):
         )
         with self.db.reading() as connection:
             jobs, studies = connection.execute(held).all(), connection.execute(growing).all()
-            waiting = [(one, self._reason(connection, one)) for one in connection.execute(due).all()]
+            waiting = [(row, self._reason(connection, row)) for row in connection.execute(due).all()]
         return [
-            *(f"study {one.study_uid} has been receiving for {_span(now - one.since)}" for one in studies),
+            *(f"study {row.study_uid} has been receiving for {_span(now - row.since)}" for row in studies),
             *(
-                f"job {one.id} ({one.plugin}) of study {one.study_uid} has run past its lease by "
-                f"{_span(now - one.lease_until)}: nobody works, or the node is being restarted"
-                for one in jobs
+                f"job {row.id} ({row.plugin}) of study {row.study_uid} has run past its lease by "
+                f"{_span(now - row.lease_until)}: nobody works, or the node is being restarted"
+                for row in jobs
             ),
             *(
-                f"{one.count} deliveries to {one.destination} wait, the oldest for {_span(now - one.since)}: "
+                f"{row.count} deliveries to {row.destination} wait, the oldest for {_span(now - row.since)}: "
                 f"{reason or 'not tried yet'}"
-                for one, reason in waiting
+                for row, reason in waiting
             ),
         ]
 

@@ -40,8 +40,8 @@ from node.records import (
 
 TOGETHER = 20
 """Studies purged in one transaction: other writers wait for it."""
-TELLING = (event, decision, refusal)
-"""What tells the story of a study, and nothing else asks for."""
+HISTORY = (event, decision, refusal)
+"""Tables that hold only the story of a study; no other code reads them to decide anything."""
 DONE_WITH = (StudyState.ROUTED, StudyState.PRIOR)
 """States of a study from which it is purged, once nothing is left to do for it."""
 
@@ -105,25 +105,25 @@ class Retention(LedgerPart):
         return found
 
     def forget(self, *, before: float) -> int:
-        """Drop what is told of some studies purged before a time, and of transactions ended; return how many studies.
+        """Delete the story of some studies purged before a time, and ended transactions; return how many studies.
 
         Their own rows stay, with those of jobs, objects and deliveries: a study that comes again is known by them.
         """
         old = select(study.c.study_uid).where(study.c.state == StudyState.PURGED, study.c.purged_at < before)
-        told = or_(*(exists().where(one.c.study_uid == study.c.study_uid) for one in TELLING))
+        has_history = or_(*(exists().where(table.c.study_uid == study.c.study_uid) for table in HISTORY))
         stranger = ~exists().where(study.c.study_uid == refusal.c.study_uid)
         with self.db.writing() as connection:
-            chosen = connection.execute(old.where(told).limit(TOGETHER)).scalars().all()
+            chosen = connection.execute(old.where(has_history).limit(TOGETHER)).scalars().all()
             hold(connection, chosen)
             gone = connection.execute(old.where(study.c.study_uid.in_(chosen))).scalars().all()
-            for one in TELLING:
-                connection.execute(delete(one).where(one.c.study_uid.in_(gone)))
+            for table in HISTORY:
+                connection.execute(delete(table).where(table.c.study_uid.in_(gone)))
             strangers = connection.execute(
                 select(refusal.c.study_uid).where(refusal.c.at < before, stranger).distinct()
             )
             for some in groups(strangers.scalars().all(), LOOKUP):
-                for one in (event, refusal):
-                    connection.execute(delete(one).where(one.c.study_uid.in_(some), one.c.at < before))
+                for table in (event, refusal):
+                    connection.execute(delete(table).where(table.c.study_uid.in_(some), table.c.at < before))
             items = exists().where(commitment_item.c.transaction_uid == commitment.c.transaction_uid)
             connection.execute(delete(commitment).where(commitment.c.asked_at < before, ~items))
             reported = and_(commitment_request.c.received_at < before, commitment_request.c.reported_at.is_not(None))

@@ -27,7 +27,9 @@ Record = TypeVar("Record")
 Key = tuple[str, str]
 """SOP Instance UID and Study Instance UID: an instance is one of its study."""
 UID_LENGTH = 64
-LENGTHS = {one.name: one.type.length for one in instance.c if isinstance(one.type, String) and one.type.length}
+LENGTHS = {
+    column.name: column.type.length for column in instance.c if isinstance(column.type, String) and column.type.length
+}
 """The columns of an instance that are bounded, with their number of characters."""
 
 
@@ -44,7 +46,7 @@ def _row(record: Instance | Place) -> dict[str, Any]:
 def instance_row(arrival: Arrival) -> dict[str, Any]:
     """Return the row of an instance that is in its pack; LedgerRefused where a word does not fit its column.
 
-    Told here and not by the database: SQLite would take any length.
+    Checked here and not by the database, because SQLite accepts any length.
     """
     row = _row(arrival.instance) | _row(arrival.place) | {"lost": False}
     for name, length in LENGTHS.items():

@@ -91,9 +91,9 @@ class Studies(LedgerPart):
             )
             if not moved.rowcount:
                 return 0
-            for one in decisions:
+            for entry in decisions:
                 connection.execute(
-                    insert(decision).values(asdict(one) | {"study_uid": seen.study_uid, "revision": seen.revision})
+                    insert(decision).values(asdict(entry) | {"study_uid": seen.study_uid, "revision": seen.revision})
                 )
             for remark in remarks:
                 self.db.add_event(connection, seen.study_uid, "study.remark", remark)
@@ -112,7 +112,9 @@ class Studies(LedgerPart):
         query = select(instance).where(instance.c.study_uid == seen.study_uid, instance.c.lost.is_(False))
         with self.db.reading() as connection:
             rows = [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
-        lost = [(one.sop_instance_uid, place.pack, place.offset) for one, place in rows if not holds(one, place)]
+        lost = [
+            (stored.sop_instance_uid, place.pack, place.offset) for stored, place in rows if not holds(stored, place)
+        ]
         if not lost:
             return 0
         place = tuple_(instance.c.sop_instance_uid, instance.c.pack, instance.c.offset)

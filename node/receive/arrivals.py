@@ -108,10 +108,10 @@ class Arrivals:
             group.append(arrival)
             found += 1
             if len(group) >= self._group_size:
-                self._instances.record(group, ends=self._ends(one.place.pack for one in group))
+                self._instances.record(group, ends=self._ends(arrival.place.pack for arrival in group))
                 group = []
         left = self._spool.without_writer(self._instances.unended(), of=of, quiet_seconds=quiet_seconds)
-        ends = self._ends([*(one.place.pack for one in group), *left])
+        ends = self._ends([*(arrival.place.pack for arrival in group), *left])
         if group or ends:
             self._instances.record(group, ends=ends)
         if found:

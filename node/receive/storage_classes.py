@@ -120,8 +120,8 @@ def other_contexts(proposed: Iterable[str]) -> list[PresentationContext]:
 
 def _is_unknown(uid: str) -> bool:
     """Return whether a valid UID is none that the standard gives a meaning: Verification, Query, Print …"""
-    one = UID(uid)
-    return one.is_valid and (one.is_private or one.name == uid)
+    sop_class = UID(uid)
+    return sop_class.is_valid and (sop_class.is_private or sop_class.name == uid)
 
 
 def _register(uid: str) -> None:

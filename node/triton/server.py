@@ -159,7 +159,7 @@ class LocalServer:
         ConfigError
             The model repository, the wheel, or something that the wheel needs is not there.
         TritonUnavailable
-            The server ended at once, or did not answer within the deadline; the message has its last telling words.
+            The server ended at once, or did not answer within the deadline; the message has its last line.
         """
         if self.alive:
             return self._address

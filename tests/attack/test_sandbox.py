@@ -143,9 +143,11 @@ def test_the_node_erases_the_settings_in_its_environment() -> None:
         "print(dict(os.environ), Path('/proc/self/environ').read_text())"
     )
     environment = {**os.environ, "ISOCENTER_LEDGER__URL": "postgresql://node:secret@db/ledger"}
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert "PATH=" in told.stdout
-    assert "secret" not in told.stdout
+    process = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "PATH=" in process.stdout
+    assert "secret" not in process.stdout
 
 
 def test_no_setting_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,8 @@ def deliver(
     return made
 
 
-def reference(one: Delivery) -> Reference:
-    return Reference(one.object.sop_class_uid, one.object.sop_instance_uid)
+def reference(delivery: Delivery) -> Reference:
+    return Reference(delivery.object.sop_class_uid, delivery.object.sop_instance_uid)
 
 
 def answer(
@@ -57,8 +57,8 @@ def answer(
 ) -> CommitmentResult:
     return CommitmentResult(
         transaction_uid=transaction,
-        committed=tuple(reference(one) for one in committed),
-        failed=tuple((reference(one), reason) for one in failed),
+        committed=tuple(reference(delivery) for delivery in committed),
+        failed=tuple((reference(delivery), reason) for delivery in failed),
     )
 
 
@@ -67,11 +67,11 @@ def ask(ledger: Ledger, about: Sequence[Delivery], transaction: str = "2.25.1") 
 
 
 def states(ledger: Ledger, destination: str = "PACS") -> list[DeliveryState]:
-    found = [one for one in ledger.deliveries.of(STUDY) if one.destination == destination]
-    return [one.state for one in sorted(found, key=lambda one: one.object.sop_instance_uid)]
+    found = [delivery for delivery in ledger.deliveries.of(STUDY) if delivery.destination == destination]
+    return [delivery.state for delivery in sorted(found, key=lambda delivery: delivery.object.sop_instance_uid)]
 
 
-def told(ledger: Ledger) -> list[str]:
+def event_names(ledger: Ledger) -> list[str]:
     return [event.name for _, event in ledger.events.read(STUDY)]
 
 
@@ -85,9 +85,9 @@ def test_only_what_is_delivered_to_a_destination_that_commits_is_asked_about(led
 
 def test_what_is_delivered_is_due_to_be_asked_about_at_once(ledger: Ledger, deliver: Deliver, clock: Clock) -> None:
     due = deliver(2)
-    assert [one.object.sop_instance_uid for one in due] == ["2.25.1", "2.25.2"]
+    assert [delivery.object.sop_instance_uid for delivery in due] == ["2.25.1", "2.25.2"]
     assert ledger.commitments.next_due("PACS") == clock()
-    assert {(one.asks, one.delivered_at) for one in due} == {(0, clock())}
+    assert {(delivery.asks, delivery.delivered_at) for delivery in due} == {(0, clock())}
     assert ledger.commitments.due("ARCHIVE") == []
 
 
@@ -98,7 +98,7 @@ def test_what_was_asked_about_is_asked_again_later_and_later(ledger: Ledger, del
     assert ledger.commitments.next_due("PACS") == clock() + 100
     clock.advance(100)
     again = ledger.commitments.due("PACS")
-    assert [one.asks for one in again] == [1]
+    assert [delivery.asks for delivery in again] == [1]
     ask(ledger, again, "2.25.2")
     assert ledger.commitments.next_due("PACS") == clock() + 200
 
@@ -111,7 +111,7 @@ def test_two_processes_do_not_ask_about_the_same(ledger: Ledger, deliver: Delive
         ledger.commitments.record_answer(answer("2.25.2", due), "ORTHANC")
 
 
-def test_a_question_that_did_not_arrive_is_asked_again_when_told(
+def test_a_request_that_did_not_arrive_is_sent_again_at_its_time(
     ledger: Ledger, deliver: Deliver, clock: Clock
 ) -> None:
     deliver(2, to=("PACS", "ARCHIVE"))
@@ -121,27 +121,27 @@ def test_a_question_that_did_not_arrive_is_asked_again_when_told(
     assert ledger.commitments.next_due("PACS") == clock() + 3
     assert ledger.commitments.due("ARCHIVE") == before
     clock.advance(3)
-    assert [one.reason for one in ledger.commitments.due("PACS")] == ["nobody listens"] * 2
+    assert [delivery.reason for delivery in ledger.commitments.due("PACS")] == ["nobody listens"] * 2
 
 
 def test_an_answer_is_kept_until_its_deliveries_have_moved(ledger: Ledger, deliver: Deliver) -> None:
-    one, two, three = due = deliver(3)
+    first, second, third = due = deliver(3)
     ask(ledger, due)
     assert not ledger.commitments.is_answered("2.25.1")
-    ledger.commitments.record_answer(answer("2.25.1", [one], [two]), "ORTHANC")
+    ledger.commitments.record_answer(answer("2.25.1", [first], [second]), "ORTHANC")
     assert ledger.commitments.is_answered("2.25.1")
     assert [(sent.object, result) for sent, result in ledger.commitments.answered("PACS")] == [
-        (one.object, 0),
-        (two.object, 0x112),
+        (first.object, 0),
+        (second.object, 0x112),
     ]
     assert ledger.commitments.answered("ARCHIVE") == []
-    ledger.commitments.commit(one)
-    ledger.commitments.send_again(two, seconds=5, reason="no such object instance")
+    ledger.commitments.commit(first)
+    ledger.commitments.send_again(second, seconds=5, reason="no such object instance")
     assert ledger.commitments.answered("PACS") == []
     assert states(ledger) == [COMMITTED, WAITING, DELIVERED]
-    assert told(ledger)[-2:] == ["object.committed", "object.uncommitted"]
-    ledger.commitments.record_answer(answer("2.25.1", [three]), "ORTHANC")
-    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [three.object], (
+    assert event_names(ledger)[-2:] == ["object.committed", "object.uncommitted"]
+    ledger.commitments.record_answer(answer("2.25.1", [third]), "ORTHANC")
+    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [third.object], (
         "what it left open can still come"
     )
 
@@ -153,10 +153,10 @@ def test_a_repeated_answer_changes_nothing(ledger: Ledger, deliver: Deliver) -> 
     ledger.commitments.record_answer(answer("2.25.1", [], due), "ORTHANC")
     assert [result for _, result in ledger.commitments.answered("PACS")] == [0]
     ledger.commitments.commit(due[0])
-    before = told(ledger)
+    before = event_names(ledger)
     ledger.commitments.record_answer(answer("2.25.1", [], due), "ORTHANC")
     ledger.commitments.commit(due[0])
-    assert (ledger.commitments.answered("PACS"), states(ledger), told(ledger)) == ([], [COMMITTED], before)
+    assert (ledger.commitments.answered("PACS"), states(ledger), event_names(ledger)) == ([], [COMMITTED], before)
 
 
 def test_an_answer_of_a_stranger_is_refused(ledger: Ledger, deliver: Deliver) -> None:
@@ -171,10 +171,10 @@ def test_an_answer_of_a_stranger_is_refused(ledger: Ledger, deliver: Deliver) ->
 
 
 def test_an_answer_about_what_was_not_asked_is_left(ledger: Ledger, deliver: Deliver) -> None:
-    one, two = deliver(2)
-    ask(ledger, [one])
-    ledger.commitments.record_answer(answer("2.25.1", [one, two]), "ORTHANC")
-    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [one.object]
+    first, second = deliver(2)
+    ask(ledger, [first])
+    ledger.commitments.record_answer(answer("2.25.1", [first, second]), "ORTHANC")
+    assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [first.object]
 
 
 def test_of_two_words_in_one_answer_the_worse_counts(ledger: Ledger, deliver: Deliver) -> None:
@@ -242,7 +242,7 @@ def test_what_is_abandoned_can_be_requeued_and_is_sent_again(ledger: Ledger, del
     due = deliver()
     ledger.commitments.abandon(due[0], "never committed", answered=False)
     assert ledger.queries.requeue()["deliveries"] == 1
-    assert [one.object for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == [due[0].object]
+    assert [delivery.object for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [due[0].object]
 
 
 def test_a_destination_that_has_committed_has_delivered(ledger: Ledger, deliver: Deliver) -> None:
@@ -264,8 +264,8 @@ def request(clock: Clock, *uids: str, transaction: str = "2.25.5", calling: str 
     )
 
 
-def kept(one: CommitmentRequest) -> CommitmentResult:
-    return CommitmentResult(transaction_uid=one.transaction_uid, committed=one.references, failed=())
+def kept(request: CommitmentRequest) -> CommitmentResult:
+    return CommitmentResult(transaction_uid=request.transaction_uid, committed=request.references, failed=())
 
 
 def test_a_request_is_due_until_it_is_reported(ledger: Ledger, clock: Clock, arrival: Callable[..., Arrival]) -> None:

@@ -89,7 +89,7 @@ class Engines:
             return None
         return Procrastinate(str(conninfo(self.url)), JOB_QUEUE, JOB_TASK, self.poll_seconds, self.connect_seconds)
 
-    def told(self, engine: Engine) -> None:
+    def wake_for_job(self, engine: Engine) -> None:
         """In one process the step before says that a job may be due; else the message is all there is."""
         if self.kind != PROCRASTINATE:
             engine.wake("infer")
@@ -130,35 +130,35 @@ class Counted:
 
 
 def test_every_step_runs_at_the_start(start: Engines) -> None:
-    one, two = Counted(), Counted()
-    start(Step(name="one", work=one), Step(name="two", work=two))
-    one.wait()
-    two.wait()
+    first, second = Counted(), Counted()
+    start(Step(name="one", work=first), Step(name="two", work=second))
+    first.wait()
+    second.wait()
 
 
 def test_a_step_that_is_woken_runs_and_no_other(start: Engines) -> None:
-    one, two = Counted(), Counted()
-    engine = start(Step(name="one", work=one), Step(name="two", work=two))
-    one.wait()
-    two.wait()
+    first, second = Counted(), Counted()
+    engine = start(Step(name="one", work=first), Step(name="two", work=second))
+    first.wait()
+    second.wait()
     for _ in range(3):
         engine.wake("one")
-        one.wait()
-    assert two.calls == 1
+        first.wait()
+    assert second.calls == 1
 
 
 def test_a_step_wakes_those_that_follow_it(start: Engines) -> None:
-    one, two, three = Counted(), Counted(), Counted()
+    first, second, third = Counted(), Counted(), Counted()
     engine = start(
-        Step(name="one", work=one, then=("two",)),
-        Step(name="two", work=two, then=("three",)),
-        Step(name="three", work=three),
+        Step(name="one", work=first, then=("two",)),
+        Step(name="two", work=second, then=("three",)),
+        Step(name="three", work=third),
     )
-    for work in (one, two, three):
+    for work in (first, second, third):
         work.wait()
-    before = three.calls
+    before = third.calls
     engine.wake("one")
-    wait_until(lambda: three.calls > before, what="the third step")
+    wait_until(lambda: third.calls > before, what="the third step")
 
 
 def test_a_wake_up_during_the_work_is_not_lost(start: Engines) -> None:
@@ -269,7 +269,7 @@ def messages(url: str, state: str = "todo") -> list[int]:
     """The jobs that messages in the queue name."""
     with psycopg.connect(url, autocommit=True) as rows:
         found = rows.execute("SELECT args ->> 'job_id' FROM procrastinate_jobs WHERE status = %s ORDER BY id", [state])
-        return [int(one) for (one,) in found]
+        return [int(number) for (number,) in found]
 
 
 def change(url: str, statement: str) -> None:
@@ -289,7 +289,7 @@ def test_planned_jobs_are_done_each_once(start: Engines, ledger: Ledger, routed:
     engine = start(slots.step(threads=3))
     for number in range(1, 11):
         routed(wanted("a"), wanted("b"), study=f"1.2.{number}")
-        start.told(engine)
+        start.wake_for_job(engine)
     slots.wait(20)
     assert len({job.id for job in slots.done}) == len(slots.done) == 20
 
@@ -385,7 +385,7 @@ def test_a_job_whose_transaction_is_rolled_back_is_never_done(
     slots = Slots(ledger)
     engine = start(slots.step())
     routed(wanted("always"), study="1.2.2")
-    start.told(engine)
+    start.wake_for_job(engine)
     slots.wait(1)
     assert [job.plugin for job in slots.done] == ["always"]
 
@@ -416,7 +416,7 @@ def test_a_parked_job_that_is_requeued_is_done(start: Engines, ledger: Ledger, r
     slots = Slots(ledger)
     engine = start(slots.step())
     assert ledger.queries.requeue()["jobs"] == 1
-    start.told(engine)
+    start.wake_for_job(engine)
     slots.wait(1)
 
 
@@ -433,7 +433,7 @@ def test_a_job_whose_worker_died_is_done_when_its_lease_has_run_out(
     assert slots.done[0].attempts == 2
 
 
-def test_a_job_is_done_though_its_step_raised_when_it_was_told_of_it(
+def test_a_job_is_done_though_its_step_raised_at_the_message(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted
 ) -> None:
     start.rest_seconds = 0.01
@@ -446,24 +446,24 @@ def test_a_job_is_done_though_its_step_raised_when_it_was_told_of_it(
 
     engine = start(Step(name="infer", work=work, remind=ledger.jobs.remind))
     routed(wanted())
-    start.told(engine)
+    start.wake_for_job(engine)
     slots.wait(1)
 
 
-def test_a_job_of_which_the_engine_was_never_told_is_found_in_the_ledger(
+def test_a_job_without_a_message_is_found_in_the_ledger(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     start.idle_seconds = 0.3
     slots = Slots(ledger)
     start(slots.step())
-    with closing(Ledger(ledger_url)) as untold:
-        monkeypatch.setattr(ledger.studies, "plan", untold.studies.plan)
+    with closing(Ledger(ledger_url)) as without_queue:
+        monkeypatch.setattr(ledger.studies, "plan", without_queue.studies.plan)
         routed(wanted("a"), wanted("b"))
     slots.wait(2)
 
 
-def test_nothing_happens_when_a_job_is_told_of_that_is_done_or_superseded_or_none(
+def test_a_message_for_a_job_that_is_done_superseded_or_unknown_does_nothing(
     start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted, kind: str, ledger_url: str
 ) -> None:
     routed(wanted("a"))
@@ -479,7 +479,7 @@ def test_nothing_happens_when_a_job_is_told_of_that_is_done_or_superseded_or_non
     for _ in range(20):
         engine.wake("infer")
     routed(wanted("b", digest="f"), number=3)
-    start.told(engine)
+    start.wake_for_job(engine)
     slots.wait(2)
     assert [job.plugin for job in slots.done] == ["a", "b"]
 
@@ -492,13 +492,13 @@ def defer(url: str, job_id: int) -> None:
 
 def test_engines_side_by_side_do_each_job_once(start: Engines, ledger: Ledger, routed: Planned, wanted: Wanted) -> None:
     slots = [Slots(ledger) for _ in range(3)]
-    engines = [start(one.step(threads=2)) for one in slots]
+    engines = [start(slot.step(threads=2)) for slot in slots]
     for number in range(1, 31):
         routed(wanted(), study=f"1.2.{number}")
         for engine in engines:
-            start.told(engine)
-    wait_until(lambda: sum(len(one.done) for one in slots) >= 30, seconds=PATIENCE, what="the end of 30 jobs")
-    done = [job.id for one in slots for job in one.done]
+            start.wake_for_job(engine)
+    wait_until(lambda: sum(len(slot.done) for slot in slots) >= 30, seconds=PATIENCE, what="the end of 30 jobs")
+    done = [job.id for slot in slots for job in slot.done]
     assert len(set(done)) == len(done) == 30
 
 
@@ -531,23 +531,23 @@ def test_every_way_to_wait_puts_a_message_into_the_queue(
             return [(job, bool(later), priority) for job, later, priority in found]
 
     routed(wanted("a", priority=3), wanted("b"))
-    one, two = ledger.jobs.of(STUDY)
-    assert taken() == [(one.id, False, 3), (two.id, False, 0)]
+    first, second = ledger.jobs.of(STUDY)
+    assert taken() == [(first.id, False, 3), (second.id, False, 0)]
     held = ledger.jobs.claim(lease_seconds=60)
     assert held is not None
     ledger.jobs.postpone(held, seconds=60, reason="later", attempts=0)
-    assert taken() == [(one.id, True, 3)]
+    assert taken() == [(first.id, True, 3)]
     held = ledger.jobs.claim(lease_seconds=60)
     assert held is not None
     ledger.jobs.park(held, "broken")
     assert taken() == []
     ledger.queries.requeue()
-    assert taken() == [(two.id, False, 0)]
+    assert taken() == [(second.id, False, 0)]
     ledger.jobs.adopt({"a": "1", "b": "2"})
     (three,) = (job for job in ledger.jobs.of(STUDY) if job.version == "2")
     assert taken() == [(three.id, False, 0)]
     ledger.jobs.adopt({"a": "1", "b": "1"})
-    assert taken() == [(two.id, False, 0)]
+    assert taken() == [(second.id, False, 0)]
 
 
 @only_procrastinate
@@ -575,7 +575,7 @@ def test_what_a_dead_worker_left_in_the_queue_is_cleaned_away(
     change(ledger_url, "UPDATE procrastinate_jobs SET status = 'doing' WHERE (args ->> 'job_id')::int = 1")
     ledger.jobs.remind()
     assert messages(ledger_url, "doing") == []
-    assert messages(ledger_url) == [2, 1], "the job it named is due, and told again"
+    assert messages(ledger_url) == [2, 1], "the job it named is due, and a new message names it"
 
 
 @only_procrastinate
@@ -652,9 +652,9 @@ def test_of_several_that_open_a_ledger_at_once_one_makes_the_queue(database_serv
     try:
         with ThreadPoolExecutor(4) as programs:
             opened = list(programs.map(lambda _: Ledger(url, queue=JobQueue(schema())), range(4)))
-        for one in opened:
-            assert one.jobs.remind() is None
-            one.close()
+        for opened_ledger in opened:
+            assert opened_ledger.jobs.remind() is None
+            opened_ledger.close()
     finally:
         database_server.drop(url)
 

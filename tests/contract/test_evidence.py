@@ -48,7 +48,7 @@ def test_what_was_refused_is_missing_until_it_comes(ledger: Ledger, clock: Clock
     clock.advance(5)
     ledger.instances.record([arrive(2)])
     assert evidence(ledger).caveat == "1 instance was refused and has not come again"
-    assert [one.came_at for one in ledger.queries.refusals(STUDY)] == [clock(), clock(), None]
+    assert [refusal.came_at for refusal in ledger.queries.refusals(STUDY)] == [clock(), clock(), None]
     ledger.instances.record([arrive(3)])
     assert evidence(ledger).caveat == ""
     assert evidence(ledger, OTHER).caveat == ""
@@ -136,16 +136,16 @@ def test_it_is_not_made_good_by_another_sender_nor_by_one_that_was_open_beside_i
     clock.advance(3)
     foreign = replace(foreign, instance=replace(foreign.instance, calling="CT2", received_at=clock()))
     ledger.instances.record([foreign], ends=[end(Ending.RELEASED, clock(), association="foreign")])
-    assert [one.name for one in evidence(ledger).failed] == ["2.pack"]
+    assert [pack.name for pack in evidence(ledger).failed] == ["2.pack"]
 
 
 def test_a_release_is_the_end_of_all_packs_of_its_association(ledger: Ledger, clock: Clock, arrive: Arrive) -> None:
     ledger.instances.record([arrive(1, pack="1.pack")], ends=[end(Ending.CONTINUED, clock(), pack="1.pack")])
     ledger.instances.record([arrive(2, pack="2.pack"), arrive(3, pack="3.pack", association="two")])
-    assert [one.ended for one in evidence(ledger).packs] == [Ending.CONTINUED, None, None]
+    assert [pack.ended for pack in evidence(ledger).packs] == [Ending.CONTINUED, None, None]
     assert set(ledger.instances.unended()) == {"2.pack", "3.pack"}
     ledger.instances.record([], ends=[end(Ending.RELEASED, clock(), association="one")])
-    assert [one.ended for one in evidence(ledger).packs] == [Ending.RELEASED, Ending.RELEASED, None]
+    assert [pack.ended for pack in evidence(ledger).packs] == [Ending.RELEASED, Ending.RELEASED, None]
 
 
 def test_the_caveat_of_a_study_is_that_of_its_jobs(

@@ -120,7 +120,7 @@ def ask(triton: GrpcTriton, model: str, number: int = 1) -> int:
 
 
 def background(*work: Callable[[], Any]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=one) for one in work]
+    threads = [threading.Thread(target=target) for target in work]
     for thread in threads:
         thread.start()
     return threads
@@ -179,9 +179,9 @@ def test_requests_of_a_job_that_is_killed_are_cancelled_and_those_that_wait_neve
     wait_until(lambda: len(models.asked()) == before + 1, what="the first request")
     jobs.append(job(address, 2))
     time.sleep(ON_THE_WAY)
-    for one in reversed(jobs):
-        one.kill()
-        one.wait()
+    for process in reversed(jobs):
+        process.kill()
+        process.wait()
         time.sleep(0.2)
     wait_until(lambda: len(models.asked()) == before + 2, what="that the first is cancelled")
     models.gate.unlink()
@@ -273,7 +273,7 @@ def test_what_a_model_takes_is_its_files_and_its_processes(tmp_path: Path) -> No
     assert footprint(tmp_path / "elsewhere") == 0
 
 
-def test_a_configuration_that_triton_would_not_take_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_configuration_that_triton_refuses_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text('backend: "python"\nmax_batch: 4')
     with pytest.raises(ConfigError, match=r"config\.pbtxt.*2:1.*max_batch"):
         read_config(tmp_path)
@@ -285,8 +285,8 @@ def test_a_configuration_that_triton_would_not_take_is_told_with_its_line(tmp_pa
 def test_the_server_with_the_fewest_jobs_is_asked_first_and_one_that_is_away_last(address: str, models: Models) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     servers = fleet(models, lambda: [nowhere, address], wanted=["plain"])
-    one, another, third = (servers.lend(["plain"]) for _ in range(3))
-    with one as (first, alone), another as (second, _), third as (again, behind_the_first):
+    lend_first, lend_second, lend_third = (servers.lend(["plain"]) for _ in range(3))
+    with lend_first as (first, alone), lend_second as (second, _), lend_third as (again, behind_the_first):
         assert (first[0], second[0], again[0]) == (nowhere, address, nowhere)
         assert behind_the_first == 2 * alone
     servers.start()
@@ -399,9 +399,9 @@ def test_a_model_that_does_not_load_holds_up_no_other_and_no_job(slow: Path) -> 
         with capture_logs() as logs:
             servers.start()
             loaded(servers)
-        told = {(line["event"], line["model"]) for line in logs}
+        logged = {(line["event"], line["model"]) for line in logs}
         ends = {("model.refused", "broken"), ("model.ready", "first")}
-        assert told == {("model.loading", "broken"), ("model.loading", "first"), *ends}
+        assert logged == {("model.loading", "broken"), ("model.loading", "first"), *ends}
         (refused,) = (line for line in logs if line["event"] == "model.refused")
         assert "division by zero" in refused["reason"]
         assert "isocenter check" in refused["mend"]

@@ -1,4 +1,4 @@
-"""What is told of a study that was purged long ago goes; what it is known by when it comes again stays."""
+"""The story of a study that was purged long ago is deleted; the rows that recognise it when it comes again stay."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,14 +51,16 @@ def test_the_story_of_a_study_goes_a_while_after_the_study(
     finish(NEW, 2)
     ledger.instances.record([], [refused(clock(), NEW), refused(clock(), "1.2.9")])
     assert ledger.retention.forget(before=clock() - DAY) == 0, "it was purged just now"
-    assert [one.study_uid for one in ledger.queries.refusals()] == [OLD, NEW, "1.2.9"], (
+    assert [refusal.study_uid for refusal in ledger.queries.refusals()] == [OLD, NEW, "1.2.9"], (
         "nobody knows the others' studies"
     )
     clock.advance(400 * DAY)
     assert ledger.retention.forget(before=clock() - 365 * DAY) == 1
     assert ledger.retention.forget(before=clock() - 365 * DAY) == 0
     assert ledger.events.read(OLD) == []
-    assert [one.study_uid for one in ledger.queries.refusals()] == [NEW], "a study that is not purged keeps its story"
+    assert [refusal.study_uid for refusal in ledger.queries.refusals()] == [NEW], (
+        "a study that is not purged keeps its story"
+    )
     assert next(event.name for _, event in ledger.events.read(NEW)) == "study.begun"
     found = ledger.studies.find(OLD)
     assert found is not None
@@ -89,13 +91,15 @@ def test_the_decisions_and_the_commitments_go_too(
     clock.advance(10 * DAY)
     ledger.retention.purge(before=clock())
     ledger.retention.forget(before=clock() - 365 * DAY)
-    assert [count(ledger, one) for one in (decision, commitment, commitment_request)] == [1, 1, 2]
+    assert [count(ledger, table) for table in (decision, commitment, commitment_request)] == [1, 1, 2]
     clock.advance(400 * DAY)
     ledger.retention.forget(before=clock() - 365 * DAY)
-    assert [count(ledger, one) for one in (decision, commitment, commitment_request)] == [0, 0, 1], "one is unreported"
+    assert [count(ledger, table) for table in (decision, commitment, commitment_request)] == [0, 0, 1], (
+        "one is unreported"
+    )
 
 
-def test_the_pack_of_an_instance_that_was_set_aside_is_needed_as_long_as_its_reason_is_told(
+def test_the_pack_of_an_instance_that_was_set_aside_is_needed_as_long_as_its_refusal_is_kept(
     ledger: Ledger, arrival: Callable[..., Arrival], clock: Clock
 ) -> None:
     good, broken = arrival(1), arrival(2)

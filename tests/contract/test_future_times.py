@@ -52,7 +52,7 @@ def test_a_worker_that_lives_keeps_its_lease(
     assert ledger.jobs.claim(lease_seconds=60) is None, "it has 60 s, by the clock as it is now"
     assert ledger.jobs.renew(held, lease_seconds=60)
     assert ledger.jobs.finish(held, [])
-    assert [one.state for one in ledger.jobs.of(STUDY)] == [JobState.DONE]
+    assert [job.state for job in ledger.jobs.of(STUDY)] == [JobState.DONE]
 
 
 def test_a_delivery_that_failed_is_due_again(
@@ -84,8 +84,8 @@ def test_a_clock_that_is_set_is_noticed_and_every_step_looks_again(clock: Clock,
     watch = ClockWatch(lambda: calls.append("back") or 1, lambda: calls.append("wake"), wall=clock, steady=steady)
     assert watch.look() == LOOK_SECONDS
     assert calls == ["back", "wake"], "it may have been set while the node was down"
-    for one in (clock, steady):
-        one.advance(100)
+    for each in (clock, steady):
+        each.advance(100)
     watch.look()
     clock.advance(LEAST_STEP_SECONDS / 2)
     watch.look()

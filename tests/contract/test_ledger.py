@@ -59,7 +59,7 @@ def states(ledger: Ledger, uid: str = STUDY) -> list[JobState]:
     return [job.state for job in ledger.jobs.of(uid)]
 
 
-def told(ledger: Ledger, uid: str | None = STUDY) -> list[str]:
+def event_names(ledger: Ledger, uid: str | None = STUDY) -> list[str]:
     return [event.name for _, event in ledger.events.read(uid)]
 
 
@@ -82,11 +82,11 @@ def test_an_instance_is_recorded_with_its_place_and_begins_its_study(
     ledger: Ledger, arrival: Arrive, clock: Callable[[], float]
 ) -> None:
     assert ledger.instances.record([arrival(1), arrival(2)]) == [STUDY]
-    assert ledger.instances.of(STUDY) == [(one.instance, one.place) for one in (arrival(1), arrival(2))]
+    assert ledger.instances.of(STUDY) == [(arrived.instance, arrived.place) for arrived in (arrival(1), arrival(2))]
     assert study(ledger) == Study(
         study_uid=STUDY, state=StudyState.RECEIVING, revision=1, changed_at=clock(), because=""
     )
-    assert told(ledger) == ["study.begun"]
+    assert event_names(ledger) == ["study.begun"]
     assert ledger.studies.find("1.2.404") is None
 
 
@@ -107,7 +107,7 @@ def test_a_repeated_instance_changes_nothing(ledger: Ledger, arrival: Arrive, ro
     before = study(ledger), ledger.instances.of(STUDY)
     assert ledger.instances.record([arrival(1, pack="b.pack")]) == []
     assert (study(ledger), ledger.instances.of(STUDY)) == before
-    assert told(ledger)[-1] == "instance.repeated"
+    assert event_names(ledger)[-1] == "instance.repeated"
     assert ledger.instances.marks().keys() == {"a.pack", "b.pack"}
 
 
@@ -122,7 +122,7 @@ def test_of_an_instance_with_other_bytes_the_newest_counts(ledger: Ledger, arriv
     for group in [[old, new]] if together else [[old], [new]]:
         assert ledger.instances.record(group) == [STUDY]
     assert ledger.instances.of(STUDY) == [(new.instance, new.place)]
-    assert "instance.replaced" in told(ledger)
+    assert "instance.replaced" in event_names(ledger)
 
 
 def test_other_bytes_make_a_new_revision_of_a_study_that_was_stable(
@@ -141,7 +141,7 @@ def test_an_object_of_our_own_that_comes_back_makes_no_revision(
     back = replace(back, instance=replace(back.instance, sop_instance_uid=sent.object.sop_instance_uid))
     assert ledger.instances.record([back]) == []
     assert (study(ledger).state, study(ledger).revision) == (StudyState.ROUTED, 1)
-    assert "instance.own" in told(ledger)
+    assert "instance.own" in event_names(ledger)
     assert len(ledger.instances.of(STUDY)) == 2, "it is kept all the same"
 
 
@@ -182,7 +182,7 @@ def test_a_running_job_of_an_old_revision_is_not_begun_again(
         ended = ledger.jobs.park(job, "the plugin failed")
     assert ended is not planned, "it is no longer its worker's once the other is planned"
     assert states(ledger)[0] is JobState.SUPERSEDED
-    assert [one.revision for one in ledger.jobs.of(STUDY) if one.state is JobState.WAITING] == ([2] if planned else [])
+    assert [job.revision for job in ledger.jobs.of(STUDY) if job.state is JobState.WAITING] == ([2] if planned else [])
 
 
 def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_only_one(
@@ -192,7 +192,7 @@ def test_a_running_job_that_sees_the_images_of_the_new_revision_too_stays_their_
     job = claimed(ledger)
     assert routed(wanted(digest="x"), wanted("other", digest="y"), number=2, series=OTHER) == 1
     ledger.jobs.postpone(job, seconds=0, reason="Triton is away", attempts=0)
-    assert {one.plugin: (one.revision, one.state) for one in ledger.jobs.of(STUDY)} == {
+    assert {job.plugin: (job.revision, job.state) for job in ledger.jobs.of(STUDY)} == {
         "spleen": (1, JobState.WAITING),
         "other": (2, JobState.WAITING),
     }
@@ -281,11 +281,11 @@ def test_an_instance_that_can_never_have_a_row_is_set_aside_and_holds_up_no_othe
     group = [arrival(number) for number in range(1, 8)]
     group[3] = replace(group[3], instance=replace(group[3].instance, **broken))
     assert ledger.instances.record(group, [refusal()]) == [STUDY]
-    assert [one.sop_instance_uid for one, _ in ledger.instances.of(STUDY)] == [
-        one.instance.sop_instance_uid for one in group if one is not group[3]
+    assert [instance.sop_instance_uid for instance, _ in ledger.instances.of(STUDY)] == [
+        arrived.instance.sop_instance_uid for arrived in group if arrived is not group[3]
     ]
     assert ledger.instances.marks() == {"a.pack": group[-1].end}, "nobody will find it in the pack again and again"
-    aside, refused = sorted(ledger.queries.refusals(), key=lambda one: one.sop_instance_uid)
+    aside, refused = sorted(ledger.queries.refusals(), key=lambda refusal: refusal.sop_instance_uid)
     assert refused == refusal()
     assert aside.sop_instance_uid == group[3].instance.sop_instance_uid
     assert aside.reason.startswith(reason)
@@ -294,20 +294,20 @@ def test_an_instance_that_can_never_have_a_row_is_set_aside_and_holds_up_no_othe
 
 
 def test_words_that_a_database_does_not_take_are_written_all_the_same(ledger: Ledger, arrival: Arrive) -> None:
-    one = arrival(1)
-    odd = replace(one, instance=replace(one.instance, peer="a\0b", modality="C\udce4T"))
+    sound = arrival(1)
+    odd = replace(sound, instance=replace(sound.instance, peer="a\0b", modality="C\udce4T"))
     ledger.instances.record([odd], [replace(refusal(), reason="no\0 \udcff", calling="longer than an AE title")])
     ((kept, _),) = ledger.instances.of(STUDY)
     assert (kept.peer, kept.modality) == ("a\ufffdb", "C?T")
-    (told_of,) = ledger.queries.refusals()
-    assert (told_of.reason, told_of.calling) == ("no\ufffd ?", "longer than an A")
+    (shown,) = ledger.queries.refusals()
+    assert (shown.reason, shown.calling) == ("no\ufffd ?", "longer than an A")
 
 
 def test_uids_are_in_the_same_order_everywhere(ledger: Ledger, arrival: Arrive) -> None:
     """Code points, not the alphabet of the server's language, which may leave dots out."""
     uids = ["1.2.10", "1.2.9.1", "1.20.1", "1.2.9", "1.2.91"]
     ledger.instances.record([arrival(number, series=uid) for number, uid in enumerate(uids)])
-    assert [one.series_uid for one in ledger.instances.series(STUDY)] == sorted(uids)
+    assert [series.series_uid for series in ledger.instances.series(STUDY)] == sorted(uids)
 
 
 def test_a_study_that_grew_by_what_came_earlier_is_not_settled(ledger: Ledger, arrival: Arrive, clock: Clock) -> None:
@@ -331,9 +331,14 @@ def test_series_are_counted_with_their_first_instance(
     ledger.instances.record([first])
     clock.advance(1)  # type: ignore[attr-defined]
     ledger.instances.record([arrival(1, series="1.2.1.1"), arrival(4, series="1.2.1.2")])
-    one, two = ledger.instances.series(STUDY)
-    assert (one.series_uid, one.instances, one.modality, one.sample) == ("1.2.1.1", 2, "CT", first.place)
-    assert (two.series_uid, two.instances) == ("1.2.1.2", 1)
+    counted, other = ledger.instances.series(STUDY)
+    assert (counted.series_uid, counted.instances, counted.modality, counted.sample) == (
+        "1.2.1.1",
+        2,
+        "CT",
+        first.place,
+    )
+    assert (other.series_uid, other.instances) == ("1.2.1.2", 1)
 
 
 def test_a_study_is_settled_as_it_was_seen(ledger: Ledger, arrival: Arrive) -> None:
@@ -342,7 +347,7 @@ def test_a_study_is_settled_as_it_was_seen(ledger: Ledger, arrival: Arrive) -> N
     assert ledger.studies.settle(seen, "nothing came for 10 s")
     assert (study(ledger).state, study(ledger).because) == (StudyState.STABLE, "nothing came for 10 s")
     assert not ledger.studies.settle(seen, "again")
-    assert told(ledger).count("study.stable") == 1
+    assert event_names(ledger).count("study.stable") == 1
 
 
 def test_a_study_that_grew_since_it_was_seen_is_not_settled(
@@ -371,7 +376,7 @@ def test_studies_are_found_by_state_the_longest_quiet_first(
         ledger.instances.record([arrival(number, study=uid)])
         clock.advance(1)  # type: ignore[attr-defined]
     ledger.studies.settle(study(ledger, "1.2.1"), "")
-    assert [one.study_uid for one in ledger.studies.in_state(StudyState.RECEIVING)] == [
+    assert [row.study_uid for row in ledger.studies.in_state(StudyState.RECEIVING)] == [
         "1.2.3",
         "1.2.2",
     ]
@@ -386,21 +391,21 @@ def test_decisions_are_kept_with_the_revision(ledger: Ledger, arrival: Arrive) -
         ledger.instances.record([arrival(number)])
         ledger.studies.settle(study(ledger), "")
         ledger.studies.plan(study(ledger), [replace(decision, route=f"r{number}")], [], ["a remark"])
-    assert [one.route for one in ledger.queries.decisions(study(ledger))] == ["r2"]
-    assert told(ledger).count("study.remark") == 2
+    assert [decision.route for decision in ledger.queries.decisions(study(ledger))] == ["r2"]
+    assert event_names(ledger).count("study.remark") == 2
 
 
 def test_a_plan_makes_each_job_once(ledger: Ledger, routed: Route, wanted: Want, clock: Callable[[], float]) -> None:
     assert routed(wanted("a", to=("PACS", "ARCHIVE")), wanted("b")) == 2
-    one, two = ledger.jobs.of(STUDY)
-    assert (one.plugin, one.version, one.route, one.inputs) == ("a", "1", "every CT", ({"ct": "1.2.1.1"},))
-    assert (one.destinations, one.state, one.attempts, one.planned_at) == (
+    first, second = ledger.jobs.of(STUDY)
+    assert (first.plugin, first.version, first.route, first.inputs) == ("a", "1", "every CT", ({"ct": "1.2.1.1"},))
+    assert (first.destinations, first.state, first.attempts, first.planned_at) == (
         ("PACS", "ARCHIVE"),
         JobState.WAITING,
         0,
         clock(),
     )
-    assert (one.ordinal, two.ordinal) == (0, 1)
+    assert (first.ordinal, second.ordinal) == (0, 1)
 
 
 def test_only_who_saw_the_stable_study_plans_it(ledger: Ledger, arrival: Arrive, wanted: Want) -> None:
@@ -421,7 +426,7 @@ def test_a_plugin_that_has_seen_these_very_images_gets_no_job(ledger: Ledger, ro
     routed(wanted(digest="x"))
     ledger.jobs.finish(claimed(ledger), [])
     assert routed(wanted(digest="x"), number=2) == 0
-    assert told(ledger)[-1] == "job.same"
+    assert event_names(ledger)[-1] == "job.same"
     assert routed(wanted(digest="x", version="2"), number=3) == 1, "a new version sees them for the first time"
     assert routed(wanted(digest="y"), number=4) == 1, "other images"
     assert [job.ordinal for job in ledger.jobs.of(STUDY)] == [0, 1, 2]
@@ -456,7 +461,7 @@ def test_a_study_that_grew_meanwhile_is_not_parked(ledger: Ledger, arrival: Arri
     ledger.instances.record([arrival(2)])
     ledger.studies.park(seen, "instance 1.2 is torn")
     assert study(ledger).state is StudyState.RECEIVING
-    assert "study.parked" not in told(ledger)
+    assert "study.parked" not in event_names(ledger)
 
 
 # Infer.
@@ -492,11 +497,11 @@ def test_jobs_of_plugins_whose_models_are_being_loaded_are_left_for_later(
 
 def test_a_claimed_job_says_who_has_it(ledger: Ledger, routed: Route, wanted: Want) -> None:
     routed(wanted("a"), wanted("b"))
-    one, two = claimed(ledger), claimed(ledger)
-    assert one.state is JobState.RUNNING
-    assert one.attempts == 1
-    assert one.worker
-    assert one.worker != two.worker
+    first, second = claimed(ledger), claimed(ledger)
+    assert first.state is JobState.RUNNING
+    assert first.attempts == 1
+    assert first.worker
+    assert first.worker != second.worker
 
 
 def test_a_job_whose_lease_ran_out_is_claimed_again(
@@ -537,7 +542,7 @@ def test_a_worker_that_lost_its_lease_records_nothing(
     assert ledger.deliveries.of(STUDY) == []
     assert ledger.jobs.finish(fast, [result(2)])
     assert not ledger.jobs.finish(slow, [result(1)])
-    assert [one.object for one in ledger.deliveries.of(STUDY)] == [result(2)]
+    assert [delivery.object for delivery in ledger.deliveries.of(STUDY)] == [result(2)]
 
 
 def test_a_lease_that_ran_out_and_that_nobody_took_still_counts(
@@ -558,8 +563,8 @@ def test_a_finished_job_is_done_and_queues_each_object_for_each_destination(
     made = [result(1), result(2, kind="SR")]
     assert ledger.jobs.finish(job, made, remarks=["one stack was left out"], timing={"load": 1.25})
     assert states(ledger) == [JobState.DONE]
-    assert {(one.object.sop_instance_uid, one.destination) for one in ledger.deliveries.of(STUDY)} == {
-        (one.sop_instance_uid, to) for one in made for to in ("PACS", "ARCHIVE")
+    assert {(delivery.object.sop_instance_uid, delivery.destination) for delivery in ledger.deliveries.of(STUDY)} == {
+        (result.sop_instance_uid, to) for result in made for to in ("PACS", "ARCHIVE")
     }
     details = {event.name: event.detail for _, event in ledger.events.read(STUDY)}
     assert details["job.remark"] == "spleen: one stack was left out"
@@ -567,7 +572,7 @@ def test_a_finished_job_is_done_and_queues_each_object_for_each_destination(
     assert not ledger.jobs.finish(job, made), "once"
 
 
-def test_a_postponed_job_is_due_again_when_told(
+def test_a_postponed_job_is_due_again_at_its_time(
     ledger: Ledger, routed: Route, wanted: Want, clock: Callable[[], float]
 ) -> None:
     routed(wanted())
@@ -613,7 +618,7 @@ def test_objects_of_the_newest_earlier_revision_are_the_predecessors(
         routed(wanted(digest=str(number)), wanted("other", digest=str(number), priority=-1), number=number)
         job = claimed(ledger)
         earlier = [f"2.25.{number - 1}"] if number > 1 else []
-        assert [one.sop_instance_uid for one in ledger.jobs.predecessors(job)] == earlier
+        assert [predecessor.sop_instance_uid for predecessor in ledger.jobs.predecessors(job)] == earlier
         ledger.jobs.finish(job, [result(number)])
         ledger.jobs.finish(claimed(ledger), [result(number + 100)])
         for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
@@ -627,8 +632,8 @@ def test_what_is_queued_is_due_at_once_in_its_order(
     ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float], result: Make
 ) -> None:
     due = outbox(3, to=("PACS", "ARCHIVE"))
-    assert {one.destination for one in due} == {"PACS"}
-    assert sorted(one.object.sop_instance_uid for one in due) == ["2.25.1", "2.25.2", "2.25.3"]
+    assert {delivery.destination for delivery in due} == {"PACS"}
+    assert sorted(delivery.object.sop_instance_uid for delivery in due) == ["2.25.1", "2.25.2", "2.25.3"]
     assert due[0].object in [result(number) for number in (1, 2, 3)]
     assert ledger.deliveries.next_due("PACS") == clock() + 60, "when what was claimed is another's"
     ledger.deliveries.release(due)
@@ -652,8 +657,8 @@ def test_what_was_delivered_stays_delivered(ledger: Ledger, outbox: Callable[...
     ledger.queries.requeue()
     assert ledger.deliveries.of(STUDY) == [before]
     assert ledger.deliveries.claim("PACS", lease_seconds=60) == []
-    assert told(ledger).count("object.delivered") == 1
-    assert not {"object.postponed", "object.parked"} & set(told(ledger))
+    assert event_names(ledger).count("object.delivered") == 1
+    assert not {"object.postponed", "object.parked"} & set(event_names(ledger))
 
 
 def test_an_object_that_is_made_again_is_not_queued_again(
@@ -663,7 +668,9 @@ def test_an_object_that_is_made_again_is_not_queued_again(
     ledger.deliveries.mark_delivered(sent)
     routed(wanted(digest="other"), number=2)
     ledger.jobs.finish(claimed(ledger), [result(1), result(2)])
-    assert [one.object.sop_instance_uid for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == ["2.25.2"]
+    assert [delivery.object.sop_instance_uid for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [
+        "2.25.2"
+    ]
 
 
 def test_a_postponed_delivery_waits_and_counts(
@@ -694,19 +701,21 @@ def test_a_parked_delivery_is_put_back_with_a_fresh_start(
 def test_one_destination_does_not_move_anothers_rows(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     (sent,) = outbox(to=("PACS", "ARCHIVE"))
     ledger.deliveries.park(sent, "PACS refused it")
-    assert [one.state for one in ledger.deliveries.claim("ARCHIVE", lease_seconds=60)] == [DeliveryState.WAITING]
+    assert [delivery.state for delivery in ledger.deliveries.claim("ARCHIVE", lease_seconds=60)] == [
+        DeliveryState.WAITING
+    ]
 
 
 def test_what_one_deliverer_holds_no_other_is_given(ledger: Ledger, outbox: Callable[..., list[Delivery]]) -> None:
     first = outbox(3)
-    assert len({one.worker for one in first}) == 1
+    assert len({delivery.worker for delivery in first}) == 1
     assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
     ledger.deliveries.mark_delivered(first[0])
     ledger.deliveries.release(first[1:])
     second = ledger.deliveries.claim("PACS", lease_seconds=LEASE)
-    assert [one.object for one in second] == [one.object for one in first[1:]]
-    assert [one.attempts for one in second] == [0, 0], "what is given back has cost no attempt"
-    assert {one.worker for one in second} != {one.worker for one in first}
+    assert [delivery.object for delivery in second] == [delivery.object for delivery in first[1:]]
+    assert [delivery.attempts for delivery in second] == [0, 0], "what is given back has cost no attempt"
+    assert {delivery.worker for delivery in second} != {delivery.worker for delivery in first}
 
 
 def test_who_has_lost_his_lease_says_nothing_of_a_delivery(
@@ -725,7 +734,7 @@ def test_who_has_lost_his_lease_says_nothing_of_a_delivery(
     assert ledger.deliveries.of(STUDY) == before
     assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
     ledger.deliveries.mark_delivered(now[0])
-    assert [one.state for one in ledger.deliveries.of(STUDY)].count(DeliveryState.DELIVERED) == 1
+    assert [delivery.state for delivery in ledger.deliveries.of(STUDY)].count(DeliveryState.DELIVERED) == 1
 
 
 def test_a_lease_that_is_renewed_outlasts_its_time(
@@ -862,7 +871,7 @@ def test_what_is_committed_is_on_the_disk(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("nonsense", "is no database URL such as sqlite:////path/ledger.db"),
         ("mysql://host/db", r"only sqlite:///… and postgresql://… are understood"),
@@ -874,14 +883,14 @@ def test_what_is_committed_is_on_the_disk(ledger: Ledger) -> None:
         ("sqlite:////proc/nowhere/ledger.db", "cannot be opened: unable to open database file; name a writable place"),
     ],
 )
-def test_a_url_that_names_no_ledger_is_told(url: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as error:
+def test_a_url_that_names_no_ledger_is_an_error(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
         Ledger(url)
     assert str(error.value).startswith("ledger.url ")
     assert "secret" not in str(error.value)
 
 
-def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_ledger_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database " * 100)
     with pytest.raises(ConfigError, match="file is not a database"):
         Ledger(f"sqlite:///{tmp_path / 'notes.txt'}")
@@ -912,12 +921,12 @@ def test_writers_in_threads_wait_for_each_other(ledger: Ledger, arrival: Arrive)
     def write(number: int) -> None:
         for group in range(5):
             first = 1 + number * 100 + group * 10
-            ledger.instances.record([arrival(one, pack=f"{number}.pack") for one in range(first, first + 10)])
+            ledger.instances.record([arrival(instance, pack=f"{number}.pack") for instance in range(first, first + 10)])
 
     in_threads(6, write)
     assert len(ledger.instances.of(STUDY)) == 300
     assert study(ledger).revision == 1
-    assert told(ledger) == ["study.begun"]
+    assert event_names(ledger) == ["study.begun"]
 
 
 def test_a_job_is_claimed_by_one_of_many(ledger: Ledger, routed: Route, wanted: Want) -> None:

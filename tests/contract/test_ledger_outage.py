@@ -68,8 +68,8 @@ def test_a_receiver_goes_on_through_two_outages(
     engine.start()
     try:
         for start in range(0, len(sent), 100):
-            for one in sent[start : start + 100]:
-                waiting.put(one)
+            for instance in sent[start : start + 100]:
+                waiting.put(instance)
             if start in (100, 200):
                 with away(database_server):
                     waiting.put(sent[start])
@@ -103,11 +103,11 @@ def test_a_row_that_can_never_be_written_does_not_stop_the_others(
 ) -> None:
     waiting = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None)
     broken = arrival(2)
-    for one in (arrival(1), replace(broken, instance=replace(broken.instance, study_uid="1." * 40)), arrival(3)):
-        waiting.put(one)
+    for arrived in (arrival(1), replace(broken, instance=replace(broken.instance, study_uid="1." * 40)), arrival(3)):
+        waiting.put(arrived)
     assert waiting.record() is None
     assert len(ledger.instances.of(STUDY)) == 2
-    assert [one.sop_instance_uid for one in ledger.queries.refusals()] == [broken.instance.sop_instance_uid]
+    assert [refusal.sop_instance_uid for refusal in ledger.queries.refusals()] == [broken.instance.sop_instance_uid]
 
 
 def test_a_program_that_hangs_in_a_transaction_is_ended_by_the_server(

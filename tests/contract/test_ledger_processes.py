@@ -49,7 +49,7 @@ def at_once(pool: ProcessPoolExecutor, ledger: Ledger, ledger_url: str) -> Calla
 
     def run(work: Work) -> list[Any]:
         asked = [pool.submit(_do, work, ledger_url, number) for number in range(PROCESSES)]
-        return [one.result(120) for one in asked]
+        return [future.result(120) for future in asked]
 
     return run
 
@@ -69,10 +69,12 @@ STUDIES = [f"1.2.{number}" for number in range(1, 21)]
 
 def record_parts(ledger: Ledger, number: int) -> None:
     """Each process has a quarter of every study, mixed, in an order of its own; the first instance all of them have."""
-    mine = [(uid, one) for uid in STUDIES for one in (0, *range(number + 1, 41, PROCESSES))]
+    mine = [(uid, instance) for uid in STUDIES for instance in (0, *range(number + 1, 41, PROCESSES))]
     random.Random(number).shuffle(mine)  # noqa: S311
     for start in range(0, len(mine), 15):
-        ledger.instances.record([arrived(uid, one, f"{number}.pack") for uid, one in mine[start : start + 15]])
+        ledger.instances.record(
+            [arrived(uid, instance, f"{number}.pack") for uid, instance in mine[start : start + 15]]
+        )
 
 
 def test_a_study_that_comes_in_several_processes_at_once_is_one_study(ledger: Ledger, at_once: Any) -> None:
@@ -92,15 +94,18 @@ def test_a_study_that_comes_in_several_processes_at_once_is_one_study(ledger: Le
 def record_strangely(ledger: Ledger, number: int) -> None:
     """Senders that use the same instance UIDs in studies of their own."""
     for group in range(10):
-        mine = [arrived("1.3", one, f"{number}.pack", checksum=number) for one in range(group * 10, group * 10 + 10)]
+        mine = [
+            arrived("1.3", instance, f"{number}.pack", checksum=number)
+            for instance in range(group * 10, group * 10 + 10)
+        ]
         random.Random(number).shuffle(mine)  # noqa: S311
-        mine = [replace(one, instance=replace(one.instance, study_uid=f"1.3.{number}")) for one in mine]
+        mine = [replace(arrival, instance=replace(arrival.instance, study_uid=f"1.3.{number}")) for arrival in mine]
         while not recorded(ledger, mine):
             pass
 
 
 def recorded(ledger: Ledger, group: list[Arrival]) -> bool:
-    """Two that lock each other up are told apart by PostgreSQL, and the one that lost tries again, as arrivals do."""
+    """PostgreSQL ends one of two transactions in a deadlock; the loser tries again, as arrivals do."""
     try:
         ledger.instances.record(group)
     except LedgerUnavailable:
@@ -111,12 +116,12 @@ def recorded(ledger: Ledger, group: list[Arrival]) -> bool:
 def test_an_instance_that_two_record_at_once_is_never_set_aside(ledger: Ledger, at_once: Any) -> None:
     at_once(record_strangely)
     for number in range(PROCESSES):
-        assert {one.checksum for one, _ in ledger.instances.of(f"1.3.{number}")} == {number}
+        assert {instance.checksum for instance, _ in ledger.instances.of(f"1.3.{number}")} == {number}
         assert len(ledger.instances.of(f"1.3.{number}")) == 100, "each study keeps its own"
     assert ledger.queries.refusals() == []
-    told = Counter(event.name for _, event in ledger.events.read())
-    assert told["instance.shared"] > 0
-    assert told["instance.replaced"] == 0
+    events = Counter(event.name for _, event in ledger.events.read())
+    assert events["instance.shared"] > 0
+    assert events["instance.replaced"] == 0
 
 
 ROUNDS = 60
@@ -126,9 +131,9 @@ GROWING = "1.2.99"
 def live(ledger: Ledger, number: int) -> None:
     """The whole life of one study, by everybody at once: record, settle, plan, claim, and every end of a job."""
     chance = random.Random(number)  # noqa: S311
-    for one in range(ROUNDS):
+    for turn in range(ROUNDS):
         if chance.random() < 0.4:
-            ledger.instances.record([arrived(GROWING, number * ROUNDS + one, f"{number}.pack", at=float(one))])
+            ledger.instances.record([arrived(GROWING, number * ROUNDS + turn, f"{number}.pack", at=float(turn))])
         seen = ledger.studies.find(GROWING)
         if seen is not None and seen.state is StudyState.RECEIVING:
             ledger.studies.settle(seen, "it is time")
@@ -156,17 +161,17 @@ def live(ledger: Ledger, number: int) -> None:
 
 
 def is_outdated(ledger: Ledger, job: Job) -> bool:
-    (now,) = (one for one in ledger.jobs.of(GROWING) if one.id == job.id)
+    (now,) = (row for row in ledger.jobs.of(GROWING) if row.id == job.id)
     return now.state is JobState.SUPERSEDED
 
 
 def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: Any) -> None:
     at_once(live)
-    told = Counter(event.name for _, event in ledger.events.read(GROWING))
+    events = Counter(event.name for _, event in ledger.events.read(GROWING))
     found = ledger.studies.find(GROWING)
     assert found is not None
-    assert found.revision == 1 + told["study.revised"]
-    assert told["study.begun"] == 1
+    assert found.revision == 1 + events["study.revised"]
+    assert events["study.begun"] == 1
     stable = Counter(event.detail for _, event in ledger.events.read(GROWING) if event.name == "study.stable")
     assert set(stable.values()) == {1}, "a revision is settled once"
     jobs = ledger.jobs.of(GROWING)
@@ -178,15 +183,15 @@ def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: 
     left = [job for job in jobs if job.state in open_states and job.revision < newest[job.plugin]]
     assert left == [], "what is outdated is superseded, however the two met"
     assert not [job for job in jobs if job.state is JobState.RUNNING]
-    assert told["job.done"] == len([job for job in jobs if job.state is JobState.DONE])
+    assert events["job.done"] == len([job for job in jobs if job.state is JobState.DONE])
 
 
 def deliver_all(ledger: Ledger, _number: int) -> list[str]:
     sent: list[str] = []
     while held := ledger.deliveries.claim("PACS", lease_seconds=60, limit=3):
-        for one in held[:2]:
-            sent.append(one.object.sop_instance_uid)
-            ledger.deliveries.mark_delivered(one)
+        for delivery in held[:2]:
+            sent.append(delivery.object.sop_instance_uid)
+            ledger.deliveries.mark_delivered(delivery)
         ledger.deliveries.release(held[2:] or held)
     return sent
 
@@ -200,7 +205,7 @@ def test_each_object_is_delivered_by_one_process(
     ledger.jobs.finish(job, [result(number) for number in range(200)])
     sent = [uid for mine in at_once(deliver_all) for uid in mine]
     assert sorted(sent) == sorted(f"2.25.{number}" for number in range(200)), "each once, by whomever"
-    assert {one.state for one in ledger.deliveries.of("1.2.1")} == {DeliveryState.DELIVERED}
+    assert {delivery.state for delivery in ledger.deliveries.of("1.2.1")} == {DeliveryState.DELIVERED}
 
 
 def claim_all(ledger: Ledger, _number: int) -> list[int]:

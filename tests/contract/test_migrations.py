@@ -36,8 +36,8 @@ def differences(url: str) -> list[object]:
     """What the tables of schema.py have and the migrations do not make, or the other way round."""
     with connected(url) as connection:
         found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), tables)
-    flat = [one for change in found for one in (change if isinstance(change, list) else [change])]
-    return [one for one in flat if one[0] not in ONLY_FOR_READERS]
+    flat = [operation for change in found for operation in (change if isinstance(change, list) else [change])]
+    return [operation for operation in flat if operation[0] not in ONLY_FOR_READERS]
 
 
 def made_before_there_were_migrations(url: str) -> None:

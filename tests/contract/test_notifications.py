@@ -24,7 +24,9 @@ def news(ledger: Ledger, woken: list[str]) -> News:
     return heard
 
 
-def test_what_was_told_before_is_no_news(ledger: Ledger, routed: Callable[..., int], woken: list[str]) -> None:
+def test_events_from_before_the_start_wake_nothing(
+    ledger: Ledger, routed: Callable[..., int], woken: list[str]
+) -> None:
     routed()
     late = News(ledger.events, STEPS, lambda *names: woken.extend(names))
     late.hear()
@@ -74,7 +76,9 @@ def test_an_event_that_is_committed_after_a_later_one_is_heard(
         ledger.events.add(STUDY, "job.planned", "")
     every = ledger.events.names
     second = every(after=0)[1]
-    monkeypatch.setattr(ledger.events, "names", lambda *, after: [one for one in every(after=after) if one != second])
+    monkeypatch.setattr(
+        ledger.events, "names", lambda *, after: [number for number in every(after=after) if number != second]
+    )
     news.hear()
     woken.clear()
     monkeypatch.undo()

@@ -29,11 +29,11 @@ def claimed(ledger: Ledger) -> Job:
 
 
 def jobs(ledger: Ledger) -> list[JobState]:
-    return [one.state for one in ledger.jobs.of(STUDY)]
+    return [job.state for job in ledger.jobs.of(STUDY)]
 
 
 def deliveries(ledger: Ledger) -> dict[str, DeliveryState]:
-    return {one.object.sop_instance_uid: one.state for one in ledger.deliveries.of(STUDY)}
+    return {delivery.object.sop_instance_uid: delivery.state for delivery in ledger.deliveries.of(STUDY)}
 
 
 def story(ledger: Ledger, name: str) -> list[str]:
@@ -47,7 +47,7 @@ def study(ledger: Ledger) -> Study:
 
 
 def named(ledger: Ledger, job: Job) -> list[str]:
-    return [one.sop_instance_uid for one in ledger.jobs.predecessors(job)]
+    return [predecessor.sop_instance_uid for predecessor in ledger.jobs.predecessors(job)]
 
 
 @pytest.fixture
@@ -185,8 +185,8 @@ def test_an_outdated_object_that_has_not_left_does_not_leave(
     assert deliveries(ledger) == {waiting.sop_instance_uid: SUPERSEDED}
     assert ledger.deliveries.claim("PACS", lease_seconds=LEASE) == []
     assert ledger.deliveries.next_due("PACS") is None
-    (told,) = story(ledger, "object.superseded")
-    assert told == f"{waiting.sop_instance_uid} to PACS: revision 2 came before it left"
+    (detail,) = story(ledger, "object.superseded")
+    assert detail == f"{waiting.sop_instance_uid} to PACS: revision 2 came before it left"
     assert jobs(ledger) == [JobState.DONE]
 
 
@@ -349,9 +349,9 @@ class Actors:
         if not self.ledger.deliveries.begin(held):
             self.ledger.deliveries.release(held)
             return
-        self.arrived += [one.object.sop_instance_uid for one in held]
-        for one in held:
-            self.ledger.deliveries.mark_delivered(one)
+        self.arrived += [delivery.object.sop_instance_uid for delivery in held]
+        for delivery in held:
+            self.ledger.deliveries.mark_delivered(delivery)
 
 
 def test_in_whatever_order_the_newest_report_comes_last_and_names_what_came_before(

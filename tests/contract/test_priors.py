@@ -1,10 +1,10 @@
-"""What comes because the node asked for it is kept, told, and not analysed: for every database."""
+"""Prior studies that the node asked for are kept and reported, but not analysed: for every database."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from node.ledger import Ledger
-from node.ledger.priors import UNTOLD_SECONDS
+from node.ledger.priors import ANSWER_SECONDS
 from node.records import Arrival, Study, StudyState
 from tests.conftest import Clock
 
@@ -39,7 +39,7 @@ def test_an_archive_that_does_not_tell_who_asked_is_believed_for_an_hour(
     ledger.priors.ask_for(SERIES, STUDY, calling="ISOCENTER")
     ledger.instances.record([arrival(1)])
     assert study(ledger).state is StudyState.PRIOR
-    clock.advance(UNTOLD_SECONDS)
+    clock.advance(ANSWER_SECONDS)
     ledger.instances.record([arrival(2)])
     assert (study(ledger).state, study(ledger).revision) == (StudyState.RECEIVING, 2)
 
@@ -53,7 +53,7 @@ def test_what_another_asked_for_and_what_is_sent_are_analysed(ledger: Ledger, ar
 def test_a_prior_that_is_sent_again_is_analysed(ledger: Ledger, arrival: Arrive, clock: Clock) -> None:
     ledger.priors.ask_for(SERIES, STUDY, calling="ISOCENTER")
     ledger.instances.record([asked_by("ISOCENTER", arrival(1))])
-    clock.advance(UNTOLD_SECONDS)
+    clock.advance(ANSWER_SECONDS)
     assert ledger.instances.record([arrival(1)]) == [STUDY]
     assert study(ledger).state is StudyState.RECEIVING
 

@@ -43,7 +43,7 @@ def claimed(ledger: Ledger) -> Job:
     return job
 
 
-def told(ledger: Ledger, uid: str = STUDY) -> list[str]:
+def event_names(ledger: Ledger, uid: str = STUDY) -> list[str]:
     return [event.name for _, event in ledger.events.read(uid)]
 
 
@@ -75,9 +75,9 @@ def test_a_finished_study_is_purged_when_it_is_old_and_its_story_stays(
     assert (study(ledger).state, study(ledger).purged_at) == (StudyState.PURGED, clock())
     assert ledger.instances.of(STUDY) == []
     assert [job.state for job in ledger.jobs.of(STUDY)] == [JobState.DONE]
-    assert [one.state for one in ledger.deliveries.of(STUDY)] == [DeliveryState.DELIVERED]
-    assert told(ledger)[0] == "study.begun"
-    assert told(ledger)[-1] == "study.purged"
+    assert [delivery.state for delivery in ledger.deliveries.of(STUDY)] == [DeliveryState.DELIVERED]
+    assert event_names(ledger)[0] == "study.begun"
+    assert event_names(ledger)[-1] == "study.purged"
 
 
 def test_the_time_counts_from_the_last_delivery(
@@ -146,7 +146,7 @@ def test_a_purged_study_that_is_sent_again_makes_no_second_job_for_the_same_imag
     assert routed(wanted(digest=STUDY)) == 0
     assert study(ledger).revision == 2
     assert ledger.studies.lacking(study(ledger)) == 0
-    assert told(ledger)[-1] == "job.same"
+    assert event_names(ledger)[-1] == "job.same"
     clock.advance(8 * DAY)
     assert ledger.retention.purge(before=clock()) == [STUDY], "and it goes again"
 
@@ -222,8 +222,8 @@ def test_a_pack_is_at_work_while_a_study_in_it_is_received_or_a_job_of_it_waits_
 
 def test_lost_instances_park_their_study_until_they_are_sent_again(ledger: Ledger, arrival: Arrive) -> None:
     ledger.instances.record([arrival(number) for number in (1, 2, 3)])
-    assert ledger.studies.lose(study(ledger), lambda one, _place: one.sop_instance_uid != "1.2.1.9.2") == 1
-    assert [one.sop_instance_uid for one, _ in ledger.instances.of(STUDY)] == ["1.2.1.9.1", "1.2.1.9.3"]
+    assert ledger.studies.lose(study(ledger), lambda instance, _place: instance.sop_instance_uid != "1.2.1.9.2") == 1
+    assert [instance.sop_instance_uid for instance, _ in ledger.instances.of(STUDY)] == ["1.2.1.9.1", "1.2.1.9.3"]
     assert ledger.instances.series(STUDY)[0].instances == 2
     ((_, _, reason),) = ledger.queries.parked()
     assert reason.startswith("the bytes of 1 of its 3 instances are gone from the spool (1.2.1.9.2)")
@@ -253,8 +253,8 @@ def order(ledger: Ledger, count: int) -> list[str]:
 
 
 def send(ledger: Ledger, arrival: Arrive, plan: Plan, uid: str, *, calling: str = "CT1", urgency: int = 0) -> None:
-    one = arrival(1, study=uid)
-    ledger.instances.record([replace(one, instance=replace(one.instance, calling=calling, urgency=urgency))])
+    arrived = arrival(1, study=uid)
+    ledger.instances.record([replace(arrived, instance=replace(arrived.instance, calling=calling, urgency=urgency))])
     ledger.studies.settle(study(ledger, uid), "")
     assert ledger.studies.plan(study(ledger, uid), [], [plan]) == 1
 
@@ -288,7 +288,7 @@ def test_deliveries_of_urgent_studies_go_first(
         send(ledger, arrival, wanted(), f"1.1.{number}", urgency=urgency)
         ledger.jobs.finish(claimed(ledger), [result(number)])
         clock.advance(1)
-    assert [one.study_uid for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == [
+    assert [delivery.study_uid for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [
         "1.1.1",
         "1.1.2",
         "1.1.0",
@@ -347,7 +347,7 @@ def test_a_job_whose_plugin_is_gone_is_parked_with_a_sentence_and_comes_back(
 # What is stuck, and put back.
 
 
-def test_what_has_not_moved_for_long_is_told(
+def test_work_that_has_not_moved_for_long_is_reported(
     ledger: Ledger, routed: Route, wanted: Want, result: Make, arrival: Arrive, clock: Clock
 ) -> None:
     routed(wanted())
@@ -390,9 +390,11 @@ def test_a_claim_looks_at_unfinished_jobs_alone(ledger: Ledger, routed: Route, w
     """However many are done: SQLite tells which rows it would visit."""
     routed(wanted())
     seen: list[tuple[str, Any]] = []
-    engine_event.listen(ledger.db._engine, "before_cursor_execute", lambda _c, _cursor, *told: seen.append(told[:2]))
+    engine_event.listen(
+        ledger.db._engine, "before_cursor_execute", lambda _c, _cursor, *executed: seen.append(executed[:2])
+    )
     claimed(ledger)
-    statement, values = next(one for one in seen if one[0].startswith("UPDATE job"))
+    statement, values = next(executed for executed in seen if executed[0].startswith("UPDATE job"))
     with ledger.db.reading() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any("SEARCH job USING INDEX job_due" in line for line in plan)

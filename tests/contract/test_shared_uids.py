@@ -21,7 +21,7 @@ def again(arrival: Arrival, *, study: str = SECOND, checksum: int = 8, pack: str
 
 
 def uids(ledger: Ledger, study: str) -> list[tuple[str, str]]:
-    return [(one.sop_instance_uid, place.pack) for one, place in ledger.instances.of(study)]
+    return [(instance.sop_instance_uid, place.pack) for instance, place in ledger.instances.of(study)]
 
 
 def story(ledger: Ledger, study: str, name: str = "instance.shared") -> list[str]:
@@ -34,17 +34,17 @@ def test_each_study_keeps_what_was_received_for_it(
     ledger: Ledger, arrival: Arrive, together: bool, checksum: int
 ) -> None:
     images = [arrival(number) for number in range(1, 4)]
-    copies = [again(one, checksum=checksum) for one in images[:2]]
+    copies = [again(image, checksum=checksum) for image in images[:2]]
     for group in [[*images, *copies]] if together else [images, copies]:
         ledger.instances.record(group)
-    assert uids(ledger, FIRST) == [(one.instance.sop_instance_uid, "a.pack") for one in images]
-    assert uids(ledger, SECOND) == [(one.instance.sop_instance_uid, "b.pack") for one in images[:2]]
-    assert [(one.series_uid, one.instances) for one in ledger.instances.series(FIRST)] == [("1.2.1.1", 3)]
+    assert uids(ledger, FIRST) == [(image.instance.sop_instance_uid, "a.pack") for image in images]
+    assert uids(ledger, SECOND) == [(image.instance.sop_instance_uid, "b.pack") for image in images[:2]]
+    assert [(series.series_uid, series.instances) for series in ledger.instances.series(FIRST)] == [("1.2.1.1", 3)]
     for mine, other in ((FIRST, SECOND), (SECOND, FIRST)):
         assert story(ledger, mine) == [
-            f"{one.instance.sop_instance_uid} is in study {other} too: its sender gave the UID twice; "
+            f"{copy.instance.sop_instance_uid} is in study {other} too: its sender gave the UID twice; "
             "each study keeps what it received"
-            for one in copies
+            for copy in copies
         ]
 
 
@@ -59,14 +59,14 @@ def test_the_first_study_is_not_analysed_anew_for_it(
 
 
 def test_what_comes_again_is_compared_with_that_of_its_own_study(ledger: Ledger, arrival: Arrive) -> None:
-    one = arrival(1)
-    ledger.instances.record([one])
-    ledger.instances.record([again(one)])
-    assert ledger.instances.record([one, again(one)]) == [], "each is a repetition"
-    assert ledger.instances.record([again(one, checksum=9, pack="c.pack")]) == [SECOND]
-    assert uids(ledger, FIRST) == [(one.instance.sop_instance_uid, "a.pack")]
-    assert uids(ledger, SECOND) == [(one.instance.sop_instance_uid, "c.pack")]
-    assert len(story(ledger, FIRST)) == 1, "told once"
+    image = arrival(1)
+    ledger.instances.record([image])
+    ledger.instances.record([again(image)])
+    assert ledger.instances.record([image, again(image)]) == [], "each is a repetition"
+    assert ledger.instances.record([again(image, checksum=9, pack="c.pack")]) == [SECOND]
+    assert uids(ledger, FIRST) == [(image.instance.sop_instance_uid, "a.pack")]
+    assert uids(ledger, SECOND) == [(image.instance.sop_instance_uid, "c.pack")]
+    assert len(story(ledger, FIRST)) == 1, "one event"
 
 
 def test_the_records_of_packs_that_are_read_again_give_the_same_rows(ledger: Ledger, arrival: Arrive) -> None:
@@ -99,9 +99,9 @@ def test_a_study_that_is_purged_leaves_the_other_its_instances(
 
 
 def test_a_commitment_covers_the_instances_of_both_studies(ledger: Ledger, arrival: Arrive) -> None:
-    one = arrival(1)
-    ledger.instances.record([one, again(one)])
-    uid = one.instance.sop_instance_uid
+    image = arrival(1)
+    ledger.instances.record([image, again(image)])
+    uid = image.instance.sop_instance_uid
     found = ledger.instances.find([Reference(CT, uid)])
     assert sorted(place.pack for _, place in found[uid]) == ["a.pack", "b.pack"]
 
@@ -134,14 +134,14 @@ def test_a_result_of_this_node_is_one_in_its_own_study_alone(
     assert story(ledger, SECOND, "instance.own") == []
 
 
-def test_an_instance_that_moves_to_another_series_of_its_study_is_told(
+def test_an_instance_that_moves_to_another_series_of_its_study_is_an_event(
     ledger: Ledger, arrival: Arrive, routed: Callable[..., int], wanted: Callable[..., Plan]
 ) -> None:
     routed(wanted())
     job = ledger.jobs.claim(lease_seconds=60)
     assert job is not None
     ledger.instances.record([arrival(1, series="1.2.1.2", checksum=8)])
-    assert [one.series_uid for one in ledger.instances.series(FIRST)] == ["1.2.1.2"]
-    (told,) = story(ledger, FIRST, "instance.replaced")
-    assert told.endswith("the newest count, in series 1.2.1.2 and no longer in 1.2.1.1")
+    assert [series.series_uid for series in ledger.instances.series(FIRST)] == ["1.2.1.2"]
+    (detail,) = story(ledger, FIRST, "instance.replaced")
+    assert detail.endswith("the newest count, in series 1.2.1.2 and no longer in 1.2.1.1")
     assert not ledger.jobs.finish(job, []), "the series that it has left has changed too"

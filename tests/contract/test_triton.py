@@ -323,7 +323,9 @@ def test_a_model_that_is_unloaded_in_the_moment_it_is_asked_is_asked_again_later
         triton.infer("double", image=image)
         other = GrpcTriton([server.address])
         other.unload("double")
-        wait_until(lambda: not any(one.ready for one in other.models() if one.name == "double"), what="the unloading")
+        wait_until(
+            lambda: not any(model.ready for model in other.models() if model.name == "double"), what="the unloading"
+        )
         with monkeypatch.context() as late:
             late.setattr("node.triton.server_connection.ServerConnection._ready", lambda *_: True)
             with pytest.raises(TritonUnavailable, match="has just been unloaded"):

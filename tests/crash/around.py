@@ -248,7 +248,7 @@ class House:
 
     def explain(self, uid: str) -> str:
         with self.ledger() as ledger:
-            return "\n".join(f"{one.name} {one.detail}" for _, one in ledger.events.read(uid))
+            return "\n".join(f"{event.name} {event.detail}" for _, event in ledger.events.read(uid))
 
     def at_rest(self, *uids: str) -> bool:
         """Return whether everything that was sent of these studies has a row, and has come to its end."""
@@ -257,7 +257,7 @@ class House:
 
     def _rests(self, ledger: Ledger, uid: str) -> bool:
         there = {
-            one.sop_instance_uid for one, _ in ledger.instances.of(uid)
+            instance.sop_instance_uid for instance, _ in ledger.instances.of(uid)
         }  # first: what comes later reopens the study
         row, jobs = ledger.studies.find(uid), ledger.jobs.of(uid)
         ended = {JobState.DONE, JobState.SUPERSEDED}
@@ -266,8 +266,8 @@ class House:
             and row.state == StudyState.ROUTED
             and self.modality.sent[uid] <= there
             and bool(jobs)
-            and {one.state for one in jobs} <= ended
-            and all(one.state in OVER for one in ledger.deliveries.of(uid))
+            and {job.state for job in jobs} <= ended
+            and all(delivery.state in OVER for delivery in ledger.deliveries.of(uid))
         )
 
     def rest(self, *uids: str, seconds: float = 90) -> None:
@@ -287,33 +287,33 @@ class House:
         with self.ledger() as ledger:
             rows = {row.sop_instance_uid: place for row, place in ledger.instances.of(uid)}
             jobs, deliveries = ledger.jobs.of(uid), ledger.deliveries.of(uid)
-        done = [one for one in jobs if one.state == JobState.DONE]
+        done = [job for job in jobs if job.state == JobState.DONE]
         wrong = [*self._unkept(files, rows), *self._undone(done, rows)]
-        kinds = Counter(one.object.kind for one in deliveries)
+        kinds = Counter(delivery.object.kind for delivery in deliveries)
         if kinds != {"SEG": len(done), "SR": 2 * len(done)}:
             wrong.append(f"{len(done)} jobs made {dict(kinds)}")
-        for one in deliveries:
-            arrived = self.pacs.arrived.get(one.object.sop_instance_uid, [])
-            kept = body((self.spool.path / one.object.path).read_bytes())
-            missing = not arrived and one.state != DeliveryState.SUPERSEDED
+        for row in deliveries:
+            arrived = self.pacs.arrived.get(row.object.sop_instance_uid, [])
+            kept = body((self.spool.path / row.object.path).read_bytes())
+            missing = not arrived and row.state != DeliveryState.SUPERSEDED
             if missing or any(content != kept for content in arrived) or (len(arrived) > 1 and not twice):
-                wrong.append(f"{one.object.kind} arrived {len(arrived)} times, or with other bytes")
-        ours = {one.object.sop_instance_uid for one in deliveries}
+                wrong.append(f"{row.object.kind} arrived {len(arrived)} times, or with other bytes")
+        ours = {row.object.sop_instance_uid for row in deliveries}
         wrong += [f"{other} is no result" for other in self._in_pacs(uid) - ours]
         return wrong
 
     def _unkept(self, files: Sequence[Path], rows: dict[str, object]) -> Iterator[str]:
-        for one in files:
-            told = self.modality.acknowledged.get(one.stem)
-            if told is not None and one.stem not in rows:
-                yield f"instance {one.stem} was acknowledged and has no row"
-            elif told is not None and body(self.spool.part10(rows[one.stem]).read()) != told:
-                yield f"instance {one.stem} has other bytes than were acknowledged"
+        for path in files:
+            acknowledged = self.modality.acknowledged.get(path.stem)
+            if acknowledged is not None and path.stem not in rows:
+                yield f"instance {path.stem} was acknowledged and has no row"
+            elif acknowledged is not None and body(self.spool.part10(rows[path.stem]).read()) != acknowledged:
+                yield f"instance {path.stem} has other bytes than were acknowledged"
 
     def _undone(self, done: Sequence[Job], rows: dict[str, object]) -> Iterator[str]:
         """The newest report is of all the images there are: the plugin's measurement counts them."""
-        if len({one.revision for one in done}) < len(done) or not done:
-            yield f"{len(done)} jobs are done, of revisions {[one.revision for one in done]}"
+        if len({job.revision for job in done}) < len(done) or not done:
+            yield f"{len(done)} jobs are done, of revisions {[job.revision for job in done]}"
             return
         seen = [self._counted(content) for content in self._reports(done[-1].study_uid)]
         if max(seen, default=0) != len(rows):
@@ -324,9 +324,9 @@ class House:
 
     def _reports(self, uid: str) -> Iterator[object]:
         for name in self._in_pacs(uid):
-            one = dataset(self.pacs.arrived[name][0])
-            if one.Modality == "SR":
-                yield one
+            composed = dataset(self.pacs.arrived[name][0])
+            if composed.Modality == "SR":
+                yield composed
 
     def _counted(self, report: object) -> int:
         numbers = [

@@ -25,7 +25,7 @@ def study_uid(files: Sequence[Path]) -> str:
 
 @dataclass
 class Modality:
-    """A sender that remembers what it was told Success for, and calls again where no association could be had.
+    """A sender that remembers which instances got Success, and calls again when it could not get an association.
 
     `sent` has the instances by study.
     """
@@ -38,7 +38,7 @@ class Modality:
         """Send files over one association, until it breaks; call at each Success, and return those without one."""
         entity = AE("CT1")
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
-        for sop_class in {dcmread(one, specific_tags=["SOPClassUID"]).SOPClassUID for one in files}:
+        for sop_class in {dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID for path in files}:
             entity.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
         for rest in CALL_AGAIN_SECONDS:
             association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER")
@@ -46,23 +46,23 @@ class Modality:
                 break
             time.sleep(rest)
         left = list(files)
-        for one in files:
-            status = self._store(association, one) if association.is_established else None
+        for path in files:
+            status = self._store(association, path) if association.is_established else None
             if status is None:  # it may still call itself established, and would wait for nothing
                 break
             self.statuses[status] += 1
             if status == 0:
-                self.acknowledged[one.stem] = body(one.read_bytes())
-                self.sent[study_uid([one])].add(one.stem)
-                left.remove(one)
+                self.acknowledged[path.stem] = body(path.read_bytes())
+                self.sent[study_uid([path])].add(path.stem)
+                left.remove(path)
                 answered()
         if association.is_established:
             association.release()
         return left
 
     @staticmethod
-    def _store(association: Association, one: Path) -> int | None:
+    def _store(association: Association, path: Path) -> int | None:
         try:
-            return association.send_c_store(one).get("Status")
+            return association.send_c_store(path).get("Status")
         except RuntimeError:
             return None

@@ -69,7 +69,7 @@ def test_a_disk_that_is_full_or_read_only_costs_the_sender_a_second_try_and_nobo
 
 
 @pytest.mark.parametrize("point", ["pack.append.written", "spool.keep.written"])
-def test_a_write_that_fails_is_told_and_made_good(house: New, tmp_path: Path, point: str) -> None:
+def test_a_write_that_fails_is_reported_and_repeated(house: New, tmp_path: Path, point: str) -> None:
     node = house()
     files = study(tmp_path, "unwritten")
     number = 3 if point.startswith("pack") else 1
@@ -104,7 +104,7 @@ def test_a_ledger_that_is_locked_and_packs_that_are_away_for_a_while_are_waited_
     packs.with_name("away").rename(packs)
     assert not node.send(late)
     node.rest(study_uid(late))
-    assert [node.account(one) for one in (early, files, late)] == [[]] * 3
+    assert [node.account(sent) for sent in (early, files, late)] == [[]] * 3
 
 
 def test_a_pack_that_is_gone_stops_its_own_study_alone(house: New, tmp_path: Path) -> None:

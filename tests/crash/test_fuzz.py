@@ -125,7 +125,7 @@ def store_bytes(association: Association, sop_class: str, instance: str, syntax:
 def bring(port: int, some: Sequence[tuple[str, str, str, bytes]], chance: random.Random) -> Iterator[int | None]:
     entity = AE("CT1")
     entity.dimse_timeout = 20
-    for sop_class, syntax in sorted({(one[0], one[2]) for one in some}):
+    for sop_class, syntax in sorted({(case[0], case[2]) for case in some}):
         entity.add_requested_context(sop_class, syntax)
     contexts = [
         (context.abstract_syntax, syntax) for context in entity.requested_contexts for syntax in context.transfer_syntax
@@ -134,11 +134,11 @@ def bring(port: int, some: Sequence[tuple[str, str, str, bytes]], chance: random
     association = entity.associate(
         "127.0.0.1", port, ae_title="ISOCENTER", contexts=[build_context(*context) for context in contexts]
     )
-    for one in some:
-        content = one[3]
+    for case in some:
+        content = case[3]
         for _ in range(chance.randrange(1, 4)):
             content = mutated(chance, content) or b"\0"
-        yield store_bytes(association, *one[:3], content)
+        yield store_bytes(association, *case[:3], content)
     association.release()
 
 

@@ -39,10 +39,10 @@ class Line:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        for one in self._open:
+        for connection in self._open:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -68,9 +68,9 @@ class Line:
 
 @pytest.fixture
 def line(pacs: Pacs) -> Iterator[Line]:
-    one = Line(pacs.port)
-    yield one
-    one.close()
+    line = Line(pacs.port)
+    yield line
+    line.close()
 
 
 def test_a_line_that_drops_everything_delays_results_and_loses_none(

@@ -13,7 +13,7 @@ from tests.crash.around import House, Pacs, study, study_uid
 
 KILLS, STUDIES = 100, 30
 LIFE_SECONDS, LONG_LIFE_SECONDS, LONG_LIVED = (0.05, 0.5), (1.0, 3.0), 0.2  # a receiver process is there in a second
-"""How long a node lives, drawn evenly: most die while they start and are told again what they had, some at work."""
+"""How long a node runs, drawn evenly: most are killed while they start and recover, some while they work."""
 MOST_SECONDS = 75.0
 """No further kill after this, on a machine that is slow."""
 
@@ -66,5 +66,5 @@ def test_a_hundred_kills_at_moments_of_chance_lose_nothing(
         node.start()
     node.rest(*uids, seconds=120)
     for files in studies:
-        assert {one.stem for one in files} <= node.modality.acknowledged.keys()
+        assert {path.stem for path in files} <= node.modality.acknowledged.keys()
         assert node.account(files, twice=True) == []

@@ -23,9 +23,9 @@ SENT_AGAIN = {"deliver.sent"}
 def called() -> Iterator[str]:
     """The points in the code, once for each time they stand there."""
     for path in NODE.rglob("*.py"):
-        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(one, ast.Call) and getattr(one.func, "id", "") in ("fault", "torn"):
-                yield ast.literal_eval(one.args[0])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("fault", "torn"):
+                yield ast.literal_eval(node.args[0])
 
 
 def test_every_point_of_the_table_stands_in_the_code_exactly_once() -> None:
@@ -34,7 +34,7 @@ def test_every_point_of_the_table_stands_in_the_code_exactly_once() -> None:
 
 @dataclass
 class Chain:
-    """What a node told that was killed at one point after the other, with a study for each."""
+    """What was found after a node was killed at each point in turn, with a study for each point."""
 
     wrong: dict[str, Sequence[str]] = field(default_factory=dict)
     twice: dict[str, int] = field(default_factory=dict)
@@ -44,15 +44,15 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Kill two nodes side by side, each at every other point."""
-    told = Chain()
+    chain = Chain()
     halves = [list(POINTS)[start::2] for start in range(2)]
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(follow, half, tmp_path_factory.mktemp("points"), told) for half in halves]:
+        for done in [pool.submit(follow, half, tmp_path_factory.mktemp("points"), chain) for half in halves]:
             done.result()
-    return told
+    return chain
 
 
-def follow(points: Sequence[str], folder: Path, told: Chain, ledger_url: str = "") -> None:
+def follow(points: Sequence[str], folder: Path, chain: Chain, ledger_url: str = "") -> None:
     """Kill one node at several points. The start after a kill is armed for the next point, but not yet counting."""
     with Pacs().listening() as pacs:
         house = House(folder / "node", pacs, ledger_url=ledger_url)
@@ -65,13 +65,13 @@ def follow(points: Sequence[str], folder: Path, told: Chain, ledger_url: str = "
                     now()
                 left = house.send(files, answered=now)
                 house.wait_for_death()
-                told.acknowledged[point] = len(files) - len(left)
+                chain.acknowledged[point] = len(files) - len(left)
                 house.start(**armed(folder, following) if following else {})
                 left = house.send(left) if left else []
                 assert not left, f"{point}: {len(left)} instances are not taken after the restart"
                 house.rest(study_uid(files))
-                told.wrong[point] = house.account(files, twice=point in SENT_AGAIN)
-                told.twice[point] = sum(len(contents) > 1 for contents in pacs.arrived.values())
+                chain.wrong[point] = house.account(files, twice=point in SENT_AGAIN)
+                chain.twice[point] = sum(len(contents) > 1 for contents in pacs.arrived.values())
                 pacs.arrived.clear()
         finally:
             house.stop()
@@ -88,6 +88,6 @@ def test_a_kill_loses_nothing_and_makes_nothing_double(chain: Chain, point: str)
 
 
 def test_senders_had_answers_before_the_kill(chain: Chain) -> None:
-    told = {point: chain.acknowledged[point] for point in POINTS}
-    assert [told[point] for point in PASSING] == [2, 2, 2, 2]
-    assert all(number for point, number in told.items() if point not in PASSING)
+    numbers = {point: chain.acknowledged[point] for point in POINTS}
+    assert [numbers[point] for point in PASSING] == [2, 2, 2, 2]
+    assert all(number for point, number in numbers.items() if point not in PASSING)

@@ -31,10 +31,10 @@ def node(house: New, server: Postgres) -> House:
 
 
 def test_the_river_flows_on_postgresql_and_a_kill_at_a_point_loses_nothing(server: Postgres, tmp_path: Path) -> None:
-    told = Chain()
-    follow(POINTS, tmp_path, told, server.create())
-    assert told.wrong == {point: [] for point in POINTS}
-    assert told.twice == {point: int(point in SENT_AGAIN) for point in POINTS}
+    chain = Chain()
+    follow(POINTS, tmp_path, chain, server.create())
+    assert chain.wrong == {point: [] for point in POINTS}
+    assert chain.twice == {point: int(point in SENT_AGAIN) for point in POINTS}
 
 
 def test_a_server_that_is_stopped_and_started_under_the_flowing_river_loses_nothing(

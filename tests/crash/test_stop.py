@@ -46,7 +46,9 @@ def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_node(house: N
     process = node.process
     assert process is not None
     wait_until(lambda: "node.started" in node.log, what="the wait for a signal")
-    others = [int(one.name) for one in Path(f"/proc/{process.pid}/task").iterdir() if one.name != str(process.pid)]
+    others = [
+        int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir() if thread.name != str(process.pid)
+    ]
     assert ctypes.CDLL(None).tgkill(process.pid, max(others), signal.SIGTERM) == 0
     assert process.wait(60) == 0
     assert "node.stopped" in node.log
@@ -71,7 +73,7 @@ def test_senders_that_stall_in_the_middle_of_a_pdu_do_not_hold_up_the_stop(house
         stalled.dul.socket.send(b"\x04\0\0\0\x01\0half of a P-DATA-TF")
         wait_until(lambda: "node.started" in node.log, what="the wait for a signal")
         node.stop()
-        wait_until(lambda: idle.is_aborted, what="the A-ABORT that the peer is told the end by")
+        wait_until(lambda: idle.is_aborted, what="the A-ABORT to the peer")
     assert "node.stopped" in node.log
     assert "node.cut" not in node.log
     assert "Traceback" not in node.log

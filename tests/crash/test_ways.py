@@ -56,10 +56,10 @@ SETS = {
 
 
 def in_set(files: Sequence[Path], value: bytes) -> None:
-    for one in files:
-        content = one.read_bytes()
+    for path in files:
+        content = path.read_bytes()
         assert content.count(b"CS\x0a\0ISO_IR 100") == 1
-        one.write_bytes(content.replace(b"CS\x0a\0ISO_IR 100", b"CS\x0a\0" + value[:10]))
+        path.write_bytes(content.replace(b"CS\x0a\0ISO_IR 100", b"CS\x0a\0" + value[:10]))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

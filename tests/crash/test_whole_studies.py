@@ -58,9 +58,9 @@ def test_a_study_of_two_patients_is_parked_for_the_administrator_and_nothing_lea
     found = row(node, study_uid(files))
     assert found is not None
     assert "a PACS administrator must correct the study and send it again" in found.because
-    told = node.explain(study_uid(files)) + found.because + node.log
-    assert "A1" not in told.replace("CT1", "")
-    assert "B2" not in told
+    output = node.explain(study_uid(files)) + found.because + node.log
+    assert "A1" not in output.replace("CT1", "")
+    assert "B2" not in output
     assert revisions_done(node, study_uid(files)) == []
     assert not node.pacs.arrived
 
@@ -123,8 +123,8 @@ def test_a_study_of_which_a_part_was_refused_is_analysed_late_and_its_report_say
     node.rest(study_uid(files))
     assert MISSING in node.explain(study_uid(files))
     assert [MISSING in text for text in reports(node)] == [True, True]
-    told = isocenter("explain", study_uid(files), "--config", str(node.config)).stdout
-    assert MISSING in " ".join(told.split())
+    output = isocenter("explain", study_uid(files), "--config", str(node.config)).stdout
+    assert MISSING in " ".join(output.split())
 
     node.stop()
     node.start()
@@ -209,7 +209,7 @@ def reports(node: House, *, but: Collection[str] = ()) -> list[str]:
     """Return all text of each report that the PACS has, less those named."""
     found = [dataset(contents[0]) for uid, contents in node.pacs.arrived.items() if uid not in but]
     return [
-        " ".join(str(one.value) for one in report.iterall() if one.keyword == "TextValue")
+        " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
         for report in found
         if report.Modality == "SR"
     ]

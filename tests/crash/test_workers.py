@@ -107,9 +107,9 @@ def clock() -> Callable[[], float]:
 def workers(url: str, ledger: Ledger) -> Iterator[Workers]:
     running = [begun(url) for _ in range(WORKERS)]
     yield running
-    for one in running:
-        one.kill()
-        one.join()
+    for process in running:
+        process.kill()
+        process.join()
 
 
 def kill_two(workers: Workers, url: str) -> None:
@@ -131,26 +131,26 @@ def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(
             kill_two(workers, url)
 
     def states() -> Counter[JobState]:
-        return Counter(one.state for uid in STUDIES for one in ledger.jobs.of(uid))
+        return Counter(job.state for uid in STUDIES for job in ledger.jobs.of(uid))
 
     wait_until(lambda: states() == {JobState.DONE: 200}, seconds=120, what="the end of all jobs")
     events = [event for uid in STUDIES for _, event in ledger.events.read(uid)]
-    done = Counter((one.study_uid, one.detail.split()[0]) for one in events if one.name == "job.done")
+    done = Counter((event.study_uid, event.detail.split()[0]) for event in events if event.name == "job.done")
     assert done == dict.fromkeys(product(STUDIES, PLUGINS), 1)
     for uid in STUDIES:
-        found = sorted(one.object.sop_instance_uid for one in ledger.deliveries.of(uid))
-        assert found == sorted(f"2.25.{one.id}.{one.attempts}" for one in ledger.jobs.of(uid)), (
+        found = sorted(delivery.object.sop_instance_uid for delivery in ledger.deliveries.of(uid))
+        assert found == sorted(f"2.25.{job.id}.{job.attempts}" for job in ledger.jobs.of(uid)), (
             "what the last claim made"
         )
-    claims = [one for one in events if one.name == "job.claimed"]
+    claims = [event for event in events if event.name == "job.claimed"]
     assert len(claims) > 200, "some workers died, or were late, with a job in hand"
 
     with psycopg.connect(url, autocommit=True) as rows:
         wait_until(lambda: rows.execute(TODO).fetchone() == (0,), what="the last message")
-        for one in workers:
-            one.terminate()
-            one.join(60)
-            assert one.exitcode == 0
+        for worker in workers:
+            worker.terminate()
+            worker.join(60)
+            assert worker.exitcode == 0
         rows.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '2 minutes'")
         ledger.jobs.remind()
         assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)

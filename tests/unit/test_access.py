@@ -70,6 +70,6 @@ def test_a_host_name_stands_for_all_its_addresses(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "", "10.0.0.256", "10.0.0.0/99", "a" * 80 + ".hospital"])
-def test_a_host_without_address_is_told(host: str) -> None:
+def test_a_host_without_address_is_an_error(host: str) -> None:
     with pytest.raises(ConfigError, match=r"receive\.accept_from: '.*' is no address and no host name known here"):
         KnownPeers.parse("ISOCENTER", [f"CT1@{host}"])

@@ -91,7 +91,7 @@ def test_a_job_that_is_performed_is_done_and_its_objects_are_queued(
     assert (order.job.study_uid, order.plugin.name, order.device_uid) == (UID, "spleen", "2.25.7")
     (job,) = ledger.jobs.of(UID)
     assert job.state is JobState.DONE
-    assert [one.object for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == [OBJECT]
+    assert [delivery.object for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [OBJECT]
     assert once(perform) is None, "nothing is left to do"
 
 

@@ -218,7 +218,7 @@ def test_a_job_does_not_collect_what_was_there_before_it() -> None:
 
 
 def test_a_job_releases_its_slot_before_it_ends(script: Callable[[str], tuple[str]], tmp_path: Path) -> None:
-    """Its parent is told at once, and its answer is still awaited."""
+    """The parent learns at once that the slot is free, and still waits for the answer."""
     seen, calls = tmp_path / "seen", []
     arguments = script(
         "import pathlib, time\n"

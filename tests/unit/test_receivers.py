@@ -92,7 +92,7 @@ def born(folder: Path) -> set[int]:
     return {int(path.suffix[1:]) for path in folder.glob("born.*")}
 
 
-def test_they_are_told_what_to_do_and_are_heard(
+def test_receivers_get_commands_and_send_reports(
     build: Callable[..., Receivers], woken: list[str], tmp_path: Path
 ) -> None:
     receivers = build(3)
@@ -144,7 +144,7 @@ def end(receivers: Receivers, pid: int) -> None:
     process.wait()
 
 
-def test_a_second_node_on_the_port_is_told(build: Callable[..., Receivers]) -> None:
+def test_a_second_node_on_the_port_is_an_error(build: Callable[..., Receivers]) -> None:
     first = build(1)
     first.start()
     second = build(1, port=first.port)
@@ -155,7 +155,7 @@ def test_a_second_node_on_the_port_is_told(build: Callable[..., Receivers]) -> N
     second.start()
 
 
-def test_what_one_writer_left_is_told_from_what_others_write(
+def test_packs_of_a_dead_writer_are_distinguished_from_packs_of_others(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, instance: Callable[[int], object]
 ) -> None:
     """A number of a process may be that of another machine's, too."""

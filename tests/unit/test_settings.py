@@ -106,7 +106,7 @@ def test_a_destination_wants_what_its_profile_says_and_the_keys_beside_it_change
         "most_frames = -1",
     ],
 )
-def test_a_destination_that_wants_the_impossible_is_told(tmp_path: Path, line: str) -> None:
+def test_a_destination_with_impossible_settings_is_an_error(tmp_path: Path, line: str) -> None:
     with pytest.raises(ConfigError, match=f"destinations.PACS.{line.split(maxsplit=1)[0]}"):
         read(tmp_path, f"[destinations.PACS]\naddress = 'A@b:1'\n{line}")
 
@@ -125,10 +125,10 @@ def test_a_destination_that_wants_the_impossible_is_told(tmp_path: Path, line: s
         ("[web]\naddress = 'x'", "web"),
     ],
 )
-def test_an_unknown_key_is_told_with_its_file(tmp_path: Path, text: str, key: str) -> None:
-    with pytest.raises(ConfigError) as told:
+def test_an_unknown_key_is_reported_with_its_file(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
         read(tmp_path, text)
-    assert str(told.value) == f"{tmp_path / 'isocenter.toml'}: unknown key {key}"
+    assert str(error.value) == f"{tmp_path / 'isocenter.toml'}: unknown key {key}"
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_an_unknown_key_is_told_with_its_file(tmp_path: Path, text: str, key: st
         ("[destinations.PACS]\naddress = 'PACS:104'", "destinations.PACS.address", "no address"),
     ],
 )
-def test_a_wrong_value_is_told_with_file_and_key(tmp_path: Path, text: str, key: str, complaint: str) -> None:
-    with pytest.raises(ConfigError) as told:
+def test_a_wrong_value_is_reported_with_file_and_key(tmp_path: Path, text: str, key: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as error:
         read(tmp_path, text)
-    assert str(told.value).startswith(f"{tmp_path / 'isocenter.toml'}: {key}: ")
-    assert complaint in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"{tmp_path / 'isocenter.toml'}: {key}: ")
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_no_toml_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.toml: there is no such file"):
         Settings.read(tmp_path / "nothing.toml")
     with pytest.raises(ConfigError, match=r"isocenter\.toml is not TOML: .*line 2"):
@@ -193,7 +193,7 @@ def test_the_environment_overrides_one_key_of_a_destination(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", ["ISOCENTER_RECEIVE__ADRESS", "ISOCENTER_RECIEVE__ADDRESS", "ISOCENTER_SLOTS"])
-def test_an_override_of_a_key_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_override_of_an_unknown_key_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "4")
     with pytest.raises(ConfigError, match="unknown key"):
         read(tmp_path)
@@ -207,7 +207,7 @@ def test_an_override_says_lists_and_numbers_as_toml_does(tmp_path: Path, monkeyp
     assert settings.assemble.quiet_seconds == 0.5
 
 
-def test_a_wrong_override_is_told_with_the_name_of_the_variable(
+def test_a_wrong_override_is_reported_with_the_name_of_the_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ISOCENTER_ENGINE__SLOTS", "none")

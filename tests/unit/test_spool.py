@@ -21,11 +21,11 @@ from tests.packs import INSTANCE, content, filled, found, numbered, record_fsync
 
 def test_what_is_appended_is_given_back_byte_for_byte(spool: Spool) -> None:
     pack = spool.open_pack()
-    one = pack.append(numbered(1), b"head", b"", b"body" * 1000)
-    two = pack.append(numbered(2), os.urandom(100_000))
-    assert spool.part10(one.place).read() == b"head" + b"body" * 1000
-    assert len(spool.part10(two.place).read()) == 100_000
-    assert pack.path.stat().st_size == two.end == pack.size
+    first = pack.append(numbered(1), b"head", b"", b"body" * 1000)
+    second = pack.append(numbered(2), os.urandom(100_000))
+    assert spool.part10(first.place).read() == b"head" + b"body" * 1000
+    assert len(spool.part10(second.place).read()) == 100_000
+    assert pack.path.stat().st_size == second.end == pack.size
 
 
 def test_an_appended_dicom_file_is_read_where_it_lies(spool: Spool, tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_kernel_that_takes_less_than_it_is_given_is_asked_again(
         return writev(fd, [together])
 
     monkeypatch.setattr(os, "writev", stingy)
-    path, (one, two) = filled(spool, 2)
-    assert found(path) == [one, two]
-    assert spool.part10(two.place).read() == content(2)
+    path, (first, second) = filled(spool, 2)
+    assert found(path) == [first, second]
+    assert spool.part10(second.place).read() == content(2)
 
 
 def test_every_pack_has_a_name_of_its_own(spool: Spool) -> None:
@@ -89,14 +89,14 @@ def test_packs_tell_their_rows_again(spool: Spool) -> None:
     assert list(spool.unwritten({})) == arrivals
 
 
-def test_only_what_lies_beyond_the_mark_is_told(spool: Spool) -> None:
+def test_only_instances_beyond_the_mark_are_read(spool: Spool) -> None:
     path, arrivals = filled(spool, 3)
     assert list(spool.unwritten({path.name: arrivals[1].end})) == arrivals[2:]
     assert list(spool.unwritten({path.name: arrivals[2].end})) == []
     assert found(path, arrivals[2].end + 100) == []
 
 
-def test_packs_are_told_in_the_order_in_which_they_were_begun(spool: Spool) -> None:
+def test_packs_are_listed_in_the_order_in_which_they_were_opened(spool: Spool) -> None:
     paths = [filled(spool, 1)[0].name for _ in range(3)]
     assert [arrival.place.pack for arrival in spool.unwritten({})] == paths
 
@@ -323,11 +323,11 @@ def test_below_the_mark_nothing_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["file", "file/spool", "/proc/spool"])
-def test_a_path_that_cannot_be_used_is_told(tmp_path: Path, path: str) -> None:
+def test_a_path_that_cannot_be_used_is_an_error(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"spool\.path .*spool|spool\.path .*file") as told:
+    with pytest.raises(ConfigError, match=r"spool\.path .*spool|spool\.path .*file") as error:
         Spool(tmp_path / path)
-    assert "name another" in str(told.value)
+    assert "name another" in str(error.value)
 
 
 @pytest.mark.parametrize(("durability", "held"), [("power", True), ("process", False)])
