@@ -89,20 +89,17 @@ def perform(
     """Perform one job: load its series, infer, and compose the objects of one run while the next run infers."""
     watch = Stopwatch()
     remarks: list[str] = []
-    manifest = order.plugin.manifest
     stacks = {series.key: series for series in group_into_stacks(order.parts, memory).series}
     inputs = [{role: stacks[key] for role, key in keys.items()} for keys in order.job.inputs]
     watch.lap("load")
-    triton.prepare(manifest.models, PREPARE_SECONDS)
+    triton.prepare(order.plugin.manifest.models, PREPARE_SECONDS)
     identity = partial(
-        job_identity, order.job, manifest, triton.version, device_uid=order.device_uid, inputs=order.inputs
+        job_identity, order.job, order.plugin.manifest, triton.version, device_uid=order.device_uid, inputs=order.inputs
     )
+    run_plugin = partial(run, order.plugin, triton=triton, allow_demonstration=order.allow_demonstration)
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
-        runs = (
-            (by_role, run(order.plugin, by_role, triton, allow_demonstration=order.allow_demonstration))
-            for by_role in inputs
-        )
+        runs = ((by_role, run_plugin(by_role)) for by_role in inputs)
         for answer in worth_telling(runs, remarks):
             put(answer)
         watch.lap("infer")
