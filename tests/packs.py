@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from node.records import Arrival, Instance
-from node.spool import Spool, recover
+from node.spool import Spool
+from node.spool.recovery import recover
 
 INSTANCE = Instance(
     sop_instance_uid="1.2.1.9.1",

@@ -1,102 +1,35 @@
-"""What is loaded on the servers, which one is asked first, and what becomes of jobs when one goes."""
+"""Which server a job asks first, which models give way, and what becomes of jobs when a server goes."""
 
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
-from node.errors import ConfigError, ModelRefused, TritonUnavailable
+from node.errors import ModelRefused, TritonUnavailable
 from node.host import Kind, Manifest, Plugin
 from node.infer.job import Order, Performed, attempt
 from node.ledger import Ledger
 from node.records import Plan
 from node.triton.client import GrpcTriton
 from node.triton.fleet import Fleet
-from node.triton.model_config import read_config
-from node.triton.model_memory import PROCESS_BYTES, ModelMemory, footprint
+from node.triton.model_memory import ModelMemory
 from node.triton.server import LocalServer
 from node.triton.server_connection import REST_SECONDS
+from tests.fleets import ON_THE_WAY, Models, ask, background, fleet, loaded, make_models
 from tests.peers import ROOT, free_port, wait_until
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
-CONFIG = """
-backend: "python"
-max_batch_size: 0
-input [{name: "x" data_type: TYPE_INT16 dims: [-1]}]
-output [{name: "x" data_type: TYPE_INT16 dims: [-1]}]
-"""
-MODEL = """
-import time
-from pathlib import Path
-import triton_python_backend_utils as pb
-
-class TritonPythonModel:
-    def execute(self, requests):
-        return [self.answer(request) for request in requests]
-
-    def answer(self, request):
-        x = pb.get_input_tensor_by_name(request, "x").as_numpy()
-        with Path("LOG").open("a") as log:
-            log.write(f"{x[0]}\\n")
-        while Path("GATE").exists():
-            time.sleep(0.05)
-            if request.is_cancelled():
-                with Path("LOG").open("a") as log:
-                    log.write(f"{x[0]} cancelled\\n")
-                break
-        return pb.InferenceResponse([pb.Tensor("x", x * VERSION)])
-"""
-LEVELS = "dynamic_batching { priority_levels: 3 default_priority_level: 2 }"
-ON_THE_WAY = 1.5
-"""Seconds in which a request that was sent is surely on the server; nothing tells of those that wait there."""
-MODELS = {  # name → (more of config.pbtxt, versions)
-    "plain": ("", (1,)),
-    "other": ("", (1,)),
-    "third": ("", (1,)),
-    "unasked": ("", (1,)),
-    "twice": ("version_policy: {all {}}", (1, 2)),
-    "newest": ("", (1, 2)),
-    "queue": (LEVELS, (1,)),
-    "keeps": ("response_cache {enable: true}", (1,)),
-}
-
-
-@dataclass(frozen=True)
-class Models:
-    """A repository whose models write down what they are asked, and wait while their gate is shut."""
-
-    folder: Path
-
-    @property
-    def gate(self) -> Path:
-        return self.folder.with_name("gate")
-
-    def asked(self) -> list[str]:
-        log = self.folder.with_name("log")
-        return log.read_text().splitlines() if log.exists() else []
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    made = Models(tmp_path_factory.mktemp("fleet") / "models")
-    code = MODEL.replace("LOG", str(made.folder.with_name("log"))).replace("GATE", str(made.gate))
-    for name, (more, versions) in MODELS.items():
-        for version in versions:
-            (made.folder / name / str(version)).mkdir(parents=True)
-            (made.folder / name / str(version) / "model.py").write_text(code.replace("VERSION", str(version)))
-        (made.folder / name / "config.pbtxt").write_text(CONFIG + more)
-    return made
+    return make_models(tmp_path_factory.mktemp("fleet"))
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +46,6 @@ def triton(address: str, models: Models) -> Iterator[GrpcTriton]:
     for name in client.last_used():
         client.unload(name)
     client.close()
-
-
-def ask(triton: GrpcTriton, model: str, number: int = 1) -> int:
-    return int(triton.infer(model, x=np.array([number], np.int16))["x"][0])
-
-
-def background(*work: Callable[[], Any]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=target) for target in work]
-    for thread in threads:
-        thread.start()
-    return threads
 
 
 # Versions
@@ -226,17 +148,6 @@ def shut(models: Models, triton: GrpcTriton, model: str) -> int:
 # Memory
 
 
-def fleet(models: Models, urls: Callable[[], Sequence[str]], wanted: Sequence[str] = (), processes: float = 0) -> Fleet:
-    """Servers with memory for so many models of the repository."""
-    memory = ModelMemory(repository=models.folder, limit=int(processes * PROCESS_BYTES))
-    return Fleet(urls=urls, models=wanted, memory=memory, deadline_seconds=60)
-
-
-def loaded(servers: Fleet) -> None:
-    """Wait until there is nothing left to load."""
-    wait_until(lambda: not servers.is_loading(servers.models), what="that the models are loaded")
-
-
 def test_a_job_that_asks_no_model_asks_no_server_for_room(tmp_path: Path) -> None:
     """A node whose plugins have no models starts no server of its own, and there is none to ask."""
     memory = ModelMemory(repository=tmp_path, limit=1)
@@ -260,23 +171,6 @@ def test_the_least_recently_used_model_gives_way_and_no_model_of_a_running_job(
             assert triton.last_used().keys() == {"other", "third"}
     with servers.lend(["other"]), servers.lend(["plain"]):
         assert triton.last_used().keys() == {"other"}
-
-
-def test_what_a_model_takes_is_its_files_and_its_processes(tmp_path: Path) -> None:
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "model.plan").write_bytes(bytes(1000))
-    text = 'backend: "tensorrt"'
-    (tmp_path / "config.pbtxt").write_text(text)
-    assert footprint(tmp_path) == 1000 + len(text)
-    (tmp_path / "config.pbtxt").write_text('backend: "python" instance_group [{count: 2}, {count: 1}]')
-    assert footprint(tmp_path) > 1000 + 3 * PROCESS_BYTES
-    assert footprint(tmp_path / "elsewhere") == 0
-
-
-def test_a_configuration_that_triton_refuses_is_reported_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "config.pbtxt").write_text('backend: "python"\nmax_batch: 4')
-    with pytest.raises(ConfigError, match=r"config\.pbtxt.*2:1.*max_batch"):
-        read_config(tmp_path)
 
 
 # Which server
@@ -330,88 +224,6 @@ def test_a_server_that_was_unavailable_is_not_asked_again_at_once(
     with pytest.raises(TypeError):  # what stands for it there answers nothing
         ask(both, "plain")
     assert asked
-
-
-# Loading
-
-
-SLOW = """
-import time
-from pathlib import Path
-
-while not Path("GATE").exists():
-    time.sleep(0.05)
-BROKEN
-
-class TritonPythonModel:
-    def execute(self, requests):
-        raise ValueError
-"""
-
-
-@pytest.fixture
-def slow(tmp_path: Path) -> Path:
-    """A repository of models that load when their gate is opened: a file of their name beside it; one never does."""
-    for name in ("first", "second", "third", "broken"):
-        (tmp_path / "models" / name / "1").mkdir(parents=True)
-        code = SLOW.replace("GATE", str(tmp_path / name)).replace("BROKEN", "1 / 0" if name == "broken" else "")
-        (tmp_path / "models" / name / "1" / "model.py").write_text(code)
-        (tmp_path / "models" / name / "config.pbtxt").write_text(CONFIG)
-    return tmp_path
-
-
-def test_models_are_loaded_side_by_side_and_those_that_jobs_wait_for_before_others(slow: Path) -> None:
-    with LocalServer(slow / "models", slow / "triton.log") as server:
-        events: list[int] = []
-        memory = ModelMemory(repository=slow / "models", limit=0)
-        servers = Fleet(
-            urls=lambda: [server.address],
-            models=["first", "second", "third"],
-            memory=memory,
-            deadline_seconds=60,
-            urgent=lambda: {"third"},
-            on_loaded=lambda: events.append(1),
-            loads_at_once=2,
-        )
-        servers.start()
-        assert servers.is_loading(["first"])
-        wait_until(lambda: loading(servers, server) == {"third", "first"}, what="that two are being loaded")
-        (slow / "third").touch()
-        wait_until(lambda: events, what="the model that a job waits for")
-        assert not servers.is_loading(["third"])
-        assert servers.is_loading(["third", "first"])
-        (slow / "second").touch()
-        wait_until(lambda: len(events) == 2, what="the next model, while another is still being loaded")
-        assert not servers.is_loading(["second"])
-        assert servers.is_loading(["first"])
-        (slow / "first").touch()
-        loaded(servers)
-
-
-def test_a_model_that_does_not_load_holds_up_no_other_and_no_job(slow: Path) -> None:
-    for name in ("first", "broken"):
-        (slow / name).touch()
-    with LocalServer(slow / "models", slow / "triton.log") as server:
-        memory = ModelMemory(repository=slow / "models", limit=0)
-        servers = Fleet(
-            urls=lambda: [server.address], models=["broken", "first"], memory=memory, deadline_seconds=60,
-        )  # fmt: skip
-        with capture_logs() as logs:
-            servers.start()
-            loaded(servers)
-        logged = {(line["event"], line["model"]) for line in logs}
-        ends = {("model.refused", "broken"), ("model.ready", "first")}
-        assert logged == {("model.loading", "broken"), ("model.loading", "first"), *ends}
-        (refused,) = (line for line in logs if line["event"] == "model.refused")
-        assert "division by zero" in refused["reason"]
-        assert "isocenter check" in refused["mend"]
-        assert next(line for line in logs if line["event"] == "model.ready")["seconds"] >= 0
-        with pytest.raises(ModelRefused, match="division by zero"):
-            GrpcTriton([server.address]).prepare(["broken"], 60)
-
-
-def loading(servers: Fleet, server: LocalServer) -> set[str]:
-    return servers._loader.running(server.address)
 
 
 # Jobs, while servers come and go

@@ -156,12 +156,12 @@ def test_what_is_refused_while_it_comes_leaves_no_pack(open_receiver: Open) -> N
 
 
 def test_a_disk_that_fails_under_a_large_instance_is_told(open_receiver: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    from node import spool as spool_module
+    from node.spool import pack as pack_module
 
     observed = open_receiver()
     (image,) = ct_series(slices=1, rows=1024, columns=1024)
     instance, body = str(image.SOPInstanceUID), encoded(image)
-    real, calls = spool_module.write_all, []
+    real, calls = pack_module.write_all, []
 
     def fails_once(fd: int, parts: Any) -> None:
         calls.append(fd)
@@ -169,7 +169,7 @@ def test_a_disk_that_fails_under_a_large_instance_is_told(open_receiver: Open, m
             raise OSError(5, "Input/output error")
         real(fd, parts)
 
-    monkeypatch.setattr(spool_module, "write_all", fails_once)
+    monkeypatch.setattr(pack_module, "write_all", fails_once)
     large = Message(1, store_rq(CT, instance), body, fragments=(65000,)).sent()
     responses = observed.exchange(large, large)
     assert [status(response) for response in responses[:2]] == [0xA700, SUCCESS]

@@ -192,7 +192,7 @@ def test_a_torn_end_is_not_read_again_until_there_is_more(
     with pack.path.open("r+b") as file:
         file.truncate(first.end - 1)
     assert list(spool.unwritten(marks)) == []
-    monkeypatch.setattr("node.spool.recover", lambda *_: pytest.fail("it was read before"))
+    monkeypatch.setattr("node.spool.spool.recover", lambda *_: pytest.fail("it was read before"))
     assert list(spool.unwritten(marks)) == []
 
 

@@ -14,7 +14,8 @@ from node import app
 from node.errors import ConfigError, SpoolFull
 from node.images.part10 import Part10
 from node.settings import Settings
-from node.spool import HEAD, MAGIC, Pack, Spool, next_magic
+from node.spool import Pack, Spool
+from node.spool.recovery import HEAD, MAGIC, next_magic
 from node.testing import ct_series, write
 from tests.packs import INSTANCE, content, filled, found, numbered, record_fsync
 
