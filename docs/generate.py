@@ -83,9 +83,15 @@ def every_command(command: Any, words: str) -> Iterator[tuple[str, Any]]:
 
 
 def _section(command: Any, words: str) -> str:
-    usage = " ".join([words, *(f"{_name(one)}" for one in command.params if one.param_type_name == "argument")])
+    usage = " ".join(
+        [words, *(f"{_name(parameter)}" for parameter in command.params if parameter.param_type_name == "argument")]
+    )
     lines = [f"## {words}", "", command.help.strip(), "", "```sh", usage, "```"]
-    rows = [_row(one) for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
+    rows = [
+        _row(parameter)
+        for parameter in command.params
+        if parameter.name != "help" and not getattr(parameter, "hidden", False)
+    ]
     if rows:
         lines += ["", "| | | default |", "|---|---|---|", *rows]
     return "\n".join(lines)

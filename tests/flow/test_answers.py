@@ -93,10 +93,10 @@ class UNet(nn.Module):
         self.final = nn.Conv2d(8, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        one = self.first(x)
-        two = self.down_path[0](functional.max_pool2d(one, 2))
+        first = self.first(x)
+        two = self.down_path[0](functional.max_pool2d(first, 2))
         three = self.down_path[1](functional.max_pool2d(two, 2))
-        return self.final(self.up_path[1](self.up_path[0](three, two), one))
+        return self.final(self.up_path[1](self.up_path[0](three, two), first))
 
 
 class WNet(nn.Module):
@@ -155,13 +155,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Grp
     folder = tmp_path_factory.mktemp("answers")
     (folder / "models").mkdir()
     (folder / "plugins").mkdir()
-    for name, one in networks().items():
-        network, given = one.network.eval(), torch.zeros(one.example)
-        (torch.jit.script(network) if one.scripted else torch.jit.trace(network, given)).save(folder / f"{name}.ts")
-        (folder / f"{name}.toml").write_text(one.chain)
+    for name, served in networks().items():
+        network, given = served.network.eval(), torch.zeros(served.example)
+        (torch.jit.script(network) if served.scripted else torch.jit.trace(network, given)).save(folder / f"{name}.ts")
+        (folder / f"{name}.toml").write_text(served.chain)
         add(
-            folder / f"{name}.ts", name, models=folder / "models", plugins=folder / "plugins", labels=one.labels,
-            modality=one.modality, chain=folder / f"{name}.toml", trust=True,
+            folder / f"{name}.ts", name, models=folder / "models", plugins=folder / "plugins", labels=served.labels,
+            modality=served.modality, chain=folder / f"{name}.toml", trust=True,
         )  # fmt: skip
     with LocalServer(folder / "models", folder / "triton.log") as server:
         triton = GrpcTriton([server.address], deadline_seconds=300)
@@ -180,12 +180,12 @@ def judged(series: Series, results: Sequence[Result], images: Path, folder: Path
     """Compose all objects of the results and have them judged; return their Modality."""
     objects = compose(Case(inputs={"image": series}, results=results, identity=identity_of(series)))
     folder.mkdir()
-    for number, one in enumerate(objects):
-        write_object(one, folder / f"{number}.dcm")
+    for number, dataset in enumerate(objects):
+        write_object(dataset, folder / f"{number}.dcm")
     if VALIDATOR.is_file():
         said = complaints(images, folder, "DicomSRValidator")
-        assert not {one for one in said if OWN_SCHEME not in one}  # no public table has codes of the node's own
-    return [str(one.Modality) for one in objects]
+        assert not {line for line in said if OWN_SCHEME not in line}  # no public table has codes of the node's own
+    return [str(dataset.Modality) for dataset in objects]
 
 
 def ct(tmp_path: Path) -> Series:
@@ -202,10 +202,10 @@ def test_a_classifier_gives_findings(tmp_path: Path, served: tuple[Path, GrpcTri
     x = torch.from_numpy(volume).float()[None, None].clamp(-1000, 1000) / 2000 + 0.5
     with torch.inference_mode():
         expected = networks()["kinds"].network(functional.interpolate(x, (24, 24, 24), mode="trilinear")).softmax(1)[0]
-    assert all(isinstance(one, Finding) for one in results)
-    assert [one.score for one in results] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert [one.present for one in results] == (expected >= 0.5).tolist()  # the threshold in plugin.toml
-    assert [one.name.meaning for one in results] == ["Nothing odd", "Pneumonia", "Pleural effusion"]
+    assert all(isinstance(result, Finding) for result in results)
+    assert [result.score for result in results] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert [result.present for result in results] == (expected >= 0.5).tolist()  # the threshold in plugin.toml
+    assert [result.name.meaning for result in results] == ["Nothing odd", "Pneumonia", "Pleural effusion"]
     assert judged(series, results, tmp_path / "ct", tmp_path / "objects") == ["SR"]
 
 
@@ -224,11 +224,12 @@ def test_a_network_from_image_to_image_gives_a_derived_series(tmp_path: Path, se
 def test_a_detector_gives_regions_where_things_are(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
     series = ct(tmp_path)
     results = ask("things", series, served)
-    assert [one.label for one in results] == ["Nodule 1", "Mass 2"]  # not the one beside it, and not the faint one
-    for one in results:
-        assert isinstance(one, Region)
-        assert one.points == pytest.approx(np.array([[22, 8], [31, 20]]), abs=1)  # sampled at 1 mm
-        assert one.image is series.frames[9]
+    # the box beside the first is suppressed, and the faint box is below the threshold
+    assert [result.label for result in results] == ["Nodule 1", "Mass 2"]
+    for result in results:
+        assert isinstance(result, Region)
+        assert result.points == pytest.approx(np.array([[22, 8], [31, 20]]), abs=1)  # sampled at 1 mm
+        assert result.image is series.frames[9]
     assert results[0].score == pytest.approx(0.9)
     assert "SR" in judged(series, results, tmp_path / "ct", tmp_path / "objects")
 

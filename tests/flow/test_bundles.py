@@ -163,7 +163,7 @@ def write_bundle(
         "network_def": made.network,
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": [*LOAD, *made.before]},
-        "dataset": {"_target_": "Dataset", "data": [{"image": one} for one in data], "transform": "@preprocessing"},
+        "dataset": {"_target_": "Dataset", "data": [{"image": image} for image in data], "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": made.inferer,
         "postprocessing": {"_target_": "Compose", "transforms": [*made.after, SAVE]},
@@ -310,12 +310,12 @@ def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilitie
     given = parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "eye.png")})["image"]
     with torch.inference_mode():
         expected = network(given.as_tensor()[None]).softmax(1)[0]
-    probabilities = [one.score for one in results if isinstance(one, Finding)]
+    probabilities = [result.score for result in results if isinstance(result, Finding)]
     assert probabilities == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (mask & other).sum() / max(mask.sum() + other.sum(), 1))
 
 
 def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path) -> None:

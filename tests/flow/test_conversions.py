@@ -51,8 +51,10 @@ def test_what_replaces_an_earlier_report_replaces_what_went_in_its_place(series:
         liver_case(series, liver_results(series), identity=replace(liver_identity(), revision=2), predecessors=earlier)
     )
     for change in (partial(without_segmentations, follows=False), as_comprehensive, as_enhanced):
-        (first, _), (second, _) = ([one for one in made if one.Modality == "SR"] for made in (earlier, later))
-        first, second = (change(read_back(tmp_path, one)) for one in (first, second))
+        (first, _), (second, _) = (
+            [dataset for dataset in made if dataset.Modality == "SR"] for made in (earlier, later)
+        )
+        first, second = (change(read_back(tmp_path, report)) for report in (first, second))
         (study,) = second.PredecessorDocumentsSequence
         (reference,) = study.ReferencedSeriesSequence
         assert reference.SeriesInstanceUID == first.SeriesInstanceUID
@@ -65,7 +67,9 @@ def test_a_segmentation_in_several_objects_is_one_thing_to_a_report_without_them
 ) -> None:
     whole, cut = (
         next(
-            one for one in compose(liver_case(series, liver_results(series), most_frames=most)) if one.Modality == "SR"
+            dataset
+            for dataset in compose(liver_case(series, liver_results(series), most_frames=most))
+            if dataset.Modality == "SR"
         )
         for most in (None, 2)
     )
@@ -81,9 +85,9 @@ def test_regions_are_drawn_as_a_report_has_them(series: Series, tmp_path: Path) 
     (expected,) = compose(liver_case(series, results[2:]), kinds=("GSPS",))
     frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
     outlines = [
-        one
-        for one in read_stored_outlines([read_back(tmp_path, planar)], frames)
-        if one[1].label not in ("Liver", "Cyst")
+        outline
+        for outline in read_stored_outlines([read_back(tmp_path, planar)], frames)
+        if outline[1].label not in ("Liver", "Cyst")
     ]
     (made,) = presentation_states(series, outlines, liver_identity(), name="0", number=0)
     assert without_uids(made.GraphicAnnotationSequence) == without_uids(expected.GraphicAnnotationSequence)
@@ -99,7 +103,9 @@ def test_a_label_map_becomes_what_a_binary_segmentation_of_the_results_is(series
             continue
         assert made[element.tag] == element, element.keyword
     assert {element.tag for element in made} - {element.tag for element in seg} == set()
-    theirs, ours = (hd.seg.Segmentation.from_dataset(one).get_volume(combine_segments=True) for one in (seg, made))
+    theirs, ours = (
+        hd.seg.Segmentation.from_dataset(dataset).get_volume(combine_segments=True) for dataset in (seg, made)
+    )
     assert (theirs.array == ours.array).all()
     assert np.allclose(theirs.affine, ours.affine)
 
@@ -151,7 +157,7 @@ def _reports(series: Series) -> list[Dataset]:
         frame_of_reference_uid=series.frame_of_reference_uid,
     )
     made = compose(liver_case(series, [*liver_results(series), point]))
-    return [one for one in made if one.Modality == "SR"]
+    return [dataset for dataset in made if dataset.Modality == "SR"]
 
 
 def _written(folder: Path, series: Series, kind: str) -> Dataset:

@@ -52,8 +52,8 @@ def composed(tmp_path: Path) -> tuple[np.ndarray, list[Dataset]]:
         device_uid="2.25.42",
     )
     made = compose(Case(inputs={"ct": series}, results=results, identity=identity))
-    for number, one in enumerate(made):
-        write_object(one, tmp_path / f"{number}.dcm")
+    for number, dataset in enumerate(made):
+        write_object(dataset, tmp_path / f"{number}.dcm")
     return labels, made
 
 
@@ -61,7 +61,7 @@ def test_it_reads_the_voxels_of_each_segment(tmp_path: Path, composed: tuple[np.
     labels, _ = composed
     _run("segimage2itkimage", "--inputDICOM", tmp_path / "0.dcm", "--outputDirectory", tmp_path, "-t", "nrrd")
     about = json.loads((tmp_path / "meta.json").read_text())
-    assert [one["SegmentLabel"] for group in about["segmentAttributes"] for one in group] == ["Liver", "Cyst"]
+    assert [segment["SegmentLabel"] for group in about["segmentAttributes"] for segment in group] == ["Liver", "Cyst"]
     for number in (1, 2):
         assert _voxels(tmp_path / f"{number}.nrrd") == int((labels == number).sum())
 
@@ -70,7 +70,7 @@ def test_it_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple
     _, (seg, *_) = composed
     _run("tid1500reader", "--inputDICOM", tmp_path / "1.dcm", "--outputMetadata", tmp_path / "read.json")
     read = json.loads((tmp_path / "read.json").read_text())
-    liver = next(one for one in read["Measurements"] if one["TrackingIdentifier"] == "Liver")
+    liver = next(group for group in read["Measurements"] if group["TrackingIdentifier"] == "Liver")
     assert liver["segmentationSOPInstanceUID"] == seg.SOPInstanceUID
     assert liver["ReferencedSegment"] == 1
     (volume,) = liver["measurementItems"]
@@ -78,7 +78,7 @@ def test_it_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple
 
 
 def _run(name: str, *words: object) -> None:
-    program = next(one.locate() for one in files("dcmqi") or () if one.name == name)
+    program = next(path.locate() for path in files("dcmqi") or () if path.name == name)
     done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -90,5 +90,5 @@ def _voxels(path: Path) -> int:
 
         content = gzip.decompress(content)
     kinds: Sequence[tuple[bytes, type]] = ((b"type: unsigned char", np.uint8), (b"type: short", np.int16))
-    kind = next((one for name, one in kinds if name in header), np.uint16)
+    kind = next((dtype for name, dtype in kinds if name in header), np.uint16)
     return int(np.count_nonzero(np.frombuffer(content, kind)))

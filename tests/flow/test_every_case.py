@@ -51,10 +51,10 @@ def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[StoreRes
     folder.mkdir()
     for path in paths:
         try:
-            one = outgoing_file(path)
+            file = outgoing_file(path)
         except NotUnderstood:
-            one = outgoing_file(wrapped(path, folder))
-        for _, answer in send([one], Address("ISOCENTER", "127.0.0.1", port), "MODALITY"):
+            file = outgoing_file(wrapped(path, folder))
+        for _, answer in send([file], Address("ISOCENTER", "127.0.0.1", port), "MODALITY"):
             yield answer
 
 

@@ -49,7 +49,7 @@ IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Frame
 @cache
 def titles() -> Mapping[str, str]:
     """Return the names of plugins by what their objects call them."""
-    return {one.manifest.title: name for name, one in find_plugins([ROOT / "plugins"]).items()}
+    return {plugin.manifest.title: name for name, plugin in find_plugins([ROOT / "plugins"]).items()}
 
 
 def maker(made: Dataset) -> str:

@@ -59,7 +59,7 @@ def test_the_model_of_a_network_is_exported_with_the_model_that_asks_it(tmp_path
     for name, more in (("dense", network), ("dense_net", "")):
         (tmp_path / "models" / name / "1").mkdir(parents=True)
         (tmp_path / "models" / name / "config.pbtxt").write_text(f'backend: "python"\n{more}\n')
-    assert {one.name for one in export(tmp_path / "models", tmp_path / "out", ["dense"])} == {"dense", "dense_net"}
+    assert {path.name for path in export(tmp_path / "models", tmp_path / "out", ["dense"])} == {"dense", "dense_net"}
     with pytest.raises(ConfigError, match="dense is there already"):
         export(tmp_path / "models", tmp_path / "out", ["dense"])
     with pytest.raises(ConfigError, match=r"model lung is not in .*, which has: dense, dense_net"):

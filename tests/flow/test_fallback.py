@@ -70,7 +70,7 @@ class Peer:
 
     def classes(self) -> list[str]:
         kinds = {uid: kind for kind, uid in CLASSES.items()}
-        return sorted(kinds[str(one.SOPClassUID)] for one in self.stored)
+        return sorted(kinds[str(dataset.SOPClassUID)] for dataset in self.stored)
 
     def keep(self, event: evt.Event) -> int:
         dataset = event.dataset
@@ -142,7 +142,7 @@ class Node:
             more = bool(found) or (wait is not None and wait <= 0)
 
     def states(self) -> dict[str, int]:
-        found = [str(one.state) for one in self.ledger.deliveries.of(STUDY)]
+        found = [str(delivery.state) for delivery in self.ledger.deliveries.of(STUDY)]
         return {state: found.count(state) for state in found}
 
 
@@ -193,8 +193,8 @@ def test_a_destination_gets_the_best_it_takes(
     node.finish(PACS=profile)
     node.deliver(peer.address, profile)
     assert peer.classes() == gets
-    assert {one.StudyInstanceUID for one in peer.stored} == {STUDY}
-    assert {str(one.get("PatientName")) for one in peer.stored} == {"PHANTOM^CHEST"}
+    assert {dataset.StudyInstanceUID for dataset in peer.stored} == {STUDY}
+    assert {str(dataset.get("PatientName")) for dataset in peer.stored} == {"PHANTOM^CHEST"}
     assert set(node.states()) <= {"delivered", "replaced"}
 
 
@@ -228,9 +228,11 @@ def test_a_destination_that_wants_no_segmentation_has_a_report_of_its_own(
     node.finish(PACS=ORTHANC, READER=reports)
     node.deliver(rich.address, ORTHANC)
     node.deliver(plain.address, reports, "READER")
-    named = [[names_segmentations(one) for one in _by_description(peer.stored, "SR")] for peer in (rich, plain)]
+    named = [[names_segmentations(report) for report in _by_description(peer.stored, "SR")] for peer in (rich, plain)]
     assert named == [[False, True], [False, False]]
-    assert not {one.SOPInstanceUID for one in rich.stored} & {one.SOPInstanceUID for one in plain.stored}
+    assert not {dataset.SOPInstanceUID for dataset in rich.stored} & {
+        dataset.SOPInstanceUID for dataset in plain.stored
+    }
 
 
 def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentation(
@@ -239,17 +241,20 @@ def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentat
     """Two processes deliver to it: one sent the report while the other was told that the Segmentation is not taken."""
     peer = start("SR", "GSPS")
     node.finish(PACS=ORTHANC)
-    held = {one.object.sop_instance_uid: one for one in node.ledger.deliveries.claim("PACS", lease_seconds=60)}
-    reports = [one for one in held.values() if one.object.kind == "SR"]
+    held = {
+        delivery.object.sop_instance_uid: delivery
+        for delivery in node.ledger.deliveries.claim("PACS", lease_seconds=60)
+    }
+    reports = [delivery for delivery in held.values() if delivery.object.kind == "SR"]
     for report in reports:
         node.ledger.deliveries.mark_delivered(report)
-    node.ledger.deliveries.release([one for one in held.values() if one.object.kind == "SEG"])
+    node.ledger.deliveries.release([delivery for delivery in held.values() if delivery.object.kind == "SEG"])
     node.deliver(peer.address, ORTHANC)
-    (report,) = [one for one in peer.stored if one.Modality == "SR"]
+    (report,) = [dataset for dataset in peer.stored if dataset.Modality == "SR"]
     assert not names_segmentations(report)
     (study,) = report.PredecessorDocumentsSequence
     named = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-    assert named in {one.object.sop_instance_uid for one in reports}
+    assert named in {delivery.object.sop_instance_uid for delivery in reports}
     assert report.SOPInstanceUID != without_segmentations(_read(node, named), follows=False).SOPInstanceUID
 
 
@@ -267,13 +272,13 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
     node.finish(PACS=profile)
     node.deliver(peer.address, profile)
     (expected,) = compose(liver_case(node.series, liver_results(node.series)), kinds=("GSPS",))
-    made, expected = (read_back(tmp_path, one) for one in (*peer.stored, expected))
+    made, expected = (read_back(tmp_path, state) for state in (*peer.stored, expected))
     for keyword in ("GraphicAnnotationSequence", "ReferencedSeriesSequence", "SoftcopyVOILUTSequence", "Modality"):
         assert without_uids(made[keyword]) == without_uids(expected[keyword])
-    for one, other in zip(made.GraphicLayerSequence, expected.GraphicLayerSequence, strict=True):
-        colors = [layer.GraphicLayerRecommendedDisplayCIELabValue for layer in (one, other)]
+    for ours, other in zip(made.GraphicLayerSequence, expected.GraphicLayerSequence, strict=True):
+        colors = [layer.GraphicLayerRecommendedDisplayCIELabValue for layer in (ours, other)]
         assert np.allclose(*colors, atol=300)
-        assert one.GraphicLayerDescription == other.GraphicLayerDescription
+        assert ours.GraphicLayerDescription == other.GraphicLayerDescription
 
 
 def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wants(
@@ -286,18 +291,18 @@ def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wan
     for destination, takes in taken.items():
         peer = start(*takes)
         node.deliver(peer.address, named, destination)
-        for one in peer.stored:
-            assert str(one.SeriesDescription).startswith("Spleen ")
-            assert 700 <= one.SeriesNumber < 800
-            write_object(one, tmp_path / "made" / f"{one.SOPInstanceUID}.dcm")
+        for dataset in peer.stored:
+            assert str(dataset.SeriesDescription).startswith("Spleen ")
+            assert 700 <= dataset.SeriesNumber < 800
+            write_object(dataset, tmp_path / "made" / f"{dataset.SOPInstanceUID}.dcm")
     assert complaints(tmp_path / "images", tmp_path / "made", "DicomSRValidator") == set()
 
 
 def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, start: Callable[..., Peer]) -> None:
     node.finish(PACS=ORTHANC)
     node.deliver(start("GSPS").address, replace(ORTHANC, fallback=("SC",)))
-    parked = [one for one in node.ledger.deliveries.of(STUDY) if one.state is DeliveryState.PARKED]
-    assert [one.object.kind for one in parked] == ["OT"]
+    parked = [delivery for delivery in node.ledger.deliveries.of(STUDY) if delivery.state is DeliveryState.PARKED]
+    assert [delivery.object.kind for delivery in parked] == ["OT"]
     assert "PACS does not take it: SOP class Secondary Capture Image Storage is not accepted" in parked[0].reason
     assert "and requeue" in parked[0].reason
     explained = "\n".join(explain(node.ledger, STUDY))
@@ -328,11 +333,13 @@ def test_destinations_that_want_them_otherwise_have_objects_of_their_own(
     node.finish(PACS=ORTHANC, ARCHIVE=named)
     node.deliver(first.address, ORTHANC)
     node.deliver(second.address, named, "ARCHIVE")
-    assert not {one.SOPInstanceUID for one in first.stored} & {one.SOPInstanceUID for one in second.stored}
-    described = {str(one.SeriesDescription) for one in second.stored}
+    assert not {dataset.SOPInstanceUID for dataset in first.stored} & {
+        dataset.SOPInstanceUID for dataset in second.stored
+    }
+    described = {str(dataset.SeriesDescription) for dataset in second.stored}
     assert described == {"Spleen SEG", "Spleen SR", "Spleen SR planar"}
-    assert min(one.SeriesNumber for one in second.stored) == 900
-    assert all(one.NumberOfFrames <= 4 for one in second.stored if one.Modality == "SEG")
+    assert min(dataset.SeriesNumber for dataset in second.stored) == 900
+    assert all(dataset.NumberOfFrames <= 4 for dataset in second.stored if dataset.Modality == "SEG")
 
 
 def test_running_twice_does_no_harm(node: Node, start: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,8 +363,8 @@ def test_orthanc_has_all_but_what_it_refuses_and_that_by_another_way(node: Node,
     node.finish(PACS=LABELMAP)
     node.deliver(Address.parse(pacs.address), LABELMAP)
     stored = pacs.objects()
-    assert sorted(one.Modality for one in stored) == ["SEG", "SR", "SR"]
-    (seg,) = [one for one in stored if one.Modality == "SEG"]
+    assert sorted(dataset.Modality for dataset in stored) == ["SEG", "SR", "SR"]
+    (seg,) = [dataset for dataset in stored if dataset.Modality == "SEG"]
     assert seg.SegmentationType == "BINARY"
     labels = next(result for result in liver_results(node.series) if isinstance(result, Segmentation)).labels.array
     read = hd.seg.Segmentation.from_dataset(seg)
@@ -366,4 +373,7 @@ def test_orthanc_has_all_but_what_it_refuses_and_that_by_another_way(node: Node,
 
 
 def _by_description(made: Sequence[Dataset], modality: str) -> list[Dataset]:
-    return sorted((one for one in made if one.Modality == modality), key=lambda one: str(one.SeriesDescription))
+    return sorted(
+        (dataset for dataset in made if dataset.Modality == modality),
+        key=lambda dataset: str(dataset.SeriesDescription),
+    )

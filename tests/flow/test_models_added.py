@@ -62,17 +62,17 @@ def series_of(files: Sequence[Path]) -> Series:
 
 def asked(models: Path, plugin: Path, inputs: Sequence[Series], log: Path) -> tuple[Result, ...]:
     """Run a plugin on one series for each of its roles, with a Triton of its own, as a job does."""
-    one = read_plugin(plugin)
+    installed = read_plugin(plugin)
     with LocalServer(models, log) as server:
         triton = GrpcTriton([server.address], deadline_seconds=300)
-        triton.prepare(one.manifest.models, 120)
-        results = run(one, dict(zip(one.roles, inputs, strict=True)), triton)
+        triton.prepare(installed.manifest.models, 120)
+        results = run(installed, dict(zip(installed.roles, inputs, strict=True)), triton)
         triton.close()
     return results
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (mask & other).sum() / max(mask.sum() + other.sum(), 1))
 
 
 @pytest.mark.parametrize("kind", kinds())
@@ -95,7 +95,7 @@ def test_a_network_of_every_kind_answers_on_triton_as_it_does_here(
     assert len(np.unique(here)) > 1
     for label in (1, 2):
         assert dice(outlines.labels.array == label, here.numpy() == label) >= 0.999
-    assert [one.label for one in outlines.segments] == ["Spleen", "Odd thing"]
+    assert [segment.label for segment in outlines.segments] == ["Spleen", "Odd thing"]
     assert millilitres == pytest.approx([float((here == label).sum()) * volume.voxel_ml for label in (1, 2)], rel=0.002)
 
 
@@ -124,11 +124,13 @@ def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
     assert read_plugin(plugins / "two").roles == ("t1", "t2")
     signal = np.random.default_rng(2).normal(800, 300, (22, 60, 50)).clip(0, 4000)
     smooth = functional.avg_pool3d(torch.from_numpy(signal)[None], 5, 1, 2)[0].numpy()
-    one = testing.mr_series(array=smooth[:14, :44, :40], spacing=(3.0, 1.0, 1.0), description="t1")
-    other = testing.mr_series(
+    t1_images = testing.mr_series(array=smooth[:14, :44, :40], spacing=(3.0, 1.0, 1.0), description="t1")
+    t2_images = testing.mr_series(
         array=smooth[::-1], spacing=(2.5, 1.5, 1.5), origin=(-130.0, -118.0, -55.0), description="t2", series="t2"
     )
-    t1, t2 = (series_of(testing.write(images, tmp_path / name)) for name, images in (("t1", one), ("t2", other)))
+    t1, t2 = (
+        series_of(testing.write(images, tmp_path / name)) for name, images in (("t1", t1_images), ("t2", t2_images))
+    )
     outlines, *_ = asked(models, plugins / "two", [t1, t2], tmp_path / "triton.log")
     assert isinstance(outlines, Segmentation)
     assert (outlines.labels.affine == t1.affine()).all()
@@ -138,19 +140,19 @@ def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
         assert dice(outlines.labels.array == label, here == label) >= 0.999
 
 
-def two_channels(network: nn.Module, one: Volume, other: Volume) -> np.ndarray:
+def two_channels(network: nn.Module, volume: Volume, other: Volume) -> np.ndarray:
     """Ask the network with torch alone: both at the places of a grid of 2 × 1.5 × 1.5 mm, tiles blended by hand."""
-    start, spacing = one.affine[:3, 3], np.array(one.spacing)
+    start, spacing = volume.affine[:3, 3], np.array(volume.spacing)
     wanted = np.array([2.0, 1.5, 1.5])
-    shape = np.round((np.array(one.array.shape) - 1) * spacing / wanted).astype(int) + 1
-    steps = one.affine[:3, :3] / spacing * wanted
+    shape = np.round((np.array(volume.array.shape) - 1) * spacing / wanted).astype(int) + 1
+    steps = volume.affine[:3, :3] / spacing * wanted
     places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ steps.T + start
-    x = [at(one, places), at(other, places)]
+    x = [at(volume, places), at(other, places)]
     low, high = np.percentile(x[0].numpy(), [1, 99])
     x = [((x[0] - low) / (high - low)).clamp(0, 1), (x[1] - x[1].mean()) / x[1].std(correction=0)]
     with torch.inference_mode():
         fields = infer(Chain.of(tomllib.loads(ROLES)), torch.stack(x), network)
-    back = np.stack(np.meshgrid(*map(np.arange, one.array.shape), indexing="ij"), -1) * spacing / wanted
+    back = np.stack(np.meshgrid(*map(np.arange, volume.array.shape), indexing="ij"), -1) * spacing / wanted
     unit = torch.from_numpy(back / (shape - 1) * 2 - 1)[None, ..., [2, 1, 0]].float()
     sampled = functional.grid_sample(fields[None], unit, align_corners=True, padding_mode="border")[0]
     return sampled.argmax(0).numpy()
@@ -198,10 +200,10 @@ def conformed(volume: Volume, towards: str, size: int) -> Tensor:
 def judged(series: Series, outlines: Segmentation, images: Path, folder: Path) -> None:
     """Compose the objects of a segmentation and have them judged."""
     folder.mkdir()
-    for number, one in enumerate(
+    for number, dataset in enumerate(
         compose(Case(inputs={"image": series}, results=[outlines], identity=identity_of(series)))
     ):
-        write_object(one, folder / f"{number}.dcm")
+        write_object(dataset, folder / f"{number}.dcm")
     if VALIDATOR.is_file():
         assert not complaints(images, folder, "DicomSRValidator")
 
@@ -287,11 +289,11 @@ def test_a_real_network_for_lungs_answers_as_torch_alone_does(folders: tuple[Pat
         chain=tmp_path / "chain.toml",
         trust=True,
     )
-    files = sorted(chest, key=lambda one: float(dcmread(one, specific_tags=["ImagePositionPatient"])[0x200032][2]))
+    files = sorted(chest, key=lambda path: float(dcmread(path, specific_tags=["ImagePositionPatient"])[0x200032][2]))
     volume, outlines, _ = serve(models, plugins / "lungs", files[30:50], tmp_path / "triton.log")
     there = lungs_seen(network, torch.from_numpy(volume.array)).numpy()
     assert there.mean() > 0.05
     assert dice(outlines.labels.array > 0, there) >= 0.999
     (tmp_path / "images").mkdir()
-    images = [shutil.copy(one, tmp_path / "images") for one in files[30:50]]
-    judged(series_of([Path(one) for one in images]), outlines, tmp_path / "images", tmp_path / "objects")
+    images = [shutil.copy(path, tmp_path / "images") for path in files[30:50]]
+    judged(series_of([Path(path) for path in images]), outlines, tmp_path / "images", tmp_path / "objects")

@@ -38,7 +38,7 @@ def test_what_cannot_be_served_is_told_and_leaves_nothing(
             source, words.get("name", "edges"), models=models, plugins=plugins, labels=words["labels"], chain=chain,
             trust=True,
         )  # fmt: skip
-    assert [one.name for one in models.iterdir()] == ["taken"]
+    assert [folder.name for folder in models.iterdir()] == ["taken"]
     assert not list(plugins.iterdir())
 
 

@@ -96,7 +96,7 @@ def test_a_model_on_triton_becomes_a_plugin(
         triton.close()
     assert isinstance(outlines, Segmentation)
     assert isinstance(volume, Measurement)
-    assert [one.label for one in outlines.segments] == ["Bone"]
+    assert [segment.label for segment in outlines.segments] == ["Bone"]
     dense = series.volume().array > 200
     assert 0.1 < dense.mean() < 0.9
     np.testing.assert_array_equal(outlines.labels.array == 1, dense)
@@ -258,14 +258,14 @@ def test_models_are_listed_with_kind_versions_state_and_plugins(
         triton = GrpcTriton([server.address])
         triton.prepare(["dense"], 60)
         triton.close()
-        lines = [str(one) for one in listed(models, ["local", server.address], find_plugins([plugins]))]
+        lines = [str(model) for model in listed(models, ["local", server.address], find_plugins([plugins]))]
     assert lines == [
         f"dense: volume model, TorchScript, by python; version 1; loaded, version 1 at {server.address}; used by dense",
         f"gpu: volume model, by python; version 1; not loaded at {server.address}; used by gpu",
         f"gpu_net: network, TorchScript, by pytorch; version 1; not loaded at {server.address}; used by gpu",
         f"theirs: model, by python; version 1; not loaded at {server.address}; used by no plugin",
     ]
-    away, *others = [str(one) for one in listed(models, [server.address], find_plugins([plugins]))]
+    away, *others = [str(model) for model in listed(models, [server.address], find_plugins([plugins]))]
     assert "cannot be reached" in away
     assert len(others) == 4
 

@@ -68,7 +68,7 @@ def told(house: House, uid: str) -> str:
 
 def reports(pacs: Pacs) -> list[Dataset]:
     found = [dcmread(BytesIO(contents[0]), force=True) for contents in pacs.arrived.values()]
-    return [one for one in found if one.get("SOPClassUID") == SR]
+    return [dataset for dataset in found if dataset.get("SOPClassUID") == SR]
 
 
 def half_is_over(house: House) -> bool:
@@ -94,9 +94,9 @@ def test_the_report_of_half_a_study_is_never_delivered_after_that_of_the_whole(
     wait_until(lambda: half_is_over(house), what="the end of the job on half of the study")
     house.stop()
     with house.ledger() as ledger:
-        jobs = {one.revision: one.state for one in ledger.jobs.of(uid)}
+        jobs = {job.revision: job.state for job in ledger.jobs.of(uid)}
         assert jobs == {1: JobState.SUPERSEDED, 2: JobState.DONE}
-        assert {one.state for one in ledger.deliveries.of(uid)} == {DeliveryState.DELIVERED}
+        assert {delivery.state for delivery in ledger.deliveries.of(uid)} == {DeliveryState.DELIVERED}
     assert len(pacs.arrived) == 3
     assert "threshold 1, revision 1: superseded – revision 2 came while it ran; nothing of it is recorded" in told(
         house, uid
@@ -120,7 +120,9 @@ def test_a_report_of_half_a_study_that_waits_for_the_pacs_does_not_leave(
     assert len(pacs.arrived) == 3
     assert told(house, uid).count("superseded – revision 2 came before it left") == 3
     assert house.account(files) == []
-    assert not [one for one in reports(pacs) if "PredecessorDocumentsSequence" in one], "no other was ever stored"
+    assert not [dataset for dataset in reports(pacs) if "PredecessorDocumentsSequence" in dataset], (
+        "no other was ever stored"
+    )
 
 
 @pytest.mark.parametrize("reused", [10, 30])
@@ -129,8 +131,8 @@ def test_a_study_keeps_its_images_whose_uids_are_used_again_in_another(
 ) -> None:
     files = study(tmp_path, "first", slices=30)
     others = []
-    for one in files[:reused]:
-        image = dcmread(one)
+    for path in files[:reused]:
+        image = dcmread(path)
         image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.3.4.5", "1.2.3.4.5.1"
         image.PixelData = bytes(len(image.PixelData))
         others.append(image)
@@ -151,5 +153,5 @@ def test_a_study_keeps_its_images_whose_uids_are_used_again_in_another(
     house.start()
     house.rest(first, second)
     with house.ledger() as ledger:
-        assert {one.state for uid in (first, second) for one in ledger.jobs.of(uid)} == {JobState.DONE}
+        assert {job.state for uid in (first, second) for job in ledger.jobs.of(uid)} == {JobState.DONE}
     assert len(pacs.arrived) == 6

@@ -68,7 +68,7 @@ def test_a_results_folder_answers_on_triton_as_nnunets_own_predictor_does(house:
     triton.close()
     assert isinstance(outlines, Segmentation)
     there = predicted(house / "results" / "thick", series.volume().array[None], SPACING)
-    assert [one.label for one in outlines.segments] == ["liver", "odd thing"]
+    assert [segment.label for segment in outlines.segments] == ["liver", "odd thing"]
     for label, measured in zip((1, 2), volumes, strict=True):
         here = outlines.labels.array == label
         assert 2 * (here & (there == label)).sum() / (here.sum() + (there == label).sum()) >= 0.999

@@ -55,7 +55,7 @@ def folder(matrix: Matrix) -> Path:
 
 @pytest.fixture(scope="module")
 def made(matrix: Matrix) -> Mapping[str, Composed]:
-    return {name: one for name, (one, _) in matrix.items()}
+    return {name: composed for name, (composed, _) in matrix.items()}
 
 
 def test_every_kind_of_object_is_in_the_matrix() -> None:
@@ -64,7 +64,7 @@ def test_every_kind_of_object_is_in_the_matrix() -> None:
 
 @pytest.mark.parametrize("kind", MATRIX)
 def test_each_kind_is_composed_of_the_images_it_makes_sense_for(made: Mapping[str, Composed], kind: str) -> None:
-    assert {name for name, one in made.items() if one.objects.get(kind)} == MATRIX[kind]
+    assert {name for name, composed in made.items() if composed.objects.get(kind)} == MATRIX[kind]
 
 
 def test_all_are_free_of_problems(made: Mapping[str, Composed], folder: Path) -> None:
@@ -86,10 +86,10 @@ def test_the_objects_page_shows_the_matrix() -> None:
 
 
 def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[str, Composed]) -> None:
-    for one in made.values():
-        header = one.series.header
+    for composed in made.values():
+        header = composed.series.header
         numbers = {}
-        for dataset in _all(one):
+        for dataset in _all(composed):
             for keyword in (*TYPE_2, "StudyInstanceUID"):
                 assert str(dataset.get(keyword) or "") == str(header.get(keyword) or ""), keyword
             assert dataset.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
@@ -101,8 +101,8 @@ def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[
 
 def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Composed]) -> None:
     words = RESEARCH_USE.split(":")[0].lower()
-    for one in made.values():
-        for kind, datasets in one.objects.items():
+    for composed in made.values():
+        for kind, datasets in composed.objects.items():
             for dataset in datasets:
                 text = dataset.to_json(bulk_data_threshold=1, bulk_data_element_handler=lambda _: "").lower()
                 assert "research use" in text or "research only" in text or words in text, kind
@@ -112,13 +112,13 @@ def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Compose
 def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[str, Composed], kind: str) -> None:
     tolerance = 0.5 / 255 + 1e-6 if kind == "FRACTIONAL" else 0
     for name in MATRIX[kind]:
-        one, read = made[name], 0
-        for dataset in one.objects[kind]:
+        composed, read = made[name], 0
+        for dataset in composed.objects[kind]:
             numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in dataset.SegmentSequence}
-            for result, number, segment in _segments(one):
+            for result, number, segment in _segments(composed):
                 if segment.label in numbers:
                     masks = result.masks[0].array if kind == "FRACTIONAL" else _masks(result, number)
-                    back = _read_back(dataset, numbers[segment.label], one.series)
+                    back = _read_back(dataset, numbers[segment.label], composed.series)
                     assert np.abs(back - masks).max() <= tolerance, (name, segment)
                     read += 1
         assert read == {"SEG": 3, "LABELMAP": 2, "FRACTIONAL": 1}[kind]
@@ -126,19 +126,19 @@ def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[
 
 def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["PM"]:
-        one = made[name]
-        maps = [result for result in one.results if isinstance(result, Heatmap)]
-        for result, dataset in zip(maps, one.objects["PM"], strict=True):
+        composed = made[name]
+        maps = [result for result in composed.results if isinstance(result, Heatmap)]
+        for result, dataset in zip(maps, composed.objects["PM"], strict=True):
             stored = dataset.pixel_array.reshape(result.array.shape)
             assert stored.dtype == result.array.dtype
             places = _places(
-                one.series,
+                composed.series,
                 [
                     group.DerivationImageSequence[0].SourceImageSequence[0]
                     for group in dataset.PerFrameFunctionalGroupsSequence
                 ],
             )
-            assert sorted(places) == list(range(len(one.series.frames)))
+            assert sorted(places) == list(range(len(composed.series.frames)))
             assert (stored == result.array[places]).all()
             (mapping,) = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
             assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (result.slope, result.intercept)
@@ -147,21 +147,21 @@ def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Compos
 
 def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["DERIVED"]:
-        one = made[name]
-        result = next(result for result in one.results if isinstance(result, DerivedSeries))
-        datasets = one.objects["DERIVED"]
+        composed = made[name]
+        result = next(result for result in composed.results if isinstance(result, DerivedSeries))
+        datasets = composed.objects["DERIVED"]
         values = []
         for dataset in datasets:
             (how,) = _hows(dataset)
             assert how.DerivationDescription.startswith(result.description)
             assert how.DerivationCodeSequence[0].CodeValue == DCM.Smoothing.value
-            assert dataset.SOPClassUID == one.series.header.SOPClassUID
+            assert dataset.SOPClassUID == composed.series.header.SOPClassUID
             assert dataset.ImageType[0] == "DERIVED"
-            assert dataset.get("FrameOfReferenceUID") == one.series.header.get("FrameOfReferenceUID")
+            assert dataset.get("FrameOfReferenceUID") == composed.series.header.get("FrameOfReferenceUID")
             shape = (-1, *result.array.shape[1:])
             slope, intercept = _rescale(dataset)
             values.append(dataset.pixel_array.reshape(shape) * slope + intercept)
-        place = {frame.sop_instance_uid: frame for frame in one.series.frames}
+        place = {frame.sop_instance_uid: frame for frame in composed.series.frames}
         named = [_hows(dataset)[0].SourceImageSequence[0].ReferencedSOPInstanceUID for dataset in datasets]
         assert named == list(place)
         span = float(result.array.max()) - float(result.array.min())
@@ -172,10 +172,10 @@ def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Compos
 
 
 def test_presentation_states_draw_segments_and_regions_on_their_images(made: Mapping[str, Composed]) -> None:
-    for one in made.values():
+    for composed in made.values():
         drawn: dict[tuple[int, str], list[np.ndarray]] = {}
-        for dataset in one.objects["GSPS"]:
-            assert (dataset.SOPClassUID.endswith(".11.2")) == (one.series.header.SamplesPerPixel == 3)
+        for dataset in composed.objects["GSPS"]:
+            assert (dataset.SOPClassUID.endswith(".11.2")) == (composed.series.header.SamplesPerPixel == 3)
             listed = {
                 (item.ReferencedSOPInstanceUID, number)
                 for item in dataset.ReferencedSeriesSequence[0].ReferencedImageSequence
@@ -184,24 +184,24 @@ def test_presentation_states_draw_segments_and_regions_on_their_images(made: Map
             for annotation in dataset.GraphicAnnotationSequence:
                 (image,) = annotation.ReferencedImageSequence
                 assert {(image.ReferencedSOPInstanceUID, number) for number in _numbers(image)} <= listed
-                (place,) = _places(one.series, [image])
+                (place,) = _places(composed.series, [image])
                 for graphic in annotation.GraphicObjectSequence:
                     points = np.array(graphic.GraphicData).reshape(-1, 2)
                     drawn.setdefault((place, graphic.TrackingID), []).append(points)
-        for result, number, segment in _segments(one):
-            for place in range(len(one.series.frames)):
+        for result, number, segment in _segments(composed):
+            for place in range(len(composed.series.frames)):
                 mask = result.plane(place, number)
                 assert (filled(drawn.pop((place, segment.label), []), mask.shape) == mask).all()
-        assert {label for _, label in drawn} == {r.label for r in one.results if isinstance(r, Region)}
+        assert {label for _, label in drawn} == {r.label for r in composed.results if isinstance(r, Region)}
 
 
 def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["RTSTRUCT"]:
-        one = made[name]
-        (dataset,) = one.objects["RTSTRUCT"]
-        result = next(result for result in one.results if isinstance(result, Segmentation))
+        composed = made[name]
+        (dataset,) = composed.objects["RTSTRUCT"]
+        result = next(result for result in composed.results if isinstance(result, Segmentation))
         names = {item.ROINumber: item.ROIName for item in dataset.StructureSetROISequence}
-        inverse = np.linalg.inv(one.series.affine())
+        inverse = np.linalg.inv(composed.series.affine())
         outlined = np.zeros(result.labels.array.shape, bool)
         for roi in dataset.ROIContourSequence:
             if names[roi.ReferencedROINumber] != ORGAN.label:
@@ -210,7 +210,7 @@ def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str
             for contour in roi.ContourSequence:
                 points = np.array(contour.ContourData, float).reshape(-1, 3)
                 indices = (np.c_[points, np.ones(len(points))] @ inverse.T)[:, :3]
-                (place,) = _places(one.series, contour.ContourImageSequence)
+                (place,) = _places(composed.series, contour.ContourImageSequence)
                 assert np.abs(indices[:, 0] - place).max() < 0.01
                 by_slice.setdefault(place, []).append(indices[:, :0:-1] + 0.5)
             for place, loops in by_slice.items():
@@ -219,27 +219,27 @@ def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str
 
 
 def test_key_objects_name_the_chosen_images(made: Mapping[str, Composed]) -> None:
-    for one in made.values():
-        result = next(result for result in one.results if isinstance(result, KeyImages))
-        (dataset,) = one.objects["KO"]
+    for composed in made.values():
+        result = next(result for result in composed.results if isinstance(result, KeyImages))
+        (dataset,) = composed.objects["KO"]
         items = [item.ReferencedSOPSequence[0] for item in dataset.ContentSequence if item.ValueType == "IMAGE"]
-        named = sorted(place for item in items for place in _places(one.series, [item]))
-        assert named == sorted(one.series.frames.index(frame) for frame in result.images)
+        named = sorted(place for item in items for place in _places(composed.series, [item]))
+        assert named == sorted(composed.series.frames.index(frame) for frame in result.images)
 
 
 def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Composed]) -> None:
     for name in MATRIX["REG"]:
-        one = made[name]
-        linear, affine = one.objects["REG"]
+        composed = made[name]
+        linear, affine = composed.objects["REG"]
         sheared = affine.RegistrationSequence[1].MatrixRegistrationSequence[0].MatrixSequence[0]
         assert sheared.FrameOfReferenceTransformationMatrixType == "AFFINE"
         assert np.allclose(_matrix(sheared), SHEAR)
         fixed, moving = linear.RegistrationSequence
-        assert linear.FrameOfReferenceUID == fixed.FrameOfReferenceUID == one.series.frame_of_reference_uid
+        assert linear.FrameOfReferenceUID == fixed.FrameOfReferenceUID == composed.series.frame_of_reference_uid
         assert moving.FrameOfReferenceUID != fixed.FrameOfReferenceUID
         assert (_matrix(fixed.MatrixRegistrationSequence[0].MatrixSequence[0]) == np.eye(4)).all()
         assert np.allclose(_matrix(moving.MatrixRegistrationSequence[0].MatrixSequence[0]), SHIFT)
-        (bent,) = one.objects["DEFORMABLE"]
+        (bent,) = composed.objects["DEFORMABLE"]
         (item,) = bent.DeformableRegistrationSequence
         assert item.SourceFrameOfReferenceUID == moving.FrameOfReferenceUID
         assert np.allclose(_matrix(item.PostDeformationMatrixRegistrationSequence[0]) @ SHIFT, np.eye(4))
@@ -250,10 +250,10 @@ def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Comp
 
 
 def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, Composed]) -> None:
-    for one in made.values():
-        page = one.objects["SC"][-2 if len(one.objects["SC"]) > 1 else -1]
+    for composed in made.values():
+        page = composed.objects["SC"][-2 if len(composed.objects["SC"]) > 1 else -1]
         assert page.PhotometricInterpretation == "RGB"
-        (document,) = one.objects["PDF"]
+        (document,) = composed.objects["PDF"]
         content = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
         assert content.startswith(b"%PDF")
         assert b"%%EOF" in content[-16:]
@@ -262,13 +262,13 @@ def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, C
 def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_image(
     made: Mapping[str, Composed],
 ) -> None:
-    for one in made.values():
-        (compared,) = [result for result in one.results if isinstance(result, Comparison)]
-        said = [row for row in table_rows(one.case) if row.name == "Diameter"]
+    for composed in made.values():
+        (compared,) = [result for result in composed.results if isinstance(result, Comparison)]
+        said = [row for row in table_rows(composed.case) if row.name == "Diameter"]
         assert [(row.value, row.note) for row in said] == [("8 mm", "was 4 mm 90 days ago: +100 %, doubles in 90 days")]
         groups = [
             {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
-            for report in one.objects["SR"]
+            for report in composed.objects["SR"]
             for group in walk(report)
             if group.get("ContentTemplateSequence") and "Doubling time" in str(group)
         ]
@@ -309,12 +309,12 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str,
             assert path.read_bytes() == (first / path.name).read_bytes(), path.name
 
 
-def _all(one: Composed) -> Iterable[Dataset]:
-    return (dataset for datasets in one.objects.values() for dataset in datasets)
+def _all(composed: Composed) -> Iterable[Dataset]:
+    return (dataset for datasets in composed.objects.values() for dataset in datasets)
 
 
-def _segments(one: Composed) -> list[tuple[Segmentation, int, Segment]]:
-    results = [result for result in one.results if isinstance(result, Segmentation)]
+def _segments(composed: Composed) -> list[tuple[Segmentation, int, Segment]]:
+    results = [result for result in composed.results if isinstance(result, Segmentation)]
     return [(result, number, segment) for result in results for number, segment in enumerate(result.segments, 1)]
 
 

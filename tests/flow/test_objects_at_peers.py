@@ -73,15 +73,15 @@ def test_dcmtk_shows_each_image_through_its_presentation_state_as_before(matrix:
 def test_orthanc_stores_every_kind(matrix: Matrix, tmp_path: Path) -> None:
     made = [path for _, folder in matrix.values() for path in sorted((folder / "made").glob("*.dcm"))]
     paths = [path for path in made if not path.name.startswith("LABELMAP")]  # dcmtk 3.6.7 does not know the SOP class
-    sent = {str(one.SOPInstanceUID): one for one in map(dcmread, paths)}
+    sent = {str(dataset.SOPInstanceUID): dataset for dataset in map(dcmread, paths)}
     assert {path.name.rstrip("0123456789.dcm") for path in paths} == set(MATRIX) - {"LABELMAP"}
     with orthanc(tmp_path) as pacs:
         said = storescu(pacs.dicom_port, paths, called="ORTHANC")
         assert said.returncode == 0, said.stdout + said.stderr
-        stored = {str(one.SOPInstanceUID): one for one in pacs.objects()}
+        stored = {str(dataset.SOPInstanceUID): dataset for dataset in pacs.objects()}
     assert set(stored) == set(sent)
-    for uid, one in stored.items():
-        assert one == sent[uid], one.SOPClassUID.name
+    for uid, dataset in stored.items():
+        assert dataset == sent[uid], dataset.SOPClassUID.name
 
 
 def _windowed(series: Series, index: int) -> NDArray[np.float64]:

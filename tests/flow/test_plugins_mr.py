@@ -23,14 +23,14 @@ def made(images: Sequence[Dataset], folder: Path) -> list[Series]:
 
 def four(images: Sequence[Dataset], folder: Path) -> dict[str, Series]:
     """Return the series of a head by their roles."""
-    roles = {one.description: role for role, one in mr_tumour.PROTOCOLS.items()}
-    return {roles[one.header.SeriesDescription]: one for one in made(images, folder)}
+    roles = {protocol.description: role for role, protocol in mr_tumour.PROTOCOLS.items()}
+    return {roles[series.header.SeriesDescription]: series for series in made(images, folder)}
 
 
 def test_a_tumour_is_outlined_on_t1_after_contrast_medium_and_measured(triton: Triton, tmp_path: Path) -> None:
     inputs = four(mr_tumour.images(), tmp_path)
     results = answered_with(triton, "mr_tumour", inputs, tmp_path)
-    (outlines,) = (one for one in results if isinstance(one, Segmentation))
+    (outlines,) = (result for result in results if isinstance(result, Segmentation))
     assert outlines.source is inputs["t1c"]
     truth = tumour.parts(mr_tumour.truth("t1c"))
     for number, least in ((tumour.ENHANCING, 0.75), (tumour.OEDEMA, 0.8), (tumour.NECROSIS, 0.6)):
@@ -53,7 +53,7 @@ def test_a_real_brain_goes_through(triton: Triton, tmp_path: Path) -> None:
     series = real("MR/T1_sag_brain_35", tmp_path)
     inputs = dict.fromkeys(plugins()["mr_tumour"].roles, series)
     results = answered_with(triton, "mr_tumour", inputs, tmp_path)
-    assert not any(isinstance(one, NotSuitable) for one in results)
+    assert not any(isinstance(result, NotSuitable) for result in results)
     assert "Neoplasm" in present(results)
 
 
@@ -66,11 +66,14 @@ def test_a_heart_is_outlined_at_both_ends_of_its_beat_and_measured(triton: Trito
     assert found["Left Ventricular End Diastolic Volume"] == pytest.approx(large, rel=0.15)
     assert found["Left ventricular ejection fraction by MR"] == pytest.approx(100 * (1 - small / large), abs=8)
     assert found["Left Ventricle Mass"] == pytest.approx(1.05 * heart.muscle_ml, rel=0.2)
-    curve = [one.value for one in results if isinstance(one, Measurement) and one.after_r_wave is not None]
+    curve = [result.value for result in results if isinstance(result, Measurement) and result.after_r_wave is not None]
     true = (mr_cardiac.drawn().labels == CAVITY).sum((1, 2, 3)) * mr_cardiac.APART_MM * mr_cardiac.PIXEL_MM**2 / 1000
     assert curve == pytest.approx(true, rel=0.05)
-    outlines = [one for one in results if isinstance(one, Segmentation)]
-    assert [float(one.source.header.TriggerTime) for one in outlines if one.source] in ([0.0, 270.0], [0.0, 360.0])
+    outlines = [result for result in results if isinstance(result, Segmentation)]
+    assert [float(outline.source.header.TriggerTime) for outline in outlines if outline.source] in (
+        [0.0, 270.0],
+        [0.0, 360.0],
+    )
 
 
 def test_a_real_brain_is_no_heartbeat(triton: Triton, tmp_path: Path) -> None:

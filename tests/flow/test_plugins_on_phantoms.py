@@ -38,14 +38,14 @@ def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Pat
     )
     series = made(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
     results = answered(triton, "ct_lung_nodule", series, tmp_path)
-    (outlines,) = (one for one in results if isinstance(one, Segmentation))
+    (outlines,) = (result for result in results if isinstance(result, Segmentation))
     widths = {label: value for (label, name), value in measured(results).items() if name == "Diameter"}
     found = [int(np.bincount(outlines.labels.array[truth == number]).argmax()) for number in range(1, 5)]
     assert np.count_nonzero(found) >= 3  # the model card tells how many are missed
     for label, nodule in zip(found, nodules, strict=True):
         if label:
             assert widths[outlines.segments[label - 1].label] == pytest.approx(nodule.diameter, abs=4.0)
-    types = [one.of for one in results if isinstance(one, Finding) and one.of]
+    types = [result.of for result in results if isinstance(result, Finding) and result.of]
     assert types == list(outlines.segments)
 
 
@@ -63,10 +63,10 @@ def test_blood_in_a_head_is_told_and_shown(kind: str, triton: Triton, tmp_path: 
     told = present(results)
     assert told.pop("Intracranial hemorrhage (disorder)")
     assert told[f"{kind.capitalize()} haemorrhage"]
-    (heat,) = (one for one in results if isinstance(one, Heatmap))
+    (heat,) = (result for result in results if isinstance(result, Heatmap))
     elsewhere = heat.array[(blood == 0) & (hu > 0)].mean()
     assert heat.array[blood > 0].mean() > 2 * elsewhere
-    (key,) = (one for one in results if isinstance(one, KeyImages))
+    (key,) = (result for result in results if isinstance(result, KeyImages))
     assert all(blood[series.frames.index(frame)].any() for frame in key.images)
 
 

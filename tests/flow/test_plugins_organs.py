@@ -36,15 +36,15 @@ ML = {
 
 
 def outlines(results: tuple[Result, ...]) -> Segmentation:
-    (one,) = (result for result in results if isinstance(result, Segmentation))
-    return one
+    (outlined,) = (result for result in results if isinstance(result, Segmentation))
+    return outlined
 
 
 def labelled(results: tuple[Result, ...], *words: str) -> NDArray[np.bool_]:
     """Return where segments lie whose labels begin with one of the words."""
-    one = outlines(results)
-    wanted = [number for number, segment in enumerate(one.segments, 1) if segment.label.startswith(words)]
-    return np.isin(one.labels.array, wanted)
+    outlined = outlines(results)
+    wanted = [number for number, segment in enumerate(outlined.segments, 1) if segment.label.startswith(words)]
+    return np.isin(outlined.labels.array, wanted)
 
 
 def test_the_liver_of_an_abdomen_is_outlined_and_measured_with_its_lesions(triton: Triton, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_liver_of_an_abdomen_is_outlined_and_measured_with_its_lesions(trito
     assert present(results) == {"Liver reaches beyond the images": False, "Steatosis of liver": False}
     below = hu[truth == LIVER].mean() - hu[truth == SPLEEN].mean()
     assert values["", "Attenuation of the liver less that of the spleen"] == pytest.approx(below, abs=4)
-    (key,) = (one for one in results if isinstance(one, KeyImages))
+    (key,) = (result for result in results if isinstance(result, KeyImages))
     assert key.images
 
 

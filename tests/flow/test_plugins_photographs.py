@@ -25,12 +25,12 @@ GRADES = ("Mild nonproliferative", "Moderate nonproliferative", "Severe nonproli
 
 
 def outlined(results: tuple[Result, ...]) -> np.ndarray:
-    (outlines,) = (one for one in results if isinstance(one, Segmentation))
+    (outlines,) = (result for result in results if isinstance(result, Segmentation))
     return outlines.labels.array[0]
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (mask & other).sum() / (mask.sum() + other.sum()))
 
 
 def test_a_retina_is_graded_explained_and_its_vessels_are_outlined(triton: Triton, tmp_path: Path) -> None:
@@ -41,14 +41,14 @@ def test_a_retina_is_graded_explained_and_its_vessels_are_outlined(triton: Trito
     _, vessels = fundus(op_retina.ROWS, np.random.default_rng(11), grade=op_retina.GRADE)
     assert dice(outlined(results), vessels) > 0.7
     assert 3 < measured(results)["Retinal vessels", "Part of the photographed field that is vessel"] < 30
-    assert sum(isinstance(one, Heatmap) for one in results) == 1
+    assert sum(isinstance(result, Heatmap) for result in results) == 1
 
 
 def test_a_retina_without_retinopathy_has_none(triton: Triton, tmp_path: Path) -> None:
     photo, _ = fundus(384, np.random.default_rng(12), grade=0)
     results = answered(triton, "op_retina", made([testing.fundus_photograph(array=photo)], tmp_path), tmp_path)
     assert set(present(results).values()) == {False}
-    assert not any(isinstance(one, Heatmap) for one in results)
+    assert not any(isinstance(result, Heatmap) for result in results)
 
 
 def test_a_real_photograph_in_grey_is_not_graded(triton: Triton, tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_a_slide_has_its_class_and_a_map_of_carcinoma(triton: Triton, tmp_path: 
     assert told["The slide as a whole: invasive carcinoma"]
     parts = {name: value for (_, name), value in measured(results).items()}
     assert parts["Part of the tissue that is invasive carcinoma"] == pytest.approx(100 * 4 / 13, abs=8)
-    (heat,) = (one for one in results if isinstance(one, Heatmap))
+    (heat,) = (result for result in results if isinstance(result, Heatmap))
     malignant = np.array([[kind == "invasive" for kind in line] for line in sm_breast.FIELDS]).repeat(2, 0).repeat(2, 1)
     tiles = heat.array[:, 0, 0].reshape(malignant.shape)
     assert tiles[malignant].mean() > 0.5 + tiles[~malignant].mean()
-    (key,) = (one for one in results if isinstance(one, KeyImages))
+    (key,) = (result for result in results if isinstance(result, KeyImages))
     assert malignant.ravel()[[frame.number - 1 for frame in key.images]].mean() > 0.5
 
 

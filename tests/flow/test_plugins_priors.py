@@ -42,8 +42,8 @@ def judged(triton: Triton, now: Series, before: Series, folder: Path) -> tuple[t
     )  # fmt: skip
     made = compose(Case(inputs=inputs, results=results, identity=identity))
     (folder / "made").mkdir()
-    for number, one in enumerate(made):
-        write_object(one, folder / "made" / f"{number}.dcm")
+    for number, dataset in enumerate(made):
+        write_object(dataset, folder / "made" / f"{number}.dcm")
     if VALIDATOR.is_file():
         said = complaints(folder / "images", folder / "made", "DicomSRValidator")
         assert not {line for line in said if OWN_CODES not in line}
@@ -63,15 +63,15 @@ def test_the_prior_of_a_chest_is_brought_into_its_place_and_named(triton: Triton
     fixed = now.volume().array[inner].astype(np.float64)
     apart = np.abs(series.array[inner] - fixed).mean()
     assert apart < np.abs(before.volume().array[inner] - fixed).mean() / 2
-    assert {SPATIAL, DEFORMABLE} <= {one.SOPClassUID for one in made}
-    images = [one for one in made if one.Modality == "CT"]
+    assert {SPATIAL, DEFORMABLE} <= {dataset.SOPClassUID for dataset in made}
+    images = [dataset for dataset in made if dataset.Modality == "CT"]
     assert len(images) == study.SLICES
-    for one in images:
-        assert (one.StudyInstanceUID, one.AcquisitionDate) == (now.study_uid, "20230102")
-        assert "PRIOR" in one.SeriesDescription
-        shown = {item.ReferencedSOPInstanceUID for item in one.ReferencedImageSequence}
+    for image in images:
+        assert (image.StudyInstanceUID, image.AcquisitionDate) == (now.study_uid, "20230102")
+        assert "PRIOR" in image.SeriesDescription
+        shown = {item.ReferencedSOPInstanceUID for item in image.ReferencedImageSequence}
         assert shown == {frame.sop_instance_uid for frame in before.frames}
-    report = next(one for one in made if one.Modality == "SR")
+    report = next(dataset for dataset in made if dataset.Modality == "SR")
     assert report.PertinentOtherEvidenceSequence[0].StudyInstanceUID == before.study_uid
     assert report.CurrentRequestedProcedureEvidenceSequence[0].StudyInstanceUID == now.study_uid
 
@@ -85,14 +85,14 @@ def test_a_real_head_is_brought_onto_itself_as_it_was_moved(triton: Triton, tmp_
     volume = now.volume()
     array = moved(np.rint(volume.array).astype(np.int16), volume.affine, MOTION)
     (tmp_path / "images" / "before").mkdir()
-    files = {one.SOPInstanceUID: one for one in map(dcmread, real.glob("*.dcm"))}
+    files = {image.SOPInstanceUID: image for image in map(dcmread, real.glob("*.dcm"))}
     for number, (frame, plane) in enumerate(zip(now.frames, array, strict=True)):
-        one = files[frame.sop_instance_uid]
-        one.PixelData = plane.astype(np.uint16).tobytes()
-        one.StudyInstanceUID, one.SeriesInstanceUID = testing.uid("before"), testing.uid("before", "series")
-        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = testing.uid("before", number)
-        one.FrameOfReferenceUID = testing.uid("before", "frame of reference")
-        one.save_as(tmp_path / "images" / "before" / f"{number}.dcm")
+        image = files[frame.sop_instance_uid]
+        image.PixelData = plane.astype(np.uint16).tobytes()
+        image.StudyInstanceUID, image.SeriesInstanceUID = testing.uid("before"), testing.uid("before", "series")
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = testing.uid("before", number)
+        image.FrameOfReferenceUID = testing.uid("before", "frame of reference")
+        image.save_as(tmp_path / "images" / "before" / f"{number}.dcm")
     results, _ = judged(triton, now, read(tmp_path / "images" / "before"), tmp_path)
     rigid, _, series, *_ = results
     assert isinstance(rigid, Registration)

@@ -18,7 +18,7 @@ from tests.studies import cxr_findings, mg_lesion, us_lesion
 
 
 def regions(results: tuple[Result, ...]) -> dict[str, Region]:
-    return {one.label: one for one in results if isinstance(one, Region)}
+    return {result.label: result for result in results if isinstance(result, Region)}
 
 
 def overlap(region: Region, mask: np.ndarray) -> float:
@@ -35,7 +35,7 @@ def test_findings_of_a_chest_are_told_and_shown(triton: Triton, tmp_path: Path) 
     assert told["Pulmonary fibrosis"]
     assert not told["Pneumothorax"]
     _, marks = radiograph(256, np.random.default_rng(5), cxr_findings.SEEN)
-    maps = {one.label: one.array[0] for one in results if isinstance(one, Heatmap)}
+    maps = {result.label: result.array[0] for result in results if isinstance(result, Heatmap)}
     for name, label in (("hernia", "Hiatal hernia"), ("fibrosis", "Pulmonary fibrosis")):
         array, mark = maps[f"Where it was seen: {label}"], marks[FINDINGS.index(name)]
         assert array[mark].mean() > 2 * array[~mark].mean()
@@ -44,7 +44,7 @@ def test_findings_of_a_chest_are_told_and_shown(triton: Triton, tmp_path: Path) 
 def test_a_real_chest_has_findings(triton: Triton, tmp_path: Path) -> None:
     images = real("CR/chest_rsna/1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", tmp_path)
     results = answered(triton, "cxr_findings", images, tmp_path)
-    assert len([one for one in results if isinstance(one, Finding)]) == len(FINDINGS)
+    assert len([result for result in results if isinstance(result, Finding)]) == len(FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, t
     assert present(results) == {"Lesion": True, "Malignant": True, "Benign": False}
     _, marks = cine(us_lesion.FRAMES, us_lesion.HIGH, us_lesion.WIDE, np.random.default_rng(8), MALIGNANT)
     lesion = regions(results)["Lesion"]
-    (key,) = (one for one in results if isinstance(one, KeyImages))
+    (key,) = (result for result in results if isinstance(result, KeyImages))
     assert key.images == (lesion.image,)
     mark = np.zeros((us_lesion.ROWS, us_lesion.COLUMNS), bool)
     down, across = (

@@ -28,9 +28,9 @@ def derived(triton: Triton, name: str, series: Series, folder: Path, *skip: str)
     return result, [image for image in written if "PixelData" in image]
 
 
-def off(one: NDArray[np.number], other: NDArray[np.number]) -> float:
+def off(image: NDArray[np.number], other: NDArray[np.number]) -> float:
     """Return the root of the mean squared difference."""
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+    return float(np.sqrt(np.mean((image.astype(np.float64) - other) ** 2)))
 
 
 def squares(array: NDArray[np.number]) -> NDArray[np.number]:
@@ -79,7 +79,7 @@ def test_a_real_chest_keeps_its_hu_and_its_geometry(triton: Triton, tmp_path: Pa
     for image, frame in zip(images, series.frames, strict=True):
         assert image.SOPClassUID == frame.sop_class_uid
         assert image.ImageType[0] == "DERIVED"
-        assert [one.ReferencedSOPInstanceUID for one in image.SourceImageSequence] == [frame.sop_instance_uid]
+        assert [item.ReferencedSOPInstanceUID for item in image.SourceImageSequence] == [frame.sop_instance_uid]
         assert image.DerivationDescription.startswith("Denoised by CT: less noise and fewer streaks")
 
 

@@ -50,8 +50,8 @@ to = ["PACS"]
 def study(seed: str, date: str, level: int, patient_id: str = "P*1") -> list[Dataset]:
     array = np.full((12, 16, 16), level, np.int16)
     images = testing.ct_series(array=array, seed=seed, patient_id=patient_id)
-    for one in images:
-        one.StudyDate = date
+    for image in images:
+        image.StudyDate = date
     return images
 
 
@@ -76,8 +76,10 @@ def node(tmp_path: Path, pacs: Orthanc, port: int) -> Iterator[Served]:
     (folder / "plugin.toml").write_text(PLUGIN)
     (folder / "plugin.py").write_text(CODE)
     environment = {"ISOCENTER_PLUGINS": f'["{tmp_path / "plugins"}"]', "ISOCENTER_PRIORS__ASK": "PACS"}
-    with serve(tmp_path / "node", pacs=pacs.address, port=port, quiet=1, routes=ROUTES, environment=environment) as one:
-        yield one
+    with serve(
+        tmp_path / "node", pacs=pacs.address, port=port, quiet=1, routes=ROUTES, environment=environment
+    ) as node:
+        yield node
 
 
 def hand(pacs: Orthanc, images: list[Dataset], folder: Path) -> None:
@@ -99,8 +101,8 @@ def test_a_prior_comes_from_the_pacs_is_named_in_the_report_and_starts_no_analys
     sent = storescu(node.port, testing.write(now, tmp_path / "now"))
     assert sent.returncode == 0, sent.stdout
     wait_until(lambda: len(pacs.instances()) > there, seconds=120, what="the report")
-    (report,) = (one for one in pacs.objects() if one.SOPClassUID == SR)
-    assert 200.0 in [float(one.value) for one in report.iterall() if one.keyword == "NumericValue"]
+    (report,) = (dataset for dataset in pacs.objects() if dataset.SOPClassUID == SR)
+    assert 200.0 in [float(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
     assert report.CurrentRequestedProcedureEvidenceSequence[0].StudyInstanceUID == now[0].StudyInstanceUID
     (other,) = report.PertinentOtherEvidenceSequence
     (wanted,) = by_study(before)
@@ -116,7 +118,7 @@ def test_a_prior_comes_from_the_pacs_is_named_in_the_report_and_starts_no_analys
     assert kept.state is StudyState.PRIOR
     assert ledger.jobs.of(before[0].StudyInstanceUID) == []
     assert {row.originator for row, _ in ledger.instances.of(before[0].StudyInstanceUID)} == {"ISOCENTER"}
-    assert all(ledger.studies.find(one[0].StudyInstanceUID) is None for one in (older, *others)), (
+    assert all(ledger.studies.find(images[0].StudyInstanceUID) is None for images in (older, *others)), (
         "nothing else was sent"
     )
     assert node.run("requeue", "--study", before[0].StudyInstanceUID).returncode == 0

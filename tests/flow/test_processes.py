@@ -86,14 +86,14 @@ class Houses(House):
 
     def end(self) -> None:
         """Ask everybody to end, and expect them to."""
-        left = [one for one in self.processes if one.poll() is None]
-        for one in left:
-            one.terminate()
+        left = [process for process in self.processes if process.poll() is None]
+        for process in left:
+            process.terminate()
         try:
-            assert [one.wait(60) for one in left] == [0] * len(left), self.log
+            assert [process.wait(60) for process in left] == [0] * len(left), self.log
         finally:
-            for one in self.processes:
-                for pid in session(one.pid):
+            for process in self.processes:
+                for pid in session(process.pid):
                     os.kill(pid, signal.SIGKILL)
 
 
@@ -118,10 +118,10 @@ def houses(tmp_path: Path, pacs: Pacs) -> Iterator[Callable[..., Houses]]:
 def receivers(pid: int) -> list[int]:
     """The receiver processes of a node."""
     found = []
-    for one in session(pid):
+    for member in session(pid):
         with suppress(OSError):
-            if b"node.roles.receiver_process" in Path(f"/proc/{one}/cmdline").read_bytes():
-                found.append(one)
+            if b"node.roles.receiver_process" in Path(f"/proc/{member}/cmdline").read_bytes():
+                found.append(member)
     return found
 
 
@@ -159,11 +159,11 @@ def test_roles_on_one_spool_and_one_ledger_deliver_each_object_once_though_some_
             wait_until(lambda: worker.poll() and deliverer.poll(), seconds=2)
     assert [worker.wait(), deliverer.wait()] == [-signal.SIGKILL] * 2
     house.let_leases_lapse()
-    house.rest(*(study_uid(one) for one in files[:sent]))
-    for one in files[:sent]:
-        assert house.account(one) == []
+    house.rest(*(study_uid(file) for file in files[:sent]))
+    for file in files[:sent]:
+        assert house.account(file) == []
     with house.ledger() as ledger:
-        jobs = [job for one in files[:sent] for job in ledger.jobs.of(study_uid(one))]
+        jobs = [job for file in files[:sent] for job in ledger.jobs.of(study_uid(file))]
     assert sorted({job.attempts for job in jobs}) == [1, 2], "the worker's death cost one attempt of one job"
 
 
@@ -179,9 +179,9 @@ def test_a_study_that_comes_over_eight_associations_into_two_processes_is_one_st
     def send(mine: list[Path]) -> None:
         association = called(house.port)
         together.wait(30)
-        for one in mine:
-            assert house.modality._store(association, one) == 0
-            house.modality.acknowledged[one.stem] = body(one.read_bytes())
+        for file in mine:
+            assert house.modality._store(association, file) == 0
+            house.modality.acknowledged[file.stem] = body(file.read_bytes())
         association.release()
 
     threads = [threading.Thread(target=send, args=(files[start::8],)) for start in range(8)]
@@ -210,10 +210,10 @@ def test_a_receiver_that_is_killed_is_followed_by_another_and_nothing_is_lost(
     files = study(tmp_path, "study", slices=20)
     left = list(files)
     association = called(house.port)
-    for one in files[:10]:
-        assert house.modality._store(association, one) == 0
-        house.modality.acknowledged[one.stem] = body(one.read_bytes())
-        left.remove(one)
+    for file in files[:10]:
+        assert house.modality._store(association, file) == 0
+        house.modality.acknowledged[file.stem] = body(file.read_bytes())
+        left.remove(file)
     os.kill(receiver, signal.SIGKILL)
     assert house.send(left) == [], "who calls meanwhile waits until another takes the association"
     house.rest(study_uid(files))
@@ -256,8 +256,8 @@ def test_what_is_begun_may_end_after_the_stop_is_asked_for(
     assert house.modality._store(association, late[0]) == 0
     node.terminate()
     wait_until(lambda: not listens(house.port), what="the end of listening")
-    for one in late[1:]:
-        assert house.modality._store(association, one) == 0
+    for file in late[1:]:
+        assert house.modality._store(association, file) == 0
     association.release()
     held.unlink()
     assert node.wait(60) == 0

@@ -58,7 +58,7 @@ def test_suv_is_calculated_anew_from_the_header(series: Series, results: tuple[R
 
 def test_the_largest_uptake_is_the_tumour_that_the_expert_outlined(series: Series, results: tuple[Result, ...]) -> None:
     contours = dcmread(OUTLINE).ROIContourSequence[0].ContourSequence
-    points = np.concatenate([np.array(one.ContourData, np.float64).reshape(-1, 3) for one in contours])
+    points = np.concatenate([np.array(contour.ContourData, np.float64).reshape(-1, 3) for contour in contours])
     uptakes = {label: mask for label, mask in masks(results).items() if label.startswith("Uptake")}
     largest = max(uptakes.values(), key=lambda mask: int(mask.sum()))
     affine = series.affine()

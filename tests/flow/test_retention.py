@@ -109,13 +109,13 @@ def test_with_process_a_study_is_synced_before_it_is_stable(
 ) -> None:
     spool = Spool(tmp_path / "spool", synced=False)
     names = synced(monkeypatch)
-    (one, *_) = receive(spool, closed=False)
+    (first, *_) = receive(spool, closed=False)
     assert names == []
     states: list[StudyState] = []
     sync = spool.sync_packs
     monkeypatch.setattr(spool, "sync_packs", lambda packs: (states.append(study(ledger).state), sync(packs)))
     settled(ledger, spool, routes, clock)
-    assert names[-1:] == [one.place.pack]
+    assert names[-1:] == [first.place.pack]
     assert states == [StudyState.RECEIVING]
     assert study(ledger).state is StudyState.STABLE
 
@@ -268,10 +268,10 @@ def test_packs_and_objects_of_what_is_finished_and_old_go(
 def test_a_pack_with_one_instance_that_must_stay_stays(
     ledger: Ledger, spool: Spool, receive: Receive, old: Callable[[], float], clock: Clock
 ) -> None:
-    (one, *_) = receive(spool)
+    (first, *_) = receive(spool)
     receive(spool, [2])  # repeated: its row points to the first pack
     old()
-    assert files(spool) == [one.place.pack], "the second holds nothing that a row needs"
+    assert files(spool) == [first.place.pack], "the second holds nothing that a row needs"
 
 
 @pytest.mark.parametrize("kind", ["open", "young", "beyond its mark", "damaged"])
@@ -386,11 +386,11 @@ def test_check_tells_of_stuck_work_free_space_and_packs(
     pack = spool.packs / arrivals[0].place.pack
     with pack.open("ab") as file:
         file.write(b"ISOPACK1 torn")
-    assert any(f"pack {pack.name} ends in 13 bytes" in one.sentence for one in checking._spool(settings))
+    assert any(f"pack {pack.name} ends in 13 bytes" in item.sentence for item in checking._spool(settings))
     pack.unlink()
-    assert any(f"pack {pack.name} is gone" in one.sentence for one in checking._spool(settings) if not one.good)
+    assert any(f"pack {pack.name} is gone" in item.sentence for item in checking._spool(settings) if not item.good)
     with ledger.db.writing() as connection:
         connection.execute(text("UPDATE study SET state = 'receiving'"))
         connection.execute(text("UPDATE event SET at = 0"))
-    stuck = [one.sentence for one in checking._ledger(settings) if not one.good]
-    assert any(one.startswith(f"stuck: study {STUDY} has been receiving for") for one in stuck)
+    stuck = [item.sentence for item in checking._ledger(settings) if not item.good]
+    assert any(sentence.startswith(f"stuck: study {STUDY} has been receiving for") for sentence in stuck)

@@ -25,7 +25,7 @@ def node(tmp_path: Path, pacs: Orthanc) -> Iterator[Served]:
 
 
 def classes(objects: list[Dataset]) -> list[str]:
-    return sorted(str(one.SOPClassUID) for one in objects)
+    return sorted(str(dataset.SOPClassUID) for dataset in objects)
 
 
 def send(node: Served, files: list[Path]) -> None:
@@ -54,9 +54,9 @@ def test_a_study_comes_back_as_a_seg_and_two_reports_and_sending_it_again_change
     wait_until(lambda: len(pacs.instances()) >= 3, seconds=180, what="SEG and SR in the PACS")
     objects = pacs.objects()
     assert classes(objects) == [SEG, SR, SR]
-    for one in objects:
-        assert (one.StudyInstanceUID, one.PatientID) == (source.StudyInstanceUID, source.PatientID)
-        assert one.SeriesInstanceUID != source.SeriesInstanceUID
+    for dataset in objects:
+        assert (dataset.StudyInstanceUID, dataset.PatientID) == (source.StudyInstanceUID, source.PatientID)
+        assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
 
     send(node, images)
     reached(node, source.StudyInstanceUID, "instance.repeated")
@@ -65,7 +65,9 @@ def test_a_study_comes_back_as_a_seg_and_two_reports_and_sending_it_again_change
         what="an event for every repeated instance",
     )
     assert "revision 1, routed" in node.explain(source.StudyInstanceUID)
-    assert sorted(one.SOPInstanceUID for one in pacs.objects()) == sorted(one.SOPInstanceUID for one in objects)
+    assert sorted(dataset.SOPInstanceUID for dataset in pacs.objects()) == sorted(
+        dataset.SOPInstanceUID for dataset in objects
+    )
     judged(CHEST, pacs, tmp_path / "results")
 
 
@@ -80,10 +82,12 @@ def test_a_late_slice_makes_revision_2_whose_report_names_the_one_it_replaces(
 
     send(node, images[-1:])
     wait_until(lambda: len(pacs.instances()) == 6, seconds=180, what="the results of revision 2")
-    second = [one for one in pacs.objects() if one.SOPInstanceUID not in {old.SOPInstanceUID for old in first}]
+    second = [
+        dataset for dataset in pacs.objects() if dataset.SOPInstanceUID not in {old.SOPInstanceUID for old in first}
+    ]
     assert classes(second) == [SEG, SR, SR]
-    by_name = {one.SeriesDescription: one.SOPInstanceUID for one in first}
-    for report in (one for one in second if one.SOPClassUID == SR):
+    by_name = {dataset.SeriesDescription: dataset.SOPInstanceUID for dataset in first}
+    for report in (dataset for dataset in second if dataset.SOPClassUID == SR):
         (named,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
         assert named.ReferencedSOPInstanceUID == by_name[report.SeriesDescription]
     assert "revision 2, routed" in node.explain(study_uid)
@@ -158,5 +162,5 @@ def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
     wait_until(lambda: len(pacs.instances()) == 3, seconds=180, what="SEG and SR in the PACS")
     objects = pacs.objects()
     assert classes(objects) == [SEG, SR, SR]
-    assert {str(one.PatientName) for one in objects} == {str(image.PatientName)}
+    assert {str(dataset.PatientName) for dataset in objects} == {str(image.PatientName)}
     judged(tmp_path / "images", pacs, tmp_path / "results", "dsrdump")  # which knows no ISO 2022

@@ -76,6 +76,6 @@ def test_a_sender_that_proposes_ever_new_classes_fills_no_memory() -> None:
 def test_what_is_refused_is_told_with_the_setting_that_decides(reception: Reception) -> None:
     with capture_logs() as logs:
         taken(reception, CTImageStorage, UNHEARD_OF)
-    (refused,) = (one for one in logs if one["event"] == "association.contexts_refused")
+    (refused,) = (entry for entry in logs if entry["event"] == "association.contexts_refused")
     assert (refused["calling"], refused["address"]) == ("US1", "127.0.0.1")
     assert refused["reason"] == f"not taken: {UNHEARD_OF}; receive.storage_classes says which SOP classes are"

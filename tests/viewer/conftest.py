@@ -62,8 +62,8 @@ def study(pacs: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Study:
     )  # fmt: skip
     objects = compose(Case(inputs=inputs, results=results, identity=identity), kinds=[*DEFAULT_KINDS, *FURTHER])
     written = [BytesIO() for _ in objects]
-    for one, out in zip(objects, written, strict=True):
-        write_object(one, out)
+    for dataset, out in zip(objects, written, strict=True):
+        write_object(dataset, out)
     store(pacs, [*(path.read_bytes() for path in paths), *(out.getvalue() for out in written)])
     images = sorted(map(dcmread, paths), key=lambda image: float(image.ImagePositionPatient[2]))
     return Study(images=images, objects=objects)

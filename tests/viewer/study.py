@@ -26,12 +26,12 @@ class Study:
 
     @property
     def series(self) -> int:
-        return len({one.SeriesInstanceUID for one in (*self.images, *self.objects)})
+        return len({dataset.SeriesInstanceUID for dataset in (*self.images, *self.objects)})
 
     def named(self, words: str) -> Dataset:
         """Return the object whose series description begins so: what a reader clicks on."""
-        (one,) = (one for one in self.objects if str(one.SeriesDescription).startswith(words))
-        return one
+        (dataset,) = (dataset for dataset in self.objects if str(dataset.SeriesDescription).startswith(words))
+        return dataset
 
 
 def in_patient(image: Dataset, column: float, row: float) -> tuple[float, float, float]:

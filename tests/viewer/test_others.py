@@ -21,7 +21,7 @@ NOT_SHOWN = {"AI PR ct_lung"}
 def test_the_viewer_says_that_it_can_open_what_it_is_known_to_open(study: Study, viewer: Viewer) -> None:
     viewer.open(study.uid, series=study.series)
     listed = viewer.series()
-    objects = {str(one.SeriesDescription) for one in study.objects}
+    objects = {str(dataset.SeriesDescription) for dataset in study.objects}
     assert objects <= set(listed)
     refused = {name for name in objects if not listed[name]}
     assert {" ".join(name.split()[:3]) for name in refused} == NOT_SHOWN
@@ -55,7 +55,7 @@ def references(items: Sequence[Dataset]) -> Iterator[str]:
     for item in items:
         below = list(item.get("ContentSequence") or [])
         if item.get("ValueType") == "SCOORD":
-            yield from (str(one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for one in below)
+            yield from (str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in below)
         yield from references(below)
 
 

@@ -59,4 +59,4 @@ def test_a_segmentation_of_a_radiograph_lies_on_its_pixels(
     assert set(segments) == {UPPER.label, LOWER.label}
     for number, segment in enumerate((UPPER, LOWER), 1):
         assert segments[segment.label].mean == pytest.approx(float(image[labels == number].mean()), abs=0.1)
-    assert [one for one in viewer.errors if OF_THE_IMAGE not in one] == []
+    assert [error for error in viewer.errors if OF_THE_IMAGE not in error] == []
