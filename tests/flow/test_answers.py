@@ -221,7 +221,7 @@ def test_a_network_from_image_to_image_gives_a_derived_series(tmp_path: Path, se
     assert judged(series, [result], tmp_path / "ct", tmp_path / "objects") == ["CT"] * 20 + ["SR"]
 
 
-def test_a_detector_gives_regions_where_things_are(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
+def test_a_detector_gives_regions_where_lesions_are(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
     series = ct(tmp_path)
     results = ask("things", series, served)
     # the box beside the first is suppressed, and the faint box is below the threshold

@@ -355,9 +355,7 @@ def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path)
         (Made(before=[], after=[], network={"_target_": "scripts.net.Net"}), "scripts.net.Net is code of the bundle"),
     ],
 )
-def test_what_is_not_understood_in_a_bundle_is_named_and_nothing_is_added(
-    made: Made, told: str, tmp_path: Path
-) -> None:
+def test_an_unknown_part_of_a_bundle_is_named_and_nothing_is_added(made: Made, told: str, tmp_path: Path) -> None:
     (tmp_path / "triton").mkdir()
     (tmp_path / "plugins").mkdir()
     real = Made(before=made.before, after=made.after, inferer=made.inferer)

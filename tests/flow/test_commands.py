@@ -65,7 +65,7 @@ def test_an_unknown_key_in_a_route_is_named_with_its_file(config: Path) -> None:
     both(config, "routes.toml", "route.0")
 
 
-def test_a_run_that_names_a_role_which_the_manifest_lacks_is_told_with_file_and_line(config: Path) -> None:
+def test_an_argument_of_run_that_is_no_role_is_reported_with_file_and_line(config: Path) -> None:
     plugins = config.parent / "plugins"
     shutil.copytree(ROOT / "plugins" / "ct_lung", plugins / "ct_lung")
     edited(plugins / "ct_lung" / "plugin.py", "def run(ct: Series", "def run(mr: Series")
@@ -79,7 +79,7 @@ def test_a_model_that_the_server_lacks_is_named(config: Path) -> None:
     both(config, "ct_lung")
 
 
-def test_a_port_in_use_is_told(config: Path) -> None:
+def test_a_port_in_use_is_reported(config: Path) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -89,13 +89,13 @@ def test_a_port_in_use_is_told(config: Path) -> None:
         both(config, str(port), "in use")
 
 
-def test_a_destination_that_does_not_answer_is_told(config: Path) -> None:
+def test_a_destination_that_does_not_answer_is_reported(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace(text.split("PACS@127.0.0.1:")[1].split('"')[0], str(free_port()), 1))
     told(isocenter("check", "--config", str(config)), "destination PACS", "destinations.PACS.address")
 
 
-def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
+def test_a_missing_configuration_is_reported(tmp_path: Path) -> None:
     told(isocenter("check", "--config", str(tmp_path / "no.toml")), "no.toml", "no such file")
 
 
@@ -130,7 +130,7 @@ def test_plugin_new_makes_a_plugin_that_passes_its_test_and_plugin_try_leaves_ob
 
 
 @pytest.mark.parametrize(("name", "told"), [("ct_lung", "exists already"), ("Bone", "is not a valid name")])
-def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, told: str) -> None:
+def test_plugin_new_refuses_names_that_are_taken_or_not_valid(name: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         new_plugin(name, ROOT / "plugins", ROOT / "triton_models")
 
@@ -146,12 +146,12 @@ def test_plugin_new_makes_no_plugin_of_a_name_that_is_taken_or_none(name: str, t
     ],
     ids=["gap", "duplicate", "tilt", "oblique", "coarse"],
 )
-def test_plugin_try_warns_of_what_a_volume_stumbles_over(images: list[Dataset], told: str, tmp_path: Path) -> None:
+def test_plugin_try_warns_about_unusual_geometry(images: list[Dataset], told: str, tmp_path: Path) -> None:
     (series,) = group_into_stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
     assert [line for line in _described("ct", series) if re.match(f"warning: {told}", line)]
 
 
-def test_send_tells_how_many_were_stored_and_what_was_no_dicom(tmp_path: Path) -> None:
+def test_send_prints_how_many_were_stored_and_which_files_are_not_dicom(tmp_path: Path) -> None:
     testing.write(testing.ct_series(slices=3, rows=32, columns=32), tmp_path / "images")
     (tmp_path / "images" / "notes.txt").write_text("not DICOM")
     pacs = stand_in_pacs("PACS", tmp_path / "pacs")

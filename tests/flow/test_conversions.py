@@ -62,9 +62,7 @@ def test_what_replaces_an_earlier_report_replaces_what_went_in_its_place(series:
         assert reference.ReferencedSOPSequence[0].ReferencedSOPClassUID == first.SOPClassUID
 
 
-def test_a_segmentation_in_several_objects_is_one_thing_to_a_report_without_them(
-    series: Series, tmp_path: Path
-) -> None:
+def test_a_report_without_segmentations_does_not_show_how_they_were_divided(series: Series, tmp_path: Path) -> None:
     whole, cut = (
         next(
             dataset

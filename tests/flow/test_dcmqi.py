@@ -57,7 +57,7 @@ def composed(tmp_path: Path) -> tuple[np.ndarray, list[Dataset]]:
     return labels, made
 
 
-def test_it_reads_the_voxels_of_each_segment(tmp_path: Path, composed: tuple[np.ndarray, list[Dataset]]) -> None:
+def test_dcmqi_reads_the_voxels_of_each_segment(tmp_path: Path, composed: tuple[np.ndarray, list[Dataset]]) -> None:
     labels, _ = composed
     _run("segimage2itkimage", "--inputDICOM", tmp_path / "0.dcm", "--outputDirectory", tmp_path, "-t", "nrrd")
     about = json.loads((tmp_path / "meta.json").read_text())
@@ -66,7 +66,7 @@ def test_it_reads_the_voxels_of_each_segment(tmp_path: Path, composed: tuple[np.
         assert _voxels(tmp_path / f"{number}.nrrd") == int((labels == number).sum())
 
 
-def test_it_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple[np.ndarray, list[Dataset]]) -> None:
+def test_dcmqi_reads_the_measurements_of_the_report(tmp_path: Path, composed: tuple[np.ndarray, list[Dataset]]) -> None:
     _, (seg, *_) = composed
     _run("tid1500reader", "--inputDICOM", tmp_path / "1.dcm", "--outputMetadata", tmp_path / "read.json")
     read = json.loads((tmp_path / "read.json").read_text())

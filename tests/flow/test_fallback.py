@@ -186,7 +186,7 @@ LABELMAP = replace(ORTHANC, objects=("LABELMAP", "SR"))
         (("GSPS",), PROFILES["weasis"], ["GSPS"]),
     ],
 )
-def test_a_destination_gets_the_best_it_takes(
+def test_a_destination_gets_the_best_kinds_that_it_accepts(
     node: Node, start: Callable[..., Peer], takes: tuple[str, ...], profile: Profile, gets: list[str]
 ) -> None:
     peer = start(*takes)
@@ -281,7 +281,7 @@ def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_d
         assert ours.GraphicLayerDescription == other.GraphicLayerDescription
 
 
-def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wants(
+def test_replacements_are_valid_and_named_as_their_destination_wants(
     node: Node, start: Callable[..., Peer], tmp_path: Path
 ) -> None:
     named = replace(ORTHANC, series_description="{title} {kind} research", first_series_number=700)
@@ -298,7 +298,9 @@ def test_what_goes_in_place_of_others_is_valid_and_called_as_its_destination_wan
     assert complaints(tmp_path / "images", tmp_path / "made", "DicomSRValidator") == set()
 
 
-def test_at_the_end_of_the_chain_a_person_is_told_and_can_requeue(node: Node, start: Callable[..., Peer]) -> None:
+def test_a_delivery_whose_last_fallback_is_refused_is_parked_and_can_be_requeued(
+    node: Node, start: Callable[..., Peer]
+) -> None:
     node.finish(PACS=ORTHANC)
     node.deliver(start("GSPS").address, replace(ORTHANC, fallback=("SC",)))
     parked = [delivery for delivery in node.ledger.deliveries.of(STUDY) if delivery.state is DeliveryState.PARKED]
@@ -325,9 +327,7 @@ def test_each_destination_goes_its_own_way(node: Node, start: Callable[..., Peer
     assert node.states() == {"delivered": 5}
 
 
-def test_destinations_that_want_them_otherwise_have_objects_of_their_own(
-    node: Node, start: Callable[..., Peer]
-) -> None:
+def test_destinations_with_other_preferences_get_objects_of_their_own(node: Node, start: Callable[..., Peer]) -> None:
     named = replace(ORTHANC, series_description="{title} {kind}", first_series_number=900, most_frames=4)
     first, second = start("SEG", "SR"), start("SEG", "SR")
     node.finish(PACS=ORTHANC, ARCHIVE=named)
@@ -358,7 +358,7 @@ def test_running_twice_does_no_harm(node: Node, start: Callable[..., Peer], monk
     assert peer.classes() == ["SEG", "SR", "SR"]
 
 
-def test_orthanc_has_all_but_what_it_refuses_and_that_by_another_way(node: Node, pacs: Orthanc) -> None:
+def test_orthanc_stores_each_object_or_its_replacement(node: Node, pacs: Orthanc) -> None:
     """Debian's Orthanc refuses Label Map Segmentation Storage."""
     node.finish(PACS=LABELMAP)
     node.deliver(Address.parse(pacs.address), LABELMAP)

@@ -135,20 +135,20 @@ def answered_alike_if_at_all(receivers: Pair, content: Sequence[bytes]) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=3))
-def test_however_messages_are_divided_they_are_answered_as_by_pynetdicom(
+def test_messages_divided_in_any_way_are_answered_as_by_pynetdicom(
     receivers_that_hold: Pair, messages: list[Message]
 ) -> None:
     answered_alike(receivers_that_hold, lambda observed: observed.exchange(*(message.sent() for message in messages)))
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_what_is_not_in_order_is_answered_as_by_pynetdicom(receivers: Pair, name: str) -> None:
+def test_messages_out_of_order_are_answered_as_by_pynetdicom(receivers: Pair, name: str) -> None:
     answered_alike(
         receivers, lambda observed: observed.exchange(Message(*UNUSUAL[name]()).sent(), store_message().sent())
     )
 
 
-def test_good_ones_are_kept(receivers: Pair) -> None:
+def test_valid_messages_are_stored(receivers: Pair) -> None:
     """So that the comparisons compare something."""
     responses = answered_alike(
         receivers, lambda observed: observed.exchange(*(store_message(number).sent() for number in sorted(BODIES)))
@@ -195,7 +195,7 @@ def damaged() -> dict[str, list[bytes]]:
 
 
 @pytest.mark.parametrize("name", damaged())
-def test_what_is_damaged_is_answered_as_by_pynetdicom(receivers: Pair, name: str) -> None:
+def test_damaged_messages_are_answered_as_by_pynetdicom(receivers: Pair, name: str) -> None:
     answered_alike_if_at_all(receivers, damaged()[name])
 
 

@@ -64,7 +64,7 @@ def test_a_message_within_an_instance_that_is_no_longer_held_is_the_end(open_rec
     assert observed.packs() == []
 
 
-def test_what_arrived_is_acknowledged_before_there_is_more(
+def test_received_bytes_are_acknowledged_before_more_arrive(
     open_receiver: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sender that has one short segment on its way at most (Nagle, RFC 896) would wait for it each time."""
@@ -143,7 +143,7 @@ def test_a_peer_that_stops_at_any_byte_is_met_by_the_idle_time_out(open_receiver
     wait_until(lambda: threading.active_count() <= before, what="the end of every association")
 
 
-def test_what_is_refused_while_it_comes_leaves_no_pack(open_receiver: Open) -> None:
+def test_an_instance_refused_during_its_transfer_leaves_no_pack(open_receiver: Open) -> None:
     observed = open_receiver(held_bytes=0)
     bad = Message(1, store_rq(CT, INSTANCE), b"\xff" * 5000, fragments=(100,), writes=(50,))
     other = Message(3, store_rq(MR, INSTANCE), BODIES[1], fragments=(100,), writes=(50,))
@@ -155,7 +155,9 @@ def test_what_is_refused_while_it_comes_leaves_no_pack(open_receiver: Open) -> N
     assert observed.packs() == []
 
 
-def test_a_disk_that_fails_under_a_large_instance_is_told(open_receiver: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_failure_during_a_large_instance_is_reported(
+    open_receiver: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from node.spool import pack as pack_module
 
     observed = open_receiver()
@@ -180,7 +182,7 @@ def test_a_disk_that_fails_under_a_large_instance_is_told(open_receiver: Open, m
     assert observed.spool.part10(arrival.place).read().endswith(body)
 
 
-def test_a_large_instance_is_noted(open_receiver: Open) -> None:
+def test_a_large_instance_has_its_header_summary(open_receiver: Open) -> None:
     """The summary is of the instance, not of what lies in the receive buffer later."""
     observed = open_receiver()
     (image,) = ct_series(slices=1, rows=1024, columns=1024)

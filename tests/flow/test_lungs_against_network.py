@@ -72,7 +72,7 @@ def test_the_lungs_are_those_the_network_sees(chest, found):
     assert found.statistics[2, 0] == pytest.approx(int(seen.sum()) * voxel_ml, rel=0.05)
 
 
-def test_right_is_right_and_the_larger_lung_and_the_airway_is_neither(chest, found):
+def test_the_right_lung_is_the_larger_and_the_airway_is_in_neither(chest, found):
     image, affine = chest
     right, left, both = found.statistics
     assert 1.0 < right[0] / left[0] < 1.5

@@ -23,7 +23,7 @@ pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
         ({"labels": ["Spleen", "Liver"], "chain": "tile = [8, 8]"}, "refuses a tile"),
     ],
 )
-def test_what_cannot_be_served_is_told_and_leaves_nothing(
+def test_a_network_that_cannot_be_served_is_refused_and_leaves_nothing(
     words: dict[str, Any], message: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     models, plugins = folders

@@ -117,7 +117,7 @@ def test_a_model_on_triton_becomes_a_plugin(
         (WHOLE, "nothing", "does not answer: .*nothing"),
     ],
 )
-def test_a_model_on_triton_that_cannot_be_called_is_told_and_leaves_nothing(
+def test_a_model_on_triton_that_cannot_be_called_is_refused_and_leaves_nothing(
     config: str, answer: str, told: str, folders: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
     models, plugins = folders
@@ -199,7 +199,7 @@ def test_a_native_back_end_gets_the_network_and_a_configuration_of_tritons_schem
     )
 
 
-def test_a_back_end_that_does_not_run_a_network_is_told(
+def test_a_back_end_that_does_not_run_a_network_is_refused(
     files: Mapping[str, Path], folders: tuple[Path, Path], tiles: Path
 ) -> None:
     models, plugins = folders

@@ -85,7 +85,7 @@ def compared(house: Path, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("case", "framework"), [("planes", "nnunet"), ("thick", "torch")])
-def test_the_model_card_tells_how_far_the_served_answer_is_from_the_frameworks(
+def test_the_model_card_says_how_far_the_served_answer_is_from_the_frameworks(
     case: str, framework: str, house: Path
 ) -> None:
     code, told = compared(house, case, "--with", framework)
@@ -101,7 +101,7 @@ def test_the_model_card_tells_how_far_the_served_answer_is_from_the_frameworks(
         assert float(row[2]) >= 0.999
 
 
-def test_what_cannot_be_compared_is_told(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_that_cannot_run_says_what_is_missing(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there are: monai, nnunet, torch" in compared(house, "thick", "--with", "tea leaves")[1]
     shutil.copytree(house / "results", house / "moved")
     (house / "models" / "thick" / "source.json").write_text(json.dumps({"path": str(house / "gone")}))

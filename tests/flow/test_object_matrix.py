@@ -67,7 +67,7 @@ def test_each_kind_is_composed_of_the_images_it_makes_sense_for(made: Mapping[st
     assert {name for name, composed in made.items() if composed.objects.get(kind)} == MATRIX[kind]
 
 
-def test_all_are_free_of_problems(made: Mapping[str, Composed], folder: Path) -> None:
+def test_the_validators_accept_every_object(made: Mapping[str, Composed], folder: Path) -> None:
     _need_judge()
     _judge(folder, folder.glob("*/made"), "DicomSRValidator")
 
@@ -99,7 +99,7 @@ def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[
         assert all(len(series) == 1 for series in numbers.values())
 
 
-def test_what_a_person_reads_says_that_it_is_research(made: Mapping[str, Composed]) -> None:
+def test_texts_for_people_say_that_they_are_for_research(made: Mapping[str, Composed]) -> None:
     words = RESEARCH_USE.split(":")[0].lower()
     for composed in made.values():
         for kind, datasets in composed.objects.items():

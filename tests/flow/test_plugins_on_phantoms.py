@@ -56,7 +56,7 @@ def test_nodules_of_60_mm_in_a_real_chest_are_not_reported(triton: Triton, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
-def test_blood_in_a_head_is_told_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
+def test_blood_in_a_head_is_reported_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
     hu, blood = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
     series = made(head_ct(hu), tmp_path)
     results = answered(triton, "ct_head_bleed", series, tmp_path)

@@ -71,7 +71,7 @@ def test_a_real_chest_is_measured_or_declined_by_the_liver(triton: Triton, tmp_p
 
 
 @pytest.mark.parametrize("state", [HEALTHY, DEMENTIA])
-def test_a_brain_is_outlined_and_told_by_its_volumes(state: str, triton: Triton, tmp_path: Path) -> None:
+def test_a_brain_is_outlined_and_classified_by_its_volumes(state: str, triton: Triton, tmp_path: Path) -> None:
     _, truth = mr_brain.head(state)
     results = answered(triton, "mr_brain", made(mr_brain.images(state), tmp_path), tmp_path)
     labels = outlines(results).labels.array

@@ -27,7 +27,7 @@ def overlap(region: Region, mask: np.ndarray) -> float:
     return float(mask[top:bottom, left:right].sum() / mask.sum())
 
 
-def test_findings_of_a_chest_are_told_and_shown(triton: Triton, tmp_path: Path) -> None:
+def test_findings_of_a_chest_are_reported_and_shown(triton: Triton, tmp_path: Path) -> None:
     results = answered(triton, "cxr_findings", made(cxr_findings.images(), tmp_path), tmp_path)
     told = present(results)
     assert len(told) == len(FINDINGS)
@@ -55,7 +55,9 @@ def test_a_real_chest_has_findings(triton: Triton, tmp_path: Path) -> None:
         ("CR/chest_rsna/Fake_MONOHR1.dcm", "a frontal chest whose grey scale is inverted"),  # as its header has it
     ],
 )
-def test_what_is_no_frontal_chest_is_not_suitable(image: str, words: str, triton: Triton, tmp_path: Path) -> None:
+def test_images_that_are_no_frontal_chest_are_not_suitable(
+    image: str, words: str, triton: Triton, tmp_path: Path
+) -> None:
     (result,) = answered(
         triton, "cxr_findings", real(image, tmp_path), tmp_path, "dcentvfy"
     )  # the dog's names a missing one

@@ -243,7 +243,7 @@ def test_a_job_that_the_stop_ends_is_given_back_and_costs_no_attempt(
     assert house.account(files) == []
 
 
-def test_what_is_begun_may_end_after_the_stop_is_asked_for(
+def test_running_work_may_end_after_the_stop_is_requested(
     houses: Callable[..., Houses], tmp_path: Path, pacs: Pacs
 ) -> None:
     house = houses()

@@ -213,7 +213,7 @@ def test_each_time_point_is_a_volume_with_its_own_instances(folder: str) -> None
     assert not np.array_equal(first.volume().array, second.volume().array)
 
 
-def test_a_tilted_gantry_and_a_missing_slice_are_told_by_instance() -> None:
+def test_a_tilted_gantry_and_a_missing_slice_are_reported_by_instance() -> None:
     for folder, reason in (("gantrytilting", "tilted: instance 1.2.826"), ("sliceincrement", "missing")):
         (series,) = assembled(files("CT", "head_missing_and_odd_geometry", folder)).series
         assert len(series.frames) == 4
@@ -222,7 +222,7 @@ def test_a_tilted_gantry_and_a_missing_slice_are_told_by_instance() -> None:
         assert str(error.value) in series.warnings
 
 
-def test_a_truncated_file_is_told_in_a_sentence() -> None:
+def test_a_truncated_file_is_reported_in_a_sentence() -> None:
     (path,) = (path for path in files("MR", "transfer_syntaxes_small") if path.name == "MR_truncated.dcm")
     with pytest.raises(UnsuitableSeries, match="62 bytes of its pixel data are missing"):
         alone(path).volume()
@@ -237,7 +237,7 @@ def test_colour_in_every_encoding_is_the_same_picture() -> None:
         assert np.abs(picture - pictures[0]).mean() < 4  # they are JPEG, of the same coloured bars
 
 
-def test_no_file_stops_the_whole() -> None:
+def test_no_file_stops_the_reading_of_the_others() -> None:
     outcome = assembled(files())
     assert len(outcome.series) > 100
     for series in outcome.series:

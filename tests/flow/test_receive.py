@@ -111,7 +111,7 @@ def test_the_row_says_how_urgent_it_is(reception: Reception) -> None:
     assert row.urgency == 20
 
 
-def test_a_success_is_durable_before_it_is_said(reception: Reception) -> None:
+def test_an_instance_is_durable_before_success_is_sent(reception: Reception) -> None:
     """When the response comes, the pack has the whole record, and no row is written yet."""
     (image,) = ct_series(slices=1)
     with reception.association() as association:
@@ -122,7 +122,7 @@ def test_a_success_is_durable_before_it_is_said(reception: Reception) -> None:
         assert reception.open_packs() == [pack.name]
 
 
-def test_the_end_of_an_association_closes_its_pack_and_is_told(reception: Reception) -> None:
+def test_the_end_of_an_association_closes_its_pack_and_is_reported(reception: Reception) -> None:
     with reception.association() as association:
         store_in(association, ct_series(slices=1)[0])
         assert reception.closed == []
@@ -130,7 +130,7 @@ def test_the_end_of_an_association_closes_its_pack_and_is_told(reception: Recept
     wait_for(lambda: reception.closed == [True])
 
 
-def test_what_an_association_brought_waits_for_no_others_when_it_is_over(open_reception: OpenReception) -> None:
+def test_rows_of_an_association_that_is_over_wait_for_no_others(open_reception: OpenReception) -> None:
     reception = open_reception(group_seconds=3600.0)
     with reception.association() as association:
         assert store_in(association, *ct_series(slices=1)) == SUCCESS

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::
     ],
     ids=["called AE title", "calling AE title", "network", "address"],
 )
-def test_who_may_not_call_is_rejected_in_the_words_of_the_standard(
+def test_callers_that_are_not_allowed_are_rejected_with_the_reasons_of_the_standard(
     open_reception: OpenReception, accept_from: Sequence[str], wanted: dict[str, str], diagnostic: int
 ) -> None:
     reception = open_reception(accept_from=accept_from)
@@ -38,7 +38,7 @@ def test_who_may_not_call_is_rejected_in_the_words_of_the_standard(
         assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, diagnostic)
 
 
-def test_who_may_call_is_welcome_after_others_were_not(open_reception: OpenReception) -> None:
+def test_an_allowed_caller_is_accepted_after_others_were_rejected(open_reception: OpenReception) -> None:
     reception = open_reception(accept_from=("CT1@127.0.0.1",))
     with reception.association(calling="CT2") as association:
         assert association.is_rejected
@@ -58,7 +58,7 @@ def test_more_associations_than_allowed_are_rejected_for_now(open_reception: Ope
 # The port.
 
 
-def test_a_port_in_use_is_told(reception: Reception) -> None:
+def test_a_port_in_use_is_reported(reception: Reception) -> None:
     address = Address("ISOCENTER", "127.0.0.1", reception.receiver.port)
     message = rf"receive\.address {address}: the port is in use; stop the other program or choose another port"
     with pytest.raises(ConfigError, match=message):
@@ -72,7 +72,7 @@ def test_a_port_in_use_is_told(reception: Reception) -> None:
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no.such.host.invalid"])
-def test_an_interface_that_is_not_here_is_told(reception: Reception, host: str) -> None:
+def test_an_interface_that_is_not_here_is_reported(reception: Reception, host: str) -> None:
     address = Address("ISOCENTER", host, 0)
     receiver = Receiver(
         address=address, peers=reception.receiver.peers, store=reception.receiver.store, associations=1, idle_seconds=1

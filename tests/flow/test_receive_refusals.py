@@ -51,7 +51,7 @@ def test_below_the_disk_mark_nothing_is_taken(open_reception: OpenReception) -> 
     assert reception.send(*ct_series(slices=2)) == [SUCCESS] * 2
 
 
-def test_a_disk_that_fails_is_told_and_the_association_goes_on_in_another_pack(
+def test_a_disk_failure_is_reported_and_the_association_continues_in_another_pack(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = ct_series(slices=3)
@@ -180,7 +180,7 @@ def stored(spool: Spool, instance: IncomingInstance, **changed: Any) -> tuple[in
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_is_damaged_in_a_data_set_ends_in_a_row(spool: Spool, data: st.DataObject) -> None:
+def test_any_damage_in_a_data_set_ends_in_a_row(spool: Spool, data: st.DataObject) -> None:
     """Success with an arrival, or a failure with a refusal; never an error without a row."""
     syntax = data.draw(st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]))
     (image,) = images(syntax)
@@ -204,7 +204,7 @@ def test_a_request_that_does_not_say_what_it_brings_is_refused(spool: Spool, val
     assert row.reason
 
 
-def test_an_error_of_our_own_is_a_refusal_too(spool: Spool) -> None:
+def test_an_internal_error_is_a_refusal_too(spool: Spool) -> None:
     (image,) = ct_series(slices=1)
 
     def broken() -> None:

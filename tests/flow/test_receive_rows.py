@@ -18,7 +18,9 @@ from tests.reception import OpenReception, Reception, encoded, store_in
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
 
-def test_rows_that_were_never_written_are_told_by_the_packs(reception: Reception, clock: Callable[[], float]) -> None:
+def test_rows_that_were_never_written_are_recovered_from_the_packs(
+    reception: Reception, clock: Callable[[], float]
+) -> None:
     """The process died between answer and row: another process reads the packs."""
     sent = ct_series(slices=5)
     with reception.association() as association:
@@ -88,7 +90,7 @@ def locked(ledger: Ledger) -> Iterator[None]:
         holder.close()
 
 
-def test_while_the_ledger_is_locked_instances_are_taken_up_to_the_patience(reception: Reception, clock: Any) -> None:
+def test_instances_are_accepted_for_a_limited_time_while_the_ledger_is_locked(reception: Reception, clock: Any) -> None:
     first, second, third, fourth = ct_series(slices=4)
     with reception.association() as association:
         with locked(reception.ledger):

@@ -136,7 +136,7 @@ def test_a_study_that_cannot_be_synced_stays_unstable(
     assert study(ledger).state is StudyState.STABLE
 
 
-def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
+def test_instances_lost_in_a_power_cut_are_reported_at_the_next_start_and_can_be_sent_again(
     tmp_path: Path, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock
 ) -> None:
     spool = Spool(tmp_path / "spool", synced=False)
@@ -159,7 +159,7 @@ def test_what_a_power_cut_took_is_told_at_the_next_start_and_may_be_sent_again(
 
 @pytest.mark.parametrize("how", ["gone", "cut", "zeros"])
 @pytest.mark.parametrize("when", ["receiving", "stable"])
-def test_bytes_that_go_later_park_the_study_too(
+def test_bytes_lost_later_park_the_study_too(
     spool: Spool, ledger: Ledger, routes: Routes, receive: Receive, clock: Clock, how: str, when: str
 ) -> None:
     arrivals = receive(spool)
@@ -196,7 +196,7 @@ def test_a_study_whose_bytes_are_not_back_is_parked_again(
     assert study(ledger).state is StudyState.ROUTED, "the disk was only away"
 
 
-def test_lost_bytes_are_told_by_whoever_reads_them(spool: Spool, receive: Receive) -> None:
+def test_every_reader_reports_lost_bytes(spool: Spool, receive: Receive) -> None:
     arrivals = receive(spool)
     cut(spool, arrivals[2])
     for read in (Part10.read, lambda place: group_into_stacks([place])):
@@ -251,7 +251,7 @@ def files(spool: Spool) -> list[str]:
     return sorted(path.name for path in (*spool.packs.iterdir(), *spool.objects.rglob("*")))
 
 
-def test_packs_and_objects_of_what_is_finished_and_old_go(
+def test_packs_and_objects_of_finished_old_studies_are_deleted(
     ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
 ) -> None:
     finished()
@@ -275,7 +275,7 @@ def test_a_pack_with_one_instance_that_must_stay_stays(
 
 
 @pytest.mark.parametrize("kind", ["open", "young", "beyond its mark", "damaged"])
-def test_a_pack_that_is_not_known_to_be_done_with_stays(
+def test_a_pack_that_may_still_be_needed_stays(
     ledger: Ledger, spool: Spool, receive: Receive, old: Callable[[], float], clock: Clock, kind: str
 ) -> None:
     pack = spool.open_pack()
@@ -329,7 +329,7 @@ def test_a_crash_between_rows_and_files_leaves_no_row_that_points_to_nothing(
     assert files(spool) == []
 
 
-def test_rows_go_before_files(
+def test_rows_are_deleted_before_files(
     ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -339,7 +339,7 @@ def test_rows_go_before_files(
     assert len(files(spool)) == 4, "no row has gone, so no file may"
 
 
-def test_what_was_composed_after_the_purge_stays(
+def test_objects_composed_after_the_purge_stay(
     ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], old: Callable[[], float], clock: Clock
 ) -> None:
     finished()
@@ -371,7 +371,7 @@ def test_half_of_a_purged_study_is_parked_and_the_whole_is_routed(
     assert study(ledger).state is StudyState.ROUTED
 
 
-def test_check_tells_of_stuck_work_free_space_and_packs(
+def test_check_reports_stuck_work_free_space_and_packs(
     tmp_path: Path, ledger: Ledger, spool: Spool, finished: Callable[[], list[Arrival]], receive: Receive, clock: Clock
 ) -> None:
     arrivals = finished()

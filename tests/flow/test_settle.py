@@ -50,7 +50,7 @@ def look(ledger: Ledger, spool: Spool, clock: Clock) -> Look:
     return made
 
 
-def test_no_quiet_time_is_waited_once_the_association_is_over(
+def test_a_study_waits_no_quiet_time_once_its_association_is_over(
     ledger: Ledger, spool: Spool, clock: Clock, look: Look
 ) -> None:
     pack = spool.open_pack()
@@ -105,7 +105,7 @@ def story(ledger: Ledger) -> str:
     return study.because
 
 
-def test_what_was_refused_is_waited_for_and_then_told(
+def test_a_study_waits_for_refused_instances_and_then_reports_them(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as association:
@@ -124,7 +124,7 @@ def test_what_was_refused_is_waited_for_and_then_told(
     assert story(reception.ledger) == "set by the test; 2 instances were refused and have not come again"
 
 
-def test_what_was_refused_and_comes_again_makes_the_study_whole(
+def test_refused_instances_that_come_again_complete_the_study(
     reception: Reception, look: Look, three: list[Dataset]
 ) -> None:
     reception.send(three[0])
@@ -140,7 +140,7 @@ def test_what_was_refused_and_comes_again_makes_the_study_whole(
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff" * 100])
-def test_what_could_not_be_read_is_missing_in_the_study_of_its_association(
+def test_an_unreadable_instance_is_missing_in_the_study_of_its_association(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset], body: bytes
 ) -> None:
     with reception.association() as association:
@@ -182,7 +182,7 @@ def test_an_association_that_goes_on_with_another_study_is_waited_for_the_quiet_
 
 
 @pytest.mark.parametrize("ends", ["abort", "connection lost"])
-def test_an_association_that_is_aborted_is_waited_for_and_then_told(
+def test_a_study_waits_after_an_aborted_association_and_then_reports_it(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset], ends: str
 ) -> None:
     with reception.association() as association:
@@ -214,7 +214,7 @@ def test_a_sender_that_calls_again_makes_an_aborted_association_good(
     assert story(reception.ledger) == "set by the test"
 
 
-def test_of_two_associations_the_one_that_was_released_does_not_speak_for_the_aborted_one(
+def test_a_released_association_is_no_evidence_for_an_aborted_one(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as first, reception.association(calling="CT2") as second:
@@ -278,7 +278,7 @@ def test_a_sender_that_called_again_before_the_death_was_noticed_makes_it_good(
     assert story(reception.ledger) == "set by the test"
 
 
-def test_a_release_that_has_no_row_is_known_by_the_pack(
+def test_a_release_without_a_row_is_recovered_from_the_pack(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as association:
@@ -289,7 +289,7 @@ def test_a_release_that_has_no_row_is_known_by_the_pack(
     assert story(reception.ledger) == "set by the test"
 
 
-def test_refusals_that_never_had_a_row_are_not_forgotten_either(
+def test_refusals_without_a_row_are_recovered_too(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as association:

@@ -73,7 +73,7 @@ def test_a_sender_that_proposes_ever_new_classes_fills_no_memory() -> None:
     assert len(other_contexts(proposed[:10])) == 10, "those that were taken before are taken again"
 
 
-def test_what_is_refused_is_told_with_the_setting_that_decides(reception: Reception) -> None:
+def test_a_refused_context_is_logged_with_the_setting_that_decides(reception: Reception) -> None:
     with capture_logs() as logs:
         taken(reception, CTImageStorage, UNHEARD_OF)
     (refused,) = (entry for entry in logs if entry["event"] == "association.contexts_refused")

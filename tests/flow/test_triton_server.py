@@ -106,7 +106,7 @@ def named(server: LocalServer) -> str:
     return name
 
 
-def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
+def test_a_server_serves_and_then_leaves_no_process_no_memory_and_no_folder(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
@@ -131,12 +131,12 @@ def test_it_serves_and_then_leaves_no_process_no_memory_and_no_folder(
     assert "echo" in (tmp_path / "logs" / "triton.log").read_text()
 
 
-def test_it_loads_nothing_before_it_is_asked(repository: Path, tmp_path: Path) -> None:
+def test_a_server_loads_nothing_before_it_is_asked(repository: Path, tmp_path: Path) -> None:
     with LocalServer(repository, tmp_path / "log") as server:
         assert not any(model.ready for model in GrpcTriton([server.address]).models())
 
 
-def test_two_at_once_do_not_disturb_each_other(repository: Path, tmp_path: Path) -> None:
+def test_two_servers_at_once_do_not_disturb_each_other(repository: Path, tmp_path: Path) -> None:
     with LocalServer(repository, tmp_path / "b.log") as second:
         with LocalServer(repository, tmp_path / "a.log") as first:
             for server in (first, second):
@@ -146,7 +146,7 @@ def test_two_at_once_do_not_disturb_each_other(repository: Path, tmp_path: Path)
         assert GrpcTriton([second.address]).infer("echo", x=X)["x"].tolist() == X.tolist()
 
 
-def test_it_goes_when_its_owner_is_killed_in_the_middle_of_a_request(repository: Path, tmp_path: Path) -> None:
+def test_a_server_ends_when_its_owner_is_killed_in_the_middle_of_a_request(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", OWNER, str(repository), str(tmp_path / "log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as owner:
         assert owner.stdout
@@ -166,7 +166,7 @@ def test_stop_does_not_wait_for_a_model_that_hangs(repository: Path, tmp_path: P
     assert traces(name) == []
 
 
-def test_what_does_not_end_when_it_is_asked_to_is_killed_with_its_children(tmp_path: Path) -> None:
+def test_a_server_that_does_not_end_when_asked_is_killed_with_its_children(tmp_path: Path) -> None:
     name = f"stubborn_{os.getpid()}_"
     script = f"trap '' TERM; sh -c 'sleep 600; :' {name}child & echo up; sleep 600"
     command = [KEEPER, str(os.getpid()), name, str(tmp_path / "folder"), "0.2", "sh", "-c", script, name]
@@ -225,7 +225,7 @@ def listening_ports(name: str) -> list[str]:
     return found
 
 
-def test_a_folder_with_too_long_a_path_for_a_socket_is_said(repository: Path, tmp_path: Path) -> None:
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_reported(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="too long for a socket"):
         LocalServer(repository, tmp_path / "log", folder=tmp_path / ("x" * 100)).start()
 
@@ -235,7 +235,7 @@ def test_a_missing_repository_is_named(tmp_path: Path) -> None:
         LocalServer(tmp_path / "no_models", tmp_path / "log").start()
 
 
-def test_a_missing_wheel_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_wheel_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match='install "nvidia-pytriton"'):
         LocalServer(tmp_path, tmp_path / "log").start()
@@ -251,7 +251,7 @@ def test_its_threads_wait_asleep_unless_the_administrator_says_otherwise(
     assert Wheel.find().environment()["OMP_WAIT_POLICY"] == expected
 
 
-def test_a_python_that_the_wheel_has_no_stub_for_is_told_which_it_has(
+def test_an_unsupported_python_gets_an_error_that_names_the_supported_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.triton.server.sys", SimpleNamespace(version_info=SimpleNamespace(major=3, minor=99)))
@@ -273,7 +273,7 @@ def test_a_python_without_its_shared_library_is_refused(tmp_path: Path, monkeypa
         LocalServer(tmp_path, tmp_path / "log").start()
 
 
-def test_a_server_that_ends_at_once_is_told_with_its_last_words_and_its_log(
+def test_a_server_that_ends_at_once_is_reported_with_its_last_output_and_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = "echo 'E1121 08:20:50.655657 7912 main.cc:12] the cable is out'; echo bye; exit 1"

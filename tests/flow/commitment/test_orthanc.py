@@ -62,7 +62,7 @@ def test_orthanc_commits_to_what_it_stored_and_gets_again_what_it_lost(
     assert sorted(image.SOPInstanceUID for image in peer.objects()) == sorted([kept, lost])
 
 
-def test_orthanc_is_told_what_we_keep(archive: tuple[NodeEnds, Orthanc]) -> None:
+def test_the_node_reports_to_orthanc_which_instances_it_keeps(archive: tuple[NodeEnds, Orthanc]) -> None:
     node, peer = archive
     association = CommitmentSender(node).associate()
     wanted = stored(association)

@@ -27,7 +27,7 @@ from tests.commitment import (
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
 
-def test_what_was_stored_is_committed_on_the_same_association(node: NodeEnds) -> None:
+def test_stored_instances_are_committed_on_the_same_association(node: NodeEnds) -> None:
     modality = CommitmentSender(node)
     association = modality.associate()
     wanted = stored(association)
@@ -55,7 +55,7 @@ def test_rows_are_written_before_they_are_judged(node: NodeEnds) -> None:
     association.release()
 
 
-def test_what_is_not_here_and_what_is_of_another_class_is_told_with_the_reason(node: NodeEnds) -> None:
+def test_missing_instances_and_those_of_another_class_are_reported_with_the_reason(node: NodeEnds) -> None:
     modality = CommitmentSender(node)
     association = modality.associate()
     (first, second) = stored(association)
@@ -101,7 +101,7 @@ def test_an_instance_of_two_studies_is_committed_when_both_are_kept(node: NodeEn
     association.release()
 
 
-def test_a_sender_that_goes_on_storing_while_it_is_told_keeps_its_association(node: NodeEnds) -> None:
+def test_a_sender_may_store_while_it_receives_the_commitment_report(node: NodeEnds) -> None:
     modality = CommitmentSender(node, pause=0.5)
     association = modality.associate()
     wanted = stored(association)
@@ -156,7 +156,7 @@ def test_a_node_that_is_started_again_reports_what_it_was_asked(
     assert modality.where == ["new"]
 
 
-def test_a_sender_that_refuses_the_commitment_reportis_told_again_later_and_later_until_it_is_given_up(
+def test_a_refused_commitment_report_is_sent_again_at_growing_intervals_and_then_given_up(
     open_node: Callable[..., NodeEnds], listening: Callable[[CommitmentSender], None]
 ) -> None:
     node = open_node()
@@ -177,7 +177,7 @@ def test_a_sender_that_refuses_the_commitment_reportis_told_again_later_and_late
     assert "given up after 7 days" in reported.detail
 
 
-def test_a_sender_without_an_address_is_told_on_its_association_or_not_at_all(node: NodeEnds) -> None:
+def test_a_sender_without_an_address_gets_its_report_on_its_own_association_or_not_at_all(node: NodeEnds) -> None:
     modality = CommitmentSender(node)
     association = modality.associate()
     modality.ask(association, stored(association))

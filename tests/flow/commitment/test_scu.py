@@ -68,7 +68,7 @@ def test_a_node_that_dies_between_answer_and_row_moves_the_delivery_when_it_star
     assert node.states() == [COMMITTED]
 
 
-def test_what_is_not_committed_is_sent_again_byte_for_byte(
+def test_objects_that_are_not_committed_are_sent_again_byte_for_byte(
     node: NodeEnds, start_pacs: StartPacs, queue_objects: QueueObjects
 ) -> None:
     (_, kept), (_, lost) = queue_objects(2)
@@ -89,7 +89,7 @@ def test_what_is_not_committed_is_sent_again_byte_for_byte(
     assert node.states() == [COMMITTED, COMMITTED]
 
 
-def test_what_is_never_committed_to_is_sent_for_days_and_then_parked_in_words(
+def test_an_object_that_is_never_committed_is_sent_for_days_and_then_parked_with_a_sentence(
     node: NodeEnds, start_pacs: StartPacs, queue_objects: QueueObjects
 ) -> None:
     ((_, lost),) = queue_objects()
@@ -112,7 +112,7 @@ def test_what_is_never_committed_to_is_sent_for_days_and_then_parked_in_words(
     ]
 
 
-def test_a_destination_that_never_answers_is_asked_more_and_more_seldom_and_then_parked(
+def test_a_destination_that_never_answers_is_asked_at_growing_intervals_and_then_parked(
     node: NodeEnds, start_pacs: StartPacs, queue_objects: QueueObjects
 ) -> None:
     queue_objects()
@@ -132,7 +132,7 @@ def test_a_destination_that_never_answers_is_asked_more_and_more_seldom_and_then
     assert node.states() == [COMMITTED], "a late answer to the first question counts"
 
 
-def test_answers_wait_longer_and_longer_but_not_for_ever() -> None:
+def test_the_wait_for_an_answer_grows_up_to_a_limit() -> None:
     waits = [patience(requests) for requests in range(100)]
     assert waits[:3] == [FIRST_PATIENCE, 2 * FIRST_PATIENCE, 4 * FIRST_PATIENCE]
     assert waits == sorted(waits)
@@ -232,7 +232,7 @@ def test_an_answer_while_the_ledger_cannot_be_written_is_to_be_repeated(
     assert node.states() == [COMMITTED]
 
 
-def test_who_is_not_let_in_cannot_answer(
+def test_a_peer_that_may_not_call_cannot_answer(
     open_node: Callable[..., NodeEnds], start_pacs: StartPacs, queue_objects: QueueObjects
 ) -> None:
     closed = open_node(accept_from=["SOMEBODY@127.0.0.1"])
@@ -257,7 +257,7 @@ def test_who_is_not_let_in_cannot_answer(
         ),
     ],
 )
-def test_a_destination_whose_answers_would_be_rejected_is_told_by_check(
+def test_check_reports_a_destination_whose_commitment_answers_would_be_rejected(
     accept_from: tuple[str, ...], sentence: str | None
 ) -> None:
     settings = Settings.model_validate(

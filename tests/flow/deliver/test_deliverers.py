@@ -45,7 +45,9 @@ def states(ledger: Ledger) -> list[DeliveryState]:
     return sorted(delivery.state for delivery in ledger.deliveries.of(STUDY))
 
 
-def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger, made: Outbox, due: list[str]) -> None:
+def test_deliveries_that_remain_when_the_node_stops_are_released_unchanged(
+    ledger: Ledger, made: Outbox, due: list[str]
+) -> None:
     sent: list[str] = []
     stopping = threading.Event()
 
@@ -63,7 +65,7 @@ def test_what_is_left_when_the_node_stops_is_given_back_as_it_was(ledger: Ledger
     assert {delivery.attempts for delivery in other} == {0}
 
 
-def test_who_has_lost_his_lease_sends_no_more(
+def test_a_deliverer_that_lost_its_lease_sends_nothing_more(
     ledger: Ledger, made: Outbox, due: list[str], clock: Callable[[], float]
 ) -> None:
     """As after a long pause of the whole machine: by then another process has taken all of it."""

@@ -32,7 +32,7 @@ from tests.delivering import (
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:pynetdicom")
 
 
-def test_what_is_due_is_stored_over_one_association_and_never_again(
+def test_due_objects_are_stored_once_over_one_association(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
     peer, uids = start_peer(), queue_objects(3)
@@ -45,7 +45,7 @@ def test_what_is_due_is_stored_over_one_association_and_never_again(
     assert peer.calling == ["ISOCENTER"], "nobody is called again"
 
 
-def test_without_anything_due_nobody_is_called(start_peer: StartPeer, outbox: MakeOutbox) -> None:
+def test_no_association_is_opened_when_nothing_is_due(start_peer: StartPeer, outbox: MakeOutbox) -> None:
     peer = start_peer()
     assert outbox(peer.address).deliver() is None
     assert peer.calling == []
@@ -100,7 +100,7 @@ def test_what_a_later_revision_supersedes_while_it_is_sent_does_not_leave(
     assert peer.calling == ["ISOCENTER"]
 
 
-def test_what_is_out_of_resources_is_sent_again_when_it_is_due(
+def test_an_object_refused_for_lack_of_resources_is_sent_again_when_it_is_due(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox, clock: Any
 ) -> None:
     (uid,) = queue_objects()

@@ -189,7 +189,7 @@ def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start_peer: Start
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\2\0\0\0UL\4"])
-def test_what_is_no_dicom_file_is_told_beside_those_that_are(tmp_path: Any, content: bytes) -> None:
+def test_files_that_are_not_dicom_are_reported_beside_those_that_are(tmp_path: Any, content: bytes) -> None:
     write(ct_series(slices=1), tmp_path / "images")
     (tmp_path / "notes.txt").write_bytes(content)
     objects, others = readable(tmp_path)
@@ -198,7 +198,7 @@ def test_what_is_no_dicom_file_is_told_beside_those_that_are(tmp_path: Any, cont
     assert sentence.startswith(f"{tmp_path / 'notes.txt'} ")
 
 
-def test_a_folder_without_dicom_files_is_told(tmp_path: Any) -> None:
+def test_a_folder_without_dicom_files_is_an_error(tmp_path: Any) -> None:
     (tmp_path / "notes.txt").write_bytes(b"text")
     with pytest.raises(ConfigError, match="holds no DICOM files"):
         readable(tmp_path)
