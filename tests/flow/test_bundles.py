@@ -129,7 +129,7 @@ def write_bundle(
     *,
     images: Mapping[str, Any] | None = None,
     classes: Sequence[str] = (),
-    told: str = "segmentation",
+    output_format: str = "segmentation",
 ) -> Path:
     """Write a bundle with the weights of a small network, by MONAI's names for things."""
     from monai.networks import nets
@@ -150,7 +150,7 @@ def write_bundle(
                 "spatial_shape": [32, 32, 32], "channel_def": {"0": "image"},
             }},
             "outputs": {"pred": {
-                "type": "image", "format": told, "num_channels": len(names),
+                "type": "image", "format": output_format, "num_channels": len(names),
                 "channel_def": {str(number): name for number, name in enumerate(names)},
             }},
         },
@@ -270,8 +270,8 @@ def test_a_comparison_asks_monai_what_its_own_evaluator_answers(name: str, tmp_p
 def test_the_command_writes_how_far_a_served_bundle_is_from_monai_into_its_card(served) -> None:
     folder, _, _ = served
     words = ["model", "compare", "b0", "--with", "monai", "--on", str(folder / "ct")]
-    told = CliRunner().invoke(app, [*words, "--config", str(folder / "isocenter.toml")])
-    assert told.exit_code == 0, told.output
+    done = CliRunner().invoke(app, [*words, "--config", str(folder / "isocenter.toml")])
+    assert done.exit_code == 0, done.output
     card = (folder / "plugins" / "b0" / "README.md").read_text()
     assert "## Compared with monai\n" in card
     rows = re.findall(r"^\| \d .+ \| (\d+) voxels \| \d+ voxels \| Dice ([\d.]+) \|$", card, re.MULTILINE)
@@ -298,7 +298,7 @@ def test_a_bundle_that_classifies_pictures_in_colour_gives_the_same_probabilitie
     series = series_in(tmp_path / "op", [testing.fundus_photograph()])
     Image.fromarray(series.image()).save(tmp_path / "eye.png")
     images, classes = {"num_channels": 3, "spatial_shape": [40, 32], "type": "image"}, ["None", "Mild", "Pneumonia"]
-    bundle = write_bundle(tmp_path / "eyes", EYE, [], images=images, classes=classes, told="classes")
+    bundle = write_bundle(tmp_path / "eyes", EYE, [], images=images, classes=classes, output_format="classes")
     add(bundle, "eyes", models=folder / "models", plugins=folder / "plugins", modality="OP")
     plugin = read_plugin(folder / "plugins" / "eyes")
     triton.prepare(plugin.manifest.models, 120)
@@ -340,7 +340,7 @@ def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "message"),
     [
         (Made(before=[key("RandFlipd", prob=0.5)], after=[]), "RandFlipd is not understood"),
         (Made(before=[key("Lambdad", func="$lambda x: x")], after=[]), "is code, which is not run"),
@@ -355,13 +355,13 @@ def test_code_of_a_bundle_builds_its_network_where_it_is_trusted(tmp_path: Path)
         (Made(before=[], after=[], network={"_target_": "scripts.net.Net"}), "scripts.net.Net is code of the bundle"),
     ],
 )
-def test_an_unknown_part_of_a_bundle_is_named_and_nothing_is_added(made: Made, told: str, tmp_path: Path) -> None:
+def test_an_unknown_part_of_a_bundle_is_named_and_nothing_is_added(made: Made, message: str, tmp_path: Path) -> None:
     (tmp_path / "triton").mkdir()
     (tmp_path / "plugins").mkdir()
     real = Made(before=made.before, after=made.after, inferer=made.inferer)
     bundle = write_bundle(tmp_path / "bundle", real, [])
     config = bundle / "configs" / "inference.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "network_def": dict(made.network)}))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         add(bundle, "b", models=tmp_path / "triton", plugins=tmp_path / "plugins")
     assert not list((tmp_path / "triton").iterdir())

@@ -21,7 +21,7 @@ from node.receive import stand_in_pacs
 from tests.peers import ROOT, free_port, isocenter, write_config
 
 
-def told(done: subprocess.CompletedProcess[str], *words: str) -> None:
+def check_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
     said = done.stdout + done.stderr
     assert done.returncode == 2, said
     assert "Traceback" not in said
@@ -45,7 +45,7 @@ def edited(path: Path, old: str, new: str) -> None:
 
 def both(config: Path, *words: str) -> None:
     for command in ("check", "serve"):
-        told(isocenter(command, "--config", str(config)), *words)
+        check_error(isocenter(command, "--config", str(config)), *words)
 
 
 def test_check_of_a_right_configuration_says_so_and_exits_with_0(config: Path) -> None:
@@ -92,11 +92,11 @@ def test_a_port_in_use_is_reported(config: Path) -> None:
 def test_a_destination_that_does_not_answer_is_reported(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace(text.split("PACS@127.0.0.1:")[1].split('"')[0], str(free_port()), 1))
-    told(isocenter("check", "--config", str(config)), "destination PACS", "destinations.PACS.address")
+    check_error(isocenter("check", "--config", str(config)), "destination PACS", "destinations.PACS.address")
 
 
 def test_a_missing_configuration_is_reported(tmp_path: Path) -> None:
-    told(isocenter("check", "--config", str(tmp_path / "no.toml")), "no.toml", "no such file")
+    check_error(isocenter("check", "--config", str(tmp_path / "no.toml")), "no.toml", "no such file")
 
 
 def test_plugin_list_shows_what_routes_can_name(config: Path) -> None:
@@ -129,14 +129,14 @@ def test_plugin_new_makes_a_plugin_that_passes_its_test_and_plugin_try_leaves_ob
     assert "warning" not in done.stdout
 
 
-@pytest.mark.parametrize(("name", "told"), [("ct_lung", "exists already"), ("Bone", "is not a valid name")])
-def test_plugin_new_refuses_names_that_are_taken_or_not_valid(name: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+@pytest.mark.parametrize(("name", "message"), [("ct_lung", "exists already"), ("Bone", "is not a valid name")])
+def test_plugin_new_refuses_names_that_are_taken_or_not_valid(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         new_plugin(name, ROOT / "plugins", ROOT / "triton_models")
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         (testing.without(testing.ct_series(), 3), "ct has no volume: .* spaced"),
         (testing.duplicated(testing.ct_series(), 3), "ct has no volume"),
@@ -146,9 +146,9 @@ def test_plugin_new_refuses_names_that_are_taken_or_not_valid(name: str, told: s
     ],
     ids=["gap", "duplicate", "tilt", "oblique", "coarse"],
 )
-def test_plugin_try_warns_about_unusual_geometry(images: list[Dataset], told: str, tmp_path: Path) -> None:
+def test_plugin_try_warns_about_unusual_geometry(images: list[Dataset], message: str, tmp_path: Path) -> None:
     (series,) = group_into_stacks(map(Part10.of_file, testing.write(images, tmp_path))).series
-    assert [line for line in _described("ct", series) if re.match(f"warning: {told}", line)]
+    assert [line for line in _described("ct", series) if re.match(f"warning: {message}", line)]
 
 
 def test_send_prints_how_many_were_stored_and_which_files_are_not_dicom(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def counting(stored, number):
 def run(ct, triton):
     pixels._decoded = counting
     array = ct.volume().array
-    told = Path(__file__).parents[2] / "node" / "spool" / "objects" / "told.json"
-    told.write_text(json.dumps({"decoded": len(counted), "array": array.tolist()}))
+    answer = Path(__file__).parents[2] / "node" / "spool" / "objects" / "answer.json"
+    answer.write_text(json.dumps({"decoded": len(counted), "array": array.tolist()}))
     yield Measurement(name=codes.SCT.Volume, value=1, unit=codes.UCUM.CubicCentimeter)
 """
 MANIFEST = 'name = "counting"\nversion = "1"\ntitle = "Counting"\nkind = "A"\n[series.ct]\nwhen.Modality = "CT"\n'
@@ -59,7 +59,7 @@ def test_a_job_decodes_nothing_of_what_was_decoded_on_arrival(tmp_path: Path, pa
     for image in images:
         image.ImagesInAcquisition = SLICES
     files = testing.write(images, tmp_path / "images")
-    told = tmp_path / "node" / "spool" / "objects" / "told.json"
+    answer = tmp_path / "node" / "spool" / "objects" / "answer.json"
     settings = {"ISOCENTER_PLUGINS": json.dumps([str(tmp_path / "plugins")])}
     with serve(tmp_path / "node", pacs=pacs.address, quiet=120, routes=ROUTES, environment=settings) as node:
         assert not left.exists()
@@ -68,7 +68,7 @@ def test_a_job_decodes_nothing_of_what_was_decoded_on_arrival(tmp_path: Path, pa
         assert storescu(node.port, files[-1:], "-xv").returncode == 0
         wait_until(lambda: len(pacs.instances()) > 0, what="the report")
         wait_until(lambda: not sizes(node.folder / "spool" / "decoded"), what="the end of the decoded values")
-    found = json.loads(told.read_text())
+    found = json.loads(answer.read_text())
     expected = np.stack([image.pixel_array for image in images]).astype(int) - 1024
     assert found["array"] == expected.tolist()
     assert found["decoded"] <= 1  # the last slice may come too late on a busy machine

@@ -1,4 +1,4 @@
-"""Every real file there is, sent to a node: stored or refused with a sentence, and each study's story can be told."""
+"""Every real file there is, sent to a node: stored or refused with a sentence, and each study has its story."""
 
 import re
 from collections.abc import Iterator

@@ -238,7 +238,7 @@ def test_a_destination_that_wants_no_segmentation_has_a_report_of_its_own(
 def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentation(
     node: Node, start: Callable[..., Peer]
 ) -> None:
-    """Two processes deliver to it: one sent the report while the other was told that the Segmentation is not taken."""
+    """Two processes deliver to it: one sent the report while the other learned that the Segmentation is not taken."""
     peer = start("SR", "GSPS")
     node.finish(PACS=ORTHANC)
     held = {

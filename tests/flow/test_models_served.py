@@ -104,7 +104,7 @@ def test_a_model_on_triton_becomes_a_plugin(
 
 
 @pytest.mark.parametrize(
-    ("config", "answer", "told"),
+    ("config", "answer", "message"),
     [
         (
             WHOLE.replace("INT32", "STRING"),
@@ -118,11 +118,11 @@ def test_a_model_on_triton_becomes_a_plugin(
     ],
 )
 def test_a_model_on_triton_that_cannot_be_called_is_refused_and_leaves_nothing(
-    config: str, answer: str, told: str, folders: tuple[Path, Path], tiles: Path, tmp_path: Path
+    config: str, answer: str, message: str, folders: tuple[Path, Path], tiles: Path, tmp_path: Path
 ) -> None:
     models, plugins = folders
     source = theirs(tmp_path / "repository", config, answer)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         bring(source, "dense", models=models, plugins=plugins, labels=["Bone"], chain=tiles)
     assert not [*models.iterdir(), *plugins.iterdir()]
 
@@ -226,7 +226,7 @@ def test_a_phantom_that_comes_back_otherwise_is_drawn(
 ) -> None:
     models, plugins = folders
     (tmp_path / "chain.toml").write_text("size = [8, 16, 16]")
-    with pytest.raises(ConfigError, match="a phantom comes back") as told:
+    with pytest.raises(ConfigError, match="a phantom comes back") as error:
         bring(
             files[".pt"],
             "dense",
@@ -236,7 +236,7 @@ def test_a_phantom_that_comes_back_otherwise_is_drawn(
             trust=True,
             chain=tmp_path / "chain.toml",
         )
-    found = re.search(r"look at (\S+\.png)", str(told.value))
+    found = re.search(r"look at (\S+\.png)", str(error.value))
     assert found
     with Image.open(found[1]) as picture:
         colors = np.asarray(picture).reshape(-1, 3)

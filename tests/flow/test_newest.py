@@ -60,7 +60,7 @@ def slow_on_half(house: House) -> Path:
     return held
 
 
-def told(house: House, uid: str) -> str:
+def explanation(house: House, uid: str) -> str:
     """Return what `isocenter explain` prints."""
     with house.ledger() as ledger:
         return "\n".join(explain(ledger, uid))
@@ -98,8 +98,9 @@ def test_the_report_of_half_a_study_is_never_delivered_after_that_of_the_whole(
         assert jobs == {1: JobState.SUPERSEDED, 2: JobState.DONE}
         assert {delivery.state for delivery in ledger.deliveries.of(uid)} == {DeliveryState.DELIVERED}
     assert len(pacs.arrived) == 3
-    assert "threshold 1, revision 1: superseded – revision 2 came while it ran; nothing of it is recorded" in told(
-        house, uid
+    assert (
+        "threshold 1, revision 1: superseded – revision 2 came while it ran; nothing of it is recorded"
+        in explanation(house, uid)
     )
     assert house.account(files) == []
 
@@ -118,7 +119,7 @@ def test_a_report_of_half_a_study_that_waits_for_the_pacs_does_not_leave(
     pacs.rejects = False
     house.rest(uid)
     assert len(pacs.arrived) == 3
-    assert told(house, uid).count("superseded – revision 2 came before it left") == 3
+    assert explanation(house, uid).count("superseded – revision 2 came before it left") == 3
     assert house.account(files) == []
     assert not [dataset for dataset in reports(pacs) if "PredecessorDocumentsSequence" in dataset], (
         "no other was ever stored"
@@ -145,9 +146,9 @@ def test_a_study_keeps_its_images_whose_uids_are_used_again_in_another(
     with house.ledger() as ledger:
         assert (len(ledger.instances.of(first)), len(ledger.instances.of(second))) == (30, reused)
     for mine, other, count in ((first, second, 30), (second, first, reused)):
-        assert f"{count} instances" in told(house, mine)
-        assert told(house, mine).count(f"is in study {other} too") == reused
-        assert "revision 1, routed" in told(house, mine)
+        assert f"{count} instances" in explanation(house, mine)
+        assert explanation(house, mine).count(f"is in study {other} too") == reused
+        assert "revision 1, routed" in explanation(house, mine)
     assert len(pacs.arrived) == 6
     house.stop()
     house.start()

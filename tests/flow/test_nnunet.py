@@ -76,35 +76,35 @@ def test_a_results_folder_answers_on_triton_as_nnunets_own_predictor_does(house:
         assert isinstance(measured, Measurement)
 
 
-def compared(house: Path, *words: str) -> tuple[int, str]:
+def run_compare(house: Path, *words: str) -> tuple[int, str]:
     """Run the command; return its exit code and all it said."""
-    told = CliRunner().invoke(
+    done = CliRunner().invoke(
         app, ["model", "compare", *words, "--on", str(house / "ct"), "--config", str(house / "isocenter.toml")]
     )
-    return told.exit_code, told.output
+    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize(("case", "framework"), [("planes", "nnunet"), ("thick", "torch")])
 def test_the_model_card_says_how_far_the_served_answer_is_from_the_frameworks(
     case: str, framework: str, house: Path
 ) -> None:
-    code, told = compared(house, case, "--with", framework)
-    assert code == 0, told
+    code, output = run_compare(house, case, "--with", framework)
+    assert code == 0, output
     card = (house / "plugins" / case / "README.md").read_text()
     assert f"## Compared with {framework}\n" in card
     assert "CT series 50, 14 images, coronal" in card
     for label in ("1 liver", "2 odd thing"):
         row = re.search(rf"^\| {label} \| (\d+) voxels \| \d+ voxels \| Dice ([\d.]+) \|$", card, re.MULTILINE)
         assert row
-        assert row[0] in told
+        assert row[0] in output
         assert int(row[1]) > 1000
         assert float(row[2]) >= 0.999
 
 
 def test_a_comparison_that_cannot_run_says_what_is_missing(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "there are: monai, nnunet, torch" in compared(house, "thick", "--with", "tea leaves")[1]
+    assert "there are: monai, nnunet, torch" in run_compare(house, "thick", "--with", "tea leaves")[1]
     shutil.copytree(house / "results", house / "moved")
     (house / "models" / "thick" / "source.json").write_text(json.dumps({"path": str(house / "gone")}))
-    assert "say where it is now, --source" in compared(house, "thick", "--with", "nnunet")[1]
+    assert "say where it is now, --source" in run_compare(house, "thick", "--with", "nnunet")[1]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert 'pip install "isocenter[nnunet]"' in compared(house, "thick", "--with", "nnunet")[1]
+    assert 'pip install "isocenter[nnunet]"' in run_compare(house, "thick", "--with", "nnunet")[1]

@@ -54,7 +54,7 @@ def folder(matrix: Matrix) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(matrix: Matrix) -> Mapping[str, Composed]:
+def cases(matrix: Matrix) -> Mapping[str, Composed]:
     return {name: composed for name, (composed, _) in matrix.items()}
 
 
@@ -63,16 +63,16 @@ def test_every_kind_of_object_is_in_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("kind", MATRIX)
-def test_each_kind_is_composed_of_the_images_it_makes_sense_for(made: Mapping[str, Composed], kind: str) -> None:
-    assert {name for name, composed in made.items() if composed.objects.get(kind)} == MATRIX[kind]
+def test_each_kind_is_composed_of_the_images_it_makes_sense_for(cases: Mapping[str, Composed], kind: str) -> None:
+    assert {name for name, composed in cases.items() if composed.objects.get(kind)} == MATRIX[kind]
 
 
-def test_the_validators_accept_every_object(made: Mapping[str, Composed], folder: Path) -> None:
+def test_the_validators_accept_every_object(cases: Mapping[str, Composed], folder: Path) -> None:
     _need_judge()
     _judge(folder, folder.glob("*/made"), "DicomSRValidator")
 
 
-def test_reports_satisfy_the_templates(made: Mapping[str, Composed], folder: Path) -> None:
+def test_reports_satisfy_the_templates(cases: Mapping[str, Composed], folder: Path) -> None:
     _need_judge()
     if not PIXELMED.is_file() or shutil.which("java") is None:
         pytest.skip("DicomSRValidator of PixelMed, or java, is not installed")
@@ -85,8 +85,8 @@ def test_the_objects_page_shows_the_matrix() -> None:
     assert _table() in PAGE.read_text(), f"put this into docs/reference/objects.md:\n{_table()}"
 
 
-def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[str, Composed]) -> None:
-    for composed in made.values():
+def test_each_object_is_of_the_patient_and_study_and_of_this_node(cases: Mapping[str, Composed]) -> None:
+    for composed in cases.values():
         header = composed.series.header
         numbers = {}
         for dataset in _all(composed):
@@ -99,9 +99,9 @@ def test_each_object_is_of_the_patient_and_study_and_of_this_node(made: Mapping[
         assert all(len(series) == 1 for series in numbers.values())
 
 
-def test_texts_for_people_say_that_they_are_for_research(made: Mapping[str, Composed]) -> None:
+def test_texts_for_people_say_that_they_are_for_research(cases: Mapping[str, Composed]) -> None:
     words = RESEARCH_USE.split(":")[0].lower()
-    for composed in made.values():
+    for composed in cases.values():
         for kind, datasets in composed.objects.items():
             for dataset in datasets:
                 text = dataset.to_json(bulk_data_threshold=1, bulk_data_element_handler=lambda _: "").lower()
@@ -109,10 +109,10 @@ def test_texts_for_people_say_that_they_are_for_research(made: Mapping[str, Comp
 
 
 @pytest.mark.parametrize("kind", ["SEG", "LABELMAP", "FRACTIONAL"])
-def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[str, Composed], kind: str) -> None:
+def test_highdicom_reads_each_segmentation_back_to_the_same_masks(cases: Mapping[str, Composed], kind: str) -> None:
     tolerance = 0.5 / 255 + 1e-6 if kind == "FRACTIONAL" else 0
     for name in MATRIX[kind]:
-        composed, read = made[name], 0
+        composed, read = cases[name], 0
         for dataset in composed.objects[kind]:
             numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in dataset.SegmentSequence}
             for result, number, segment in _segments(composed):
@@ -124,9 +124,9 @@ def test_highdicom_reads_each_segmentation_back_to_the_same_masks(made: Mapping[
         assert read == {"SEG": 3, "LABELMAP": 2, "FRACTIONAL": 1}[kind]
 
 
-def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
+def test_a_parametric_map_has_the_values_on_the_images(cases: Mapping[str, Composed]) -> None:
     for name in MATRIX["PM"]:
-        composed = made[name]
+        composed = cases[name]
         maps = [result for result in composed.results if isinstance(result, Heatmap)]
         for result, dataset in zip(maps, composed.objects["PM"], strict=True):
             stored = dataset.pixel_array.reshape(result.array.shape)
@@ -145,9 +145,9 @@ def test_a_parametric_map_has_the_values_on_the_images(made: Mapping[str, Compos
             assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == result.unit.value
 
 
-def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Composed]) -> None:
+def test_a_derived_series_has_the_values_on_the_images(cases: Mapping[str, Composed]) -> None:
     for name in MATRIX["DERIVED"]:
-        composed = made[name]
+        composed = cases[name]
         result = next(result for result in composed.results if isinstance(result, DerivedSeries))
         datasets = composed.objects["DERIVED"]
         values = []
@@ -171,8 +171,8 @@ def test_a_derived_series_has_the_values_on_the_images(made: Mapping[str, Compos
                 assert np.allclose(dataset.ImagePositionPatient, place[uid_].position)
 
 
-def test_presentation_states_draw_segments_and_regions_on_their_images(made: Mapping[str, Composed]) -> None:
-    for composed in made.values():
+def test_presentation_states_draw_segments_and_regions_on_their_images(cases: Mapping[str, Composed]) -> None:
+    for composed in cases.values():
         drawn: dict[tuple[int, str], list[np.ndarray]] = {}
         for dataset in composed.objects["GSPS"]:
             assert (dataset.SOPClassUID.endswith(".11.2")) == (composed.series.header.SamplesPerPixel == 3)
@@ -195,9 +195,9 @@ def test_presentation_states_draw_segments_and_regions_on_their_images(made: Map
         assert {label for _, label in drawn} == {r.label for r in composed.results if isinstance(r, Region)}
 
 
-def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str, Composed]) -> None:
+def test_structure_sets_outline_the_very_voxels_in_the_patient(cases: Mapping[str, Composed]) -> None:
     for name in MATRIX["RTSTRUCT"]:
-        composed = made[name]
+        composed = cases[name]
         (dataset,) = composed.objects["RTSTRUCT"]
         result = next(result for result in composed.results if isinstance(result, Segmentation))
         names = {item.ROINumber: item.ROIName for item in dataset.StructureSetROISequence}
@@ -218,8 +218,8 @@ def test_structure_sets_outline_the_very_voxels_in_the_patient(made: Mapping[str
         assert (outlined == (result.labels.array == 1)).all()
 
 
-def test_key_objects_name_the_chosen_images(made: Mapping[str, Composed]) -> None:
-    for composed in made.values():
+def test_key_objects_name_the_chosen_images(cases: Mapping[str, Composed]) -> None:
+    for composed in cases.values():
         result = next(result for result in composed.results if isinstance(result, KeyImages))
         (dataset,) = composed.objects["KO"]
         items = [item.ReferencedSOPSequence[0] for item in dataset.ContentSequence if item.ValueType == "IMAGE"]
@@ -227,9 +227,9 @@ def test_key_objects_name_the_chosen_images(made: Mapping[str, Composed]) -> Non
         assert named == sorted(composed.series.frames.index(frame) for frame in result.images)
 
 
-def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Composed]) -> None:
+def test_registrations_take_points_where_the_plugin_said(cases: Mapping[str, Composed]) -> None:
     for name in MATRIX["REG"]:
-        composed = made[name]
+        composed = cases[name]
         linear, affine = composed.objects["REG"]
         sheared = affine.RegistrationSequence[1].MatrixRegistrationSequence[0].MatrixSequence[0]
         assert sheared.FrameOfReferenceTransformationMatrixType == "AFFINE"
@@ -249,8 +249,8 @@ def test_registrations_take_points_where_the_plugin_said(made: Mapping[str, Comp
         assert np.allclose(vector, DEFORMABLE.vectors[1, 1, 3])
 
 
-def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, Composed]) -> None:
-    for composed in made.values():
+def test_a_summary_is_the_same_page_as_picture_and_document(cases: Mapping[str, Composed]) -> None:
+    for composed in cases.values():
         page = composed.objects["SC"][-2 if len(composed.objects["SC"]) > 1 else -1]
         assert page.PhotometricInterpretation == "RGB"
         (document,) = composed.objects["PDF"]
@@ -260,9 +260,9 @@ def test_a_summary_is_the_same_page_as_picture_and_document(made: Mapping[str, C
 
 
 def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_image(
-    made: Mapping[str, Composed],
+    cases: Mapping[str, Composed],
 ) -> None:
-    for composed in made.values():
+    for composed in cases.values():
         (compared,) = [result for result in composed.results if isinstance(result, Comparison)]
         said = [row for row in table_rows(composed.case) if row.name == "Diameter"]
         assert [(row.value, row.note) for row in said] == [("8 mm", "was 4 mm 90 days ago: +100 %, doubles in 90 days")]
@@ -278,8 +278,8 @@ def test_a_comparison_with_a_prior_is_in_the_reports_and_on_the_page_of_every_im
         assert (doubling.NumericValue, doubling.MeasurementUnitsCodeSequence[0].CodeValue) == (90, "d")
 
 
-def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mapping[str, Composed]) -> None:
-    (report,) = made["MG"].objects["MGCAD"]
+def test_a_mammography_report_gives_centre_and_outline_on_the_image(cases: Mapping[str, Composed]) -> None:
+    (report,) = cases["MG"].objects["MGCAD"]
     _, summary, _ = (item for item in report.ContentSequence if "ContentSequence" in item)
     assert summary.ConceptCodeSequence[0].CodeValue == DCM.AllAlgorithmsSucceededWithFindings.value
     impression = next(item for item in summary.ContentSequence if item.ValueType == "CONTAINER")
@@ -289,7 +289,7 @@ def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mappin
         if item.get("ValueType") == "CODE" and item.ConceptNameCodeSequence[0].CodeValue == "111059"
     )
     values = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in finding.ContentSequence}
-    region = next(r for r in made["MG"].results if isinstance(r, Region) and r.kind == "contour")
+    region = next(r for r in cases["MG"].results if isinstance(r, Region) and r.kind == "contour")
     outline = np.array(values["Outline"].GraphicData).reshape(-1, 2)
     assert np.allclose(outline[:-1], region.points)
     assert np.allclose(values["Center"].GraphicData, region.points.mean(axis=0))
@@ -297,10 +297,10 @@ def test_a_mammography_report_gives_centre_and_outline_on_the_image(made: Mappin
     item = report
     for number in place[1:]:
         item = item.ContentSequence[number - 1]
-    assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == made["MG"].series.header.SOPInstanceUID
+    assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == cases["MG"].series.header.SOPInstanceUID
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path, made: Mapping[str, Composed], folder: Path) -> None:
+def test_the_same_results_give_the_same_bytes(tmp_path: Path, cases: Mapping[str, Composed], folder: Path) -> None:
     for name in ("CT", "MG"):
         again = tmp_path / name
         compose_all(name, again)

@@ -16,7 +16,7 @@ from tests.flow.test_plugins import answered_with, measured, plugins, present, r
 from tests.studies import mr_cardiac, mr_tumour
 
 
-def made(images: Sequence[Dataset], folder: Path) -> list[Series]:
+def series_in(images: Sequence[Dataset], folder: Path) -> list[Series]:
     """Write images to `folder/images`, and return their stacks."""
     return list(group_into_stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series)
 
@@ -24,7 +24,7 @@ def made(images: Sequence[Dataset], folder: Path) -> list[Series]:
 def four(images: Sequence[Dataset], folder: Path) -> dict[str, Series]:
     """Return the series of a head by their roles."""
     roles = {protocol.description: role for role, protocol in mr_tumour.PROTOCOLS.items()}
-    return {roles[series.header.SeriesDescription]: series for series in made(images, folder)}
+    return {roles[series.header.SeriesDescription]: series for series in series_in(images, folder)}
 
 
 def test_a_tumour_is_outlined_on_t1_after_contrast_medium_and_measured(triton: Triton, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_real_brain_goes_through(triton: Triton, tmp_path: Path) -> None:
 
 
 def test_a_heart_is_outlined_at_both_ends_of_its_beat_and_measured(triton: Triton, tmp_path: Path) -> None:
-    phases = made(mr_cardiac.images(), tmp_path)
+    phases = series_in(mr_cardiac.images(), tmp_path)
     results = answered_with(triton, "mr_cardiac", plugins()["mr_cardiac"].named(phases), tmp_path)
     heart = mr_cardiac.HEART
     large, small = (f(heart.millilitres(phase) for phase in mr_cardiac.PHASES) for f in (max, min))

@@ -18,7 +18,7 @@ HEIGHTS = np.arange(-45, 50, 5.0)
 FIELD = 240.0
 
 
-def made(images: Sequence[Dataset], folder: Path) -> Series:
+def series_of(images: Sequence[Dataset], folder: Path) -> Series:
     """Write images to `folder/images`, and return their one stack."""
     (series,) = group_into_stacks(Part10.of_file(file) for file in testing.write(images, folder / "images")).series
     return series
@@ -36,7 +36,7 @@ def test_nodules_of_a_chest_are_found_and_measured(triton: Triton, tmp_path: Pat
     hu, truth, nodules = chest.with_nodules(
         lungs, (2.0, 2.0, 2.0), np.random.default_rng(77), count=4, diameters=(10.0, 20.0)
     )
-    series = made(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
+    series = series_of(testing.chest_ct(slices=150, rows=200, array=hu), tmp_path)
     results = answered(triton, "ct_lung_nodule", series, tmp_path)
     (outlines,) = (result for result in results if isinstance(result, Segmentation))
     widths = {label: value for (label, name), value in measured(results).items() if name == "Diameter"}
@@ -58,11 +58,11 @@ def test_nodules_of_60_mm_in_a_real_chest_are_not_reported(triton: Triton, tmp_p
 @pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
 def test_blood_in_a_head_is_reported_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
     hu, blood = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
-    series = made(head_ct(hu), tmp_path)
+    series = series_of(head_ct(hu), tmp_path)
     results = answered(triton, "ct_head_bleed", series, tmp_path)
-    told = present(results)
-    assert told.pop("Intracranial hemorrhage (disorder)")
-    assert told[f"{kind.capitalize()} haemorrhage"]
+    presence = present(results)
+    assert presence.pop("Intracranial hemorrhage (disorder)")
+    assert presence[f"{kind.capitalize()} haemorrhage"]
     (heat,) = (result for result in results if isinstance(result, Heatmap))
     elsewhere = heat.array[(blood == 0) & (hu > 0)].mean()
     assert heat.array[blood > 0].mean() > 2 * elsewhere
@@ -72,7 +72,7 @@ def test_blood_in_a_head_is_reported_and_shown(kind: str, triton: Triton, tmp_pa
 
 def test_a_head_without_blood_has_findings_that_are_absent_and_no_heat_map(triton: Triton, tmp_path: Path) -> None:
     hu, _ = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(22), bleeds=[])
-    results = answered(triton, "ct_head_bleed", made(head_ct(hu), tmp_path), tmp_path)
+    results = answered(triton, "ct_head_bleed", series_of(head_ct(hu), tmp_path), tmp_path)
     assert set(present(results).values()) == {False}
     assert len(results) == len(present(results))
 

@@ -18,7 +18,7 @@ from node.training.trainer import dice
 from node.triton import GrpcTriton, LocalServer
 from tests.conftest import DATA
 from tests.flow.test_plugins import answered, measured, present, real
-from tests.flow.test_plugins_on_phantoms import made
+from tests.flow.test_plugins_on_phantoms import series_of
 from tests.peers import ROOT
 from tests.studies import ct_liver, mr_brain
 
@@ -49,7 +49,7 @@ def labelled(results: tuple[Result, ...], *words: str) -> NDArray[np.bool_]:
 
 def test_the_liver_of_an_abdomen_is_outlined_and_measured_with_its_lesions(triton: Triton, tmp_path: Path) -> None:
     hu, truth = ct_liver.abdomen()
-    results = answered(triton, "ct_liver", made(ct_liver.images(), tmp_path), tmp_path)
+    results = answered(triton, "ct_liver", series_of(ct_liver.images(), tmp_path), tmp_path)
     values = measured(results)
     assert dice(labelled(results, "Liver"), truth == LIVER) > 0.9
     assert dice(labelled(results, "Spleen"), truth == SPLEEN) > 0.85
@@ -73,12 +73,12 @@ def test_a_real_chest_is_measured_or_declined_by_the_liver(triton: Triton, tmp_p
 @pytest.mark.parametrize("state", [HEALTHY, DEMENTIA])
 def test_a_brain_is_outlined_and_classified_by_its_volumes(state: str, triton: Triton, tmp_path: Path) -> None:
     _, truth = mr_brain.head(state)
-    results = answered(triton, "mr_brain", made(mr_brain.images(state), tmp_path), tmp_path)
+    results = answered(triton, "mr_brain", series_of(mr_brain.images(state), tmp_path), tmp_path)
     labels = outlines(results).labels.array
     dices = [dice(truth == number, labels == number) for number in range(1, len(STRUCTURES) + 1)]
     assert np.mean(dices) > 0.75
-    told = {name.removeprefix("Volumes as in "): there for name, there in present(results).items()}
-    assert told == {"dementia": state == DEMENTIA, "Parkinson's disease": False}
+    presence = {name.removeprefix("Volumes as in "): there for name, there in present(results).items()}
+    assert presence == {"dementia": state == DEMENTIA, "Parkinson's disease": False}
 
 
 def test_a_real_t1_of_a_head_is_measured_or_declined(triton: Triton, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from node.training.phantoms.fundus import fundus
 from node.training.phantoms.skin import lesion
 from node.triton import GrpcTriton, LocalServer
 from tests.flow.test_plugins import answered, measured, plugins, present, real
-from tests.flow.test_plugins_on_phantoms import made
+from tests.flow.test_plugins_on_phantoms import series_of
 from tests.fundus_wnet import WEIGHTS, FundusWNet
 from tests.peers import ROOT
 from tests.studies import op_retina, sm_breast, xc_skin
@@ -34,10 +34,10 @@ def dice(mask: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_a_retina_is_graded_explained_and_its_vessels_are_outlined(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "op_retina", made(op_retina.images(), tmp_path), tmp_path)
-    told = present(results)
-    assert told["Diabetic retinopathy"]
-    assert [name for name in GRADES if told[f"{name} diabetic retinopathy"]] == [GRADES[op_retina.GRADE - 1]]
+    results = answered(triton, "op_retina", series_of(op_retina.images(), tmp_path), tmp_path)
+    presence = present(results)
+    assert presence["Diabetic retinopathy"]
+    assert [name for name in GRADES if presence[f"{name} diabetic retinopathy"]] == [GRADES[op_retina.GRADE - 1]]
     _, vessels = fundus(op_retina.ROWS, np.random.default_rng(11), grade=op_retina.GRADE)
     assert dice(outlined(results), vessels) > 0.7
     assert 3 < measured(results)["Retinal vessels", "Part of the photographed field that is vessel"] < 30
@@ -46,7 +46,7 @@ def test_a_retina_is_graded_explained_and_its_vessels_are_outlined(triton: Trito
 
 def test_a_retina_without_retinopathy_has_none(triton: Triton, tmp_path: Path) -> None:
     photo, _ = fundus(384, np.random.default_rng(12), grade=0)
-    results = answered(triton, "op_retina", made([testing.fundus_photograph(array=photo)], tmp_path), tmp_path)
+    results = answered(triton, "op_retina", series_of([testing.fundus_photograph(array=photo)], tmp_path), tmp_path)
     assert set(present(results).values()) == {False}
     assert not any(isinstance(result, Heatmap) for result in results)
 
@@ -84,7 +84,7 @@ def test_a_real_network_for_vessels_takes_the_place_of_ours(tmp_path: Path) -> N
     photo, vessels = fundus(384, np.random.default_rng(14), grade=0)
     with LocalServer(models, tmp_path / "triton.log") as server:
         client = GrpcTriton([server.address], deadline_seconds=300)
-        series = made([testing.fundus_photograph(array=photo)], tmp_path)
+        series = series_of([testing.fundus_photograph(array=photo)], tmp_path)
         seen = outlined(answered(client, "op_retina", series, tmp_path))
         client.close()
     lit = photo.max(2) > 20
@@ -99,17 +99,17 @@ def test_a_real_network_for_vessels_takes_the_place_of_ours(tmp_path: Path) -> N
 
 
 def test_a_lesion_of_skin_is_named_and_outlined(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "xc_skin", made(xc_skin.images(), tmp_path), tmp_path)
+    results = answered(triton, "xc_skin", series_of(xc_skin.images(), tmp_path), tmp_path)
     assert [name for name, there in present(results).items() if there] == ["Malignant melanoma of skin"]
     _, inside = lesion(xc_skin.ROWS, np.random.default_rng(12), kind=xc_skin.KIND)
     assert dice(outlined(results), inside) > 0.85
 
 
 def test_a_slide_has_its_class_and_a_map_of_carcinoma(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "sm_breast", made(sm_breast.images(), tmp_path), tmp_path)
-    told = present(results)
-    assert told["Invasive carcinoma of breast"]
-    assert told["The slide as a whole: invasive carcinoma"]
+    results = answered(triton, "sm_breast", series_of(sm_breast.images(), tmp_path), tmp_path)
+    presence = present(results)
+    assert presence["Invasive carcinoma of breast"]
+    assert presence["The slide as a whole: invasive carcinoma"]
     parts = {name: value for (_, name), value in measured(results).items()}
     assert parts["Part of the tissue that is invasive carcinoma"] == pytest.approx(100 * 4 / 13, abs=8)
     (heat,) = (result for result in results if isinstance(result, Heatmap))
@@ -131,4 +131,4 @@ def test_the_label_of_a_real_slide_is_not_looked_at(tmp_path: Path) -> None:
     label = real("SM/gcp_small/test_wikipedia.dcm", tmp_path)
     asked = plugins()["sm_breast"].manifest.series["slide"].when
     assert "ImageType" in str(mismatch(asked, label))
-    assert mismatch(asked, made(sm_breast.images(), tmp_path / "slide")) is None
+    assert mismatch(asked, series_of(sm_breast.images(), tmp_path / "slide")) is None

@@ -12,7 +12,7 @@ from node.training.phantoms.breast import CALCIFICATION, MASS, mammogram
 from node.training.phantoms.radiograph import FINDINGS, radiograph
 from node.training.phantoms.sonogram import MALIGNANT, cine
 from tests.flow.test_plugins import answered, identity, measured, plugins, present, real
-from tests.flow.test_plugins_on_phantoms import made
+from tests.flow.test_plugins_on_phantoms import series_of
 from tests.peers import complaints
 from tests.studies import cxr_findings, mg_lesion, us_lesion
 
@@ -28,12 +28,12 @@ def overlap(region: Region, mask: np.ndarray) -> float:
 
 
 def test_findings_of_a_chest_are_reported_and_shown(triton: Triton, tmp_path: Path) -> None:
-    results = answered(triton, "cxr_findings", made(cxr_findings.images(), tmp_path), tmp_path)
-    told = present(results)
-    assert len(told) == len(FINDINGS)
-    assert told["Hiatal hernia"]
-    assert told["Pulmonary fibrosis"]
-    assert not told["Pneumothorax"]
+    results = answered(triton, "cxr_findings", series_of(cxr_findings.images(), tmp_path), tmp_path)
+    presence = present(results)
+    assert len(presence) == len(FINDINGS)
+    assert presence["Hiatal hernia"]
+    assert presence["Pulmonary fibrosis"]
+    assert not presence["Pneumothorax"]
     _, marks = radiograph(256, np.random.default_rng(5), cxr_findings.SEEN)
     maps = {result.label: result.array[0] for result in results if isinstance(result, Heatmap)}
     for name, label in (("hernia", "Hiatal hernia"), ("fibrosis", "Pulmonary fibrosis")):
@@ -66,7 +66,7 @@ def test_images_that_are_no_frontal_chest_are_not_suitable(
 
 
 def test_lesions_of_a_breast_are_outlined_and_its_density_is_measured(triton: Triton, tmp_path: Path) -> None:
-    series = made(mg_lesion.images(), tmp_path)
+    series = series_of(mg_lesion.images(), tmp_path)
     results = answered(triton, "mg_lesion", series, tmp_path)
     random = np.random.default_rng(mg_lesion.SEED)
     _, labels, tissue = mammogram(mg_lesion.ROWS, mg_lesion.COLUMNS, random, (MASS, CALCIFICATION), density=0.3)
@@ -80,8 +80,8 @@ def test_lesions_of_a_breast_are_outlined_and_its_density_is_measured(triton: Tr
         Case(inputs={"mg": series}, results=results, identity=identity(plugins()["mg_lesion"], series)), kinds=["MGCAD"]
     )
     assert report.SOPClassUID == MammographyCADSRStorage
-    told = {item.value for item in report.iterall() if item.keyword == "TextValue"}
-    assert {label for label in found if label in told} == found.keys() - {"Breast"}
+    texts = {item.value for item in report.iterall() if item.keyword == "TextValue"}
+    assert {label for label in found if label in texts} == found.keys() - {"Breast"}
     write_object(report, tmp_path / "cad.dcm")
     assert not complaints(tmp_path / "images", tmp_path / "cad.dcm")
 
@@ -96,7 +96,7 @@ def test_a_real_mammogram_of_a_biopsy_is_not_suitable(triton: Triton, tmp_path: 
 
 
 def test_a_lesion_in_a_sweep_is_boxed_on_a_frame_that_shows_it(triton: Triton, tmp_path: Path) -> None:
-    series = made(us_lesion.images(), tmp_path)
+    series = series_of(us_lesion.images(), tmp_path)
     results = answered(triton, "us_lesion", series, tmp_path)
     assert present(results) == {"Lesion": True, "Malignant": True, "Benign": False}
     _, marks = cine(us_lesion.FRAMES, us_lesion.HIGH, us_lesion.WIDE, np.random.default_rng(8), MALIGNANT)

@@ -14,7 +14,7 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from tests.flow.test_plugins import answered, real
-from tests.flow.test_plugins_on_phantoms import made
+from tests.flow.test_plugins_on_phantoms import series_of
 from tests.studies import ct_denoise, mr_superres, mr_to_ct
 
 SQUARE = 8
@@ -56,7 +56,7 @@ def geometry(images: Sequence[Dataset]) -> NDArray[np.float64]:
 
 
 def test_noise_and_streaks_of_a_phantom_become_less(triton: Triton, tmp_path: Path) -> None:
-    series = made(ct_denoise.images(), tmp_path)
+    series = series_of(ct_denoise.images(), tmp_path)
     result, images = derived(triton, "ct_denoise", series, tmp_path)
     assert off(result.array, ct_denoise.truth()) < 0.8 * off(series.volume().array, ct_denoise.truth())
     stored = np.stack([image.pixel_array * image.RescaleSlope + image.RescaleIntercept for image in images])
@@ -91,7 +91,7 @@ def test_a_tilted_real_head_is_declined(triton: Triton, tmp_path: Path) -> None:
 
 
 def test_thick_slices_of_a_phantom_become_thin_ones_nearer_to_the_truth(triton: Triton, tmp_path: Path) -> None:
-    series = made(mr_superres.images(), tmp_path)
+    series = series_of(mr_superres.images(), tmp_path)
     result, images = derived(triton, "mr_superres", series, tmp_path)
     thick, count = series.volume().array, len(result.array)
     assert count == mr_superres.THICK * (mr_superres.SLICES - 1) + 1
@@ -120,7 +120,7 @@ def test_a_real_head_in_thin_slices_needs_none_between(triton: Triton, tmp_path:
 
 
 def test_ct_of_a_phantom_is_estimated_from_its_mr(triton: Triton, tmp_path: Path) -> None:
-    series = made(mr_to_ct.images(), tmp_path)
+    series = series_of(mr_to_ct.images(), tmp_path)
     result, images = derived(triton, "mr_to_ct", series, tmp_path)
     _, ct = mr_to_ct.pair()
     assert np.abs(result.array - ct)[ct > -300].mean() < 160

@@ -47,7 +47,7 @@ def routes(tmp_path: Path) -> Routes:
 def receive(ledger: Ledger, tmp_path: Path, clock: Clock) -> Callable[..., list[Arrival]]:
     """Append images of one study to a new pack, and write their rows."""
 
-    def made(spool: Spool, numbers: Sequence[int] = (0, 1, 2), *, closed: bool = True) -> list[Arrival]:
+    def make(spool: Spool, numbers: Sequence[int] = (0, 1, 2), *, closed: bool = True) -> list[Arrival]:
         pack, arrivals = spool.open_pack(), []
         paths = write(ct_series(slices=3, rows=16, columns=16), tmp_path / "images")
         for number in numbers:
@@ -58,7 +58,7 @@ def receive(ledger: Ledger, tmp_path: Path, clock: Clock) -> Callable[..., list[
         ledger.instances.record(arrivals)
         return arrivals
 
-    return made
+    return make
 
 
 Receive = Callable[..., list[Arrival]]
@@ -211,7 +211,7 @@ def test_every_reader_reports_lost_bytes(spool: Spool, receive: Receive) -> None
 def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
     """Let a month pass, also for the times of files, and purge."""
 
-    def made() -> float:
+    def make() -> float:
         for path in spool.path.rglob("*"):
             os.utime(path, (time.time() - IDLE_SECONDS - 100,) * 2)
         clock.advance(30 * DAY)
@@ -219,7 +219,7 @@ def old(ledger: Ledger, spool: Spool, clock: Clock) -> Callable[[], float]:
             ledger.retention, ledger.instances, spool, keep_seconds=7 * DAY, tell_seconds=365 * DAY, clock=clock
         )
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def finished(
 ) -> Callable[[], list[Arrival]]:
     """Take a study through all states, with an object and a picture."""
 
-    def made() -> list[Arrival]:
+    def make() -> list[Arrival]:
         arrivals = receive(spool)
         ledger.studies.settle(study(ledger), "")
         ledger.studies.plan(study(ledger), [], [wanted()])
@@ -244,7 +244,7 @@ def finished(
         ledger.deliveries.mark_delivered(ledger.deliveries.claim("PACS", lease_seconds=60)[0])
         return arrivals
 
-    return made
+    return make
 
 
 def files(spool: Spool) -> list[str]:

@@ -40,14 +40,14 @@ Look = Callable[[], StudyState]
 def look(ledger: Ledger, spool: Spool, clock: Clock) -> Look:
     """Let a second pass, settle what can be settled, and return the state of the study."""
 
-    def made() -> StudyState:
+    def find() -> StudyState:
         clock.advance(1)
         settle(ledger.studies, ledger.instances, spool, patience, clock=clock)
         study = ledger.studies.find(STUDY)
         assert study is not None
         return study.state
 
-    return made
+    return find
 
 
 def test_a_study_waits_no_quiet_time_once_its_association_is_over(

@@ -126,5 +126,5 @@ def store(pacs: Orthanc, files: Sequence[bytes]) -> None:
         for content in files:
             connection.request("POST", "/instances", content)
             answer = connection.getresponse()
-            told = answer.read()
-            assert answer.status == 200, told
+            body = answer.read()
+            assert answer.status == 200, body

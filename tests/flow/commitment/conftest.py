@@ -22,7 +22,7 @@ from tests.scp import start_scp
 def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[..., NodeEnds]]:
     running: list[Receiver] = []
 
-    def made(*, addresses: Sequence[Address] = (), accept_from: Sequence[str] = ()) -> NodeEnds:
+    def make(*, addresses: Sequence[Address] = (), accept_from: Sequence[str] = ()) -> NodeEnds:
         woken: list[bool] = []
         waiting = Arrivals(
             ledger.studies, ledger.instances, spool, wake=lambda: None, clock=clock, steady=clock, group_seconds=0.0
@@ -52,7 +52,7 @@ def open_node(ledger: Ledger, spool: Spool, clock: Clock) -> Iterator[Callable[.
         running.append(receiver)
         return NodeEnds(ledger, spool, clock, scp, receiver, waiting, woken)
 
-    yield made
+    yield make
     for receiver in running:
         receiver.stop()
 
@@ -66,7 +66,7 @@ def node(open_node: Callable[..., NodeEnds]) -> NodeEnds:
 def start_pacs(node: NodeEnds) -> Iterator[Callable[..., CommittingPacs]]:
     running: list[tuple[AE, CommittingPacs]] = []
 
-    def made(answers: str = "same", *, commits: bool = True, status: int = 0x0000) -> CommittingPacs:
+    def make(answers: str = "same", *, commits: bool = True, status: int = 0x0000) -> CommittingPacs:
         pacs = CommittingPacs(node.address, answers, status=status)
         entity = AE("ARCHIVE1")
         entity.add_supported_context(CTImageStorage, ExplicitVRLittleEndian)
@@ -77,7 +77,7 @@ def start_pacs(node: NodeEnds) -> Iterator[Callable[..., CommittingPacs]]:
         running.append((entity, pacs))
         return pacs
 
-    yield made
+    yield make
     for entity, pacs in running:
         for thread in pacs.threads:
             thread.join(10)
@@ -90,24 +90,24 @@ def queue_objects(
 ) -> Callable[..., list[Pair]]:
     """Finish a job with so many objects, CT images here, for PACS; return class and instance as they will be sent."""
 
-    def made(count: int = 1) -> list[Pair]:
+    def make(count: int = 1) -> list[Pair]:
         routed(wanted())
         return [(result.sop_class_uid, result.sop_instance_uid) for result in record_images(ledger, spool, count)]
 
-    return made
+    return make
 
 
 @pytest.fixture
 def listening() -> Iterator[Callable[[CommitmentSender], None]]:
     running: list[AE] = []
 
-    def made(modality: CommitmentSender, port: int = 0) -> None:
+    def make(modality: CommitmentSender, port: int = 0) -> None:
         entity = AE("CT1")
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
         handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, modality.on_report)]
         modality.port = start_scp(entity, handlers, port=port or modality.port)
         running.append(entity)
 
-    yield made
+    yield make
     for entity in running:
         entity.shutdown()

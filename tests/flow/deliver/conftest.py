@@ -24,7 +24,7 @@ from tests.scp import start_scp
 def start_peer() -> Iterator[StartPeer]:
     running: list[tuple[AE, StoringPeer]] = []
 
-    def made(
+    def make(
         *,
         classes: tuple[str, ...] = (CTImageStorage, Verification),
         syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
@@ -46,7 +46,7 @@ def start_peer() -> Iterator[StartPeer]:
         running.append((entity, peer))
         return peer
 
-    yield made
+    yield make
     for entity, peer in running:
         peer.release.set()
         entity.shutdown()
@@ -58,16 +58,16 @@ def queue_objects(
 ) -> Callable[..., list[str]]:
     """Finish a job with so many objects, CT images here, for destinations; return their UIDs as they will be sent."""
 
-    def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[str]:
+    def make(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[str]:
         routed(wanted(to=to))
         return [result.sop_instance_uid for result in record_images(ledger, spool, count)]
 
-    return made
+    return make
 
 
 @pytest.fixture
 def outbox(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Callable[..., Outbox]:
-    def made(address: Address, *, destination: str = "PACS", seconds: float = 10, give_up: float = 7 * DAY) -> Outbox:
+    def make(address: Address, *, destination: str = "PACS", seconds: float = 10, give_up: float = 7 * DAY) -> Outbox:
         return Outbox(
             destination=destination,
             address=address,
@@ -79,4 +79,4 @@ def outbox(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Callable
             clock=clock,
         )
 
-    return made
+    return make

@@ -32,7 +32,7 @@ def due(
 
 
 @pytest.fixture
-def made(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Outbox:
+def pacs_outbox(ledger: Ledger, spool: Spool, clock: Callable[[], float]) -> Outbox:
     address = Address("PEER", "127.0.0.1", 1)
     return Outbox(
         destination="PACS", address=address, calling="US", seconds=1, give_up_seconds=1e6,
@@ -46,7 +46,7 @@ def states(ledger: Ledger) -> list[DeliveryState]:
 
 
 def test_deliveries_that_remain_when_the_node_stops_are_released_unchanged(
-    ledger: Ledger, made: Outbox, due: list[str]
+    ledger: Ledger, pacs_outbox: Outbox, due: list[str]
 ) -> None:
     sent: list[str] = []
     stopping = threading.Event()
@@ -57,7 +57,7 @@ def test_deliveries_that_remain_when_the_node_stops_are_released_unchanged(
             stopping.set()
             yield STORED
 
-    replace(made, send_objects=store, stopping=stopping.is_set).deliver()
+    replace(pacs_outbox, send_objects=store, stopping=stopping.is_set).deliver()
     assert len(sent) == 1
     assert states(ledger) == ["delivered", "waiting", "waiting"]
     other = ledger.deliveries.claim("PACS", lease_seconds=60)
@@ -66,7 +66,7 @@ def test_deliveries_that_remain_when_the_node_stops_are_released_unchanged(
 
 
 def test_a_deliverer_that_lost_its_lease_sends_nothing_more(
-    ledger: Ledger, made: Outbox, due: list[str], clock: Callable[[], float]
+    ledger: Ledger, pacs_outbox: Outbox, due: list[str], clock: Callable[[], float]
 ) -> None:
     """As after a long pause of the whole machine: by then another process has taken all of it."""
     sent: list[str] = []
@@ -80,7 +80,7 @@ def test_a_deliverer_that_lost_its_lease_sends_nothing_more(
             others.extend(delivery.object.sop_instance_uid for delivery in taken)
             yield STORED
 
-    replace(made, send_objects=store, lease=partial(Lease, clock=clock)).deliver()
+    replace(pacs_outbox, send_objects=store, lease=partial(Lease, clock=clock)).deliver()
     assert len(sent) == 1
     assert sorted(others) == sorted(due)
     assert states(ledger) == ["waiting"] * 3, "the other process records what became of them"
@@ -121,7 +121,9 @@ def test_a_lease_is_not_renewed_while_a_delivery_is_taken_out_of_it() -> None:
         assert renewed.wait(10)
 
 
-def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(ledger: Ledger, made: Outbox, due: list[str]) -> None:
+def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(
+    ledger: Ledger, pacs_outbox: Outbox, due: list[str]
+) -> None:
     sent: list[str] = []
     begun, go = threading.Event(), threading.Event()
 
@@ -132,7 +134,7 @@ def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(ledger: Ledger
             sent.append(outgoing.sop_instance_uid)
             yield STORED
 
-    deliverer = replace(made, send_objects=store)
+    deliverer = replace(pacs_outbox, send_objects=store)
     first = threading.Thread(target=deliverer.deliver)
     first.start()
     assert begun.wait(30)
