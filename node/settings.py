@@ -187,7 +187,7 @@ class Destination(Table):
     give_up_days: float = Field(default=7, gt=0)
     """An object that could not be stored for so long is parked."""
     test: bool = False
-    """Nobody reads there about patients. A route with `allow_demonstration` sends to such destinations alone."""
+    """Not used for patient care. A route with `allow_demonstration` sends to such destinations only."""
     commitment: bool = False
     """Whether the destination is asked to commit to what it stored (Storage Commitment). It must then be in
     `receive.accept_from`."""

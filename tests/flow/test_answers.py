@@ -135,7 +135,7 @@ def networks() -> Mapping[str, Brought]:
             smooth, window + 'answer = "image"\nactivation = "none"\nvalues = [-1000, 1000]\ntile = [16, 16, 8]\n',
             ["Smoothed"], "CT", (1, 1, 16, 16, 8),
         ),
-        "things": Brought(
+        "nodules": Brought(
             Detector(), window + 'answer = "boxes"\nspacing = [1.0, 1.0, 1.0]\n', ["Nodule", "Mass"], "CT",
             (1, 1, 9, 9, 9), scripted=True,
         ),
@@ -223,7 +223,7 @@ def test_a_network_from_image_to_image_gives_a_derived_series(tmp_path: Path, se
 
 def test_a_detector_gives_regions_where_lesions_are(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
     series = ct(tmp_path)
-    results = ask("things", series, served)
+    results = ask("nodules", series, served)
     # the box beside the first is suppressed, and the faint box is below the threshold
     assert [result.label for result in results] == ["Nodule 1", "Mass 2"]
     for result in results:
@@ -236,7 +236,7 @@ def test_a_detector_gives_regions_where_lesions_are(tmp_path: Path, served: tupl
 
 def test_a_detector_that_finds_nothing_says_so(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:
     empty = testing.ct_series(array=np.full((6, 20, 24), -900, np.int16))
-    assert ask("things", series_in(tmp_path / "ct", empty), served) == ()
+    assert ask("nodules", series_in(tmp_path / "ct", empty), served) == ()
 
 
 def test_a_real_network_for_vessels_sees_a_colour_photograph(tmp_path: Path, served: tuple[Path, GrpcTriton]) -> None:

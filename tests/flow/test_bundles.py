@@ -131,7 +131,7 @@ def write_bundle(
     classes: Sequence[str] = (),
     output_format: str = "segmentation",
 ) -> Path:
-    """Write a bundle with the weights of a small network, by MONAI's names for things."""
+    """Write a bundle with the weights of a small network, by the names of MONAI."""
     from monai.networks import nets
 
     (folder / "configs").mkdir(parents=True)
@@ -209,7 +209,7 @@ def of_monai(folder: Path) -> np.ndarray:
 
 
 def body(tmp_path: Path) -> Series:
-    """Images with things in them that a network may find, a little oblique."""
+    """Images, a little oblique, with objects in them that a network may find."""
     noise = torch.from_numpy(np.random.default_rng(7).normal(0, 900, (1, 18, 46, 52))).float()
     array = torch.nn.functional.avg_pool3d(noise, 5, 1, 2)[0].numpy() + 60
     array[:, :3], array[:, :, :4], array[:1] = 0, 0, 0

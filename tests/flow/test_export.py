@@ -71,7 +71,7 @@ def test_the_model_of_a_network_is_exported_with_the_model_that_asks_it(tmp_path
 
 
 def elsewhere(folder: Path) -> Path:
-    """Make a Python environment that has all packages of this one but isocenter; return its `python3`."""
+    """Make a Python environment that has all packages of this environment but isocenter; return its `python3`."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder / "lib" / version / "site-packages"
     packages.mkdir(parents=True)

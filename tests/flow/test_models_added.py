@@ -209,7 +209,7 @@ def judged(series: Series, outlines: Segmentation, images: Path, folder: Path) -
 
 
 FEW = 2000
-"""Voxels of which one that rounding moves is more than a thousandth."""
+"""Labels with fewer voxels are not compared: a few voxels that rounding moves would exceed a thousandth."""
 BRAIN = """
 orientation = "TOWARDS"
 spacing = [1, 1, 1]

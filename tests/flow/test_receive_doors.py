@@ -1,4 +1,4 @@
-"""Connections that are no associations: strangers, silent ones, slow ones, and requests that are odd."""
+"""Connections without an association: callers that are not allowed, silent or slow peers, unusual requests."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""Which SOP classes of Storage are taken: by default the retired and well-known private ones too."""
+"""Which Storage SOP classes are accepted: by default also retired and well-known private classes."""
 
 import pytest
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
