@@ -83,7 +83,7 @@ class Peer:
 def start() -> Iterator[Callable[..., Peer]]:
     entities: list[AE] = []
 
-    def made(*kinds: str) -> Peer:
+    def make(*kinds: str) -> Peer:
         entity, peer = AE("PEER"), Peer()
         for kind in kinds:
             entity.add_supported_context(CLASSES[kind])  # type: ignore[index]
@@ -93,7 +93,7 @@ def start() -> Iterator[Callable[..., Peer]]:
         entities.append(entity)
         return peer
 
-    yield made
+    yield make
     for entity in entities:
         entity.shutdown()
 
