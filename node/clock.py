@@ -1,4 +1,4 @@
-"""Notices when the clock of the machine is set: durations are then other than the times in the rows tell."""
+"""Notices when the clock of the machine is set: durations then differ from the times in the rows."""
 
 import time
 from collections.abc import Callable
@@ -9,21 +9,21 @@ import structlog
 log = structlog.get_logger()
 
 LOOK_SECONDS = 5.0
-"""How often the clock is compared with one that nobody sets."""
+"""How often the clock is compared with the monotonic clock, which nobody can set."""
 LEAST_STEP_SECONDS = 2.0
 """A smaller difference is drift, or a clock that is being slewed."""
 
 
 @dataclass(slots=True)
 class ClockWatch:
-    """Compares the clock with the monotonic one, and has times brought back that lie in the future.
+    """Compares the clock with the monotonic clock; after a step back, corrects times that lie in the future.
 
     Parameters
     ----------
     bring_back
-        Brings the times back, and returns how many there were.
+        Corrects these times, and returns how many there were.
     wake
-        Called after that: what was due in a day may be due now.
+        Called afterwards: work that was due in a day may be due now.
     """
 
     bring_back: Callable[[], int]

@@ -1,7 +1,7 @@
-"""What other processes did: the story of all studies tells who has something to do now.
+"""Wake steps after events of other processes: the history of all studies says which steps have work now.
 
-Within a process, steps wake each other; this is for what a command, or a process on another machine, has written into
-the ledger. News that is missed is harmless: every step looks for itself now and then.
+Within a process, steps wake each other. This module reads what a command, or a process on another machine, has written
+into the ledger. An event that is missed is harmless: every step also looks into the ledger now and then.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from node.ledger.events import Events
 
 LOOK_SECONDS = 0.5
 OVERLAP = 50
-"""So many events are looked at again: of two transactions, the later number may be committed first."""
+"""How many events are read again: of two transactions, the one with the later number may be committed first."""
 
 HEARD = {
     "study.begun": ("assemble", "arenas"),
@@ -26,12 +26,12 @@ HEARD = {
     "commitment.answered": ("commit",),
     "requeued": ("route", "infer", "deliver"),
 }
-"""The first word of the steps that an event gives something to do."""
+"""Event → first word of the names of the steps that have work after it."""
 
 
 @dataclass(slots=True)
 class News:
-    """Wakes the steps of this process that have something to do by what the ledger tells."""
+    """Wakes the steps of this process that have work after new events in the ledger."""
 
     events: Events
     steps: Sequence[str]

@@ -1,4 +1,4 @@
-"""Let go of what is finished and old: rows first, then files, so that no row ever points to nothing."""
+"""Purge finished studies when their retention ends: rows first, then files, so that no row names a missing file."""
 
 import time
 from collections.abc import Callable

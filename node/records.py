@@ -1,4 +1,4 @@
-"""The rows that remember, as frozen values; the words every stage may use."""
+"""The rows of the ledger as frozen values, which every stage may use."""
 
 import re
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ JOB_QUEUE, JOB_TASK = "isocenter", "job"
 """What procrastinate calls the queue that ledgers fill with job ids, and the task that engines take from it."""
 
 FINISHED_JOBS = (JobState.DONE, JobState.SUPERSEDED)
-"""Nothing will be done any more about a job in one of these; what it was made of may be purged."""
+"""States of a job that is over: the instances it read may be purged."""
 
 DELIVERY_MOVES = {
     (DeliveryState.WAITING, "deliver"): DeliveryState.DELIVERED,
@@ -85,7 +85,7 @@ DELIVERY_MOVES = {
     (DeliveryState.SUPERSEDED, "deliver"): DeliveryState.DELIVERED,  # it was on its way
     (DeliveryState.SUPERSEDED, "commit"): DeliveryState.COMMITTED,  # a late answer: the destination has it
 }
-"""Every move a delivery can make; what was delivered stays so, unless its destination does not commit to keep it."""
+"""Every move a delivery can make. A delivered object stays delivered unless its destination does not commit to it."""
 
 FINISHED_DELIVERIES = (
     DeliveryState.DELIVERED,
@@ -144,7 +144,7 @@ class Instance:
     received_at: float
     checksum: int
     urgency: int = 0
-    """How far it goes before others, by its Requested Procedure Priority; packs of older nodes do not tell."""
+    """Priority over other instances, by its Requested Procedure Priority; 0 in packs of older versions."""
     note: str = ""
     """What a volume needs of its header (`node.images.header_summary`); empty for anything but an ordinary image."""
     originator: str = ""
@@ -175,11 +175,11 @@ class Refusal:
     peer: str
     reason: str
     pack: str = ""
-    """Where the bytes lie of one that was taken, and that the ledger can never hold."""
+    """Where its bytes lie, if it was stored and then found to fit no row of the ledger."""
     association: str = ""
     """Name of the association that it was refused on."""
     came_at: float | None = None
-    """When it came again and was taken."""
+    """When it was sent again and accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +192,10 @@ class Study:
     changed_at: float
     because: str
     expected: int = 0
-    """How many instances it had before some were purged or lost: with fewer it is not analysed unasked."""
+    """How many instances it had before some were purged or lost. With fewer, only a person starts its analysis."""
     purged_at: float | None = None
     caveat: str = ""
-    """What was known to be missing when it was taken for stable."""
+    """What was known to be missing when it became stable."""
 
 
 @dataclass(frozen=True, slots=True)

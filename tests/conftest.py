@@ -229,21 +229,21 @@ def received(number: int, *, study: str, series: str, at: float, checksum: int =
 def arrival(clock: Clock) -> Callable[..., Arrival]:
     """Make a durable instance; the same number is the same instance, another checksum other bytes."""
 
-    def made(
+    def make(
         number: int, *, study: str = "1.2.1", series: str = "1.2.1.1", checksum: int = 7, pack: str = "a.pack"
     ) -> Arrival:
         instance = received(number, study=study, series=series, at=clock(), checksum=checksum)
         place = Place(pack=pack, offset=number * 1000, length=900)
         return Arrival(instance=instance, place=place, end=place.offset + 950)
 
-    return made
+    return make
 
 
 @pytest.fixture
 def wanted() -> Callable[..., Plan]:
     """Make the plan of a job."""
 
-    def made(
+    def make(
         plugin: str = "spleen",
         *,
         digest: str = "d",
@@ -261,14 +261,14 @@ def wanted() -> Callable[..., Plan]:
             digest=digest,
         )
 
-    return made
+    return make
 
 
 @pytest.fixture
 def result() -> Callable[..., ResultObject]:
     """Make the row of a composed object."""
 
-    def made(number: int = 1, *, kind: str = "SEG", path: str = "objects/a.dcm") -> ResultObject:
+    def make(number: int = 1, *, kind: str = "SEG", path: str = "objects/a.dcm") -> ResultObject:
         return ResultObject(
             sop_instance_uid=f"2.25.{number}",
             sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
@@ -278,14 +278,14 @@ def result() -> Callable[..., ResultObject]:
             path=path,
         )
 
-    return made
+    return make
 
 
 @pytest.fixture
 def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int]:
     """Receive one more instance of a study, take it for stable and plan jobs for it; return how many are new."""
 
-    def made(*plans: Plan, study: str = "1.2.1", number: int = 1, series: str = "1.2.1.1") -> int:
+    def make(*plans: Plan, study: str = "1.2.1", number: int = 1, series: str = "1.2.1.1") -> int:
         ledger.instances.record([arrival(number, study=study, series=series)])
         seen = ledger.studies.find(study)
         assert seen is not None
@@ -294,4 +294,4 @@ def routed(ledger: Ledger, arrival: Callable[..., Arrival]) -> Callable[..., int
         assert stable is not None
         return ledger.studies.plan(stable, [], plans)
 
-    return made
+    return make

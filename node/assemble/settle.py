@@ -1,4 +1,4 @@
-"""Take studies for stable: by what has arrived of them, and how long they have been quiet."""
+"""Settle studies: a study becomes stable by what has arrived of it and by how long it has been quiet."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -47,8 +47,8 @@ def settle(
 ) -> float | None:
     """Settle every study that is complete or quiet; return when to look again, None while nothing is being received.
 
-    Its packs are synced first: what is stable is durable, whatever was promised to its sender. A study whose bytes are
-    gone is parked.
+    Its packs are synced first: a stable study is durable in every mode of `receive.durability`. A study whose bytes are
+    lost is parked.
     """
     waits: list[float] = []
     for study in studies.in_state(StudyState.RECEIVING):
@@ -126,7 +126,7 @@ class Packs:
 
 
 def _unrecorded(pack: PackState, spool: Spool, opened: Collection[str]) -> bool:
-    """Say whether the ledger is behind a pack; it soon is not, whether its writer lives or is dead."""
+    """Return whether rows of a pack are still to be written; they soon are, whether its writer lives or is dead."""
     size = spool.size(pack.name)
     if pack.name in opened:
         return size > pack.mark

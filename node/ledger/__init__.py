@@ -1,4 +1,4 @@
-"""The rows that remember: schema, and every SQL statement."""
+"""The ledger: the database of studies, jobs and deliveries; its schema, and every SQL statement."""
 
 from node.ledger.database import conninfo
 from node.ledger.job_queue import JobQueue

@@ -1,4 +1,4 @@
-"""Storage Commitment that senders request of this node: each request is kept until it is reported."""
+"""Storage Commitment as SCP: each request of a sender is kept until this node has reported on it."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -14,10 +14,10 @@ from node.records import CommitmentRequest, CommitmentResult, Reference
 
 
 class CommitmentRequests(LedgerPart):
-    """What senders ask this node to commit to."""
+    """Requests of senders for Storage Commitment by this node."""
 
     def add(self, request: CommitmentRequest, *, seconds: float) -> None:
-        """Remember what a sender asks us to commit to, to be reported in `seconds`; asked again, reported again.
+        """Record a request, to be reported in `seconds`. The same request again is reported again.
 
         Raises
         ------
@@ -79,13 +79,13 @@ class CommitmentRequests(LedgerPart):
             return due
 
     def postpone(self, request: CommitmentRequest, *, seconds: float, reason: str) -> None:
-        """Report in `seconds`."""
+        """Postpone the report by `seconds`."""
         values = {"due_at": self.db.clock() + seconds, "reason": reason}
         with self.db.writing() as connection:
             connection.execute(update(commitment_request).where(_is_request(request)).values(values))
 
     def mark_reported(self, request: CommitmentRequest, result: CommitmentResult, reason: str = "") -> None:
-        """Mark a request as reported, or as given up for a reason; the story of each study in it tells of it."""
+        """Mark a request as reported, or as given up for a reason; add an event to the history of each study in it."""
         uids = [reference.sop_instance_uid for reference in request.references]
         counts = f"{len(result.committed)} committed, {len(result.failed)} not"
         name = "commitment.unreported" if reason else "commitment.reported"

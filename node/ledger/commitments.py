@@ -1,4 +1,4 @@
-"""Storage Commitment: what was asked of destinations, what they answered, and what senders asked of us."""
+"""Storage Commitment as SCU: requests to destinations, and their answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,10 +33,10 @@ COMMITTED = 0
 
 
 class Commitments(LedgerPart):
-    """What is promised to be kept: by destinations to us, and by us to senders."""
+    """Transactions of Storage Commitment with destinations (PS3.4 annex J)."""
 
     def due(self, destination: str, *, limit: int = LOOKUP) -> list[Delivery]:
-        """Return delivered objects whose destination is due to be asked about them, the longest waiting first."""
+        """Return delivered objects whose commitment is due to be requested, the longest waiting first."""
         query = (
             select(delivery, result_object)
             .join(result_object)
@@ -52,7 +52,7 @@ class Commitments(LedgerPart):
             return [to_delivery(row) for row in connection.execute(query).mappings()]
 
     def next_due(self, destination: str) -> float | None:
-        """Return when a destination is next to be asked, None while there is nothing to ask about."""
+        """Return when the next request to a destination is due, None if there is none."""
         query = select(func.min(delivery.c.ask_at)).where(
             delivery.c.destination == destination, delivery.c.state == DeliveryState.DELIVERED
         )
@@ -63,10 +63,10 @@ class Commitments(LedgerPart):
     def ask(
         self, transaction_uid: str, ae_title: str, about: Sequence[Delivery], *, wait: Callable[[int], float]
     ) -> list[Delivery]:
-        """Remember a transaction before it is sent, and return what it is to ask about.
+        """Record a transaction before it is sent, and return its deliveries.
 
-        What another process has asked about by now is left out. `wait` gives the seconds after which to ask again,
-        from the number of times it was asked before.
+        Deliveries that another process has asked about meanwhile are left out. `wait` returns the seconds until the
+        next request, from the number of earlier requests.
         """
         now = self.db.clock()
         with self.db.writing() as connection:
@@ -96,7 +96,7 @@ class Commitments(LedgerPart):
             return taken
 
     def ask_again(self, transaction_uid: str, *, seconds: float, reason: str) -> None:
-        """Ask in `seconds` about what a transaction asked for in vain; an answer to it is still understood."""
+        """After a request that failed, ask again in `seconds`; a late answer to the old transaction still counts."""
         asked = select(commitment_item.c.sop_instance_uid).where(
             commitment_item.c.transaction_uid == transaction_uid, commitment_item.c.result.is_(None)
         )
@@ -110,12 +110,12 @@ class Commitments(LedgerPart):
             connection.execute(update(delivery).where(which).values(ask_at=self.db.clock() + seconds, reason=reason))
 
     def record_answer(self, result: CommitmentResult, ae_title: str) -> None:
-        """Remember what a destination answered; what was answered before stays as it was.
+        """Record the answer of a destination; earlier answers do not change.
 
         Raises
         ------
         UnknownTransaction
-            No transaction of ours has this UID, or another AE title was asked.
+            No transaction of this node has this UID, or it was sent to another AE title.
         """
         uid = result.transaction_uid
         answers = [*result.failed, *((reference, COMMITTED) for reference in result.committed)]
@@ -142,13 +142,13 @@ class Commitments(LedgerPart):
             self.db.add_event(connection, "", "commitment.answered", f"by {ae_title}, transaction {uid}")
 
     def is_answered(self, transaction_uid: str) -> bool:
-        """Return whether an answer to a transaction of ours has come."""
+        """Return whether the answer to a transaction of this node has come."""
         query = select(commitment.c.answered_at).where(commitment.c.transaction_uid == transaction_uid)
         with self.db.reading() as connection:
             return connection.execute(query).scalar() is not None
 
     def answered(self, destination: str, *, limit: int = LOOKUP) -> list[tuple[Delivery, int]]:
-        """Return deliveries that a destination has answered for and that have not moved: 0 or the failure reason."""
+        """Return deliveries with an answer that was not acted on yet, each with 0 or the failure reason."""
         query = (
             select(delivery, result_object, commitment_item.c.result)
             .join(result_object, result_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
@@ -178,13 +178,13 @@ class Commitments(LedgerPart):
         self._conclude(sent, "resend", {"due_at": self.db.clock() + seconds, "reason": reason}, "object.uncommitted")
 
     def abandon(self, sent: Delivery, reason: str, *, answered: bool) -> None:
-        """Stop asking about an object, or sending it; without an answer so far, a late one still counts."""
+        """Park an object: stop asking about it, and sending it. If no answer came yet, a late one still counts."""
         self._conclude(sent, "abandon", {"reason": reason}, "object.parked", forget=answered)
 
     def _conclude(
         self, sent: Delivery, move: str, values: Mapping[str, object], name: str, *, forget: bool = True
     ) -> None:
-        """Make a move, and forget what is still open about the object: what it was asked for is settled by it."""
+        """Make a move, and delete the open requests about the object: the move settles them."""
         detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
         with self.db.writing() as connection:
             hold(connection, [sent.study_uid])  # a later revision comes before this or after, not meanwhile

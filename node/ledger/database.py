@@ -45,7 +45,7 @@ BUSY_SECONDS = 5.0
 MIGRATION_SECONDS = 600.0
 """How long a program that starts waits for another that is migrating the ledger."""
 LOOKUP = 500
-"""UIDs asked for in one statement; SQLite binds at most 999 in old builds."""
+"""UIDs in one statement; old builds of SQLite bind at most 999."""
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SESSION = {"lock_timeout": f"{BUSY_SECONDS:.0f}s", "idle_in_transaction_session_timeout": "60s"}
 """A process that hangs in a transaction must not hold up the others: PostgreSQL ends it."""
@@ -58,7 +58,7 @@ POSTGRESQL = {
     "tcp_user_timeout": "30000",
     "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
 }
-"""What a connection says where the URL does not: a server whose cable was pulled is missed within half a minute."""
+"""Defaults of a connection to PostgreSQL: the loss of a server is noticed within half a minute."""
 
 
 Item = TypeVar("Item")
@@ -195,8 +195,8 @@ def groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def hold(connection: Connection, study_uids: Iterable[str]) -> None:
     """Hold the rows of studies until the transaction ends, so that all that is of a study changes in turn.
 
-    Always in the order of their UIDs: two that hold some of the same wait for each other, and never for good. SQLite
-    has one writer, and no such clause.
+    Always in the order of their UIDs: two transactions that need the same rows wait, but cannot deadlock. SQLite has
+    one writer at a time, and no such clause.
     """
     uids = sorted(study_uids)
     for start in range(0, len(uids), LOOKUP):
@@ -217,7 +217,7 @@ def _database_errors() -> Iterator[None]:
 
 
 def _said(error: DBAPIError) -> str:
-    """Return the first line of what the database said; the others name it again, or quote values."""
+    """Return the first line of a database error; the other lines repeat it, or quote values."""
     return str(error.orig).strip().partition("\n")[0]
 
 

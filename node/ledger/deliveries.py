@@ -1,4 +1,4 @@
-"""Deliveries: what is due for a destination, and what became of it."""
+"""Deliveries: which objects are due for a destination, and the result of each."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -25,16 +25,16 @@ from node.records import (
 )
 
 FREE: dict[str, Any] = {"worker": "", "lease_until": 0.0}
-"""What a delivery says that nobody holds."""
+"""Columns of a delivery that no worker holds."""
 
 
 class Deliveries(LedgerPart):
-    """What happens to objects on their way out."""
+    """Deliveries of composed objects to destinations."""
 
     def claim(self, destination: str, *, lease_seconds: float, limit: int = 100) -> list[Delivery]:
-        """Take what is due for a destination, for a time; the most urgent first, then the longest waiting.
+        """Claim the deliveries due for a destination, for a time: the most urgent first, then the longest waiting.
 
-        What another process holds is left out, until its lease has run out.
+        Deliveries that another process holds are left out until its lease ends.
         """
         now = self.db.clock()
         due = (
@@ -63,7 +63,7 @@ class Deliveries(LedgerPart):
             return [replace(claimed, worker=worker) for claimed in taken]
 
     def renew(self, held: Sequence[Delivery], *, lease_seconds: float) -> bool:
-        """Hold longer what was claimed together and still waits; False where another process has some of it by now."""
+        """Renew the lease of deliveries claimed together; False if another process has claimed some of them since."""
         with self.db.writing() as connection:
             renewed = connection.execute(
                 update(delivery).where(_are_held(held), _to_send()).values(lease_until=self.db.clock() + lease_seconds)
@@ -71,9 +71,9 @@ class Deliveries(LedgerPart):
             return bool(renewed.rowcount == len(held))
 
     def begin(self, held: Sequence[Delivery]) -> bool:
-        """Note that the first of what was claimed together is sent now.
+        """Record that the first of the deliveries claimed together is sent now.
 
-        False where some of it is not this claim's to send any more: another process has it, or it was superseded.
+        False if one of them no longer belongs to this claim: another process has it, or it was superseded.
         """
         mine = select(func.count()).select_from(delivery).where(_are_held(held), _to_send())
         first = update(delivery).where(_are_held(held[:1]), _to_send()).values(begun_at=self.db.clock())
@@ -81,7 +81,7 @@ class Deliveries(LedgerPart):
             return connection.execute(mine).scalar_one() == len(held) and bool(connection.execute(first).rowcount)
 
     def release(self, held: Sequence[Delivery]) -> None:
-        """Give back what was claimed together and is not sent: it is due as before."""
+        """Release claimed deliveries that were not sent: they are due as before."""
         with self.db.writing() as connection:
             connection.execute(update(delivery).where(_are_held(held)).values(FREE))
 
@@ -96,7 +96,7 @@ class Deliveries(LedgerPart):
         return min((at for at in times if at is not None), default=None)
 
     def has_delivered(self, destination: str) -> bool:
-        """Return whether a destination has ever stored anything of ours."""
+        """Return whether a destination has ever stored an object of this node."""
         query = select(delivery.c.destination).where(
             delivery.c.destination == destination,
             delivery.c.state.in_((DeliveryState.DELIVERED, DeliveryState.COMMITTED)),
@@ -114,7 +114,7 @@ class Deliveries(LedgerPart):
         self._move(sent, "deliver", reason, "object.delivered", delivered_at=now, **ask)
 
     def postpone(self, sent: Delivery, *, seconds: float, reason: str, answered: bool = True) -> None:
-        """Try an object again in `seconds`; without an answer its destination may have stored it."""
+        """Try an object again in `seconds`. If no answer came, its destination may have stored it."""
         due_at = self.db.clock() + seconds
         self._move(sent, "postpone", reason, "object.postponed", answered=answered, due_at=due_at)
 
@@ -123,11 +123,11 @@ class Deliveries(LedgerPart):
         self._move(sent, "park", reason, "object.parked", answered=answered)
 
     def decline(self, sent: Delivery, reason: str) -> None:
-        """Mark an object as one whose SOP class its destination does not take: something else may go in its place."""
+        """Mark an object whose SOP class its destination refuses: a fallback may replace it."""
         self._move(sent, "decline", reason, "object.unsupported")
 
     def park_strays(self, known: Collection[str]) -> int:
-        """Park what waits for a destination that is not configured any more; return how much that is."""
+        """Park deliveries to destinations that are no longer configured; return how many."""
         with self.db.writing() as connection:
             which = delivery.c.destination.not_in(list(known))
             because = {"reason": "its destination is no longer configured; configure it again and requeue"}

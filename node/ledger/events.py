@@ -17,7 +17,7 @@ class Events(LedgerPart):
             self.db.add_event(connection, study_uid, name, detail)
 
     def read(self, study_uid: str | None = None, *, after: int = 0) -> list[tuple[int, Event]]:
-        """Return the story: of one study or of all, from an event's number on."""
+        """Return the history of one study or of all, from an event's number on."""
         query = select(event).where(event.c.id > after).order_by(event.c.id)
         if study_uid is not None:
             query = query.where(event.c.study_uid == study_uid)

@@ -1,4 +1,4 @@
-"""Deliveries that a destination refused by SOP class, and what goes in their place."""
+"""Deliveries that a destination refused by SOP class, and the objects that replace them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,10 +14,10 @@ from node.records import DELIVERY_MOVES, Declined, Delivery, DeliveryState, Resu
 
 
 class Fallbacks(LedgerPart):
-    """What becomes of objects whose SOP class a destination does not take."""
+    """Replaces objects whose SOP class a destination refuses."""
 
     def declined(self, destination: str) -> list[Declined]:
-        """Return what a destination refused by SOP class and has nothing in its place of, with the job's objects."""
+        """Return refused deliveries that have no replacement yet, each with the objects of its job."""
         query = (
             select(delivery, result_object)
             .join(result_object)
@@ -28,7 +28,7 @@ class Fallbacks(LedgerPart):
             return [_declined(connection, row) for row in connection.execute(query).mappings().all()]
 
     def replace(self, refused: Declined, objects: Sequence[ResultObject], reason: str) -> None:
-        """Put objects in the place of a refused one: known to the ledger, and waiting, if they are not already."""
+        """Replace a refused object: add the new objects and their deliveries, if they are not there already."""
         sent = refused.delivery
         with self.db.writing() as connection:
             hold(connection, [sent.study_uid])
@@ -37,7 +37,7 @@ class Fallbacks(LedgerPart):
                 self._add_event(connection, sent, "object.replaced", reason)
 
     def supplant(self, sent: Delivery, objects: Sequence[ResultObject], reason: str) -> None:
-        """Queue objects that go instead of one that waits; beside it, where it has gone already or is on its way.
+        """Queue objects in place of a waiting one; in addition to it, if it was sent already or is being sent.
 
         Nothing, where a later revision has come meanwhile.
         """
@@ -51,14 +51,14 @@ class Fallbacks(LedgerPart):
             self._add_event(connection, sent, "object.replaced", reason)
 
     def park(self, refused: Declined, reason: str) -> None:
-        """Stop at the end of the chain, until a person requeues it."""
+        """Park a delivery for which no fallback is left, until a person requeues it."""
         sent = refused.delivery
         with self.db.writing() as connection:
             if _move(connection, sent, "exhaust", reason):
                 self._add_event(connection, sent, "object.parked", reason)
 
     def _have_wait(self, connection: Connection, sent: Delivery, objects: Sequence[ResultObject]) -> None:
-        """Have objects wait for the destination of another of their job, as urgently."""
+        """Queue objects for the destination of another delivery of their job, with the same priority."""
         query = select(delivery.c.priority, result_object.c.job_id).join(result_object).where(_is(sent))
         priority, job_id = connection.execute(query).one()
         now = self.db.clock()

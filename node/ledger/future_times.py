@@ -34,11 +34,11 @@ LIMITS: Sequence[Limit] = (
     Limit(commitment_request.c.received_at, 0),
     Limit(commitment_request.c.due_at, 1.5 * HOUR),
 )
-"""Every time that something waits for. What has happened lies in the past; what is due may wait so long."""
+"""Each column with a time, and its limit: past events may not lie in the future, due times only so far."""
 
 
 class FutureTimes(LedgerPart):
-    """Brings times back that lie further in the future than anything waits."""
+    """Corrects times that lie further in the future than any wait lasts."""
 
     def bring_back(self) -> int:
         """Set every time beyond its limit to what it becomes, counted from now; return how many there were."""

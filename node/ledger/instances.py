@@ -36,19 +36,18 @@ class Change:
 
 
 class Instances(LedgerPart):
-    """What was received, and where it lies in the spool."""
+    """Instances that were received, and where they lie in the spool."""
 
     def record(
         self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal] = (), ends: Sequence[PackEnd] = ()
     ) -> list[str]:
-        """Give every arrival and refusal its row, move the packs' marks, and return the studies that changed.
+        """Write the rows of arrivals and refusals, move the packs' marks, and return the studies that changed.
 
         `ends` tell how associations left their packs.
 
-        A repeated instance changes nothing; one with other bytes replaces the older of its study, and of no other; an
-        object of the node's own that comes back is kept without making its study new, as is one that the node asked
-        for, to compare with. One that can never have a row is set aside, as a refusal that says where it lies, and
-        holds up no other.
+        A repeated instance changes nothing. An instance with other bytes replaces the older one of the same study. An
+        object that this node made, or a prior that it asked for, is kept without a new revision. An instance that can
+        never have a row is set aside: its refusal says where its bytes lie, and the other instances are recorded.
         """
         try:
             return self._record(arrivals, refusals, ends)
@@ -133,7 +132,7 @@ class Instances(LedgerPart):
             return list(changed)
 
     def _tell_shared(self, connection: Connection, uid: str, study_uid: str, others: Iterable[str]) -> None:
-        """Tell in the stories of all studies that have an instance with this UID; each keeps the one it received."""
+        """Add an event to all studies that have an instance with this UID; each keeps the instance it received."""
         for mine, other in ((study_uid, ", ".join(sorted(others))), *((other, study_uid) for other in others)):
             detail = f"{uid} is in study {other} too: its sender gave the UID twice; each study keeps what it received"
             self.db.add_event(connection, mine, "instance.shared", detail)
@@ -141,9 +140,9 @@ class Instances(LedgerPart):
     def _begin_studies(
         self, connection: Connection, rows: Sequence[Mapping[str, Any]], asked: Collection[Key]
     ) -> set[str]:
-        """Make the rows of studies that are new, before anything is read: of two that begin one, the second waits.
+        """Insert the rows of new studies before anything is read: of two such transactions, the second waits.
 
-        One that comes only because the node asked for it is a prior.
+        A study that comes only because the node asked for it is a prior.
         """
         begun = set()
         sent = {row["study_uid"] for row in rows if key_of(row) not in asked}
@@ -216,7 +215,7 @@ class Instances(LedgerPart):
     def compressed(self, native: Collection[str]) -> list[tuple[Instance, Place]]:
         """Return the noted instances of studies being received that are in none of these transfer syntaxes.
 
-        What came first comes first.
+        The first received come first.
         """
         query = (
             select(instance)
@@ -233,7 +232,7 @@ class Instances(LedgerPart):
             return [(to_instance(row), to_place(row)) for row in connection.execute(query).mappings()]
 
     def receiving_bytes(self) -> int:
-        """Return how many bytes the largest of the studies has that are being received, 0 where none is."""
+        """Return the bytes of the largest study that is being received, 0 if there is none."""
         size = func.sum(instance.c.length)
         query = (
             select(size)
@@ -283,7 +282,7 @@ class Instances(LedgerPart):
         return dict(found)
 
     def known_packs(self, names: Iterable[str]) -> set[str]:
-        """Return which of these packs have a row: whose they are is known."""
+        """Return which of these packs have a row, which says to which study they belong."""
         with self.db.reading() as connection:
             return read_known(connection, names)
 

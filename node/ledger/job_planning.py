@@ -1,4 +1,4 @@
-"""How a job is planned: for images that the newest job of its plugin has not had, in place of the earlier ones."""
+"""Plan a job of a plugin for images that its newest job did not have; the new job replaces the earlier ones."""
 
 from dataclasses import asdict
 
@@ -53,9 +53,9 @@ def plan_job(
 
 
 def _is_answered(connection: Connection, study_uid: str, wanted: Plan) -> bool:
-    """Whether the newest answer of a plugin is about the same images, by the same version, or will be.
+    """Return whether the newest job of a plugin has, or will have, an answer for the same images and version.
 
-    A job that was superseded has given no answer, nor one whose objects were withdrawn before they left.
+    A superseded job gives no answer; neither does a job whose objects were withdrawn before they were sent.
     """
     mine = (job.c.study_uid == study_uid, job.c.plugin == wanted.plugin, job.c.state != JobState.SUPERSEDED)
     newest = connection.execute(select(job).where(*mine).order_by(job.c.revision.desc(), job.c.id.desc())).first()

@@ -1,6 +1,6 @@
-"""The queue of job ids beside the ledger's tables: filled by the very transaction that makes a job due.
+"""The queue of job ids beside the ledger's tables, filled in the same transaction that makes a job due.
 
-It belongs to procrastinate, whose workers empty it. Nothing in it must be remembered: the ledger can fill it again.
+It belongs to procrastinate, whose workers empty it. It may be lost: the ledger can fill it again.
 """
 
 from collections.abc import Iterable

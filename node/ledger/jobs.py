@@ -1,4 +1,4 @@
-"""Jobs: claimed with a lease, finished behind a fence, put back, parked, superseded."""
+"""Jobs: claimed with a lease, finished only while the lease is held, postponed, parked, superseded."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -47,12 +47,12 @@ class Jobs(LedgerPart):
     """What happens to planned jobs."""
 
     def claim(self, *, lease_seconds: float, without: Collection[str] = ()) -> Job | None:
-        """Take the most urgent due job, for a time; also one whose former worker let its lease run out.
+        """Claim the most urgent due job, for a time; a job whose lease has ended counts as due.
 
         Jobs of the plugins in `without` are left for later.
 
-        Among equally urgent ones the sender whose turn is longest ago comes first, so that a flood from one does not
-        starve another.
+        Among jobs of equal priority, the sender that was served longest ago comes first, so that many studies of one
+        sender do not delay the others.
         """
         now = self.db.clock()
         served = func.coalesce(turn.c.served, 0)
@@ -89,7 +89,7 @@ class Jobs(LedgerPart):
             return to_job(row)
 
     def renew(self, held: Job, *, lease_seconds: float) -> bool:
-        """Hold a job longer; False where another worker has it by now."""
+        """Renew the lease of a job; False if another worker has claimed it since."""
         with self.db.writing() as connection:
             renewed = connection.execute(
                 update(job).where(_is_held(held)).values(lease_until=self.db.clock() + lease_seconds)
@@ -107,8 +107,8 @@ class Jobs(LedgerPart):
     ) -> bool:
         """Record a job's objects and queue each for each destination.
 
-        False and nothing recorded without the lease, or where the job is outdated: it is superseded then.
-        `recipients` names the destinations of an object by its SOP Instance UID, where they are not all of the job's.
+        Returns False and records nothing if the lease is lost, or if the job is outdated; it is then superseded.
+        `recipients` has the destinations of an object, by SOP Instance UID, if they are not all of the job's.
         """
         now = self.db.clock()
         with self.db.writing() as connection:
@@ -163,7 +163,7 @@ class Jobs(LedgerPart):
             return bool(moved)
 
     def park(self, held: Job, reason: str) -> bool:
-        """Set a held job aside until a person requeues it."""
+        """Park a held job until a person requeues it."""
         with self.db.writing() as connection:
             hold(connection, [held.study_uid])
             moved = move_jobs(self.db, connection, _is_held(held), "park", worker="", reason=reason)
@@ -173,9 +173,9 @@ class Jobs(LedgerPart):
             return bool(moved)
 
     def remind(self) -> float | None:
-        """Have ids of due jobs delivered again that are no longer in the engine's queue; return when to look again.
+        """Queue the ids of due jobs again that are missing in the engine's queue; return when to look again.
 
-        A message may be lost, and of a job whose worker died there was none.
+        A message may be lost, and there is no message for a job whose worker died.
         """
         if self.db.queue is None:
             return None

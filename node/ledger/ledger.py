@@ -1,4 +1,4 @@
-"""The ledger: the rows that remember."""
+"""The ledger: one object that opens the database and holds all its parts."""
 
 import time
 from collections.abc import Callable
@@ -25,21 +25,21 @@ class Ledger:
     Parameters
     ----------
     url
-        `sqlite:////absolute/path`, made where it does not exist; or `postgresql://user:password@host/name`, a database
-        that is there.
+        `sqlite:////absolute/path`, created if it does not exist; or `postgresql://user:password@host/name`, a database
+        that exists.
     clock
         Seconds since 1970; another one in tests.
     queue
-        Where an engine takes job ids from, in the same PostgreSQL database; none where it looks into the ledger itself.
+        The queue of job ids in the same PostgreSQL database; without one, the engine looks into the ledger itself.
 
     Raises
     ------
     ConfigError
-        The URL is none, or names no place that can be written, or a newer program has written it.
+        The URL is not valid, its place cannot be written, or a newer version of this program has written it.
     LedgerUnavailable
-        From any method: the database is away, locked, or cannot be written just now.
+        From any method: the database does not answer, is locked, or cannot be written now.
     LedgerRefused
-        From any method: the database will never hold what it was given.
+        From any method: the database can never store the value.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:

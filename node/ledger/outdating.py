@@ -1,4 +1,4 @@
-"""What a later revision outdates: jobs, and what has not left of those that are done.
+"""What a later revision supersedes: jobs, and objects of finished jobs that were not sent yet.
 
 A job is outdated when an image of a series that it reads comes or changes, or when a job of its plugin is planned in a
 later revision. It stays so whatever becomes of that revision: an answer about some of the images is not delivered in

@@ -1,4 +1,4 @@
-"""What the ledger can tell, and put back: for people."""
+"""Queries and requeue for people."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ _PARKED = (
 
 
 class Queries(LedgerPart):
-    """What `isocenter explain`, `check` and `requeue` ask."""
+    """The queries of `isocenter explain`, `check` and `requeue`."""
 
     def device_uid(self) -> str:
         """Return the UID of the node that owns the ledger, made with the ledger (PS3.5 B.2)."""
@@ -81,7 +81,7 @@ class Queries(LedgerPart):
         ]
 
     def stuck(self, *, seconds: float) -> list[str]:
-        """Return a sentence for each thing that should have moved in so many seconds and has not."""
+        """Return a sentence for each study, job and destination without progress for so many seconds."""
         now = self.db.clock()
         held = select(job).where(job.c.state == JobState.RUNNING, job.c.lease_until < now).order_by(job.c.id)
         due = (
@@ -131,7 +131,7 @@ class Queries(LedgerPart):
         object_uid: str | None = None,
         destination: str | None = None,
     ) -> dict[str, int]:
-        """Put parked studies, jobs and deliveries back; return how many of each.
+        """Requeue parked studies, jobs and deliveries; return how many of each.
 
         Of all studies or of one. `job_id` names one job alone; `object_uid` and `destination` choose deliveries alone.
         A study that is named is analysed as it is, though some of its instances were purged, or it was fetched as a

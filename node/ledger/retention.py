@@ -1,4 +1,4 @@
-"""What may go, and what is gone: studies that are finished, and instances whose bytes are lost."""
+"""Retention: which finished studies may be purged, and how long their history is kept."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -47,10 +47,10 @@ DONE_WITH = (StudyState.ROUTED, StudyState.PRIOR)
 
 
 class Retention(LedgerPart):
-    """What happens to rows whose bytes go."""
+    """Purges rows whose retention time is over."""
 
     def purge(self, *, before: float) -> list[str]:
-        """Let go of some studies that were finished before a time, and return them; their files may go afterwards.
+        """Purge some studies that were finished before a time, and return them; their files may be deleted afterwards.
 
         Finished is a study that is routed or a prior, with every job in FINISHED_JOBS and every delivery in
         FINISHED_DELIVERIES.
@@ -95,7 +95,7 @@ class Retention(LedgerPart):
             return int(connection.execute(held.where(_finished(before))).scalar_one())
 
     def purged(self, study_uids: Iterable[str]) -> dict[str, float]:
-        """Return, of these studies, when each that ever was purged was purged last."""
+        """Return when each of these studies was last purged, if it ever was."""
         found: dict[str, float] = {}
         with self.db.reading() as connection:
             for some in groups(study_uids, LOOKUP):

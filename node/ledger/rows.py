@@ -25,7 +25,7 @@ from node.records import (
 
 Record = TypeVar("Record")
 Key = tuple[str, str]
-"""SOP Instance UID and Study Instance UID: an instance is one of its study."""
+"""Key of an instance: SOP Instance UID and Study Instance UID."""
 UID_LENGTH = 64
 LENGTHS = {
     column.name: column.type.length for column in instance.c if isinstance(column.type, String) and column.type.length

@@ -33,7 +33,7 @@ from node.records import (
 )
 
 NAMED = 3
-"""So many lost instances are named in a sentence."""
+"""How many lost instances the reason names."""
 
 
 class Studies(LedgerPart):
@@ -52,7 +52,7 @@ class Studies(LedgerPart):
             return to_study(row) if row else None
 
     def settle(self, seen: Study, because: str, *, caveat: str = "") -> bool:
-        """Take a study for stable, unless something arrived since it was seen; `caveat` says what is missing in it."""
+        """Make a study stable, unless something arrived since it was seen; `caveat` says what is missing in it."""
         with self.db.writing() as connection:
             done = connection.execute(
                 update(study)
@@ -64,7 +64,7 @@ class Studies(LedgerPart):
             return bool(done.rowcount)
 
     def park(self, seen: Study, reason: str) -> None:
-        """Set a study aside that cannot be planned, with the reason."""
+        """Park a study that cannot be planned, with the reason."""
         with self.db.writing() as connection:
             parked = connection.execute(
                 update(study).where(_as_seen(seen, StudyState.STABLE)).values(state=StudyState.PARKED, because=reason)
@@ -104,7 +104,7 @@ class Studies(LedgerPart):
             return sum(plan_job(self.db, connection, seen, wanted, sender=sender) for wanted in urged)
 
     def lose(self, seen: Study, holds: Callable[[Instance, Place], bool]) -> int:
-        """Set aside the instances of a study whose bytes are gone, and park the study; return how many there are.
+        """Mark the instances of a study whose bytes are lost, and park the study; return how many there are.
 
         `holds` says whether an instance's bytes lie whole at their place. A lost instance that is sent again takes its
         place again; requeuing the study looks whether the bytes are back.

@@ -144,7 +144,7 @@ class GrpcTriton:
         return self.signature(model).kind
 
     def signature(self, model: str) -> Signature:
-        """What the first server that answers says of a model, which is loaded for it."""
+        """Return the metadata of a model from the first server that answers; the model is loaded first."""
         pin = self._pins.get(model, "")
         return self._first(lambda server, ends: server.signature(model, pin, ends), self._deadline_seconds)
 

@@ -26,7 +26,7 @@ class FakeTriton:
     """Answers as `GrpcTriton` does, from functions that take keyword arrays and return outputs by name.
 
     `calls` holds every `infer` in order, those that were refused too. What a function raises is a refusal, as it is
-    with a model on a server; only a failed `assert` comes through as it is, for it is the test's own. A function is
+    with a model on a server; only a failed `assert` passes unchanged, because it belongs to the test. A function is
     trusted with its types and shapes: only a server knows what a model really takes. A guard that is not given finds
     every image suitable.
     """

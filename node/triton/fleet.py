@@ -142,7 +142,7 @@ class Fleet:
 
     @contextmanager
     def _client(self, url: str) -> Iterator[GrpcTriton]:
-        """Give a client for one server; the server is away from when it does not answer until it does."""
+        """Give a client for one server; a server that does not answer counts as away until it answers again."""
         triton = GrpcTriton([url], deadline_seconds=self.deadline_seconds)
         try:
             yield triton

@@ -1,4 +1,4 @@
-"""Errors of gRPC and of Triton become errors of the node: what the clock mends, and what a person must mend."""
+"""Errors of gRPC and of Triton become errors of the node: transient, or for a person to correct."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ LOADING = "currently loading"  # somebody else has asked for the same model and 
 
 @contextmanager
 def translated(url: str, model: str | None = None) -> Iterator[None]:
-    """The one place where gRPC's errors become ours: `CLOCK` has those for the clock, a person has the rest."""
+    """Translate an error of gRPC: `CLOCK` has the transient ones, every other error is for a person."""
     try:
         yield
     except InferenceServerException as error:

@@ -1,7 +1,7 @@
 """Keep one Triton server for the process that started it, and leave nothing behind when either of them ends.
 
 `server.py` runs this file as a script, with the standard library only:
-`python -I -S keeper.py OWNER PREFIX FOLDER SECONDS COMMAND…`. The keeper starts COMMAND in a session of its own and
+`python -I -S watchdog.py OWNER PREFIX FOLDER SECONDS COMMAND…`. It starts COMMAND in a session of its own and
 sleeps until COMMAND ends, SIGTERM comes, or the process OWNER is gone (SIGKILL included). Then it asks COMMAND to end,
 kills what is left of its process group after SECONDS, and removes the shared-memory regions that begin with PREFIX, and
 FOLDER; if OWNER is gone, its arenas too (`node.arena`).

@@ -35,7 +35,7 @@ def deliver(
 ) -> Deliver:
     """Deliver objects to destinations that are asked for commitment, or not; return what PACS is to be asked about."""
 
-    def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",), commitment: bool = True) -> list[Delivery]:
+    def make(count: int = 1, *, to: tuple[str, ...] = ("PACS",), commitment: bool = True) -> list[Delivery]:
         routed(wanted(to=to))
         job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
@@ -45,7 +45,7 @@ def deliver(
                 ledger.deliveries.mark_delivered(sent, commitment=commitment)
         return ledger.commitments.due("PACS")
 
-    return made
+    return make
 
 
 def reference(delivery: Delivery) -> Reference:
@@ -264,7 +264,7 @@ def request(clock: Clock, *uids: str, transaction: str = "2.25.5", calling: str 
     )
 
 
-def kept(request: CommitmentRequest) -> CommitmentResult:
+def all_committed(request: CommitmentRequest) -> CommitmentResult:
     return CommitmentResult(transaction_uid=request.transaction_uid, committed=request.references, failed=())
 
 
@@ -281,7 +281,7 @@ def test_a_request_is_due_until_it_is_reported(ledger: Ledger, clock: Clock, arr
     clock.advance(10)
     again = ledger.requests.claim_due(seconds=60)
     assert again == replace(asked, attempts=1)
-    ledger.requests.mark_reported(asked, kept(asked))
+    ledger.requests.mark_reported(asked, all_committed(asked))
     assert ledger.requests.next_due() is None
     assert [event.detail for _, event in ledger.events.read(STUDY)][-1] == (
         "to CT1, transaction 2.25.5: 1 committed, 0 not"
@@ -311,7 +311,7 @@ def test_the_same_request_again_is_reported_again_and_another_under_its_uid_is_r
 ) -> None:
     asked = request(clock)
     ledger.requests.add(asked, seconds=0)
-    ledger.requests.mark_reported(asked, kept(asked))
+    ledger.requests.mark_reported(asked, all_committed(asked))
     ledger.requests.add(asked, seconds=0)
     assert ledger.requests.claim_due(seconds=60) == asked
     with pytest.raises(UnknownTransaction, match="again, for other instances"):

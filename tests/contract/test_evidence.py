@@ -31,10 +31,10 @@ def refused(number: int | None, at: float, *, study: str = STUDY, association: s
 def arrive(arrival: Arrive) -> Arrive:
     """Make a durable instance that an association has brought."""
 
-    def made(number: int, *, association: str = "one", **wanted: str) -> Arrival:
+    def make(number: int, *, association: str = "one", **wanted: str) -> Arrival:
         return replace(arrival(number, **wanted), association=association)
 
-    return made
+    return make
 
 
 def evidence(ledger: Ledger, study: str = STUDY) -> StudyEvidence:

@@ -81,7 +81,7 @@ def test_a_model_whose_answers_would_be_kept_is_never_asked(triton: GrpcTriton, 
 
 
 def test_of_requests_that_wait_the_urgent_one_goes_first(address: str, triton: GrpcTriton, models: Models) -> None:
-    before = shut(models, triton, "queue")
+    before = shut_gate(models, triton, "queue")
     threads = background(lambda: ask(triton, "queue", 1))
     wait_until(lambda: len(models.asked()) == before + 1, what="the first request")
     for number, priority in ((2, -10), (3, 0), (4, 20)):
@@ -96,7 +96,7 @@ def test_of_requests_that_wait_the_urgent_one_goes_first(address: str, triton: G
 def test_requests_of_a_job_that_is_killed_are_cancelled_and_those_that_wait_never_begin(
     address: str, triton: GrpcTriton, models: Models
 ) -> None:
-    before = shut(models, triton, "queue")
+    before = shut_gate(models, triton, "queue")
     jobs = [job(address, 1)]
     wait_until(lambda: len(models.asked()) == before + 1, what="the first request")
     jobs.append(job(address, 2))
@@ -131,14 +131,14 @@ def job(address: str, number: int) -> subprocess.Popen[str]:
 
 
 def test_a_request_that_is_late_is_cancelled(address: str, triton: GrpcTriton, models: Models) -> None:
-    before = shut(models, triton, "plain")
+    before = shut_gate(models, triton, "plain")
     with pytest.raises(TritonUnavailable, match="did not answer in time"):
         ask(GrpcTriton([address], deadline_seconds=2), "plain", 1)
     wait_until(lambda: len(models.asked()) == before + 2, what="that it is cancelled")
     assert models.asked()[before:] == ["1", "1 cancelled"]
 
 
-def shut(models: Models, triton: GrpcTriton, model: str) -> int:
+def shut_gate(models: Models, triton: GrpcTriton, model: str) -> int:
     """Have a model at hand that lets nobody through; return how much was asked before."""
     triton.prepare([model], 60)
     models.gate.touch()

@@ -19,7 +19,7 @@ OLD, NEW = "1.2.1", "1.2.2"
 def finish(
     ledger: Ledger, routed: Callable[..., int], wanted: Callable[..., Plan], result: Callable[..., ResultObject]
 ) -> Callable[[str, int], None]:
-    def made(uid: str, number: int) -> None:
+    def make(uid: str, number: int) -> None:
         assert routed(wanted(digest=uid), study=uid, number=number) == 1
         job = ledger.jobs.claim(lease_seconds=60)
         assert job is not None
@@ -27,7 +27,7 @@ def finish(
         for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
             ledger.deliveries.mark_delivered(sent)
 
-    return made
+    return make
 
 
 def refused(at: float, study_uid: str) -> Refusal:

@@ -29,12 +29,12 @@ from tests.ledger_rows import (
 def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., list[Delivery]]:
     """Finish a job with objects, and return what waits for PACS."""
 
-    def made(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
+    def make(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
         routed(wanted(to=to))
         ledger.jobs.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
         return ledger.deliveries.claim("PACS", lease_seconds=60)
 
-    return made
+    return make
 
 
 def test_what_is_queued_is_due_at_once_in_its_order(

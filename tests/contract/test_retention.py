@@ -51,13 +51,13 @@ def event_names(ledger: Ledger, uid: str = STUDY) -> list[str]:
 def finish(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., None]:
     """Bring a study all the way: received, planned, done, delivered."""
 
-    def made(*, uid: str = STUDY, number: int = 1) -> None:
+    def make(*, uid: str = STUDY, number: int = 1) -> None:
         assert routed(wanted(digest=uid), study=uid, number=number) == 1
         assert ledger.jobs.finish(claimed(ledger), [result(int(uid.rpartition(".")[2]))])
         for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
             ledger.deliveries.mark_delivered(sent)
 
-    return made
+    return make
 
 
 # Purge.

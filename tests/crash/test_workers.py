@@ -79,7 +79,7 @@ def serve(url: str, seed: int) -> None:
     ledger.close()
 
 
-def begun(url: str) -> ForkServerProcess:
+def start_engine(url: str) -> ForkServerProcess:
     process = get_context("forkserver").Process(target=serve, args=(url, random.getrandbits(32)), daemon=True)
     process.start()
     return process
@@ -105,7 +105,7 @@ def clock() -> Callable[[], float]:
 
 @pytest.fixture
 def workers(url: str, ledger: Ledger) -> Iterator[Workers]:
-    running = [begun(url) for _ in range(WORKERS)]
+    running = [start_engine(url) for _ in range(WORKERS)]
     yield running
     for process in running:
         process.kill()
@@ -117,7 +117,7 @@ def kill_two(workers: Workers, url: str) -> None:
         assert workers[number].pid is not None
         os.kill(workers[number].pid, signal.SIGKILL)
         workers[number].join()
-        workers[number] = begun(url)
+        workers[number] = start_engine(url)
 
 
 def test_each_of_200_jobs_is_recorded_once_however_many_workers_die(

@@ -39,12 +39,12 @@ UID = "1.2.1"
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Callable[..., Plugin]:
-    def made(*, version: str = "1") -> Plugin:
+    def make(*, version: str = "1") -> Plugin:
         series = {"ct": {"when": {"Modality": "CT"}}}
         manifest = Manifest(name="spleen", version=version, title="Spleen", kind=Kind.DETERMINISTIC, series=series)
         return Plugin(manifest=manifest, folder=tmp_path)
 
-    return made
+    return make
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def build(
         recovered.append((of, quiet_seconds))
         return 0
 
-    def made(count: int, *, port: int = 0, restart_seconds: float = RESTART_SECONDS) -> Receivers:
+    def make(count: int, *, port: int = 0, restart_seconds: float = RESTART_SECONDS) -> Receivers:
         receivers = Receivers(
             address=Address("ISOCENTER", "127.0.0.1", port),
             program="tried",
@@ -82,7 +82,7 @@ def build(
         built.append(receivers)
         return receivers
 
-    yield made
+    yield make
     for receivers in built:
         receivers.close()
         receivers.wait(30)
