@@ -1,17 +1,20 @@
 """The builder: a node from its settings."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from node.clock import ClockWatch
 from node.engine import Engine, Step, preload_children
-from node.errors import NodeError
+from node.errors import ConfigError, NodeError
 from node.host import find_plugins
 from node.ledger import Ledger
-from node.notifications import News
+from node.notifications import RELOAD, News
+from node.receive import KnownPeers
 from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
@@ -27,6 +30,9 @@ log = structlog.get_logger()
 
 ROLES: Mapping[str, type[NodeRole]] = {"receive": ReceiveRole, "work": WorkRole, "deliver": DeliverRole}
 """The roles in the order of the flow."""
+RELOADED = ("routes", "plugins", "destinations", "priors")
+RELOADED_OF_RECEIVE = ("accept_from", "commitment_to")
+"""The keys that a node takes in while it runs."""
 
 
 def load_routes(settings: Settings) -> Routes:
@@ -44,6 +50,11 @@ def load_routes(settings: Settings) -> Routes:
 class Node:
     """A node in one role or all: its ledger and spool, and the engine that runs the steps of its roles.
 
+    Parameters
+    ----------
+    reread
+        Reads the settings again, for `reload`; without it, they stay.
+
     Raises
     ------
     ConfigError, ModelRefused
@@ -52,11 +63,16 @@ class Node:
 
     settings: Settings
     roles: Sequence[str] = tuple(ROLES)
+    reread: Callable[[], Settings] | None = None
     routes: Routes = field(init=False)
     spool: Spool = field(init=False)
     ledger: Ledger = field(init=False)
+    _parts: NodeParts = field(init=False)
     _roles: list[NodeRole] = field(init=False)
     _engine: Engine = field(init=False)
+    _beside: list[Step] = field(init=False)
+    _reloading: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _reloads: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.routes = load_routes(self.settings)
@@ -69,7 +85,7 @@ class Node:
         `stopping` says whether to stop while models are loaded.
         """
         preload_children(preload)
-        parts = NodeParts(
+        self._parts = parts = NodeParts(
             settings=self.settings,
             routes=self.routes,
             spool=self.spool,
@@ -79,12 +95,16 @@ class Node:
             stopping=lambda: stopping() or self._engine.stopping,
         )
         self._roles = [ROLES[name](parts) for name in ROLES if name in self.roles]
-        steps = [step for role in self._roles for step in role.steps()]
-        news = News(self.ledger.events, [step.name for step in steps], self._wake)
-        clock = ClockWatch(self.ledger.future_times.bring_back, lambda: self._wake(*(step.name for step in steps)))
+        news = News(self.ledger.events, self._names, self._wake)
+        clock = ClockWatch(self.ledger.future_times.bring_back, lambda: self._wake(*self._names()))
         courier = open_courier(self.settings) if "work" in self.roles else None
-        beside = [Step(name="news", work=news.hear), Step(name="clock", work=clock.look)]
-        self._engine = Engine([*steps, *beside], courier=courier)
+        self._reloads = self.ledger.events.count(RELOAD)
+        self._beside = [
+            Step(name="news", work=news.hear),
+            Step(name="clock", work=clock.look),
+            Step(name="reload", work=self._reload_where_asked),
+        ]
+        self._engine = Engine(self._steps(), courier=courier)
         for role in reversed(self._roles):
             role.start()
         try:
@@ -111,6 +131,58 @@ class Node:
             role.close(max(ends - time.monotonic(), 0))
         self.ledger.close()
         log.info("node.stopped")
+
+    def reload(self) -> str:
+        """Go on with the routes, plugins, destinations and callers that the files name now; return what came of it.
+
+        All is checked before anything is changed: with a mistake in it, all stays as it is. Each step goes on with the
+        new routes when its present work is done, so no study is planned by a part of them.
+        """
+        with self._reloading:
+            try:
+                outcome = self._reload()
+            except NodeError as error:
+                outcome = f"refused, nothing has changed: {error}"
+                log.error("node.reload_refused", reason=str(error))
+                self.ledger.events.add("", "node.reload_refused", f"{os.getpid()}: {error}")
+            return outcome
+
+    def _reload(self) -> str:
+        if self.reread is None:
+            raise ConfigError("this node was started without a file")
+        read = self.reread()
+        settings = self.settings.model_copy(update={name: getattr(read, name) for name in RELOADED})
+        receive = {name: getattr(read.receive, name) for name in RELOADED_OF_RECEIVE}
+        settings = settings.model_copy(update={"receive": self.settings.receive.model_copy(update=receive)})
+        later = [name for name in Settings.model_fields if getattr(read, name) != getattr(settings, name)]
+        parts = replace(self._parts, settings=settings, routes=load_routes(settings))
+        KnownPeers.parse(settings.receive.address.ae_title, settings.receive.accept_from)
+        for role in self._roles:
+            role.check(parts)
+        self.settings, self.routes, self._parts = settings, parts.routes, parts
+        for role in self._roles:
+            role.renew(parts)
+        self._engine.replace(self._steps())
+        names = ", ".join(route.name for route in parts.routes.routes)
+        outcome = f"routes: {names or 'none'}; destinations: {', '.join(settings.destinations) or 'none'}"
+        if later:
+            outcome += f"; changed, and read at the next start only: {', '.join(later)}"
+        log.info("node.reloaded", detail=outcome)
+        self.ledger.events.add("", "node.reloaded", f"{os.getpid()}: {outcome}")
+        return outcome
+
+    def _reload_where_asked(self) -> None:
+        """Reload once for what `isocenter reload` has asked, here or on another machine, since the node looked last."""
+        asked = self.ledger.events.count(RELOAD)
+        if asked != self._reloads:
+            self._reloads = asked
+            self.reload()
+
+    def _steps(self) -> list[Step]:
+        return [*(step for role in self._roles for step in role.steps()), *self._beside]
+
+    def _names(self) -> list[str]:
+        return [step.name for step in self._engine.steps]
 
     @property
     def port(self) -> int:

@@ -29,6 +29,14 @@ FOR_OTHERS = {"plugin", "model"}
 """Commands that write what other users may read: plugins and models hold no images."""
 
 
+def isolate_children() -> None:
+    """Have every Python that is started from here not look for modules in the current directory.
+
+    A folder `node` or `plugins` there would be imported in place of ours. A job's process begins with `python -c`.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 @contextmanager
 def reported_errors() -> Iterator[None]:
     """Print an error of the node as one sentence on stderr, and exit with 2."""
@@ -57,6 +65,7 @@ def main(
     ] = False,
 ) -> None:
     """A PACS-integrated DICOM AI node."""
+    isolate_children()
     if context.invoked_subcommand not in FOR_OTHERS:
         os.umask(PRIVATE)
 
@@ -113,11 +122,24 @@ def run(config: Path, *roles: str) -> None:
     from node.commands import serve
     from node.commands.shutdown import shutdown_on_signals
     from node.log import log_to_stderr
-    from node.settings import Settings
 
     log_to_stderr()
     with reported_errors(), shutdown_on_signals() as shutdown:
-        serve.serve(Settings.read(config), roles, shutdown)
+        serve.serve(config.absolute(), roles, shutdown)
+
+
+@app.command()
+def reload(config: ConfigFile = DEFAULT) -> None:
+    """Have the running node take in new routes, plugins, destinations and callers; a mistake changes nothing."""
+    from node.commands import reload
+    from node.settings import Settings
+
+    with reported_errors():
+        answers = reload.reload(Settings.read(config))
+    for answer in answers:
+        typer.echo(answer.sentence)
+    if not answers or not all(answer.good for answer in answers):
+        raise typer.Exit(1)
 
 
 @app.command()

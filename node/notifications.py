@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from node.ledger.events import Events
 
 LOOK_SECONDS = 0.5
+RELOAD = "node.reload"
+"""The event that asks all nodes on the ledger to read their files again."""
 OVERLAP = 50
 """How many events are read again: of two transactions, the one with the later number may be committed first."""
 
@@ -24,6 +26,7 @@ HEARD = {
     "object.uncommitted": ("deliver",),
     "object.delivered": ("commit",),
     "commitment.answered": ("commit",),
+    RELOAD: ("reload",),
     "requeued": ("route", "infer", "deliver"),
 }
 """Event → first word of the names of the steps that have work after it."""
@@ -34,7 +37,7 @@ class News:
     """Wakes the steps of this process that have work after new events in the ledger."""
 
     events: Events
-    steps: Sequence[str]
+    steps: Callable[[], Sequence[str]]
     wake: Callable[..., None]
     _after: int | None = None
     _known: set[int] = field(default_factory=set)
@@ -47,5 +50,5 @@ class News:
         words = {word for number, name in new.items() if number not in self._known for word in HEARD.get(name, ())}
         self._known = set(new)
         self._after = max(self._after, max(new, default=0) - OVERLAP)
-        self.wake(*(step for step in self.steps if step.partition(" ")[0] in words))
+        self.wake(*(step for step in self.steps() if step.partition(" ")[0] in words))
         return LOOK_SECONDS

@@ -7,6 +7,7 @@ read as TOML, or as text if it is not TOML. Paths in the file are relative to it
 import ctypes
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -267,9 +268,12 @@ class Settings(Table):
         return destination.calling or self.receive.address.ae_title
 
     @classmethod
-    def read(cls, path: Path) -> "Settings":
-        """Read the file and the environment, with paths made absolute; ConfigError names the file and the key."""
-        content, overrides = load_toml(path), _overrides()
+    def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> "Settings":
+        """Read the file and the environment, with paths made absolute; ConfigError names the file and the key.
+
+        `overrides` are what the environment held once, where it has been forgotten.
+        """
+        content, overrides = load_toml(path), environment() if overrides is None else overrides
         for name, text in overrides.items():
             _override(content, name.removeprefix(PREFIX).split("__"), text)
         try:
@@ -298,14 +302,15 @@ def forget_overrides() -> None:
     """
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_void_p
-    for name in _overrides():
+    for name in environment():
         address = getenv(name.encode())
         if address:
             ctypes.memset(address, ord("x"), len(os.fsencode(os.environ[name])))
         del os.environ[name]
 
 
-def _overrides() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the settings in the environment of this process."""
     return {name: os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)}
 
 

@@ -2,28 +2,31 @@
 
 import threading
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from node.app import Node
 from node.commands.check import check_known_destinations
 from node.commands.shutdown import Shutdown
-from node.settings import Settings, forget_overrides
+from node.settings import Settings, environment, forget_overrides
 from node.triton import Servers
 
 
-def serve(settings: Settings, roles: Sequence[str], shutdown: Shutdown) -> None:
-    """Start a node and stop it when a signal comes.
+def serve(config: Path, roles: Sequence[str], shutdown: Shutdown) -> None:
+    """Start a node, have it read its files again at SIGHUP, and stop it when another signal comes.
 
     Raises
     ------
     ConfigError, ModelRefused
         The configuration cannot be served; the message says what to mend.
     """
+    settings, overrides = Settings.read(config), environment()
     forget_overrides()
-    node = Node(settings, roles)
+    node = Node(settings, roles, reread=partial(Settings.read, config, overrides))
     if "deliver" in roles:  # beside the start: a destination that is down must not delay it
         threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()
     needed = "work" in roles and bool(node.routes.models)
     with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
         node.start(servers, stopping=lambda: shutdown.requested)
-        shutdown.wait(settings.engine.stop_seconds)
+        shutdown.wait(settings.engine.stop_seconds, on_hangup=node.reload)
         node.stop()

@@ -1,4 +1,4 @@
-"""How a serving program stops: on SIGTERM or Ctrl-C, within a bounded time, with exit status 0."""
+"""How a serving program stops, on SIGTERM or Ctrl-C within a bounded time with exit status 0; and SIGHUP."""
 
 import faulthandler
 import os
@@ -6,14 +6,14 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 
 log = structlog.get_logger()
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 EXIT_SECONDS = 25.0
 """How long a stop may take beyond the time that jobs and associations have to end."""
 
@@ -29,20 +29,38 @@ class Shutdown:
     def __init__(self, reader: socket.socket, exit_seconds: float) -> None:
         self._reader = reader
         self._exit_seconds = exit_seconds
-        self._received = False
+        self._received = 0
+        self._hung_up = False
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has been received."""
-        return self._received or bool(select.select([self._reader], [], [], 0)[0])
+        """Whether a signal to stop has been received."""
+        while not self._received and select.select([self._reader], [], [], 0)[0]:
+            self._receive()
+        return bool(self._received)
 
-    def wait(self, seconds: float) -> None:
-        """Return when a signal is received; the process then has `seconds` and `exit_seconds` to end by itself."""
-        self._reader.recv(1)
-        self._received = True
+    def wait(self, seconds: float, on_hangup: Callable[[], object] = lambda: None) -> None:
+        """Return when a signal to stop is received; the process then has `seconds` and `exit_seconds` to end by itself.
+
+        SIGHUP, as `systemctl reload` or a closed terminal sends it, stops nothing: `on_hangup` is called.
+        """
+        while not self._received:
+            if self._hung_up:
+                self._hung_up = False
+                on_hangup()
+            else:
+                self._receive()
+        log.info("node.stopping", reason=signal.Signals(self._received).name)
         limit = threading.Timer(seconds + self._exit_seconds, _exit)
         limit.daemon = True
         limit.start()
+
+    def _receive(self) -> None:
+        for number in self._reader.recv(64):
+            if number == signal.SIGHUP:
+                self._hung_up = True
+            elif number in SIGNALS:
+                self._received = self._received or number
 
 
 @contextmanager
@@ -51,7 +69,7 @@ def shutdown_on_signals(exit_seconds: float = EXIT_SECONDS) -> Iterator[Shutdown
     reader, writer = socket.socketpair()
     writer.settimeout(0)
     former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (*SIGNALS, signal.SIGHUP)}
     try:
         yield Shutdown(reader, exit_seconds)
     finally:

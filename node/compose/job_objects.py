@@ -127,7 +127,7 @@ def compose_job(
         failures.append(f"{kind} could not be made of the images, and everything else was: {reason}")
 
     for part, (inputs, results) in enumerate(runs):
-        for names, profile, kinds in _variants({name: profiles[name] for name in job.destinations}):
+        for names, profile, kinds in _variants({name: profiles.get(name, Profile()) for name in job.destinations}):
             case = Case(
                 inputs=inputs,
                 results=results,
@@ -143,7 +143,9 @@ def compose_job(
                     failed(kind, error)
                     continue
                 objects.append(stored)
-                recipients[stored.sop_instance_uid] = tuple(name for name in names if kind in profiles[name].objects)
+                recipients[stored.sop_instance_uid] = tuple(
+                    name for name in names if kind in profiles.get(name, profile).objects
+                )
         case = Case(inputs=inputs, results=results, identity=identity_of(part=part), caveat=job.caveat)
         try:
             store_page(spool, job, part, draw_summary_page(case), case)

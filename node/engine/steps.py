@@ -73,12 +73,15 @@ class Engine:
     elsewhere: Callable[[str], object] = lambda _name: None
     idle_seconds: float = IDLE_SECONDS
     rest_seconds: float = REST_SECONDS
+    _current: dict[str, Step] = field(init=False, default_factory=dict)
+    _loops: dict[str, Step] = field(init=False)
     _wakes: dict[str, threading.Event] = field(init=False)
     _threads: list[threading.Thread] = field(init=False, default_factory=list)
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._wakes = {loop.name: threading.Event() for step in self.steps for loop in self._loops(step)}
+        self._loops = self._read(self.steps)
+        self._wakes = {name: threading.Event() for name in self._loops}
 
     def wake(self, *names: str) -> None:
         """Run steps soon: they may have something to do."""
@@ -90,16 +93,32 @@ class Engine:
 
     def start(self) -> None:
         """Run every step in threads of its own."""
-        for loop in [loop for step in self.steps for loop in self._loops(step)]:
-            for number in range(loop.threads):
-                thread = threading.Thread(target=self._run, args=(loop,), name=f"{loop.name}-{number + 1}")
-                self._threads.append(thread)
-                thread.start()
+        for loop in list(self._loops.values()):
+            self._launch(loop)
+
+    def replace(self, steps: Sequence[Step]) -> None:
+        """Run other steps from now on, each when its former work is done.
+
+        A step of a new name gets threads; the threads of one whose name is gone end. No step runs in two versions.
+        """
+        former, self._loops = self._loops, self._read(steps)
+        self.steps = steps
+        for loop in self._loops.values():
+            if loop.name not in former:
+                self._wakes[loop.name] = threading.Event()
+                self._launch(loop)
+        self.wake(*former, *self._loops)
+
+    def _launch(self, loop: Step) -> None:
+        for number in range(loop.threads):
+            thread = threading.Thread(target=self._run, args=(loop.name,), name=f"{loop.name}-{number + 1}")
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
         """Let every step finish what it is doing, and end; wait so many seconds for all of them."""
         self._stopping.set()
-        self.wake(*self._wakes)
+        self.wake(*list(self._wakes))
         if self.courier is not None:
             self.courier.stop()
         until = time.monotonic() + seconds
@@ -113,26 +132,30 @@ class Engine:
         """Whether no more work should be begun."""
         return self._stopping.is_set()
 
-    def _loops(self, step: Step) -> Iterator[Step]:
+    def _read(self, steps: Sequence[Step]) -> dict[str, Step]:
+        self._current = {step.name: step for step in steps}
+        return {loop.name: loop for step in steps for loop in self._loops_of(step)}
+
+    def _loops_of(self, step: Step) -> Iterator[Step]:
         """Return the loops of a step: its work, or listening for job ids and reminding."""
         if self.courier is None or step.remind is None:
             yield step
             return
-        listen = partial(self.courier.listen, partial(self._deliver, step), name=step.name, slots=step.threads)
+        listen = partial(self.courier.listen, partial(self._deliver, step.name), name=step.name, slots=step.threads)
         yield Step(name=f"{step.name} by job id", work=listen)
         yield Step(name=step.name, work=step.remind)
 
-    def _run(self, step: Step) -> None:
-        wake = self._wakes[step.name]
-        while not self.stopping:
+    def _run(self, name: str) -> None:
+        wake = self._wakes[name]
+        while not self.stopping and (loop := self._loops.get(name)) is not None:
             wake.clear()
-            _, wait = self._once(step)
+            _, wait = self._once(loop)
             if not self.stopping:
                 wake.wait(self.idle_seconds if wait is None else min(max(wait, 0.0), self.idle_seconds))
 
-    def _deliver(self, step: Step) -> None:
+    def _deliver(self, name: str) -> None:
         """Run a step for a job id; after an error, rest and run it again, since the id will not come again."""
-        while not self.stopping and not self._once(step)[0]:
+        while not self.stopping and not self._once(self._current[name])[0]:
             self._stopping.wait(self.rest_seconds)
 
     def _once(self, step: Step) -> tuple[bool, float | None]:

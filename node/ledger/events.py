@@ -29,6 +29,12 @@ class Events(LedgerPart):
         with self.db.reading() as connection:
             return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
 
+    def count(self, name: str) -> int:
+        """Return how many events of a name concern no study."""
+        query = select(func.count()).where(event.c.study_uid == "", event.c.name == name)
+        with self.db.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def names(self, *, after: int, limit: int = 1000) -> list[tuple[int, str]]:
         """Return number and name of the first events after a number."""
         query = select(event.c.id, event.c.name).where(event.c.id > after).order_by(event.c.id).limit(limit)

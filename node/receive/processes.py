@@ -72,6 +72,7 @@ class Receivers:
     restart_seconds: float = RESTART_SECONDS
     _listening: socket.socket | None = None
     _children: list[ReceiverChild] = field(default_factory=list)
+    _leaving: list[ReceiverChild] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
@@ -98,6 +99,16 @@ class Receivers:
         self.recover(quiet_seconds=QUIET_SECONDS)
         return min(waits, default=WATCH_SECONDS)
 
+    def renew(self, order: str) -> None:
+        """Have processes with another order accept from now on; the former end with their last association."""
+        with self._lock:
+            if self._listening is None or order == self.order:
+                return
+            self.order = order
+            former, self._children = self._children, [self._launch(self._listening) for _ in range(self.processes)]
+            self._leaving = [child for child in (*self._leaving, *former) if child.process.poll() is None]
+            _end(former)
+
     def _replace(self, child: ReceiverChild) -> float:
         """Replace a dead process, or return how long that has to wait."""
         with self._lock:
@@ -113,14 +124,12 @@ class Receivers:
             if self._listening is not None:
                 self._listening.close()
             self._listening = None
-            for child in self._children:
-                with suppress(OSError):  # the process has died
-                    child.process.stdin.close()  # type: ignore[union-attr]
+            _end(self._children)
 
     def wait(self, seconds: float) -> None:
         """Wait so many seconds for the processes to end, and kill those that have not."""
         until = time.monotonic() + seconds
-        for child in self._children:
+        for child in (*self._children, *self._leaving):
             try:
                 child.process.wait(max(until - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
@@ -149,3 +158,10 @@ class Receivers:
             self.wake(line.strip())
         process.wait()  # the pipe is closed a moment before the process can be waited for
         self.wake("receive")
+
+
+def _end(children: list[ReceiverChild]) -> None:
+    """Have processes accept no more associations and end with the last that they have."""
+    for child in children:
+        with suppress(OSError):  # the process has died
+            child.process.stdin.close()  # type: ignore[union-attr]

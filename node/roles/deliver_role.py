@@ -4,7 +4,7 @@ from node import flow
 from node.deliver import CommitmentScu, Outbox
 from node.engine import Step
 from node.profiles import TRANSFER_SYNTAXES
-from node.roles.role import DAY_SECONDS, NodeRole
+from node.roles.role import DAY_SECONDS, NodeParts, NodeRole
 from node.settings import Destination
 
 
@@ -26,6 +26,11 @@ class DeliverRole(NodeRole):
                 if destination.commitment
             ),
         ]
+
+    def renew(self, parts: NodeParts) -> None:
+        """See `NodeRole.renew`."""
+        super().renew(parts)
+        self.start()
 
     def start(self) -> None:
         """Park deliveries to destinations that are no longer configured."""

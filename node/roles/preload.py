@@ -6,6 +6,7 @@ module; only there does the import do anything.
 """
 
 import gc
+import signal
 import sys
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -74,4 +75,5 @@ def in_fork_server() -> bool:
 
 
 if in_fork_server():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as of a terminal that is closed; jobs inherit it
     preload()

@@ -60,6 +60,11 @@ class ReceiveRole(NodeRole):
         decoded.drop(folder, decoded.sizes(folder))  # a killed process may have written half of an image
         self._receivers.start()
 
+    def renew(self, parts: NodeParts) -> None:
+        """See `NodeRole.renew`; receiver processes with the new settings take over, and the former end in peace."""
+        super().renew(parts)
+        self._receivers.renew(parts.settings.model_dump_json())
+
     def stop(self, seconds: float) -> None:  # noqa: ARG002 (the processes know `engine.stop_seconds`)
         """See `NodeRole.stop`; no association is accepted any more."""
         self._receivers.close()

@@ -90,7 +90,11 @@ def wake_node(step: str) -> None:
 
 def main(descriptor: int) -> None:
     """Serve until stdin ends."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # sent to all processes at once; the node says when to end
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # sent to all processes at once; the node says when to end
         signal.signal(number, signal.SIG_IGN)
     quiet_log()
     os.set_blocking(1, False)

@@ -50,6 +50,13 @@ class NodeRole:
         """Return the steps of the flow that this role runs, and its own."""
         raise NotImplementedError
 
+    def check(self, parts: NodeParts) -> None:
+        """Raise a ConfigError or ModelRefused where the role cannot go on with other settings and routes."""
+
+    def renew(self, parts: NodeParts) -> None:
+        """Go on with other routes, plugins and destinations; the steps are asked for anew afterwards."""
+        self.parts = parts
+
     def start(self) -> None:
         """Recover what a former process left, and start what the steps need. The steps run afterwards."""
 

@@ -10,7 +10,7 @@ from node import flow
 from node.arena import PROCESS_MEMORY, Arena, ArenaPool, remove_orphans
 from node.deliver import QueryRetrieveScu
 from node.engine import Sandbox, Slots, Step, run_in_child, start_fork_server, tcp_ports
-from node.errors import NodeStops
+from node.errors import ConfigError, NodeStops
 from node.faults import armed
 from node.infer import Order, Performed, Priors
 from node.profiles import Profile
@@ -69,6 +69,23 @@ class WorkRole(NodeRole):
         """Remove the arenas of killed nodes, and plan jobs again whose plugin has another version now."""
         if removed := remove_orphans():
             log.info("arenas.swept", arenas=removed)
+        self._adopt()
+
+    def check(self, parts: NodeParts) -> None:
+        """See `NodeRole.check`: each model must be on the servers."""
+        if parts.routes.models and not parts.servers.started:
+            raise ConfigError(
+                "the routes need models, and no local Triton runs, since they needed none before: restart"
+            )
+        self._fleet.check(parts.routes.models)
+
+    def renew(self, parts: NodeParts) -> None:
+        """See `NodeRole.renew`; models that are new are loaded, and jobs of other plugin versions planned again."""
+        super().renew(parts)
+        self._fleet.renew(parts.routes.models)
+        self._adopt()
+
+    def _adopt(self) -> None:
         versions = {name: plugin.manifest.version for name, plugin in self.parts.routes.plugins.items()}
         adopted = self.parts.ledger.jobs.adopt(versions)
         if any(adopted.values()):

@@ -79,15 +79,22 @@ class Fleet:
             return
         for url in self.urls() if self.models else ():
             with self._client(url) as triton:
-                names = {model.name for model in triton.models()}
-                for model in self.models:
-                    if pinned(model)[0] not in names:
-                        raise ModelRefused(
-                            f"Triton at {url} has no model {pinned(model)[0]}: put its folder into the server's model "
-                            "repository, or mend the name in plugin.toml."
-                        )
+                _check_models(url, triton, self.models)
                 self._known.add(url)
                 self._loader.put(url, self.models)
+
+    def check(self, models: Sequence[str]) -> None:
+        """Raise ModelRefused where a server that is up lacks one of some models."""
+        for url in self.urls() if models else ():
+            with self._client(url) as triton:
+                _check_models(url, triton, models)
+
+    def renew(self, models: Sequence[str]) -> None:
+        """Have other models loaded from now on; what is loaded stays."""
+        new = [model for model in models if model not in self.models]
+        self.models = models
+        for url in set(self._known):
+            self._loader.put(url, new)
 
     def watch(self) -> float | None:
         """Check which servers are up; begin to load the models where one has come (back); return when to check next."""
@@ -200,3 +207,14 @@ class Fleet:
             log.warning("triton.away", url=url, reason=str(error))
         finally:
             triton.close()
+
+
+def _check_models(url: str, triton: GrpcTriton, models: Sequence[str]) -> None:
+    """Raise ModelRefused for the first model that a server does not have in its repository."""
+    names = {model.name for model in triton.models()}
+    for model in models:
+        if pinned(model)[0] not in names:
+            raise ModelRefused(
+                f"Triton at {url} has no model {pinned(model)[0]}: put its folder into the server's model repository, "
+                "or mend the name in plugin.toml."
+            )

@@ -44,6 +44,11 @@ class Servers:
         """host:port of every server, in the order of the settings."""
         return tuple(self._local if url == LOCAL else url for url in self.settings.urls)
 
+    @property
+    def started(self) -> bool:
+        """Whether every server of the settings is one that can be asked: a local one has been started."""
+        return LOCAL not in self.settings.urls or self._server is not None
+
     def watch(self) -> float | None:
         """Start the local server again if it has died; return in how many seconds to check again."""
         if self._server is None:

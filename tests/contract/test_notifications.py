@@ -19,7 +19,7 @@ def woken() -> list[str]:
 
 @pytest.fixture
 def news(ledger: Ledger, woken: list[str]) -> News:
-    heard = News(ledger.events, STEPS, lambda *names: woken.extend(names))
+    heard = News(ledger.events, lambda: STEPS, lambda *names: woken.extend(names))
     heard.hear()
     return heard
 
@@ -28,7 +28,7 @@ def test_events_from_before_the_start_wake_nothing(
     ledger: Ledger, routed: Callable[..., int], woken: list[str]
 ) -> None:
     routed()
-    late = News(ledger.events, STEPS, lambda *names: woken.extend(names))
+    late = News(ledger.events, lambda: STEPS, lambda *names: woken.extend(names))
     late.hear()
     assert woken == []
 

@@ -128,6 +128,22 @@ def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
     assert living in receivers.pids
 
 
+def test_processes_with_another_order_take_over(
+    build: Callable[..., Receivers], woken: list[str], tmp_path: Path
+) -> None:
+    receivers = build(2)
+    receivers.start()
+    wait_until(lambda: woken.count("assemble") == 2, what="two processes")
+    former = set(receivers.pids)
+    receivers.renew("born")
+    assert set(receivers.pids) == former, "the same order is no reason"
+    receivers.renew("anew")
+    assert former.isdisjoint(receivers.pids)
+    wait_until(lambda: woken.count("assemble") == 4, what="two more processes")
+    wait_until(lambda: woken.count("receive") == 2, what="the end of the former")
+    assert {int(path.suffix[1:]) for path in tmp_path.glob("anew.*")} == set(receivers.pids)
+
+
 def test_one_that_cannot_live_is_not_started_again_at_once(build: Callable[..., Receivers]) -> None:
     receivers = build(1)
     receivers.start()

@@ -66,3 +66,38 @@ def test_version_prints_the_installed_version() -> None:
     isocenter = Path(sys.executable).with_name("isocenter")
     done = subprocess.run([isocenter, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"isocenter {version('isocenter')}\n"
+
+
+ELSEWHERE = """\
+import os
+from node.cli import isolate_children
+from node.engine import run_in_child
+isolate_children()
+print(run_in_child(os.getcwd, (), returns=str, seconds=60, beat=lambda: True))
+"""
+HANGS_UP = """\
+import os, signal
+from node.commands.shutdown import shutdown_on_signals
+with shutdown_on_signals() as shutdown:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not shutdown.requested
+    shutdown.wait(0, on_hangup=lambda: (print("hangup"), os.kill(os.getpid(), signal.SIGTERM)))
+os._exit(0)
+"""
+
+
+def test_a_folder_called_node_in_the_current_directory_breaks_nothing(tmp_path: Path) -> None:
+    for name in ("node", "plugins", "logging"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text('raise SystemExit("not ours")\n')
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ELSEWHERE], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.stdout.strip(), done.returncode) == (str(tmp_path), 0), done.stderr
+
+
+def test_a_hangup_stops_nothing_and_the_log_says_what_does() -> None:
+    done = subprocess.run([sys.executable, "-uc", HANGS_UP], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("hangup\n")
+    assert "node.stopping" in done.stdout + done.stderr
+    assert "SIGTERM" in done.stdout + done.stderr

@@ -133,3 +133,19 @@ def test_a_step_that_does_not_end_holds_up_the_stop_for_so_long_and_no_longer() 
     stopper.join(PATIENCE / 3)
     assert not stopper.is_alive()
     ended.set()
+
+
+def test_steps_are_replaced_while_they_run(start: Engines) -> None:
+    ran: list[str] = []
+
+    def step(name: str, version: str) -> Step:
+        return Step(name=name, work=lambda: ran.append(f"{name} {version}"))
+
+    running = start(step("stays", "old"), step("goes", "old"))
+    wait_until(lambda: {"stays old", "goes old"} <= set(ran), what="both")
+    running.replace([step("stays", "new"), step("comes", "new")])
+    wait_until(lambda: {"stays new", "comes new"} <= set(ran), what="the new ones")
+    assert "goes new" not in ran
+    wait_until(
+        lambda: {thread.name for thread in threading.enumerate()}.isdisjoint({"goes-1"}), what="the end of its thread"
+    )
