@@ -14,14 +14,14 @@ ANSWERS = {"node.reloaded": True, "node.reload_refused": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NodeAnswer:
     """What a node made of the files."""
 
     good: bool
     sentence: str
 
 
-def reload(settings: Settings, *, seconds: float = WAIT_SECONDS) -> list[Answer]:
+def reload(settings: Settings, *, seconds: float = WAIT_SECONDS) -> list[NodeAnswer]:
     """Check the files, ask every node on the ledger to read its own, and return what the first of them say.
 
     Raises
@@ -37,6 +37,6 @@ def reload(settings: Settings, *, seconds: float = WAIT_SECONDS) -> list[Answer]
     while time.monotonic() < until:
         told = [event for _, event in ledger.events.read("", after=after) if event.name in ANSWERS]
         if told:
-            return [Answer(ANSWERS[event.name], f"process {event.detail}") for event in told]
+            return [NodeAnswer(ANSWERS[event.name], f"process {event.detail}") for event in told]
         time.sleep(LOOK_SECONDS)
-    return [Answer(good=False, sentence=f"no node answered in {seconds:g} s: none runs on this ledger")]
+    return [NodeAnswer(good=False, sentence=f"no node answered in {seconds:g} s: none runs on this ledger")]
