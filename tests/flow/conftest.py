@@ -31,7 +31,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """Orthanc, with what the test before has left in it."""
+    """Orthanc, with the objects that the test before left in it."""
     if reason := missing("Orthanc", "storescu"):
         pytest.skip(reason)
     with orthanc(tmp_path_factory.mktemp("orthanc")) as peer:

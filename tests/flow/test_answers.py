@@ -38,7 +38,7 @@ class Classifier(nn.Module):
 
 
 class Detector(nn.Module):
-    """The box around what is bright, as boxes, scores and classes; with one beside it, and a faint one."""
+    """The box around the bright object, as boxes, scores and classes, with a second box beside it and a faint box."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         places = (x[0, 0] > 0.5).nonzero()

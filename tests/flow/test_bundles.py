@@ -260,7 +260,7 @@ def test_a_bundle_answers_as_it_does_in_monai(number: int, served) -> None:
 
 
 @pytest.mark.parametrize("name", ["as the spleen", "as the prostate", "with sigmoid"])
-def test_a_comparison_asks_monai_what_its_own_evaluator_answers(name: str, tmp_path: Path) -> None:
+def test_a_comparison_with_monai_gives_the_answer_of_its_own_evaluator(name: str, tmp_path: Path) -> None:
     volume = body(tmp_path).volume()
     bundle = write_bundle(tmp_path / "bundle", CHAINS[name], [str(as_nifti(volume, tmp_path / "image.nii.gz"))])
     asked = Asked(source=bundle, model=tmp_path, volumes={"image": volume})

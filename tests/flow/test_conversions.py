@@ -45,7 +45,7 @@ def series(tmp_path: Path) -> Series:
     return liver_images(tmp_path)
 
 
-def test_what_replaces_an_earlier_report_replaces_what_went_in_its_place(series: Series, tmp_path: Path) -> None:
+def test_a_report_that_replaces_an_earlier_report_also_replaces_its_substitute(series: Series, tmp_path: Path) -> None:
     earlier = compose(liver_case(series, liver_results(series)))
     later = compose(
         liver_case(series, liver_results(series), identity=replace(liver_identity(), revision=2), predecessors=earlier)
@@ -91,7 +91,9 @@ def test_regions_are_drawn_as_a_report_has_them(series: Series, tmp_path: Path) 
     assert without_uids(made.GraphicAnnotationSequence) == without_uids(expected.GraphicAnnotationSequence)
 
 
-def test_a_label_map_becomes_what_a_binary_segmentation_of_the_results_is(series: Series, tmp_path: Path) -> None:
+def test_a_label_map_is_converted_to_the_binary_segmentation_of_the_same_results(
+    series: Series, tmp_path: Path
+) -> None:
     labelmap, seg = (_written(tmp_path, series, kind) for kind in ("LABELMAP", "SEG"))
     write_object(labelmap_as_binary(labelmap), tmp_path / "made.dcm")
     made = dcmread(tmp_path / "made.dcm")
@@ -110,7 +112,7 @@ def test_a_label_map_becomes_what_a_binary_segmentation_of_the_results_is(series
 
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
 @pytest.mark.parametrize("change", [as_comprehensive, as_enhanced])
-def test_dsrdump_reads_the_lesser_reports_and_what_was_said_in_space_is_said_in_words(
+def test_dsrdump_reads_the_simpler_reports_which_describe_coordinates_in_words(
     series: Series, tmp_path: Path, change: Callable[[Dataset], Dataset]
 ) -> None:
     for name, report in enumerate(_reports(series)):

@@ -50,7 +50,7 @@ def complete(node: Served, slice_bytes: int) -> int:
     )
 
 
-def test_a_job_decodes_nothing_of_what_was_decoded_on_arrival(tmp_path: Path, pacs: Orthanc) -> None:
+def test_a_job_decodes_no_image_that_was_decoded_on_arrival(tmp_path: Path, pacs: Orthanc) -> None:
     plugin, left = tmp_path / "plugins" / "counting", tmp_path / "node" / "spool" / "decoded" / "a.pack" / "32"
     for path, content in ((plugin / "plugin.py", PLUGIN), (plugin / "plugin.toml", MANIFEST), (left, "left behind")):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a destination does not take by SOP class goes another way, as far as its profile knows one; Orthanc included."""
+"""Objects whose SOP class a destination refuses are replaced by other kinds, as its profile says; also with Orthanc."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -198,7 +198,7 @@ def test_a_destination_gets_the_best_kinds_that_it_accepts(
     assert set(node.states()) <= {"delivered", "replaced"}
 
 
-def test_a_report_goes_without_the_segmentation_that_does_not_go(node: Node, start: Callable[..., Peer]) -> None:
+def test_a_report_is_sent_without_a_segmentation_that_is_refused(node: Node, start: Callable[..., Peer]) -> None:
     peer = start("SR", "GSPS")
     node.finish(PACS=ORTHANC)
     node.deliver(peer.address, ORTHANC)
@@ -235,7 +235,7 @@ def test_a_destination_that_wants_no_segmentation_has_a_report_of_its_own(
     }
 
 
-def test_a_report_that_was_there_before_is_replaced_by_one_without_the_segmentation(
+def test_a_report_stored_earlier_is_replaced_by_a_report_without_the_segmentation(
     node: Node, start: Callable[..., Peer]
 ) -> None:
     """Two processes deliver to it: one sent the report while the other learned that the Segmentation is not taken."""
@@ -264,7 +264,7 @@ def _read(node: Node, uid: str) -> Dataset:
 
 
 @pytest.mark.parametrize("profile", [ORTHANC, LABELMAP])
-def test_presentation_states_made_of_kept_objects_draw_what_the_job_would_have_drawn(
+def test_presentation_states_made_from_stored_objects_equal_those_of_the_job(
     node: Node, start: Callable[..., Peer], profile: Profile, tmp_path: Path
 ) -> None:
     peer = start("GSPS")
@@ -318,7 +318,7 @@ def test_a_delivery_whose_last_fallback_is_refused_is_parked_and_can_be_requeued
     assert peer.classes() == ["SC"]
 
 
-def test_each_destination_goes_its_own_way(node: Node, start: Callable[..., Peer]) -> None:
+def test_each_destination_gets_its_own_replacements(node: Node, start: Callable[..., Peer]) -> None:
     rich, poor = start("SEG", "SR"), start("SC", "PDF")
     node.finish(PACS=ORTHANC, OLD=PROFILES["plain-pacs"])
     node.deliver(rich.address, ORTHANC)

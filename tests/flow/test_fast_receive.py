@@ -149,7 +149,7 @@ def test_messages_out_of_order_are_answered_as_by_pynetdicom(receivers: Pair, na
 
 
 def test_valid_messages_are_stored(receivers: Pair) -> None:
-    """So that the comparisons compare something."""
+    """The comparisons are meaningful only if valid messages are stored."""
     responses = answered_alike(
         receivers, lambda observed: observed.exchange(*(store_message(number).sent() for number in sorted(BODIES)))
     )
@@ -208,8 +208,8 @@ def test_bytes_flipped_anywhere_are_answered_as_by_pynetdicom(receivers: Pair, d
     answered_alike_if_at_all(receivers, [bytes(content)])
 
 
-def test_the_upper_layer_is_ours(open_receiver: Open) -> None:
-    """So that a change in pynetdicom does not leave the fast path unused, and all of this comparing nothing."""
+def test_associations_use_the_upper_layer_of_the_node(open_receiver: Open) -> None:
+    """A change in pynetdicom that leaves the fast path unused must fail here; the comparisons would not notice it."""
     observed = open_receiver()
     peer = Peer(observed.scp.port, REQUEST)
     assert observed.scp._server is not None

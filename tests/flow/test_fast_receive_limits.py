@@ -104,7 +104,7 @@ def stream() -> bytes:
 
 @pytest.mark.parametrize("end", ["close", "reset", "abort", "release"])
 @pytest.mark.parametrize("held", [0, HELD])
-def test_a_connection_that_ends_at_any_byte_leaves_whole_instances_alone(
+def test_a_connection_that_ends_at_any_byte_leaves_only_complete_instances(
     open_receiver: Open, end: str, held: int
 ) -> None:
     observed, content = open_receiver(held_bytes=held), stream()

@@ -125,7 +125,7 @@ def test_a_real_chest_with_a_part_cut_off_gets_a_sentence_and_no_mask(chest, par
         "rtstruct_phantom/one_slice_data",
     ],
 )
-def test_real_images_that_are_no_whole_chest_get_a_sentence_and_no_mask(folder):
+def test_real_images_without_a_whole_chest_get_a_sentence_and_no_mask(folder):
     if not CT.is_dir():
         pytest.skip("the shared data is not on this machine")
     image, affine = volume(CT / folder)

@@ -1,4 +1,4 @@
-"""What `isocenter model add` refuses: what cannot be served, and files that can hold code, without `--trust`."""
+"""`isocenter model add` refuses networks that cannot be served, and without `--trust` files that can hold code."""
 
 from pathlib import Path
 from typing import Any

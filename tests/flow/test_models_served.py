@@ -71,7 +71,7 @@ def tiles(tmp_path: Path) -> Path:
 
 
 def theirs(folder: Path, config: str, answer: str) -> Path:
-    """A model in a repository of somebody's."""
+    """A model in another repository."""
     (folder / "theirs" / "1").mkdir(parents=True)
     (folder / "theirs" / "config.pbtxt").write_text(config)
     (folder / "theirs" / "1" / "model.py").write_text(SERVED.replace("ANSWER", answer))
@@ -138,7 +138,7 @@ def test_a_repository_is_asked_for_one_of_its_models(folders: tuple[Path, Path],
 
 
 class Edges(nn.Module):
-    """Two classes of what is given."""
+    """Two classes of the input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([1 - 5 * x, 5 * x - 1], 1)

@@ -1,4 +1,4 @@
-"""The newest whole answer wins, and a study keeps what was received for it: a real node, real associations, a PACS."""
+"""The newest complete answer wins, and a study keeps its instances: a real node, real associations, a PACS."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -78,7 +78,7 @@ def half_is_over(house: House) -> bool:
     return False
 
 
-def test_the_report_of_half_a_study_is_never_delivered_after_that_of_the_whole(
+def test_the_report_of_half_a_study_is_never_delivered_after_the_report_of_the_whole_study(
     house: House, pacs: Pacs, tmp_path: Path
 ) -> None:
     files = study(tmp_path, "study", slices=WHOLE)

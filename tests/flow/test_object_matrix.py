@@ -45,7 +45,7 @@ ALLOWED = {
         "an Enhanced image has it in its Derivation Image functional group, and would not conform with it at the top"
     ),
 }
-"""What the validators say that is no fault of ours, with the reason."""
+"""Messages of the validators that are not faults of the objects, with the reason."""
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_key_objects_name_the_chosen_images(cases: Mapping[str, Composed]) -> No
         assert named == sorted(composed.series.frames.index(frame) for frame in result.images)
 
 
-def test_registrations_take_points_where_the_plugin_said(cases: Mapping[str, Composed]) -> None:
+def test_registrations_map_points_as_the_plugin_said(cases: Mapping[str, Composed]) -> None:
     for name in MATRIX["REG"]:
         composed = cases[name]
         linear, affine = composed.objects["REG"]

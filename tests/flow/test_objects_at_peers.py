@@ -39,7 +39,7 @@ def test_dsrdump_reads_every_report(matrix: Matrix) -> None:
 
 
 @pytest.mark.skipif(bool(missing("dcm2pnm")), reason=missing("dcm2pnm"))
-def test_dcmtk_renders_every_secondary_capture_as_it_is(matrix: Matrix) -> None:
+def test_dcmtk_renders_every_secondary_capture_unchanged(matrix: Matrix) -> None:
     for made, folder in matrix.values():
         for path in (folder / "made").glob("SC*.dcm"):
             shown = folder / "shown.ppm"

@@ -48,7 +48,7 @@ def test_a_head_without_a_tumour_has_none(triton: Triton, tmp_path: Path) -> Non
     assert not finding.present
 
 
-def test_a_real_brain_goes_through(triton: Triton, tmp_path: Path) -> None:
+def test_a_real_brain_is_not_refused(triton: Triton, tmp_path: Path) -> None:
     """For want of a study with four contrasts one real T1 stands for each: whether anything is found is not judged."""
     series = real("MR/T1_sag_brain_35", tmp_path)
     inputs = dict.fromkeys(plugins()["mr_tumour"].roles, series)

@@ -104,7 +104,7 @@ def test_thick_slices_of_a_phantom_become_thin_ones_nearer_to_the_truth(triton: 
     assert {(float(image.SliceThickness), float(image.SpacingBetweenSlices)) for image in images} == {(1.0, 1.0)}
 
 
-def test_a_real_head_in_thick_slices_becomes_one_in_thin_ones(triton: Triton, tmp_path: Path) -> None:
+def test_thick_slices_of_a_real_head_become_thin_slices(triton: Triton, tmp_path: Path) -> None:
     series = first_of("MR/T1_sag_brain_35", 9, tmp_path)
     result, images = derived(triton, "mr_superres", series, tmp_path)
     assert len(images) == round(8 * 4.8) + 1
@@ -113,7 +113,7 @@ def test_a_real_head_in_thick_slices_becomes_one_in_thin_ones(triton: Triton, tm
     assert off(middle, series.volume().array[::5][:2]) < 0.1 * series.volume().array.max()
 
 
-def test_a_real_head_in_thin_slices_needs_none_between(triton: Triton, tmp_path: Path) -> None:
+def test_thin_slices_of_a_real_head_need_no_slices_between(triton: Triton, tmp_path: Path) -> None:
     images = real("MR/T1_3d_enhanced_xa30", tmp_path)
     (result,) = answered(triton, "mr_superres", images, tmp_path)
     assert isinstance(result, NotSuitable)
@@ -127,7 +127,7 @@ def test_ct_of_a_phantom_is_estimated_from_its_mr(triton: Triton, tmp_path: Path
     assert np.array_equal(np.stack([image.pixel_array for image in images]), result.array)
 
 
-def test_no_image_estimated_of_a_real_head_can_be_taken_for_a_ct(triton: Triton, tmp_path: Path) -> None:
+def test_an_image_estimated_from_a_real_head_is_not_marked_as_an_acquired_ct(triton: Triton, tmp_path: Path) -> None:
     series = first_of("MR/T1_sag_brain_35", 35, tmp_path)
     result, images = derived(triton, "mr_to_ct", series, tmp_path)
     assert result.array.min() < -800

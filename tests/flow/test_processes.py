@@ -76,7 +76,7 @@ class Houses(House):
         return "\n".join(path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log")))
 
     def hold(self) -> Path:
-        """Have jobs wait while the returned file is there; `begun` among the objects says that one does."""
+        """Make jobs wait while the returned file exists; the file `begun` among the objects says that a job waits."""
         plugin = self.folder / "plugins" / "threshold" / "plugin.py"
         code = plugin.read_text().replace("    volume = ct.volume()\n", WAITING)
         plugin.write_text(code.replace("from pathlib", "import time\nfrom pathlib"))
@@ -85,7 +85,7 @@ class Houses(House):
         return held
 
     def end(self) -> None:
-        """Ask everybody to end, and expect them to."""
+        """Ask all processes to end, and check that they do."""
         left = [process for process in self.processes if process.poll() is None]
         for process in left:
             process.terminate()

@@ -68,7 +68,7 @@ def test_the_largest_uptake_is_the_tumour_that_the_expert_outlined(series: Serie
 
 @pytest.mark.parametrize("part", [slice(0, 110), slice(210, None)], ids=["pelvis and tumour", "head and neck"])
 def test_images_without_the_liver_are_not_suitable(part: slice, triton: Triton) -> None:
-    """Here a threshold would be that of something else, and list the bladder or the brain."""
+    """Without the liver, the threshold would come from another organ, and bladder or brain would be listed."""
     at = {dcmread(file, stop_before_pixels=True).ImagePositionPatient[2]: file for file in IMAGES.glob("*.dcm")}
     (some,) = testing.stacks([file for _, file in sorted(at.items())][part])
     (result,) = testing.run_plugin(PLUGIN, {"pt": some}, triton)

@@ -1,4 +1,4 @@
-"""Every DICOM file in `../shared/data/dicom`, from bytes to pixels, against pydicom, highdicom and what is known."""
+"""Every DICOM file in `../shared/data/dicom`, from bytes to pixels, against pydicom, highdicom and known facts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,7 +94,7 @@ def as_pydicom_decodes(path: Path, series: Series) -> list[NDArray[Any]] | None:
         "charset",
     ],
 )
-def test_every_frame_is_the_one_that_pydicom_decodes(case: str) -> None:
+def test_every_frame_equals_the_frame_that_pydicom_decodes(case: str) -> None:
     compared = 0
     for path in files(case):
         for series in assembled([path]).series:
@@ -124,7 +124,7 @@ def test_a_chest_ct_is_one_volume_in_hounsfield_units() -> None:
 
 
 @pytest.mark.parametrize("folder", ["CT/chest_cmb_crc_100", "MR/T1_sag_brain_35", "MR/pacsman_synthetic_128"])
-def test_the_grid_is_the_one_that_highdicom_finds(folder: str) -> None:
+def test_the_grid_equals_the_grid_that_highdicom_computes(folder: str) -> None:
     paths = files(*folder.split("/"))
     (series,) = assembled(paths).series
     mine = series.volume()

@@ -81,7 +81,7 @@ def test_an_instance_is_stored_byte_for_byte_as_it_was_sent(reception: Reception
         assert row.transfer_syntax_uid == syntax
 
 
-def test_the_row_says_what_it_is_and_who_sent_it(reception: Reception, clock: Callable[[], float]) -> None:
+def test_the_row_names_the_instance_and_its_sender(reception: Reception, clock: Callable[[], float]) -> None:
     (image,) = ct_series(slices=1)
     reception.send(image)
     ((row, _),) = reception.ledger.instances.of(str(image.StudyInstanceUID))
@@ -102,7 +102,7 @@ def test_the_row_says_what_it_is_and_who_sent_it(reception: Reception, clock: Ca
     assert row.note
 
 
-def test_the_row_says_how_urgent_it_is(reception: Reception) -> None:
+def test_the_row_has_the_priority_of_the_instance(reception: Reception) -> None:
     (image,) = ct_series(slices=1)
     image.RequestAttributesSequence = [Dataset()]
     image.RequestAttributesSequence[0].RequestedProcedurePriority = "STAT"
@@ -201,7 +201,7 @@ def test_a_data_set_on_disk_is_read_as_a_file(reception: Reception, tmp_path: Pa
 # When something ends badly.
 
 
-def test_an_abort_leaves_what_was_acknowledged(reception: Reception) -> None:
+def test_acknowledged_instances_survive_an_abort(reception: Reception) -> None:
     sent = ct_series(slices=3)
     with reception.association() as association:
         for image in sent:
@@ -245,7 +245,7 @@ def socket_of(association: Association) -> socket.socket:
     return association.dul.socket.socket
 
 
-def test_an_association_that_says_nothing_is_ended(open_reception: OpenReception) -> None:
+def test_a_silent_association_is_ended(open_reception: OpenReception) -> None:
     reception = open_reception(idle_seconds=0.3)
     with reception.association() as association:
         assert store_in(association, ct_series(slices=1)[0]) == SUCCESS
@@ -253,7 +253,7 @@ def test_an_association_that_says_nothing_is_ended(open_reception: OpenReception
         wait_for(lambda: not association.is_established)
 
 
-def test_stopping_ends_open_associations_and_keeps_what_was_acknowledged(reception: Reception) -> None:
+def test_stopping_ends_open_associations_and_keeps_acknowledged_instances(reception: Reception) -> None:
     with reception.association() as association:
         assert store_in(association, ct_series(slices=1)[0]) == SUCCESS
         reception.receiver.stop()

@@ -45,7 +45,7 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_a_stranger_is_rejected_and_takes_no_place(open_reception: OpenReception) -> None:
+def test_a_caller_that_is_not_allowed_is_rejected_and_takes_no_place(open_reception: OpenReception) -> None:
     reception = open_reception(accept_from=("CT1@10.0.0.11",), associations=1)
     before = threading.active_count()
     connection = connected(reception)
@@ -56,7 +56,9 @@ def test_a_stranger_is_rejected_and_takes_no_place(open_reception: OpenReception
     connection.close()
 
 
-def test_strangers_who_stay_are_closed(open_reception: OpenReception, silent: list[socket.socket]) -> None:
+def test_connections_of_callers_that_are_not_allowed_are_closed(
+    open_reception: OpenReception, silent: list[socket.socket]
+) -> None:
     reception = open_reception(accept_from=("CT1@10.0.0.11",), most_waiting=4)
     silent += [connected(reception) for _ in range(20)]
     wait_for(lambda: all(map(is_closed, silent)), "the end of every connection")
@@ -73,7 +75,7 @@ def test_silent_connections_take_no_place_of_an_association(
     wait_for(lambda: sum(is_closed(connection) for connection in silent) >= 16, "the end of the oldest")
 
 
-def test_a_request_that_is_never_whole_is_waited_for_only_so_long(
+def test_an_incomplete_request_is_closed_after_a_time_limit(
     open_reception: OpenReception, silent: list[socket.socket]
 ) -> None:
     reception = open_reception(request_seconds=0.3)
@@ -88,7 +90,7 @@ def test_a_request_that_is_never_whole_is_waited_for_only_so_long(
     assert reception.send(*ct_series(slices=1)) == [SUCCESS]
 
 
-def test_a_sender_that_gives_a_byte_now_and_then_is_idle(open_reception: OpenReception) -> None:
+def test_a_sender_of_a_byte_now_and_then_counts_as_idle(open_reception: OpenReception) -> None:
     reception = open_reception(idle_seconds=0.5)
     peer = Peer(reception.receiver.port, REQUEST)
     assert peer.accepted[0] == ACCEPTED

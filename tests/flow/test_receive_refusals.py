@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::
 # What is not good is refused with a reason.
 
 
-def test_below_the_disk_mark_nothing_is_taken(open_reception: OpenReception) -> None:
+def test_no_instance_is_accepted_below_the_disk_mark(open_reception: OpenReception) -> None:
     reception = open_reception(free_mark=2**60)
     assert reception.send(*ct_series(slices=2)) == [OUT_OF_RESOURCES] * 2
     assert list(reception.spool.packs.iterdir()) == []
@@ -97,7 +97,7 @@ def changed(image: Dataset, **values: Any) -> Dataset:
         ("SOPInstanceUID", "1.2.3", "the data set is instance 1.2.3, the request another"),
     ],
 )
-def test_a_data_set_that_does_not_say_what_it_is_is_refused_and_the_association_lives_on(
+def test_a_data_set_with_missing_or_wrong_identifiers_is_refused_and_the_association_continues(
     reception: Reception, keyword: str, value: str | None, reason: str
 ) -> None:
     bad, good = ct_series(slices=2)
@@ -135,7 +135,7 @@ def test_a_data_set_of_another_sop_class_is_a_mismatch(reception: Reception) -> 
         (DeflatedExplicitVRLittleEndian, b"this is not deflated at all"),
     ],
 )
-def test_garbage_is_refused_and_the_association_lives_on(reception: Reception, syntax: Any, body: bytes) -> None:
+def test_garbage_is_refused_and_the_association_continues(reception: Reception, syntax: Any, body: bytes) -> None:
     (good,) = images(syntax)
     with reception.association(syntax=syntax) as association:
         assert store_bytes(association, body) == CANNOT_UNDERSTAND
@@ -195,7 +195,7 @@ def test_any_damage_in_a_data_set_ends_in_a_row(spool: Spool, data: st.DataObjec
 
 
 @pytest.mark.parametrize("values", [{"sop_instance_uid": ""}, {"sop_class_uid": ""}, {"sop_instance_uid": "x/../y"}])
-def test_a_request_that_does_not_say_what_it_brings_is_refused(spool: Spool, values: dict[str, str]) -> None:
+def test_a_request_without_a_valid_sop_class_or_instance_is_refused(spool: Spool, values: dict[str, str]) -> None:
     (image,) = ct_series(slices=1)
     status, rows = stored(spool, received(encoded(image), **values))
     assert status in (CANNOT_UNDERSTAND, MISMATCH)

@@ -60,7 +60,7 @@ def test_recovery_begins_where_the_rows_end(reception: Reception, clock: Callabl
     assert len(reception.rows()) == 4
 
 
-def test_recovery_goes_by_groups(open_reception: OpenReception) -> None:
+def test_recovery_writes_rows_in_groups(open_reception: OpenReception) -> None:
     reception = open_reception(group_size=2)
     with reception.association() as association:
         for image in ct_series(slices=5):

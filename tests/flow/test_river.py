@@ -127,7 +127,7 @@ def test_a_ct_without_rescale_in_some_slices_comes_back_as_a_report_that_names_t
     judged(tmp_path / "images", pacs, tmp_path / "results")
 
 
-def test_a_node_that_is_killed_and_started_again_delivers_what_it_had_acknowledged(
+def test_a_node_that_is_killed_and_restarted_delivers_the_results_of_acknowledged_instances(
     tmp_path: Path, pacs: Orthanc
 ) -> None:
     images = testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")

@@ -154,7 +154,7 @@ def test_an_unreadable_instance_is_missing_in_the_study_of_its_association(
     assert "1 instance was refused and has not come again" in story(reception.ledger)
 
 
-def test_an_association_that_is_open_is_waited_for_however_long_nothing_comes(
+def test_a_study_waits_while_its_association_is_open_however_long_nothing_comes(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as association:
@@ -168,7 +168,7 @@ def test_an_association_that_is_open_is_waited_for_however_long_nothing_comes(
     assert look() == StudyState.STABLE
 
 
-def test_an_association_that_goes_on_with_another_study_is_waited_for_the_quiet_time_only(
+def test_a_study_waits_only_the_quiet_time_when_its_association_continues_with_another_study(
     reception: Reception, clock: Clock, look: Look, three: list[Dataset]
 ) -> None:
     with reception.association() as association:

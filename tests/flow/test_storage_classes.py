@@ -63,7 +63,7 @@ def test_every_retired_and_private_class_is_taken(reception: Reception) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-def test_no_other_service_is_taken_for_storage() -> None:
+def test_other_services_are_not_accepted_as_storage() -> None:
     assert other_contexts([PatientRootQueryRetrieveInformationModelFind, Verification, "1.2.x", ""]) == []
 
 

@@ -89,7 +89,7 @@ def processes(name: str) -> list[str]:
 
 
 def traces(name: str) -> list[str]:
-    """All that is left of the server that was named `name`."""
+    """Everything that the server named `name` left behind."""
     return processes(name) + [path.name for path in SHARED_MEMORY.glob(f"{name}*")]
 
 
@@ -200,7 +200,7 @@ def _is_server(process: Path, name: str) -> bool:
 
 
 def test_only_the_user_of_the_node_reaches_the_server(repository: Path, tmp_path: Path) -> None:
-    """Whoever reaches it could have it load a model, which is code, or read the images in its shared memory."""
+    """A user who reaches it could make it load a model, which is code, or read the images in its shared memory."""
     with LocalServer(repository, tmp_path / "log") as server:
         GrpcTriton([server.address]).infer("echo", x=X)
         socket = Path(server.address.removeprefix("unix:"))

@@ -1,4 +1,4 @@
-"""The wheel: what models share is linked in the repository, and lies beside each of them once it is installed."""
+"""The wheel: files that models share are links in the repository, and copies beside each model when installed."""
 
 import importlib.metadata
 import shutil
@@ -15,7 +15,7 @@ PARTS = "pyproject.toml", "README.md", "LICENSE", "node", "plugins", "triton_mod
 UNSEEN = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
-def test_every_model_is_whole_in_the_wheel(tmp_path: Path) -> None:
+def test_every_model_in_the_wheel_has_all_its_files(tmp_path: Path) -> None:
     try:
         present = int(importlib.metadata.version("setuptools").split(".")[0])
     except importlib.metadata.PackageNotFoundError:

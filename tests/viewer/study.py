@@ -1,4 +1,4 @@
-"""What is in the PACS for the viewer to show, and what is known of it without the viewer."""
+"""The images and objects in the PACS that the viewer shows, and their values, known without the viewer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

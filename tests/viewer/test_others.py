@@ -18,7 +18,7 @@ NOT_SHOWN = {"AI PR ct_lung"}
 """What OHIF 3.13 lists but cannot open, as it says itself."""
 
 
-def test_the_viewer_says_that_it_can_open_what_it_is_known_to_open(study: Study, viewer: Viewer) -> None:
+def test_the_viewer_says_that_it_can_open_the_expected_objects(study: Study, viewer: Viewer) -> None:
     viewer.open(study.uid, series=study.series)
     listed = viewer.series()
     objects = {str(dataset.SeriesDescription) for dataset in study.objects}

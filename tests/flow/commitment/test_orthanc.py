@@ -42,7 +42,7 @@ def archive(tmp_path: Path, open_node: Callable[..., NodeEnds]) -> Iterator[tupl
         yield node, peer
 
 
-def test_orthanc_commits_to_what_it_stored_and_gets_again_what_it_lost(
+def test_orthanc_commits_to_stored_objects_and_gets_lost_objects_again(
     archive: tuple[NodeEnds, Orthanc], queue_objects: QueueObjects
 ) -> None:
     node, peer = archive

@@ -83,7 +83,7 @@ def test_an_instance_whose_pack_is_gone_is_not_committed(node: NodeEnds) -> None
 
 
 def test_an_instance_of_two_studies_is_committed_when_both_are_kept(node: NodeEnds) -> None:
-    """A reference names no study: what is gone of one is not promised."""
+    """A reference names no study: the node commits only if the instance of each study is kept."""
     modality = CommitmentSender(node)
     association = modality.associate()
     (wanted,) = stored(association, 1)
@@ -138,7 +138,7 @@ def test_a_sender_whose_association_is_over_is_called_at_its_address(
     assert reported.detail.endswith("2 committed, 0 not")
 
 
-def test_a_node_that_is_started_again_reports_what_it_was_asked(
+def test_a_restarted_node_reports_on_requests_from_before(
     open_node: Callable[..., NodeEnds], listening: Callable[[CommitmentSender], None]
 ) -> None:
     first = open_node()

@@ -1,4 +1,4 @@
-"""Several processes deliver to a destination: what is claimed by one, no other sends."""
+"""Several processes deliver to one destination: no process sends what another has claimed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def test_a_lease_is_not_renewed_while_a_delivery_is_taken_out_of_it() -> None:
         assert renewed.wait(10)
 
 
-def test_a_second_deliverer_sends_nothing_of_what_the_first_holds(
+def test_a_second_deliverer_sends_no_delivery_that_the_first_holds(
     ledger: Ledger, pacs_outbox: Outbox, due: list[str]
 ) -> None:
     sent: list[str] = []

@@ -83,7 +83,7 @@ def test_each_status_leads_to_its_row(
     assert rows(ledger)[second].state is DELIVERED, "the answer to one is not the answer to the next"
 
 
-def test_what_a_later_revision_supersedes_while_it_is_sent_does_not_leave(
+def test_an_object_superseded_during_a_delivery_is_not_sent(
     ledger: Ledger,
     start_peer: StartPeer,
     queue_objects: QueueObjects,
@@ -184,7 +184,7 @@ def test_a_sop_class_that_is_not_taken_is_unsupported(
     assert rows(ledger)[uid].reason == "PACS does not take it: SOP class CT Image Storage is not accepted"
 
 
-def test_a_class_that_is_not_accepted_stops_the_others_only_until_it_is_seen_to(
+def test_a_class_that_is_not_accepted_delays_other_classes_only_until_it_is_handled(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox
 ) -> None:
     first, _ = queue_objects(2)
@@ -222,7 +222,7 @@ def test_a_file_that_is_damaged_is_parked_and_the_others_go(
     assert states(ledger) == [PARKED, DELIVERED]
 
 
-def test_what_could_not_be_stored_for_days_is_parked_and_can_be_put_back(
+def test_a_delivery_that_fails_for_days_is_parked_and_can_be_requeued(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox, clock: Any, free_port: int
 ) -> None:
     (uid,) = queue_objects()
@@ -247,7 +247,7 @@ def test_what_could_not_be_stored_for_days_is_parked_and_can_be_put_back(
     assert peer.stored == [uid]
 
 
-def test_one_dead_destination_does_not_touch_anothers_rows(
+def test_a_dead_destination_changes_no_row_of_another(
     ledger: Ledger, start_peer: StartPeer, queue_objects: QueueObjects, outbox: MakeOutbox, free_port: int
 ) -> None:
     uids = queue_objects(2, to=("PACS", "ARCHIVE"))

@@ -127,7 +127,7 @@ def test_an_echo_that_is_not_answered_says_why(start_peer: StartPeer, free_port:
 
 
 def test_no_request_goes_out_before_the_association_pauses() -> None:
-    """A thread that has passed the checkpoint is still to look for messages: it would find the answer."""
+    """A thread that has passed the checkpoint still looks for messages: it would take the answer."""
     checkpoint, passed, late = ReactorCheckpoint(pause_seconds=20), threading.Event(), threading.Event()
     done: list[str] = []
 
