@@ -43,7 +43,7 @@ WHOLE_FOLDERS = ("tests/viewer",)
 TOGETHER = {"test_objects_at_peers": "test_object_matrix"}
 """A module that one process runs with another, because they share what takes long to make."""
 LONG_MODULES = (
-    "test_every_modality", "test_points", "test_every_case", "test_peers", "test_models_added", "test_many_kills",
+    "test_every_modality", "test_kill_points", "test_every_case", "test_peers", "test_models_added", "test_many_kills",
     "test_commitment", "test_lungs", "test_bundles", "test_registering",
 )  # fmt: skip
 """What takes minutes is begun first: no worker waits at the end for one that has just begun."""

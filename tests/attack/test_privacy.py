@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node import testing
-from tests.crash.around import Pacs
+from tests.crash.harness import Pacs
 from tests.peers import serve, storescu, wait_until
 
 NOBODY = 65534

@@ -23,7 +23,7 @@ from node.ledger import Ledger
 from node.ledger.schema import delivery, instance, job, study
 from node.records import DeliveryState, JobState, StudyState
 from tests.bench.memory import resident
-from tests.crash.around import House, Pacs, study_uid
+from tests.crash.harness import House, Pacs, study_uid
 from tests.peers import wait_until
 from tests.processes import session
 

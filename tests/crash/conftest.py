@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.around import House, Pacs
+from tests.crash.harness import House, Pacs
 
 
 @pytest.fixture

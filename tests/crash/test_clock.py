@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.crash.around import House, Pacs, study, study_uid
+from tests.crash.harness import House, Pacs, study, study_uid
 from tests.peers import wait_until
 from tests.processes import start_text
 

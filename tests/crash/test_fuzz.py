@@ -16,7 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node import testing
 from tests.bench.memory import resident
-from tests.crash.around import House, body, study, study_uid
+from tests.crash.harness import House, body, study, study_uid
 from tests.peers import DICOM, wait_until
 
 SECONDS = 10.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.crash.around import House, study, study_uid
+from tests.crash.harness import House, study, study_uid
 
 LEASE_SECONDS = 6.0
 

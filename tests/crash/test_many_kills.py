@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash.around import House, Pacs, study, study_uid
+from tests.crash.harness import House, Pacs, study, study_uid
 
 KILLS, STUDIES = 100, 30
 LIFE_SECONDS, LONG_LIFE_SECONDS, LONG_LIVED = (0.05, 0.5), (1.0, 3.0), 0.2  # a receiver process is there in a second

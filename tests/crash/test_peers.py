@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import evt
 
-from tests.crash.around import House, Pacs, study, study_uid
+from tests.crash.harness import House, Pacs, study, study_uid
 from tests.peers import wait_until
 
 New = Callable[..., House]

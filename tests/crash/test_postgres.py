@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.around import House, study, study_uid
-from tests.crash.test_points import SENT_AGAIN, Chain, follow
+from tests.crash.harness import House, study, study_uid
+from tests.crash.test_kill_points import SENT_AGAIN, Chain, follow
 from tests.peers import wait_until
 from tests.postgres import Postgres, lacking, postgres
 

@@ -13,7 +13,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from tests.crash.around import House, study
+from tests.crash.harness import House, study
 from tests.peers import wait_until
 from tests.processes import session
 

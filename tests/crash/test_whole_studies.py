@@ -9,7 +9,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from node.records import JobState, Study, StudyState
-from tests.crash.around import HERE, House, dataset, study, study_uid
+from tests.crash.harness import HERE, House, dataset, study, study_uid
 from tests.peers import wait_until
 from tests.processes import ROOT, isocenter
 

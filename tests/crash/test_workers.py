@@ -21,7 +21,7 @@ from node.host import find_plugins
 from node.infer import Order, Performed, attempt, job
 from node.ledger import JobQueue, Ledger, conninfo
 from node.records import JOB_QUEUE, JOB_TASK, JobState, Plan, ResultObject
-from tests.crash.around import House, Pacs, study
+from tests.crash.harness import House, Pacs, study
 from tests.peers import wait_until
 from tests.postgres import Postgres
 

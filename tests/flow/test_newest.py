@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from node import testing
 from node.commands.explain import explain
 from node.records import DeliveryState, JobState
-from tests.crash.around import House, Pacs, alive, study, study_uid
+from tests.crash.harness import House, Pacs, alive, study, study_uid
 from tests.peers import wait_until
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"

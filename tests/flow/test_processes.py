@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from node.ledger import Ledger
 from node.records import JobState, StudyState
-from tests.crash.around import House, Pacs, alive, body, study, study_uid
+from tests.crash.harness import House, Pacs, alive, body, study, study_uid
 from tests.peers import ISOCENTER, listens, wait_until
 from tests.postgres import Postgres
 from tests.processes import session

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.faults import POINTS
-from tests.crash.around import House, Pacs, study, study_uid
+from tests.crash.harness import House, Pacs, study, study_uid
 
 NODE = Path(__file__).parents[2] / "node"
 PASSING = {"pack.append.torn": 3, "pack.append.written": 3, "pack.append.synced": 3, "receive.answer": 3}

@@ -5,16 +5,16 @@ How others lose images, and what shows that we do not:
 * the disk is full while a series is moved: the rest is deleted, the cut series is analysed – `test_disk_and_ledger`:
   full or read-only disk, a write that fails
 * a rule names a target that was deleted – `test_disk_and_ledger`: what waits for a rule or a destination that is gone
-* a lock file is left by a process that died, or held by a second router – `test_points`, `test_lease`: leases run
+* a lock file is left by a process that died, or held by a second router – `test_kill_points`, `test_lease`: leases run
   out; `contract/test_ledger_processes`: several at once
 * a slice arrives between the look at a folder and its deletion – `test_peers`: late slices;
   `contract/test_retention`: an instance that comes during a purge
-* the description beside an image is missing after a crash – `test_points`: `receive.rows.due`, `pack.append.synced`;
+* the description beside an image is missing after a crash – `test_kill_points`: `receive.rows.due`, `pack.append.synced`;
   `unit/test_spool`: packs tell their rows
-* a move fails half-way and the originals are deleted – `test_points`: every point between stable and plan; nothing is
+* a move fails half-way and the originals are deleted – `test_kill_points`: every point between stable and plan; nothing is
   ever moved
 * two routers work on one study – `contract/test_ledger_processes`
-* nothing recovers after a crash: locks, half-done work, files nobody looks at – `test_points`, `test_many_kills`
+* nothing recovers after a crash: locks, half-done work, files nobody looks at – `test_kill_points`, `test_many_kills`
 * the router dies of an I/O error with exit status 0 – here: the spool goes away; `test_disk_and_ledger`: packs that
   are away
 * a failed delivery cannot be sent again – `test_peers`: a PACS that refuses for good, and `requeue`
@@ -27,11 +27,11 @@ How others lose images, and what shows that we do not:
 * one slow PACS blocks all others – `flow/deliver/test_outbox`
 * a model that hangs blocks everything for ever – `unit/test_engine`: time limits; `test_peers`: a Triton that hangs;
   `test_stop`
-* files are written in place and cut short by a crash – `test_points`: `pack.append.torn`, `spool.keep.written`
-* received data are deleted at the start – `test_points`: every restart
-* an export that fails holds up the queue in a loop – `test_peers`: a PACS that fails an object; `test_line`
+* files are written in place and cut short by a crash – `test_kill_points`: `pack.append.torn`, `spool.keep.written`
+* received data are deleted at the start – `test_kill_points`: every restart
+* an export that fails holds up the queue in a loop – `test_peers`: a PACS that fails an object; `test_network_loss`
 * the engine dies and its work waits for ever – `test_lease`, `test_postgres`
-* results are double after a retry – `test_points`, `test_many_kills`: derived UIDs, the same bytes
+* results are double after a retry – `test_kill_points`, `test_many_kills`: derived UIDs, the same bytes
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.around import House, Pacs, study, study_uid
+from tests.crash.harness import House, Pacs, study, study_uid
 from tests.peers import wait_until
 
 New = Callable[..., House]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.around import House, Pacs, fixed_port, study, study_uid
+from tests.crash.harness import House, Pacs, fixed_port, study, study_uid
 from tests.peers import wait_until
 
 New = Callable[..., House]
