@@ -1,10 +1,12 @@
 """Every kind of ledger there is: the contract is one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from node.ledger import Ledger
+from tests.ledger_rows import STUDY, Make, Route, Want, claimed
 from tests.postgres import Postgres
 
 
@@ -29,3 +31,16 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     url = server.create("template0")
     yield url
     server.drop(url)
+
+
+@pytest.fixture
+def finish(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., None]:
+    """Bring a study all the way: received, planned, done, delivered."""
+
+    def make(*, uid: str = STUDY, number: int = 1) -> None:
+        assert routed(wanted(digest=uid), study=uid, number=number) == 1
+        assert ledger.jobs.finish(claimed(ledger), [result(int(uid.rpartition(".")[2]))])
+        for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
+            ledger.deliveries.mark_delivered(sent)
+
+    return make

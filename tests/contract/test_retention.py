@@ -1,66 +1,22 @@
-"""What may be purged and what may not, who goes first, and what becomes of work that is stuck: for every database."""
+"""What may be purged and what may not, and what becomes of lost instances: for every database."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from sqlalchemy import event as engine_event
 
 from node.ledger import Ledger
 from node.records import (
     FINISHED_DELIVERIES,
     FINISHED_JOBS,
-    Arrival,
     DeliveryState,
-    Job,
     JobState,
-    Plan,
-    ResultObject,
-    Study,
     StudyState,
 )
 from tests.conftest import Clock
+from tests.ledger_rows import STUDY, Arrive, Make, Route, Want, claimed, event_names, study
 
-Arrive = Callable[..., Arrival]
-Want = Callable[..., Plan]
-Make = Callable[..., ResultObject]
-Route = Callable[..., int]
-
-STUDY = "1.2.1"
 DAY = 86400.0
-
-
-def study(ledger: Ledger, uid: str = STUDY) -> Study:
-    found = ledger.studies.find(uid)
-    assert found is not None
-    return found
-
-
-def claimed(ledger: Ledger) -> Job:
-    job = ledger.jobs.claim(lease_seconds=60)
-    assert job is not None
-    return job
-
-
-def event_names(ledger: Ledger, uid: str = STUDY) -> list[str]:
-    return [event.name for _, event in ledger.events.read(uid)]
-
-
-@pytest.fixture
-def finish(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., None]:
-    """Bring a study all the way: received, planned, done, delivered."""
-
-    def make(*, uid: str = STUDY, number: int = 1) -> None:
-        assert routed(wanted(digest=uid), study=uid, number=number) == 1
-        assert ledger.jobs.finish(claimed(ledger), [result(int(uid.rpartition(".")[2]))])
-        for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
-            ledger.deliveries.mark_delivered(sent)
-
-    return make
-
-
-# Purge.
 
 
 def test_a_finished_study_is_purged_when_it_is_old_and_its_story_stays(
@@ -217,9 +173,6 @@ def test_a_pack_is_at_work_while_a_study_in_it_is_received_or_a_job_of_it_waits_
     assert ledger.instances.packs_in_use(packs) == set()
 
 
-# Loss.
-
-
 def test_lost_instances_park_their_study_until_they_are_sent_again(ledger: Ledger, arrival: Arrive) -> None:
     ledger.instances.record([arrival(number) for number in (1, 2, 3)])
     assert ledger.studies.lose(study(ledger), lambda instance, _place: instance.sop_instance_uid != "1.2.1.9.2") == 1
@@ -243,159 +196,3 @@ def test_requeuing_looks_whether_lost_bytes_are_back(ledger: Ledger, arrival: Ar
     ledger.queries.requeue()
     assert study(ledger).state is StudyState.STABLE
     assert len(ledger.instances.of(STUDY)) == 1
-
-
-# Urgency and turns.
-
-
-def order(ledger: Ledger, count: int) -> list[str]:
-    return [claimed(ledger).study_uid for _ in range(count)]
-
-
-def send(ledger: Ledger, arrival: Arrive, plan: Plan, uid: str, *, calling: str = "CT1", urgency: int = 0) -> None:
-    arrived = arrival(1, study=uid)
-    ledger.instances.record([replace(arrived, instance=replace(arrived.instance, calling=calling, urgency=urgency))])
-    ledger.studies.settle(study(ledger, uid), "")
-    assert ledger.studies.plan(study(ledger, uid), [], [plan]) == 1
-
-
-def test_a_flood_from_one_sender_does_not_starve_another(
-    ledger: Ledger, arrival: Arrive, wanted: Want, clock: Clock
-) -> None:
-    for number in range(6):
-        send(ledger, arrival, wanted(), f"1.1.{number}", calling="FLOOD")
-        clock.advance(1)
-    send(ledger, arrival, wanted(), "1.2.0", calling="QUIET")
-    send(ledger, arrival, wanted(), "1.2.1", calling="QUIET")
-    assert order(ledger, 5) == ["1.1.0", "1.2.0", "1.1.1", "1.2.1", "1.1.2"]
-    send(ledger, arrival, wanted(), "1.3.0", calling="NEW")
-    assert order(ledger, 3) == ["1.3.0", "1.1.3", "1.1.4"]
-
-
-def test_urgent_images_overtake_and_add_to_their_route(ledger: Ledger, arrival: Arrive, wanted: Want) -> None:
-    send(ledger, arrival, wanted(), "1.1.1")
-    send(ledger, arrival, wanted(), "1.1.2", urgency=-10)
-    send(ledger, arrival, wanted(), "1.1.3", urgency=10)
-    send(ledger, arrival, wanted(priority=5), "1.1.4", urgency=10)
-    send(ledger, arrival, wanted(priority=5), "1.1.5")
-    assert order(ledger, 5) == ["1.1.4", "1.1.3", "1.1.5", "1.1.1", "1.1.2"]
-
-
-def test_deliveries_of_urgent_studies_go_first(
-    ledger: Ledger, arrival: Arrive, wanted: Want, result: Make, clock: Clock
-) -> None:
-    for number, urgency in enumerate((0, 20, 10)):
-        send(ledger, arrival, wanted(), f"1.1.{number}", urgency=urgency)
-        ledger.jobs.finish(claimed(ledger), [result(number)])
-        clock.advance(1)
-    assert [delivery.study_uid for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [
-        "1.1.1",
-        "1.1.2",
-        "1.1.0",
-    ]
-
-
-# Another version of a plugin.
-
-
-def versions(ledger: Ledger, uid: str = STUDY) -> list[tuple[str, JobState]]:
-    return [(job.version, job.state) for job in ledger.jobs.of(uid)]
-
-
-@pytest.mark.parametrize("how", ["waiting", "postponed", "parked"])
-def test_a_job_of_a_version_that_is_gone_is_planned_anew_on_the_same_images(
-    ledger: Ledger, routed: Route, wanted: Want, how: str
-) -> None:
-    routed(wanted(priority=3))
-    if how != "waiting":
-        job = claimed(ledger)
-        ledger.jobs.park(job, "broken") if how == "parked" else ledger.jobs.postpone(
-            job, seconds=99, reason="", attempts=1
-        )
-    assert ledger.jobs.adopt({"spleen": "2"}) == {"planned anew": 1, "parked": 0}
-    assert versions(ledger) == [("1", JobState.SUPERSEDED), ("2", JobState.WAITING)]
-    old, new = ledger.jobs.of(STUDY)
-    assert (new.inputs, new.destinations, new.route) == (old.inputs, old.destinations, old.route)
-    assert ledger.jobs.adopt({"spleen": "2"}) == {"planned anew": 0, "parked": 0}
-    assert claimed(ledger).version == "2"
-
-
-def test_done_jobs_of_an_older_version_stay(ledger: Ledger, finish: Callable[..., None]) -> None:
-    finish()
-    ledger.jobs.adopt({"spleen": "2"})
-    assert versions(ledger) == [("1", JobState.DONE)]
-
-
-def test_an_upgrade_that_is_taken_back_takes_its_jobs_back(ledger: Ledger, routed: Route, wanted: Want) -> None:
-    routed(wanted())
-    ledger.jobs.adopt({"spleen": "2"})
-    ledger.jobs.adopt({"spleen": "1"})
-    assert versions(ledger) == [("1", JobState.WAITING), ("2", JobState.SUPERSEDED)]
-
-
-def test_a_job_whose_plugin_is_gone_is_parked_with_a_sentence_and_comes_back(
-    ledger: Ledger, routed: Route, wanted: Want
-) -> None:
-    routed(wanted())
-    assert ledger.jobs.adopt({"liver": "1"}) == {"planned anew": 0, "parked": 1}
-    ((_, _, reason),) = ledger.queries.parked()
-    assert reason.startswith("planned for spleen 1, but no version is here; put the plugin back and requeue")
-    ledger.queries.requeue()
-    assert claimed(ledger).version == "1"
-
-
-# What is stuck, and put back.
-
-
-def test_work_that_has_not_moved_for_long_is_reported(
-    ledger: Ledger, routed: Route, wanted: Want, result: Make, arrival: Arrive, clock: Clock
-) -> None:
-    routed(wanted())
-    ledger.jobs.finish(claimed(ledger), [result(1), result(2)])
-    ledger.deliveries.postpone(
-        ledger.deliveries.claim("PACS", lease_seconds=60)[0], seconds=9, reason="refused the association"
-    )
-    routed(wanted(), study="1.2.2")
-    claimed(ledger)
-    ledger.instances.record([arrival(1, study="1.2.3")])
-    assert ledger.queries.stuck(seconds=3600) == []
-    clock.advance(7200)
-    receiving, job, delivery = ledger.queries.stuck(seconds=3600)
-    assert receiving == "study 1.2.3 has been receiving for 2 hours"
-    assert job.startswith("job 2 (spleen) of study 1.2.2 has run past its lease by 119 minutes")
-    assert delivery == "2 deliveries to PACS wait, the oldest for 2 hours: refused the association"
-
-
-def test_one_job_or_one_destination_is_put_back_alone(
-    ledger: Ledger, routed: Route, wanted: Want, result: Make
-) -> None:
-    routed(wanted(to=("PACS", "ARCHIVE")))
-    ledger.jobs.finish(claimed(ledger), [result(1), result(2)])
-    for destination in ("PACS", "ARCHIVE"):
-        for sent in ledger.deliveries.claim(destination, lease_seconds=60):
-            ledger.deliveries.park(sent, "refused")
-    for number in (2, 3):
-        routed(wanted(), study=f"1.2.{number}")
-        ledger.jobs.park(claimed(ledger), "broken")
-    assert ledger.queries.requeue(job_id=2) == {"studies": 0, "jobs": 1, "deliveries": 0}
-    assert ledger.queries.requeue(destination="PACS", object_uid="2.25.1") == {"studies": 0, "jobs": 0, "deliveries": 1}
-    assert ledger.queries.requeue(destination="PACS") == {"studies": 0, "jobs": 0, "deliveries": 1}
-    assert ledger.queries.requeue(object_uid="2.25.2") == {"studies": 0, "jobs": 0, "deliveries": 1}
-    assert ledger.queries.requeue("1.2.2") == {"studies": 0, "jobs": 0, "deliveries": 0}
-    assert ledger.queries.requeue() == {"studies": 0, "jobs": 1, "deliveries": 1}
-
-
-@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
-def test_a_claim_looks_at_unfinished_jobs_alone(ledger: Ledger, routed: Route, wanted: Want) -> None:
-    """However many are done: SQLite tells which rows it would visit."""
-    routed(wanted())
-    seen: list[tuple[str, Any]] = []
-    engine_event.listen(
-        ledger.db._engine, "before_cursor_execute", lambda _c, _cursor, *executed: seen.append(executed[:2])
-    )
-    claimed(ledger)
-    statement, values = next(executed for executed in seen if executed[0].startswith("UPDATE job"))
-    with ledger.db.reading() as connection:
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
-    assert any("SEARCH job USING INDEX job_due" in line for line in plan)
-    assert not any(line.startswith("SCAN job") for line in plan)
