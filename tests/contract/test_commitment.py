@@ -177,14 +177,14 @@ def test_an_answer_about_what_was_not_asked_is_left(ledger: Ledger, deliver: Del
     assert [sent.object for sent, _ in ledger.commitments.answered("PACS")] == [first.object]
 
 
-def test_of_two_words_in_one_answer_the_worse_counts(ledger: Ledger, deliver: Deliver) -> None:
+def test_a_failure_outweighs_a_commitment_in_the_same_answer(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver()
     ask(ledger, due)
     ledger.commitments.record_answer(answer("2.25.1", due, due), "ORTHANC")
     assert [result for _, result in ledger.commitments.answered("PACS")] == [0x112]
 
 
-def test_the_same_object_at_two_destinations_is_two_promises(ledger: Ledger, deliver: Deliver) -> None:
+def test_each_destination_commits_to_its_own_copy(ledger: Ledger, deliver: Deliver) -> None:
     due = deliver(to=("PACS", "ARCHIVE"))
     ask(ledger, due)
     ledger.commitments.ask("2.25.2", "VNA", ledger.commitments.due("ARCHIVE"), wait=patience)
@@ -320,7 +320,7 @@ def test_the_same_request_again_is_reported_again_and_another_under_its_uid_is_r
     assert ledger.requests.claim_due(seconds=60) == request(clock, "1.2.1.9.2", calling="CT2")
 
 
-def test_kept_is_what_has_a_row_however_many_are_asked_for(ledger: Ledger, arrival: Callable[..., Arrival]) -> None:
+def test_only_instances_with_a_row_are_committed(ledger: Ledger, arrival: Callable[..., Arrival]) -> None:
     arrivals = [arrival(number) for number in range(1, 1202)]
     ledger.instances.record(arrivals)
     asked = [Reference(CT, f"{STUDY}.9.{number}") for number in range(1, 1301)]

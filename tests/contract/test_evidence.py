@@ -61,7 +61,9 @@ def test_a_restart_does_not_forget_it(ledger: Ledger, ledger_url: str, clock: Cl
     again.close()
 
 
-def test_the_same_bytes_sent_again_make_it_good_too(ledger: Ledger, clock: Clock, arrive: Arrive) -> None:
+def test_a_refused_instance_that_is_sent_again_unchanged_is_no_longer_missing(
+    ledger: Ledger, clock: Clock, arrive: Arrive
+) -> None:
     ledger.instances.record([arrive(1)], [refused(1, clock() + 1)])
     assert evidence(ledger).refused == 1, "what was refused came later, and may have been another"
     clock.advance(2)

@@ -127,7 +127,7 @@ def test_what_one_deliverer_holds_no_other_is_given(ledger: Ledger, outbox: Call
     assert {delivery.worker for delivery in second} != {delivery.worker for delivery in first}
 
 
-def test_who_has_lost_his_lease_says_nothing_of_a_delivery(
+def test_a_worker_that_lost_its_lease_does_not_change_a_delivery(
     ledger: Ledger, outbox: Callable[..., list[Delivery]], clock: Callable[[], float]
 ) -> None:
     late = outbox(2)

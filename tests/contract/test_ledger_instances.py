@@ -222,7 +222,7 @@ def test_an_instance_that_can_never_have_a_row_is_set_aside_and_holds_up_no_othe
     assert ledger.instances.record(group[3:4]) == [], "alone as well"
 
 
-def test_words_that_a_database_does_not_take_are_written_all_the_same(ledger: Ledger, arrival: Arrive) -> None:
+def test_text_that_a_database_refuses_is_replaced_and_written(ledger: Ledger, arrival: Arrive) -> None:
     sound = arrival(1)
     odd = replace(sound, instance=replace(sound.instance, peer="a\0b", modality="C\udce4T"))
     ledger.instances.record([odd], [replace(refusal(), reason="no\0 \udcff", calling="longer than an AE title")])

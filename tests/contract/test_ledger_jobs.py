@@ -43,7 +43,7 @@ def test_jobs_of_plugins_whose_models_are_being_loaded_are_left_for_later(
     assert (later.plugin, later.attempts) == ("loading", 1)
 
 
-def test_a_claimed_job_says_who_has_it(ledger: Ledger, routed: Route, wanted: Want) -> None:
+def test_a_claimed_job_names_its_worker(ledger: Ledger, routed: Route, wanted: Want) -> None:
     routed(wanted("a"), wanted("b"))
     first, second = claimed(ledger), claimed(ledger)
     assert first.state is JobState.RUNNING

@@ -133,7 +133,7 @@ def test_a_program_that_hangs_in_a_transaction_is_ended_by_the_server(
     assert found.because == ""
 
 
-def test_of_what_another_holds_too_long_it_is_said_that_it_cannot_be_had_now(
+def test_a_row_that_another_process_locks_too_long_is_ledger_unavailable(
     ledger: Ledger, arrival: Arrive, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.instances.record([arrival(1)])

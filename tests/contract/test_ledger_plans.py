@@ -112,12 +112,12 @@ def explained(ledger: Ledger, ask: Callable[[], Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
-def test_no_question_of_the_river_reads_a_whole_table(lived: tuple[Ledger, Study, Job, Delivery], ask: Ask) -> None:
+def test_no_query_of_the_flow_reads_a_whole_table(lived: tuple[Ledger, Study, Job, Delivery], ask: Ask) -> None:
     ledger = lived[0]
     assert not [line for line in explained(ledger, lambda: ask(*lived)) if READS_ALL.search(line)]
 
 
-def test_a_question_that_reads_a_whole_table_is_seen(lived: tuple[Ledger, Study, Job, Delivery]) -> None:
+def test_that_check_sees_a_query_that_reads_a_whole_table(lived: tuple[Ledger, Study, Job, Delivery]) -> None:
     def all_with_a_reason() -> None:
         with lived[0].db.reading() as connection:
             connection.exec_driver_sql("SELECT * FROM job WHERE reason = 'x'").all()

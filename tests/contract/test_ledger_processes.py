@@ -165,7 +165,7 @@ def is_outdated(ledger: Ledger, job: Job) -> bool:
     return now.state is JobState.SUPERSEDED
 
 
-def test_the_life_of_a_study_is_whole_whoever_lives_it(ledger: Ledger, at_once: Any) -> None:
+def test_a_study_is_processed_whole_by_several_processes(ledger: Ledger, at_once: Any) -> None:
     at_once(live)
     events = Counter(event.name for _, event in ledger.events.read(GROWING))
     found = ledger.studies.find(GROWING)

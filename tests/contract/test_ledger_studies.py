@@ -93,7 +93,7 @@ def test_a_plan_makes_each_job_once(ledger: Ledger, routed: Route, wanted: Want,
     assert (first.ordinal, second.ordinal) == (0, 1)
 
 
-def test_only_who_saw_the_stable_study_plans_it(ledger: Ledger, arrival: Arrive, wanted: Want) -> None:
+def test_a_study_is_planned_only_in_the_revision_that_was_seen(ledger: Ledger, arrival: Arrive, wanted: Want) -> None:
     ledger.instances.record([arrival(1)])
     seen = study(ledger)
     assert ledger.studies.plan(seen, [], [wanted()]) == 0, "it is not stable yet"

@@ -68,7 +68,7 @@ def test_that_comparison_sees_what_is_missing(empty_url: str) -> None:
     assert len(differences(empty_url)) == 2
 
 
-def test_migrations_stand_in_one_row() -> None:
+def test_migrations_form_one_chain() -> None:
     """Two that follow the same one, from two branches, are to be put in order."""
     assert migrations._script().get_heads() == [migrations.newest()]
     assert migrations._script().get_base() == migrations.FIRST

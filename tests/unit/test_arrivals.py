@@ -27,7 +27,7 @@ class Busy:
             self.waiting.put(REFUSED)
 
 
-def test_what_comes_while_a_group_is_written_is_the_next_groups(tmp_path: Path) -> None:
+def test_rows_that_come_while_a_group_is_written_are_in_the_next_group(tmp_path: Path) -> None:
     busy = Busy()
     waiting = busy.waiting = Arrivals(
         None,  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ def test_a_refused_series_is_parked_too(ledger: Ledger, once: Callable[..., floa
     assert ledger.queries.parked() == [(UID, "job spleen", "instance 1.2 is torn")]
 
 
-def test_what_the_clock_mends_is_tried_again_for_ever_in_growing_steps(
+def test_a_transient_error_is_tried_again_without_end_after_growing_delays(
     ledger: Ledger, once: Callable[..., float | None], clock: Any
 ) -> None:
     waits = []

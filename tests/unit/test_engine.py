@@ -293,7 +293,7 @@ def tables_that_were_read() -> int:
     return get_module_attribute_map.cache_info().currsize
 
 
-def test_a_job_finds_read_what_composing_needs() -> None:
+def test_a_job_finds_the_tables_for_composing_loaded() -> None:
     assert run_in_child(tables_that_were_read, (), returns=int, seconds=PATIENCE, beat=always) == 1
 
 

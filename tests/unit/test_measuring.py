@@ -38,7 +38,7 @@ def test_the_long_axis_is_the_largest_feret_diameter_of_all_slices(seed: int) ->
     assert found.short <= found.long
 
 
-def test_of_nothing_there_is_no_axis() -> None:
+def test_an_empty_mask_has_no_axis() -> None:
     assert longest_axes(np.zeros(SHAPE, np.bool_), (1.0, 1.0)) is None
 
 

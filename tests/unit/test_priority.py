@@ -37,7 +37,7 @@ def asking(*words: str | None) -> Dataset:
         (("LOW", "HIGH"), URGENCY["HIGH"]),
     ],
 )
-def test_the_most_urgent_word_counts(words: tuple[str | None, ...], expected: int) -> None:
+def test_the_highest_priority_counts(words: tuple[str | None, ...], expected: int) -> None:
     assert urgency(asking(*words)) == expected
 
 

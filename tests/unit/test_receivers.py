@@ -37,7 +37,7 @@ def test_a_receiver_process_imports_nothing_that_computes() -> None:
 
 
 @pytest.mark.parametrize("name", node.__all__)
-def test_every_word_of_an_author_is_there_when_it_is_used(name: str) -> None:
+def test_every_name_for_plugin_authors_can_be_imported(name: str) -> None:
     assert getattr(node, name) is not None
     with pytest.raises(ImportError):
         exec("from node import Spleen")  # noqa: S102
@@ -107,7 +107,7 @@ def test_receivers_get_commands_and_send_reports(
     assert born(tmp_path) == set(receivers.pids), "after the close no process is replaced"
 
 
-def test_one_that_dies_is_followed_and_what_it_left_is_recovered(
+def test_a_receiver_that_dies_is_replaced_and_its_packs_are_recovered(
     build: Callable[..., Receivers],
     woken: list[str],
     recovered: list[tuple[str | None, float]],
@@ -144,7 +144,7 @@ def test_processes_with_another_order_take_over(
     assert {int(path.suffix[1:]) for path in tmp_path.glob("anew.*")} == set(receivers.pids)
 
 
-def test_one_that_cannot_live_is_not_started_again_at_once(build: Callable[..., Receivers]) -> None:
+def test_a_receiver_that_dies_at_its_start_is_not_replaced_at_once(build: Callable[..., Receivers]) -> None:
     receivers = build(1)
     receivers.start()
     (first,) = receivers.pids

@@ -36,7 +36,7 @@ def test_an_appended_dicom_file_is_read_where_it_lies(spool: Spool, tmp_path: Pa
         assert spool.part10(arrival.place).read() == path.read_bytes() == Part10.of_file(path).read()
 
 
-def test_the_checksum_tells_the_bytes(spool: Spool) -> None:
+def test_the_checksum_is_that_of_the_bytes(spool: Spool) -> None:
     pack = spool.open_pack()
     same = [pack.append(INSTANCE, *parts).instance.checksum for parts in ((b"abc",), (b"a", b"bc"))]
     assert same[0] == same[1]
@@ -84,7 +84,7 @@ def test_every_pack_has_a_name_of_its_own(spool: Spool) -> None:
 # After the writer has gone.
 
 
-def test_packs_tell_their_rows_again(spool: Spool) -> None:
+def test_rows_are_read_back_from_packs(spool: Spool) -> None:
     path, arrivals = filled(spool, 3)
     assert found(path) == arrivals
     assert list(spool.unwritten({})) == arrivals
@@ -135,7 +135,7 @@ sys.stdin.read()
         assert spool.part10(arrival.place).read() == b"abc"
 
 
-def test_a_forgotten_pack_is_let_go(spool: Spool) -> None:
+def test_a_pack_without_reference_is_unlocked(spool: Spool) -> None:
     name = spool.open_pack().name
     assert not spool.is_open(name)
 

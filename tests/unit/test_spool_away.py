@@ -18,12 +18,12 @@ def test_a_file_that_is_gone_is_lost_and_a_folder_that_is_gone_is_away(tmp_path:
         Part10(path=tmp_path, length=1).open()
 
 
-def test_the_sender_acts_for_the_one_and_the_clock_for_the_other() -> None:
+def test_a_missing_file_is_refused_and_a_missing_folder_is_transient() -> None:
     assert issubclass(BytesLost, Refused)
     assert issubclass(SpoolAway, Transient)
 
 
-def test_who_knows_that_the_spool_was_made_makes_none_where_it_is_away(tmp_path: Path) -> None:
+def test_a_spool_that_must_exist_is_not_created(tmp_path: Path) -> None:
     path = tmp_path / "spool"
     with pytest.raises(ConfigError, match="not writable"):
         Spool(path, made=True)

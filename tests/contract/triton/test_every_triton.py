@@ -21,7 +21,7 @@ def test_a_model_answers_with_arrays_by_name(triton: Triton, image: Array) -> No
     np.testing.assert_array_equal(answer["image"], 2 * image)
 
 
-def test_what_carries_an_array_is_sent_as_its_array(triton: Triton, image: Array) -> None:
+def test_an_object_with_an_array_is_sent_as_that_array(triton: Triton, image: Array) -> None:
     answer = triton.infer("double", image=Carrier(array=image, affine=np.eye(4)))
     np.testing.assert_array_equal(answer["image"], 2 * image)
 

@@ -29,14 +29,14 @@ def test_a_model_that_does_not_load_leaves_the_others_alone(real: GrpcTriton, im
     assert not next(model for model in real.models() if model.name == "broken").ready
 
 
-def test_an_answer_after_the_deadline_waits_for_the_clock(address: str, image: Array) -> None:
+def test_an_answer_after_the_deadline_is_a_transient_error(address: str, image: Array) -> None:
     hurried = GrpcTriton([address], deadline_seconds=0.5)
     hurried.prepare(["sleeps"], 30)
     with pytest.raises(TritonUnavailable, match=r"model sleeps at .* did not answer in time"):
         hurried.infer("sleeps", image=image)
 
 
-def test_no_server_waits_for_the_clock() -> None:
+def test_no_server_is_a_transient_error() -> None:
     nobody = GrpcTriton([f"127.0.0.1:{free_port()}"])
     with pytest.raises(TritonUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached"):
         nobody.prepare(["double"], 5)
@@ -58,7 +58,7 @@ def test_the_next_server_is_not_asked_when_one_refuses(address: str) -> None:
         triton.prepare(["nothing"], 30)
 
 
-def test_no_url_is_a_mistake_of_the_configuration() -> None:
+def test_a_client_without_urls_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="urls"):
         GrpcTriton([])
 
