@@ -28,7 +28,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start hundreds of n
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = "quick"
 QUICK_FOLDERS = ("tests/unit",)
-"""What these folders hold needs no server and no peer, and most of it is quick."""
+"""Folders whose tests need no server and no peer; most of these tests are quick."""
 SLOW_MODULES = (
     "test_clinical_headers",
     "test_documents",
@@ -37,7 +37,7 @@ SLOW_MODULES = (
     "test_registering",
     "test_tissue",
 )
-"""What is not quick in them: seconds of processor time for each test, or tools that read the whole source."""
+"""Modules in them that are not quick: seconds of processor time for each test, or tools that read the whole source."""
 WHOLE_FOLDERS = ("tests/viewer",)
 """Where all modules share one browser, one PACS and one folder of screenshots."""
 TOGETHER = {"test_objects_at_peers": "test_object_matrix"}
@@ -46,7 +46,7 @@ LONG_MODULES = (
     "test_every_modality", "test_kill_points", "test_every_case", "test_peers", "test_models_added", "test_many_kills",
     "test_commitment", "test_lungs", "test_bundles", "test_registering",
 )  # fmt: skip
-"""What takes minutes is begun first: no worker waits at the end for one that has just begun."""
+"""Modules that take minutes. They run first, so that no worker is left with a long module at the end."""
 
 preload_children(preload)  # before any test starts the fork server
 

@@ -1,4 +1,4 @@
-"""What stands around the node in these tests: a sender, a PACS that counts, and the account of what became of it."""
+"""The harness of the crash tests: a node as processes, a PACS that counts, and the check that nothing was lost."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""SIGKILL of the whole process tree at every point of the river; then a restart, and the count."""
+"""SIGKILL of the whole process tree at every fault point of the flow, then a restart and a count."""
 
 import ast
 from collections import Counter

@@ -1,6 +1,4 @@
-"""Every way in which systems like this one are known to lose acknowledged images, and the test that it is none of ours.
-
-How others lose images, and what shows that we do not:
+"""How other systems are known to lose acknowledged images, and the test that shows that this node does not:
 
 * the disk is full while a series is moved: the rest is deleted, the cut series is analysed – `test_disk_and_ledger`:
   full or read-only disk, a write that fails
@@ -9,10 +7,10 @@ How others lose images, and what shows that we do not:
   out; `contract/test_ledger_processes`: several at once
 * a slice arrives between the look at a folder and its deletion – `test_peers`: late slices;
   `contract/test_retention`: an instance that comes during a purge
-* the description beside an image is missing after a crash – `test_kill_points`: `receive.rows.due`, `pack.append.synced`;
-  `unit/test_spool`: packs tell their rows
-* a move fails half-way and the originals are deleted – `test_kill_points`: every point between stable and plan; nothing is
-  ever moved
+* the description beside an image is missing after a crash – `test_kill_points`: `receive.rows.due`,
+  `pack.append.synced`; `unit/test_spool`: rows are read back from packs
+* a move fails half-way and the originals are deleted – `test_kill_points`: every point between stable and plan;
+  nothing is ever moved
 * two routers work on one study – `contract/test_ledger_processes`
 * nothing recovers after a crash: locks, half-done work, files nobody looks at – `test_kill_points`, `test_many_kills`
 * the router dies of an I/O error with exit status 0 – here: the spool goes away; `test_disk_and_ledger`: packs that

@@ -1,4 +1,4 @@
-"""The line to the PACS cut: every packet dropped, without a word to either end."""
+"""The network to the PACS is lost: every packet is dropped, and neither end is notified."""
 
 import ctypes
 import os
