@@ -112,3 +112,63 @@ def test_every_error_of_the_node_says_who_acts_next() -> None:
     everyone = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     families = (errors.Refused, errors.Transient, errors.Permanent)
     assert all(issubclass(kind, families) for kind in everyone if kind is not errors.NodeError)
+
+
+ROOT = NODE.parent
+LONGEST_FILE = 400
+VAGUE_NAMES = {"one", "thing"}
+VAGUE_WORDS = {"told", "untold", "telling"}
+VAGUE_IN = {"commands", "compose", "host", "images", "infer", "models", "results", "route", "serving", "training"}
+"""Folders of node/ that still have such names. Take a folder out once it has none; add none."""
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    files = [path for folder in ("node", "plugins", "triton_models", "tests") for path in (ROOT / folder).rglob("*.py")]
+    assert FILES[0] in files
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
+
+
+def bound_names(node: ast.AST) -> Iterator[str]:
+    """The names of variables, attributes, parameters, functions and classes that a tree binds."""
+    for part in ast.walk(node):
+        if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield part.name
+        elif isinstance(part, ast.arg):
+            yield part.arg
+        elif isinstance(part, ast.ExceptHandler) and part.name:
+            yield part.name
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            yield part.id
+        elif isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
+            yield part.attr
+
+
+def is_vague(name: str) -> bool:
+    return name in VAGUE_NAMES or bool(VAGUE_WORDS & set(name.lower().split("_")))
+
+
+def test_a_name_says_what_it_names() -> None:
+    """A reader searches for `row`, `study` or `message`, and finds nothing under `one` or `told`."""
+    checked = [path for path in FILES if path.relative_to(NODE).parts[0] not in VAGUE_IN]
+    assert {FLOW, NODE / "ledger" / "jobs.py"} <= set(checked)
+    found = [(str(path.relative_to(ROOT)), name) for path in checked for name in bound_names(tree(path))]
+    assert not [(path, name) for path, name in found if is_vague(name)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "for one in rows: ...",
+        "names = [one.name for one in rows]",
+        "def send(one): ...",
+        "def told_by(row): ...",
+        "key = lambda one: one.name",
+        "self.told = []",
+        "UNTOLD_SECONDS: float = 1",
+        "try: ...\nexcept OSError as one: ...",
+        "with open(path) as thing: ...",
+    ],
+)
+def test_that_check_sees_every_way_to_bind_a_name(text: str) -> None:
+    assert [is_vague(name) for name in bound_names(ast.parse(text))].count(True) == 1
