@@ -1,8 +1,8 @@
 """Association requests and responses as peers write them, made such that pynetdicom reads them (PS3.8 section 9.3).
 
-PS3.8 section 9.3.1 has items of unknown types ignored; pynetdicom aborts the association. It also aborts, or fails, at
-titles and names that break a rule while their meaning is plain. Here such a PDU is put right before it is read: for
-requests that the node receives, and for responses to its own.
+PS3.8 section 9.3.1 says that items of unknown types are ignored; pynetdicom aborts the association. It also aborts, or
+fails, at titles and names that break a rule although their meaning is plain. This module corrects such a PDU before it
+is read: requests that the node receives, and responses to its own requests.
 """
 
 import struct

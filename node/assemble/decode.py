@@ -1,4 +1,4 @@
-"""Decode compressed images while others of their study still arrive: a job reads what it would have to decode."""
+"""Decode compressed images while others of their study still arrive, so that its job need not decode them."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ def decode_due(
 def _claimed(
     instances: Instances, spool: Spool, wants: Callable[[Series], bool], kept: dict[str, dict[str, int]], room: int
 ) -> list[Part10]:
-    """Return the next images that are ours to decode."""
+    """Claim the next images to decode, and return them."""
     wanted = cache(lambda study_uid: _wanted(instances, spool, wants, study_uid))
     batch: list[Part10] = []
     for row, place in instances.compressed(list(NATIVE)):

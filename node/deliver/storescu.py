@@ -88,7 +88,7 @@ attempt was lost on its way: it has the object."""
 
 
 def result_of(status: int) -> StoreResult:
-    """Return the result that a C-STORE status means; one that no standard names is a refusal."""
+    """Return the result that a C-STORE status means; a status that the standard does not name is a refusal."""
     if code_to_category(status) in ("Success", "Warning"):
         return StoreResult(StoreOutcome.STORED, "" if status == 0 else f"stored with warning 0x{status:04X}")
     unknown = (StoreOutcome.REFUSED, "failure")

@@ -1,4 +1,4 @@
-"""What a child process answers: lines of JSON. The node reads them as data, and never runs or unpickles them.
+"""The answers of a child process: lines of JSON. The node reads them as data, and never runs or unpickles them.
 
 A plugin runs in the child, so the child's answers are a guest's. A line is `{"slot": "released"}`, `{"error": NAME,
 "text": TEXT}` with the name of an error in `node.errors`, or `{"answer": VALUE}`.

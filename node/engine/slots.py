@@ -1,4 +1,4 @@
-"""How many jobs compute at once."""
+"""The slots of a machine, which limit how many jobs compute at once."""
 
 import threading
 from collections.abc import Callable

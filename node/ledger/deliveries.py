@@ -107,7 +107,7 @@ class Deliveries(LedgerPart):
     def mark_delivered(self, sent: Delivery, reason: str = "", *, commitment: bool = False) -> None:
         """Mark an object as stored by its destination, which may have to be asked to commit to it.
 
-        One that was superseded while it was on its way has been delivered all the same.
+        An object that was superseded while it was being sent counts as delivered.
         """
         now = self.db.clock()
         ask: dict[str, Any] = {"ask_at": now if commitment else None, "asks": 0}

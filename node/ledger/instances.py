@@ -300,7 +300,7 @@ class Instances(LedgerPart):
     def find(self, references: Sequence[Reference]) -> dict[str, list[tuple[str, Place]]]:
         """Return SOP class and place of those instances that have their rows, by SOP Instance UID.
 
-        More than one where several studies have an instance with the UID.
+        There are several if several studies have an instance with the UID.
         """
         found: dict[str, list[tuple[str, Place]]] = defaultdict(list)
         uids = [reference.sop_instance_uid for reference in references]

@@ -345,7 +345,7 @@ def _is_held(held: Job) -> Any:
 
 
 def _is_outdated(held: Job) -> Any:
-    """A later revision has a job of this plugin, or will: the one that has seen the same images stays the only one."""
+    """Whether a later revision has a job of this plugin, or will have: only a job with the same images stays."""
     later = exists().where(study.c.study_uid == held.study_uid, study.c.revision > held.revision)
     planned = is_followed(held.study_uid, held.plugin, held.revision)
     return and_(job.c.id == held.id, or_(later.where(study.c.state != StudyState.ROUTED), planned))

@@ -1,4 +1,4 @@
-"""The file of an SQLite ledger: whether it is still the one that was opened."""
+"""The file of an SQLite ledger: whether it is still the file that was opened."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -54,7 +54,7 @@ def outdate(db: Database, connection: Connection, which: Any, revision: int) -> 
 
 
 def withdraw(db: Database, connection: Connection, objects: Any, revision: int) -> None:
-    """Supersede the deliveries of objects that have not left; one on its way may still be marked as delivered."""
+    """Supersede the deliveries that were not sent; an object that is being sent may still be marked as delivered."""
     reason = f"revision {revision} came before it left"
     mine = delivery.c.sop_instance_uid.in_(objects)
     for row in make_move(connection, delivery, mine, "supersede", DELIVERY_MOVES, {"reason": reason}):
@@ -96,7 +96,7 @@ def is_withdrawn(job_id: int | ScalarSelect[int]) -> ColumnElement[bool]:
 def may_have_left() -> ColumnElement[bool]:
     """Return the condition that the destination of a delivery may have its object.
 
-    Of those that were superseded: one that was stored once, and one that was begun to be sent and never answered.
+    A superseded delivery counts if its object was stored once, or if it was sent and no answer came.
     """
     begun = or_(delivery.c.begun_at.is_not(None), delivery.c.delivered_at.is_not(None))
     return or_(delivery.c.state != DeliveryState.SUPERSEDED, begun)

@@ -74,7 +74,7 @@ class KnownPeers:
 
 
 def _address(text: str) -> IpAddress:
-    """Read an address; one of IPv4 that came over IPv6 is of IPv4."""
+    """Read an address; an IPv4-mapped IPv6 address becomes an IPv4 address."""
     return ipaddress.ip_address(text.removeprefix("::ffff:"))
 
 

@@ -1,4 +1,4 @@
-"""From the answer to the row: instances that are durable in their packs wait here and are recorded in groups."""
+"""Instances that are durable in their packs wait here for their rows, which are written in groups."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ GROUP_SECONDS = 0.1
 GROUP_SIZE = 1000
 """The most rows in one transaction."""
 COSTLY_SECONDS = 0.005
-"""After a group that took longer to write than this, the next wait is longer in proportion."""
+"""If a group took longer than this to write, the next group is gathered longer in proportion."""
 LONGEST_WAIT = 10.0
 """At most so many times `GROUP_SECONDS`: rows are a second behind at most."""
 LEAST_WAIT = 4.0
-"""Even when rows are wanted soon, a group waits so many times what the last group took to write: writing rows takes a
-fifth of the time at most."""
+"""A group is gathered at least so many times as long as the last group took to write, even if rows are wanted soon:
+writing rows then takes at most a fifth of the time."""
 PATIENCE_SECONDS = 10.0
 """How long the ledger may be unwritable before instances are refused."""
 RETRY_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""What the node reads of a data set's header while it receives it, and how: this module alone names the attributes.
+"""The attributes that the node reads from the header of a data set while it receives it, and how it reads them.
 
 The header of an ordinary data set is walked over, without pydicom; pydicom reads what is out of the ordinary.
 """

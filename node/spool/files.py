@@ -13,7 +13,7 @@ READ_ONLY_FILE = 0o400
 
 
 def write_all(fd: int, parts: Iterable[Buffer]) -> None:
-    """Write all parts at the end of what was written; the kernel may take less than it is given."""
+    """Write all parts at the file's position; one call of writev may write less than it is given."""
     views = [memoryview(part) for part in parts if part]
     while views:
         written = os.writev(fd, views[:MOST_PARTS])

@@ -36,8 +36,8 @@ JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 class Pack:
     """One open pack: the only place where received bytes are written.
 
-    With `synced` an instance is on the disk when `append` returns; without, it is the kernel's, which outlives this
-    process but no power cut, and `Spool.sync` makes it durable.
+    With `synced`, an instance is on the disk when `append` returns. Without it, the kernel has the bytes: they survive
+    the end of this process, but not a power cut, until `Spool.sync` makes them durable.
     """
 
     def __init__(self, path: Path, *, synced: bool = True, association: str = "") -> None:
@@ -54,9 +54,9 @@ class Pack:
         sync_folder(path.parent)
 
     def write(self, *parts: Buffer) -> None:
-        """Write the beginning of an instance too large to be held; `append` brings its end, or `drop` forgets it.
+        """Write the beginning of an instance too large for memory; `append` writes its end, or `drop` removes it.
 
-        Its head is written last: until then a reader finds nothing here. SpoolFull where it cannot be written.
+        Its head is written last: until then a reader finds no record here. SpoolFull if it cannot be written.
         """
         with self._lock:
             try:
@@ -82,20 +82,20 @@ class Pack:
                     self._give_up(self.size)
 
     def beginning(self, length: int) -> bytes:
-        """Return no more than so many bytes of what `write` took; none where the pack is broken."""
+        """Return at most so many bytes of what `write` wrote; none if the pack is broken."""
         if self._fd < 0:
             return b""
         return os.pread(self._fd, min(length, self._begun), self.size + HEAD.size)
 
     def remove(self) -> None:
-        """Delete a pack that has come to nothing."""
+        """Delete the pack, which holds no record."""
         self.path.unlink(missing_ok=True)
         self.close()
 
     def append(self, instance: Instance, *parts: Buffer) -> Arrival:
         """Write one instance, whose Part 10 file is the concatenation of `parts`, and return when it is durable.
 
-        What was written of it by `write` stands before `parts`.
+        Bytes that `write` wrote before come first.
 
         Raises
         ------
@@ -135,16 +135,16 @@ class Pack:
         return self._fd < 0
 
     def _give_up(self, size: int) -> None:
-        """Drop what was half written, and use the pack no more: after a failed sync the kernel may have lost pages."""
+        """Cut off the unfinished record, and close the pack: after a failed sync the kernel may have lost pages."""
         with suppress(OSError):
             os.ftruncate(self._fd, size)
         self._close()
 
     def close(self, *, whole: bool = False) -> None:
-        """Let go of the pack; whoever locks it next reads it as complete.
+        """Close the pack and release its lock; the next process that locks it reads it as complete.
 
-        `whole` says that its association was released and nothing on it was refused. The pack is read-only from then
-        on, so that this is known though its row be lost.
+        `whole` says that its association was released and nothing on it was refused. The pack is then made read-only,
+        so that this is known even if its row is lost.
         """
         with self._lock:
             if self._fd >= 0 and whole:
@@ -153,7 +153,7 @@ class Pack:
                     if self.synced:
                         os.fsync(self._fd)
             if self._fd >= 0 and not self.synced:
-                with suppress(OSError):  # `Spool.sync` meets it again, and tells
+                with suppress(OSError):  # `Spool.sync` gets the same error, and reports it
                     os.fdatasync(self._fd)
             self._close()
 

@@ -34,7 +34,7 @@ def recover(path: Path, mark: int) -> Generator[Arrival, None, int | None]:
 
 
 def next_magic(fd: int, start: int) -> int | None:
-    """Return the offset of the next thing that looks like a head, from `start` on."""
+    """Return the offset of the next magic number from `start` on; None if there is none."""
     overlap = len(MAGIC) - 1
     while chunk := os.pread(fd, 1 << 20, start):
         if (found := chunk.find(MAGIC)) >= 0:

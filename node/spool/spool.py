@@ -27,11 +27,11 @@ from node.spool.recovery import recover
 PRIVATE_FOLDER = 0o700
 PACK_LIMIT = 256 * 1024 * 1024
 IDLE_SECONDS = 3600.0
-"""A pack that was written so lately is never deleted."""
+"""A pack is never deleted within so many seconds after its last write."""
 
 
 def writer(pid: int) -> str:
-    """Return the name of a process of this machine in the names of what it writes: other machines share the spool."""
+    """Return the name of a process of this machine, as in the names of its files: other machines share the spool."""
     return f"{re.sub('[^A-Za-z0-9.]', '_', socket.gethostname())}-{pid}"
 
 
@@ -41,9 +41,9 @@ class Spool:
     Parameters
     ----------
     path
-        Made where it does not exist, unless it was `made` before; ConfigError where it cannot be, or is not there.
+        Created if it does not exist, unless `made` says that it was created before; ConfigError if it cannot be used.
     free_mark
-        Bytes that must stay free under `path`; below, nothing is taken.
+        Bytes that must stay free under `path`; with less free space, instances are refused.
     synced
         Whether each instance is flushed to disk before its sender gets the answer, or later, by `sync`.
     """
@@ -85,14 +85,14 @@ class Spool:
         return f"{time.time_ns()}-{writer(os.getpid())}-{next(self._count)}"
 
     def open_pack(self, association: str = "") -> Pack:
-        """Begin a new pack for an association; SpoolFull where none can be made."""
+        """Open a new pack for an association; SpoolFull if it cannot be created."""
         try:
             return Pack(self.packs / f"{self.new_name()}.pack", synced=self.synced, association=association)
         except OSError as error:
             raise SpoolFull(f"no pack can be made in the spool: {error.strerror}") from error
 
     def sync(self, pack: str) -> bool:
-        """Make what a pack holds by now durable; False where there is no such pack, or it cannot be synced."""
+        """Make the present content of a pack durable; False if there is no such pack, or it cannot be synced."""
         try:
             fd = os.open(self.packs / pack, os.O_RDONLY)
         except OSError:
@@ -106,7 +106,7 @@ class Spool:
         return True
 
     def part10(self, place: Place, note: str = "") -> Part10:
-        """Return the Part 10 file that lies at a place, with what was noted of it."""
+        """Return the Part 10 file at a place, with its header summary `note`."""
         path, decoded = self._paths(place.pack)
         return Part10(path=path, offset=place.offset, length=place.length, summary=note, decoded=decoded)
 
@@ -115,7 +115,7 @@ class Spool:
         return self.packs / pack, self.decoded / pack
 
     def sync_packs(self, packs: Iterable[str]) -> None:
-        """Make all that was written to these packs durable; SpoolFull where that fails. One gone is no fault."""
+        """Make the content of these packs durable; SpoolFull if that fails. A pack that is gone is skipped."""
         for name in packs:
             try:
                 with (self.packs / name).open("rb") as file:
@@ -126,7 +126,7 @@ class Spool:
                 raise SpoolFull(f"pack {name} cannot be synced: {error.strerror}") from error
 
     def holds(self, instance: Instance, place: Place) -> bool:
-        """Return whether an instance's bytes lie whole at their place; those of a pack that is being written do."""
+        """Return whether an instance's bytes are whole at their place; True for a pack that is still being written."""
         if self.is_open(place.pack):
             return True
         try:
@@ -135,7 +135,7 @@ class Spool:
             return False
 
     def idle_packs(self) -> list[str]:
-        """Return the packs that nobody writes, and nobody wrote for a while: one just made is not yet locked."""
+        """Return the packs without a writer that were not written for a while: a new pack is not locked at once."""
         latest = time.time() - IDLE_SECONDS
         return [path.name for path in self._all_packs() if _changed(path) < latest and not self.is_open(path.name)]
 
@@ -147,7 +147,7 @@ class Spool:
             return 0
 
     def unread(self, marks: Mapping[str, int]) -> dict[str, int]:
-        """Return, of packs without a writer, how many bytes beyond the mark cannot be read as an instance."""
+        """Return how many bytes beyond the mark cannot be read as an instance, by pack; packs without a writer only."""
         found = {}
         for path in self._all_packs():
             mark = marks.get(path.name, 0)
@@ -163,7 +163,7 @@ class Spool:
             (self.packs / name).unlink(missing_ok=True)
 
     def drop_objects(self, folder: str, *, until: float) -> int:
-        """Delete what was composed for a study up to a time, and return how many files that were."""
+        """Delete the objects composed for a study up to a time, and return their number."""
         old = [path for path in (self.objects / folder).glob("*") if _changed(path) <= until]
         for path in old:
             path.unlink(missing_ok=True)
@@ -172,9 +172,9 @@ class Spool:
         return len(old)
 
     def _all_packs(self, *, since: str = "") -> list[Path]:
-        """Return the packs that were begun when `since` was, or later, in that order; none where the spool is away.
+        """Return the packs that were opened when `since` was, or later, in that order; none if the spool is away.
 
-        There may be thousands: the others' names are read, and no more.
+        There may be thousands of packs: of the others only the names are read.
         """
         try:
             with os.scandir(self.packs) as found:
@@ -184,7 +184,7 @@ class Spool:
         return [self.packs / name for name in names]
 
     def is_open(self, pack: str) -> bool:
-        """Return whether the association that writes a pack, in whatever process, still lives."""
+        """Return whether a pack still has a writer, in any process."""
         try:
             with (self.packs / pack).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -195,7 +195,7 @@ class Spool:
         return False
 
     def written_at(self, pack: str) -> float:
-        """Return when a pack was last written; infinity where it is gone."""
+        """Return when a pack was last written; infinity if it is gone."""
         return _changed(self.packs / pack)
 
     def is_whole(self, pack: str) -> bool:
@@ -206,15 +206,15 @@ class Spool:
             return False
 
     def is_over(self, pack: str, mark: int) -> bool:
-        """Return whether nobody writes a pack any more, and no record in it begins at the mark or beyond."""
+        """Return whether a pack has no writer, and no record at the mark or beyond."""
         return not self.is_open(pack) and self.size(pack) <= mark
 
     def open_packs(self, *, since: str) -> set[str]:
-        """Return the packs that somebody writes, of those that were begun when `since` was, or later."""
+        """Return the names of packs with a writer that were opened when `since` was, or later."""
         return {path.name for path in self._all_packs(since=since) if self.is_open(path.name)}
 
     def without_writer(self, names: Iterable[str], *, of: str | None = None, quiet_seconds: float = 0) -> list[str]:
-        """Return which of these packs nobody writes, those that are gone included; see `unwritten`."""
+        """Return which of these packs have no writer, including packs that are gone; see `unwritten`."""
         latest = time.time() - quiet_seconds if quiet_seconds else float("inf")
         mine = [name for name in names if of is None or f"-{of}-" in name]
         quiet = [name for name in mine if not self.size(name) or _changed(self.packs / name) <= latest]
@@ -223,9 +223,9 @@ class Spool:
     def unwritten(
         self, marks: Mapping[str, int], *, of: str | None = None, quiet_seconds: float = 0
     ) -> Iterator[Arrival]:
-        """Yield what packs without a writer hold beyond the ledger's marks.
+        """Yield the instances beyond the ledger's marks in packs without a writer.
 
-        `of`: only packs of this `writer`; `quiet_seconds`: only packs that nobody wrote for so long.
+        `of`: only packs of this `writer`. `quiet_seconds`: only packs that were not written for so long.
         """
         latest = time.time() - quiet_seconds
         for path in self._all_packs():
@@ -238,9 +238,9 @@ class Spool:
                     self._barren[path.name] = seen
 
     def keep(self, folder: str, name: str, content: bytes | Callable[[BinaryIO], None]) -> str:
-        """Store a composed object durably, and return its path below the spool; the same name replaces it whole.
+        """Store a composed object durably, and return its path below the spool; an object of the same name is replaced.
 
-        `content` may write itself: an object can be larger than what it was made of.
+        `content` may be a function that writes the object to a file, so that a large object need not be in memory.
         """
         target = self.objects / folder / name
         made = not target.parent.exists()
@@ -267,7 +267,7 @@ class Spool:
 
 
 def _changed(path: Path) -> float:
-    """Return when a file was last written; one that is gone meanwhile counts as new."""
+    """Return when a file was last written; a file that is gone counts as new."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -153,7 +153,7 @@ class GrpcTriton:
         return self._first(lambda server, _: server.last_used(), PROBE_SECONDS * len(self._servers))
 
     def unload(self, model: str) -> None:
-        """Have the server unload a model when it has answered what it was asked; one that unloads none keeps it."""
+        """Have the server unload a model after its requests; a server without model control keeps it."""
         self._first(lambda server, _: server.unload(model), PROBE_SECONDS * len(self._servers))
 
     def let_go(self, names: Iterable[str]) -> None:

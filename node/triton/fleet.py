@@ -97,7 +97,7 @@ class Fleet:
             self._loader.put(url, new)
 
     def watch(self) -> float | None:
-        """Check which servers are up; begin to load the models where one has come (back); return when to check next."""
+        """Check which servers are up, begin to load the models on one that came up, and return when to check next."""
         if not self.models:
             return None
         for url in self.urls():

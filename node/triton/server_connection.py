@@ -98,7 +98,7 @@ class ServerConnection:
         return {name: max(m.last_inference for m in stats if m.name == name) for name in {m.name for m in stats}}
 
     def unload(self, model: str) -> None:
-        """Have the server unload a model; one that unloads none keeps it."""
+        """Have the server unload a model; a server without model control keeps it."""
         with suppress(ModelRefused), translated(self.url, model):
             self.client.unload_model(model, client_timeout=PROBE_SECONDS)
 

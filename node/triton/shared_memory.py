@@ -26,7 +26,7 @@ ABOUT_SHARING = "shared memory"
 def reach(client: Any, arena: Arena, seconds: float) -> bool:
     """Have a server map the arena; return whether it does. A server elsewhere does not: it has no such file.
 
-    One that does shares our /dev/shm: what is still mapped there of arenas that no longer exist is let go.
+    A server that maps it shares our /dev/shm: its mappings of arenas that no longer exist are removed, too.
     """
     try:
         client.register_system_shared_memory(arena.name, f"/{arena.name}", arena.size, client_timeout=seconds)
@@ -41,7 +41,7 @@ def reach(client: Any, arena: Arena, seconds: float) -> bool:
 
 
 def let_go(client: Any, name: str, seconds: float) -> None:
-    """Have a server unmap an arena; one that it is still working on it keeps, until it is asked again."""
+    """Have a server unmap an arena; it keeps an arena that it still works on, until it is asked again."""
     with suppress(InferenceServerException):
         client.unregister_system_shared_memory(name, client_timeout=seconds)
 
