@@ -17,7 +17,7 @@ from node.deliver import CommitmentScu, Outbox, commitment_step
 from node.engine import Slots, Step, consumer_thread, release_slot
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
-from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, run, worth_telling
+from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, reported_runs, run
 from node.ledger import Ledger
 from node.profiles import Profile
 from node.purge import purge as purge_finished
@@ -74,7 +74,7 @@ def infer(
             spool.part10,
             attempts=attempts,
             device_uid=device_uid,
-            priors=priors.found,
+            priors=priors.add_to,
             loading=loading,
         )
 
@@ -100,7 +100,7 @@ def perform(
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
         runs = ((by_role, run_plugin(by_role)) for by_role in inputs)
-        for answer in worth_telling(runs, remarks):
+        for answer in reported_runs(runs, remarks):
             put(answer)
         watch.lap("infer")
         release_slot()

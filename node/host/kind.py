@@ -1,10 +1,10 @@
-"""What stands behind a plugin's answers: the kind that plugin.toml declares, and how it is told to a reader."""
+"""The kind of a plugin: whether its networks were trained and validated, and the words for it in reports."""
 
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kind of a plugin, which is that of the weakest network that it asks."""
+    """The kind of a plugin: the kind of the least validated network that it asks."""
 
     DETERMINISTIC = "A"
     SELF_TRAINED = "B"
@@ -20,7 +20,7 @@ STATEMENTS = {
     Kind.VALIDATED: "Network validated on {validated_on}.",
     Kind.UNVALIDATED: "Network brought by its user, validation unknown.",
 }
-"""What a reader is told of each kind."""
+"""The sentence about each kind in reports."""
 SHORT = {
     Kind.DETERMINISTIC: "deterministic",
     Kind.SELF_TRAINED: "not validated",
@@ -28,7 +28,7 @@ SHORT = {
     Kind.VALIDATED: "validated",
     Kind.UNVALIDATED: "validation unknown",
 }
-"""The same in the few characters of a Series Description."""
+"""A few words for each kind, short enough for a Series Description."""
 DEMONSTRATION = "DEMONSTRATION – NETWORK TRAINED ON SYNTHETIC IMAGES – NOT VALID FOR PATIENTS"
-"""Stands on every picture and first in every report of a plugin of kind C, those on phantoms too."""
+"""A notice on every picture and at the top of every report of a plugin of kind C, also of phantoms."""
 CHOICES = "; ".join(f"{kind}, {STATEMENTS[kind].rstrip('.').format(validated_on='…')}" for kind in Kind)

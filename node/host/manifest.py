@@ -21,7 +21,7 @@ from node.toml_files import read_toml
 Stack = TypeVar("Stack")
 TRITON = "triton"
 VALIDATED_ON = 128
-"""Characters that say on which data weights were validated, at most: they stand on every picture."""
+"""Largest number of characters that name the data of a validation: they are written on every picture."""
 RESULT_TABLES = "segment", "finding", "region", "derived"
 """A plugin without code has tables of exactly one of these kinds."""
 
@@ -68,7 +68,7 @@ class SegmentTable(BaseModel):
 
 
 class OperatingPointTable(BaseModel):
-    """How often the threshold of a finding was right, and on what."""
+    """Sensitivity and specificity at the threshold of a finding, and the data on which they were measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -115,8 +115,8 @@ class DerivedTable(BaseModel):
 class ModelTable(BaseModel):
     """The volume model of a plugin without code.
 
-    `network` is the model that runs its network, where a native back end of Triton does; without it the volume model
-    runs the network itself.
+    `network` is the model that runs its network, if a native back end of Triton runs it; without it the volume
+    model runs the network itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -152,39 +152,39 @@ class Manifest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_models(cls, values: object) -> object:
-        """A plugin without code needs its volume model, and the model of its network where that is another."""
+        """Add the volume model of a plugin without code, and the model of its network if it has one."""
         if isinstance(values, dict) and isinstance(model := values.get("model"), dict) and "models" not in values:
             return {**values, "models": [model[key] for key in ("network", "name") if key in model]}
         return values
 
     @model_validator(mode="before")
     @classmethod
-    def _say_the_kind(cls, values: object) -> object:
-        """Assume nothing of a plugin without a kind: a demonstration must not pass for more."""
+    def _require_kind(cls, values: object) -> object:
+        """Refuse a plugin without a kind: no default is safe, since a demonstration must not pass for more."""
         if isinstance(values, dict) and "kind" not in values:
-            raise ValueError(f"kind is missing; say what stands behind the answers: {CHOICES}")
+            raise ValueError(f"kind is missing; choose the kind of its networks: {CHOICES}")
         return values
 
     @model_validator(mode="after")
-    def _validation_is_told(self) -> Self:
+    def _check_validation(self) -> Self:
         if (self.kind is Kind.VALIDATED) != bool(self.validated_on.strip()):
-            raise ValueError('validated_on: kind "V" names the data its weights were validated on, and no other does')
+            raise ValueError('validated_on: name the data of the validation for kind "V", and for no other kind')
         return self
 
     @property
     def statement(self) -> str:
-        """What a reader is told of the plugin's kind, in one sentence."""
+        """The sentence about the plugin's kind in reports."""
         return STATEMENTS[self.kind].format(validated_on=self.validated_on)
 
     @model_validator(mode="after")
     def _models_of_guards(self) -> Self:
-        """A job needs the models of its guards, too."""
+        """Add the models of the guards: a job needs them, too."""
         needed = dict.fromkeys([*self.models, *(f"{GUARD}{name}" for name in self.guards.values())])
         object.__setattr__(self, "models", tuple(needed))
         return self
 
     @model_validator(mode="after")
-    def _several_alone(self) -> Self:
+    def _check_several(self) -> Self:
         if any(role.several for role in self.series.values()) and (len(self.series) > 1 or self.model is not None):
             raise ValueError("several is for the only role of a plugin with code")
         return self
@@ -205,13 +205,13 @@ class Manifest(BaseModel):
         return {name: role.prior_of for name, role in self.series.items() if role.prior_of is not None}
 
     @model_validator(mode="after")
-    def _roles_make_sense(self) -> "Manifest":
+    def _check_roles(self) -> "Manifest":
         """Check that the study has a required role, that priors name a role, and that a model without code gets all."""
         if all(role.optional for role in self.present.values()):
-            raise ValueError("series: every role is optional or a prior; a plugin needs one series of the study itself")
+            raise ValueError("series: every role is optional or a prior; one role must need a series of the study")
         for name, of in self.priors.items():
             if of not in self.present:
-                raise ValueError(f"series.{name}.prior_of: {of!r} is no role whose series is of the study itself")
+                raise ValueError(f"series.{name}.prior_of: {of!r} must be a role of the study itself")
         if self.model is not None and any(role.optional or role.prior_of for role in self.series.values()):
             raise ValueError("series: a plugin without code needs a series for each role; none is optional or a prior")
         return self
@@ -229,7 +229,7 @@ class Plugin:
     manifest: Manifest
     folder: Path
     plausible: PlausibleTable = EMPTY
-    """What its answers can be in a patient, by plausible.toml beside the manifest."""
+    """Limits of its answers in a patient, from plausible.toml beside the manifest."""
 
     @property
     def name(self) -> str:

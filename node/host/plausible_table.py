@@ -1,4 +1,4 @@
-"""plausible.toml beside plugin.toml: what a plugin's answer can be in a patient, row by row, each with its source."""
+"""plausible.toml beside plugin.toml: limits of the answers of a plugin in a patient, row by row, with sources."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -50,10 +50,10 @@ PHRASES: Mapping[Quantity, tuple[str, str]] = {
     "shift": ("the middle of the images is shifted by {value}", "mm"),
     "bend": ("the prior is bent by {value}", "mm"),
 }
-"""Each quantity in a sentence, and its unit; without one it is that of the images, or a number."""
+"""A sentence and a unit for each quantity. If the unit is empty, it is that of the images, or the value is a number."""
 
 PLACES = {"left_of", "below", "unexplained"}
-"""Quantities of a pair: of `of` and of `per`."""
+"""Quantities that compare `of` with `per`."""
 REGISTERED = {"turn", "shift", "bend"}
 """Quantities of a registration, which has no label."""
 IMAGES = "images"
@@ -69,10 +69,10 @@ Labels = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValida
 
 
 class PlausibleRow(BaseModel):
-    """One row: a quantity or a measurement, of what, its lowest and its highest plausible value, and why.
+    """One row: a quantity or a measurement, what it is of, its lowest and highest plausible value, and the source.
 
-    Without `of` a measurement is of the images as a whole. With `per` the value is divided by that of `per`; for
-    places, and for what explains a finding, see `PHRASES`. With `total` the values of all that `of` names are added.
+    Without `of` a measurement is of the images as a whole. With `per` the value is divided by that of `per`, except for
+    the quantities in `PLACES`; `PHRASES` says what those mean. With `total` the values of all labels in `of` are added.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,14 +98,14 @@ class PlausibleRow(BaseModel):
         if self.at_least is None and self.at_most is None:
             raise ValueError("say at_least, at_most or both")
         if self.quantity is not None and bool(self.of) == (self.quantity in REGISTERED):
-            raise ValueError(f"{self.quantity} is {'not ' if self.of else ''}of something: see `of`")
+            raise ValueError(f"{self.quantity} {'has no label: remove' if self.of else 'needs a label: write'} `of`")
         if self.quantity in PLACES and not self.per:
-            raise ValueError(f"{self.quantity} is told from something else: name it in `per`")
+            raise ValueError(f"{self.quantity} compares two structures: name the second in `per`")
         return self
 
     @property
     def limits(self) -> str:
-        """The plausible values in words."""
+        """The plausible values in words, such as "at most 60"."""
         if self.at_least is None:
             return f"at most {self.at_most:g}"
         if self.at_most is None:
@@ -133,7 +133,7 @@ class PlausibleRow(BaseModel):
 
 
 class PlausibleTable(BaseModel):
-    """The content of plausible.toml. A plugin without the file has an empty table, and nothing is judged."""
+    """The content of plausible.toml. A plugin without the file has an empty table, and its answers are not checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

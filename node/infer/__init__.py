@@ -1,7 +1,7 @@
 """Stage: run one plugin on the images of one study, with a Triton server."""
 
 from node.infer.demonstration import check_kind
-from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, worth_telling
+from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, reported_runs
 from node.infer.prior_search import Priors
 from node.infer.run import run
 
@@ -13,6 +13,6 @@ __all__ = [
     "Stopwatch",
     "attempt",
     "check_kind",
+    "reported_runs",
     "run",
-    "worth_telling",
 ]

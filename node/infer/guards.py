@@ -1,7 +1,7 @@
-"""Guards: before a plugin runs, a model says whether the images of a role are what the plugin is for.
+"""Guards: before a plugin runs, a model says whether the images of a role are such as the plugin was made for.
 
-A guard is the model `guard_NAME` on Triton; `guard = "NAME"` in `[series.ROLE]` asks for it. It judges the pixels. What
-the header says is a hint, for it may be absent, wrong, or in a vocabulary of the site. `docs/plugin-author.md` has the
+A guard is the model `guard_NAME` on Triton; `guard = "NAME"` in `[series.ROLE]` asks for it. It judges the pixels. The
+header is a hint only: it may be empty, wrong, or in a vocabulary of the site. `docs/plugin-author.md` has the
 contract.
 """
 
@@ -22,7 +22,7 @@ from node.records import GUARD
 from node.triton.client import Triton
 
 MOST_PLANES = 32
-"""A guard gets so many images of a series at most, evenly chosen."""
+"""Largest number of images of a series that a guard gets; they are evenly chosen."""
 LONGEST_SIDE = 512
 """Rows or columns of an image that a guard gets, at most."""
 LONGEST_AXIS = 256
@@ -35,14 +35,14 @@ HINTS = (
     "SequenceVariant", "RepetitionTime", "EchoTime", "InversionTime", "Units", "Radiopharmaceutical",
     "NumberOfFrames",
 )  # fmt: skip
-"""What a guard is told of the first header; nothing of the patient."""
+"""Attributes of the first header that a guard gets; none is of the patient."""
 Inputs = dict[str, Any]
 
 
-def admitted(roles: Mapping[str, Role], inputs: Mapping[str, Series], triton: Triton) -> dict[str, Series]:
-    """Return the inputs of a run without those of optional roles that their guards refuse.
+def suitable_inputs(roles: Mapping[str, Role], inputs: Mapping[str, Series], triton: Triton) -> dict[str, Series]:
+    """Ask the guards of all roles; return the inputs without those of optional roles that a guard refuses.
 
-    Of the stacks of a role with `several`, the one in the middle is looked at.
+    Of a role with `several`, the guard looks at the middle stack.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def admitted(roles: Mapping[str, Role], inputs: Mapping[str, Series], triton: Tr
 
 
 def refusal(guard: str, series: Series, triton: Triton) -> str:
-    """Ask a guard about a series; return why it refuses, with what the header says, and empty if it does not."""
+    """Ask a guard about a series; return why it refuses, with what the header says, or "" if it accepts."""
     model = f"{GUARD}{guard}"
     given = volume_for(series) if series.placed else planes_for(series)
     answer = triton.infer(model, **given, header=np.array([json.dumps(hints(series.header))]))
@@ -77,7 +77,7 @@ def refusal(guard: str, series: Series, triton: Triton) -> str:
 
 
 def planes_for(series: Series) -> Inputs:
-    """Return images without a position in the patient, as a guard gets them.
+    """Return the inputs of a guard for images without a position in the patient.
 
     images: uint8 (image, row, column, sample), 1 sample or, in colour, red, green and blue; `MOST_PLANES` images at
     most, evenly chosen. Grey values are as displayed: MONOCHROME1 is inverted (PS3.3 C.7.6.3.1.2); values of 8 bits are
@@ -107,7 +107,7 @@ def shown_plane(series: Series, index: int) -> NDArray[np.uint8]:
 
 
 def reduced(plane: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Return the means of squares of `factor` × `factor` pixels of (row, column, …); a rest at the ends is cut off."""
+    """Return the mean of each square of `factor` × `factor` pixels, (row, column, …); pixels left over are dropped."""
     if factor == 1:
         return plane
     rows, columns = plane.shape[0] // factor, plane.shape[1] // factor
@@ -117,7 +117,7 @@ def reduced(plane: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 
 def volume_for(series: Series) -> Inputs:
-    """Return images with a position in the patient, as a guard gets them.
+    """Return the inputs of a guard for images with a position in the patient.
 
     volume: float32 (slice, row, column), real values (HU in CT; PS3.3 C.11.1). Where an axis is longer than
     `LONGEST_AXIS`, every n-th slice is taken, and rows and columns are reduced by their mean.
@@ -152,7 +152,7 @@ def _plain(value: Any) -> Any:
 
 
 def pixel_spacing(header: Dataset) -> tuple[float, float]:
-    """Return mm between rows and between columns, on the detector where nothing else is known; 0 where unknown."""
+    """Return mm between rows and between columns, on the detector if only that is known; 0 if nothing is known."""
     for holder in _holders(header):
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
             if value := holder.get(keyword):

@@ -1,4 +1,4 @@
-"""One attempt at one job: it is claimed, done in a child process and recorded; or put back, or parked with a reason."""
+"""One attempt at one job: claim it, do it in a child process and record it, or put it back, or park it."""
 
 import hashlib
 import time
@@ -19,7 +19,7 @@ from node.records import Job, Place, ResultObject
 from node.results import NotSuitable, Result
 
 PREPARE_SECONDS = 60.0
-"""How long a job waits until its models are loaded; then it is put back."""
+"""How long a job waits for its models to be loaded before it is put back."""
 RETRY_SHARE, RETRY_SHORTEST, RETRY_LONGEST = 0.25, 1.0, 300.0
 """A job that waits for Triton is tried again after a quarter of the time it has waited, within these limits."""
 DEATH_SECONDS = 5.0
@@ -32,9 +32,9 @@ Renew = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """All that a child process needs for one job.
+    """Everything a child process needs for one job.
 
-    `parts` are the instances of its inputs, with those of priors; `inputs` is a digest of all that the job reads.
+    `parts` are the instances of its inputs and of its priors; `inputs` is a digest of all that the job reads.
     """
 
     job: Job
@@ -57,7 +57,7 @@ class Order:
             summary = read_summary(part.summary)
             series = summary.values["SeriesInstanceUID"] if summary else ""
             sizes[series] += summary.volume_bytes if summary else part.length
-        runs = [{key.partition("#")[0] for key in one.values()} for one in self.job.inputs]
+        runs = [{key.partition("#")[0] for key in keys.values()} for keys in self.job.inputs]
         return sizes[""] + max((sum(sizes[series] for series in run) for run in runs), default=0)
 
 
@@ -65,7 +65,7 @@ class Order:
 class Performed:
     """The outcome of a job: its objects in the spool, remarks for the study's story, and seconds for each step.
 
-    `recipients` has the destinations of an object by its SOP Instance UID, if they are not all of the job's.
+    `recipients` maps SOP Instance UID to destinations, for the objects that do not go to all destinations of the job.
     """
 
     objects: tuple[ResultObject, ...]
@@ -101,11 +101,12 @@ def attempt(
     loading: Callable[[], Collection[str]] = tuple,
     steady: Callable[[], float] = time.monotonic,
 ) -> float | None:
-    """Do one job if a job is due; return in how many seconds to look again.
+    """Do one job if one is due; return in how many seconds to look again, None if no job waits.
 
     `perform` gets the order and a function that renews the lease and returns whether the job is still held. `priors`
     gets the same; it adds the series of earlier studies to the order, and returns remarks about them. Jobs of plugins
-    whose models are still `loading` are left waiting. `steady` is the clock of the lease, which nobody sets.
+    whose models are still `loading` are left waiting. `steady` is the clock of the lease: it does not jump
+    when the system time is set.
     """
     later = loading()
     job = jobs.claim(lease_seconds=LEASE_SECONDS, without=later)
@@ -113,7 +114,7 @@ def attempt(
         due = jobs.next_due(without=later)
         return None if due is None else due - jobs.clock()
     fault("infer.claimed")
-    if job.attempts > attempts:  # the whole node died with it, each time
+    if job.attempts > attempts:  # the whole node died each time
         jobs.park(job, f"its process or the node died {attempts} times while it ran")
         return 0.0
     try:
@@ -161,13 +162,13 @@ def _order(
             f"planned for {job.plugin} {job.version}, but {there} here; put the plugin back and requeue, "
             "or send the study anew"
         )
-    series = {key.partition("#")[0] for one in job.inputs for key in one.values()}
+    series = {key.partition("#")[0] for keys in job.inputs for key in keys.values()}
     rows = instances.of(job.study_uid)
     predecessors = tuple(made.path for made in jobs.predecessors(job))
     return Order(
         job=job,
         plugin=plugin,
-        parts=tuple(part10(place, one.note) for one, place in rows if one.series_uid in series),
+        parts=tuple(part10(place, row.note) for row, place in rows if row.series_uid in series),
         predecessors=predecessors,
         device_uid=device_uid,
         inputs=digest_of(job.digest, *predecessors),
@@ -180,7 +181,7 @@ def digest_of(*lines: str) -> str:
 
 
 def _after_death(jobs: Jobs, job: Job, reason: str, attempts: int) -> None:
-    """Postpone a job whose process died, but not for ever: the job may be what kills the process."""
+    """Postpone a job whose process died, or park it after `attempts`: the job itself may kill the process."""
     if job.attempts >= attempts:
         jobs.park(job, f"{reason}; tried {job.attempts} times")
     else:
@@ -190,11 +191,12 @@ def _after_death(jobs: Jobs, job: Job, reason: str, attempts: int) -> None:
 Run = tuple[Mapping[str, Series], tuple[Result, ...]]
 
 
-def worth_telling(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
-    """Yield the runs that a job reports, as soon as that is known, and add a remark for each unsuitable stack.
+def reported_runs(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
+    """Yield each run that a job reports, as soon as this is known, and add a remark for each unsuitable stack.
 
-    A study often contains a localiser or a second reconstruction: if a plugin could use any stack, the unsuitable ones
-    become remarks only. If it could use none, the reason of the largest stack is reported, if it is for readers.
+    A study often contains a localiser or a second reconstruction: if a plugin could use any stack, the unsuitable
+    stacks become remarks only. If it could use none, the run on the largest stack is reported, with its reason, if the
+    reason is for readers.
     """
     unsuitable: list[Run] = []
     suitable = False

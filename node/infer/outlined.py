@@ -1,4 +1,4 @@
-"""Segments as numbers: how many voxels they have, where their middle is, and what the images are inside them."""
+"""Measure segments: number of voxels, middle, extent, and the values of the images inside."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from node.measuring import label_components
 from node.results import Segment, Segmentation
 
 MOST_SLICES = 24
-"""So many slices of a segment are enough for its mean and spread; each has to be decoded."""
+"""Largest number of slices of a segment from which its mean and spread are calculated: each must be decoded."""
 MOST_VOXELS = 1_000_000
-"""Pieces of a segment are told apart on a grid of at most so many voxels."""
+"""Largest number of voxels of the grid on which the connected pieces of a segment are found."""
 AIR_HU, LUNG_HU, BODY_HU, BONE_HU = -500, -950, -300, 300
 """Lung has −950 to −500 HU; the gas of bowel has less, and soft tissue more (Stoel et al. 2008)."""
 LEAST_LUNG_ML = 500.0
-"""With less lung in view its middle is not known."""
+"""With less lung in the images, its middle is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,11 +35,11 @@ class Outlined:
 
     @property
     def voxels(self) -> int:
-        """How many voxels it has."""
+        """Number of its voxels."""
         return int(self.result.areas[self.number - 1].sum())
 
     def planes(self) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """Yield index and pixels, (row, column), of some slices that have it, evenly distributed."""
+        """Yield index and mask, bool (row, column), of up to `MOST_SLICES` slices of the segment."""
         found = np.flatnonzero(self.result.areas[self.number - 1])
         for index in found[np.unique(np.linspace(0, len(found) - 1, MOST_SLICES).astype(int))].tolist():
             yield index, self.result.plane(index, self.number)
@@ -64,7 +64,7 @@ class Outlined:
         return max(float(end[-1] - end[0] + 1) * step for end, step in zip(ends, spacing, strict=True))
 
     def largest_piece(self) -> float:
-        """Return how much of it is its largest connected piece, %, on a coarser grid where it is large."""
+        """Return the part of the segment that is its largest connected piece, %; large segments on a coarser grid."""
         step = max(1, round((self.voxels / MOST_VOXELS) ** (1 / 3)))
         slices = range(0, len(self.result.labels.array), step)
         mask = np.stack([self.result.plane(index, self.number)[::step, ::step] for index in slices])
@@ -80,10 +80,10 @@ def plane_of(series: Series, index: int) -> NDArray[np.float32]:
 
 
 def middle_of_lungs(series: Series) -> NDArray[np.float64] | None:
-    """Return the mean position of what is as dense as lung and lies in the body, mm LPS; None if there is too little.
+    """Return the mean position of voxels in the body that are as dense as lung, (3,), mm LPS; None if they are too few.
 
     A voxel lies in the body if there is tissue before and after it along its row and along its column. Some slices of
-    the CT are looked at.
+    the CT are used.
     """
     indices = np.unique(np.linspace(0, len(series.frames) - 1, 2 * MOST_SLICES).astype(int))
     affine = series.affine()

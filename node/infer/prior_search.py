@@ -1,7 +1,7 @@
 """Find the prior of a job: the newest earlier series of the same patient that is similar to the present series.
 
-The search begins in the node's own studies, and goes on at an archive, if one is configured, for a limited time. A job
-never waits longer, and never fails for it: it runs without a prior, and the story of its study says why.
+The node searches its own studies first, then an archive if one is configured, for a limited time. If no prior is found
+in this time, the job runs without a prior, and the story of its study says why.
 """
 
 import time
@@ -30,7 +30,7 @@ from node.records import Place
 log = structlog.get_logger()
 
 AFTER_PATIENT = 0x00110000
-"""Patient and date of the study are before this tag."""
+"""Patient and date of the study have lower tags than this."""
 ALIKE = (
     "SeriesDescription",
     "ProtocolName",
@@ -41,7 +41,7 @@ ALIKE = (
     "SliceThickness",
     "Rows",
 )
-"""If several series of a study fit, the series with most of these attributes in common is chosen."""
+"""If several series of a study fit, the series with the most equal attributes of these is chosen."""
 MOST_FETCHED = 3
 """Largest number of series that are fetched in search of one prior."""
 RENEW_SECONDS = 1.0
@@ -93,7 +93,7 @@ class Prior:
 
     series: Series
     parts: tuple[Part10, ...]
-    told: tuple[str, ...]
+    checksums: tuple[str, ...]
 
 
 Sought = Prior | str
@@ -140,8 +140,8 @@ class Wanted:
         return self.subject.refusal(Subject.of(series.header)) or self.confused(series) or self.unlike(series)
 
     def confused(self, series: Series) -> str | None:
-        """Return the reason if a series has UIDs of the present series, whose images it would stand for in the job."""
-        uids = ({frame.sop_instance_uid for frame in one.frames} | {one.series_uid} for one in (series, self.now))
+        """Return a reason if a series has UIDs of the present series: a job could not tell their images apart."""
+        uids = ({frame.sop_instance_uid for frame in stack.frames} | {stack.series_uid} for stack in (series, self.now))
         return None if set.isdisjoint(*uids) else "it has UIDs of the present series, which a sender has used twice"
 
     def unlike(self, series: Series) -> str | None:
@@ -202,8 +202,8 @@ class Priors:
     archive: Archive | None = None
     seconds: float = 30.0
 
-    def found(self, order: Order, renew: Renew) -> tuple[Order, tuple[str, ...]]:
-        """Return an order with the priors that its plugin asks for, and a sentence for each: which, or why none.
+    def add_to(self, order: Order, renew: Renew) -> tuple[Order, tuple[str, ...]]:
+        """Return an order with the priors that its plugin asks for, and a sentence for each: which series, or why none.
 
         `renew` is called while the archive is awaited.
         """
@@ -212,27 +212,27 @@ class Priors:
             return order, ()
         here = {series.key: series for series in group_into_stacks(order.parts).series}
         until = time.monotonic() + self.seconds
-        parts, inputs, remarks, told = list(order.parts), [], [], [order.inputs]
-        for one in order.job.inputs:
-            given = dict(one)
+        parts, inputs, remarks, digested = list(order.parts), [], [], [order.inputs]
+        for present in order.job.inputs:
+            given = dict(present)
             for role, of in asked.items():
-                if of in one:
-                    sought = self._sought(here[one[of]], _conditions(order.plugin, role, of), renew, until)
+                if of in present:
+                    sought = self._sought(here[present[of]], _conditions(order.plugin, role, of), renew, until)
                     remarks.append(_remark(role, sought))
                     if isinstance(sought, Prior):
                         given[role] = sought.series.key
-                        told += [f"{role}|{sought.series.key}", *sought.told]
+                        digested += [f"{role}|{sought.series.key}", *sought.checksums]
                         parts += [part for part in sought.parts if part not in parts]
             inputs.append(given)
         for remark in remarks:
             log.info("job.prior", study=order.job.study_uid, job=order.job.id, prior=remark)
         found = replace(
-            order, job=replace(order.job, inputs=tuple(inputs)), parts=tuple(parts), inputs=digest_of(*told)
+            order, job=replace(order.job, inputs=tuple(inputs)), parts=tuple(parts), inputs=digest_of(*digested)
         )
         return found, tuple(remarks)
 
     def _sought(self, now: Series, conditions: tuple[When, ...], renew: Renew, until: float) -> Sought:
-        """Search the own studies, then the archive in a thread of its own, which is abandoned if it is late."""
+        """Search the node's studies, then the archive, in a thread that is abandoned if it takes too long."""
         try:
             wanted = Wanted(now=now, conditions=conditions)
             if not wanted.subject.patient_id or not wanted.subject.at:
@@ -289,11 +289,11 @@ class Priors:
         if best is None:
             return reason
         own = [(row, part) for row, part in rows if row.series_uid == best.series_uid]
-        told = tuple(sorted(f"{row.sop_instance_uid}|{row.checksum}" for row, _ in own))
-        return Prior(series=best, parts=tuple(part for _, part in own), told=told)
+        checksums = tuple(sorted(f"{row.sop_instance_uid}|{row.checksum}" for row, _ in own))
+        return Prior(series=best, parts=tuple(part for _, part in own), checksums=checksums)
 
     def _fetched(self, archive: Archive, wanted: Wanted, until: float) -> Sought:
-        """Ask the archive, newest study first, and have the most similar series sent here."""
+        """Ask the archive, newest study first, to send the most similar series to this node."""
         reason = f"{archive.name} has no such series of an earlier study of the patient"
         try:
             for study_uid, series_uid in self._offered(archive, wanted, until):
@@ -303,13 +303,13 @@ class Priors:
                 sought = self._of_study(study_uid, wanted)
                 if isinstance(sought, Prior):
                     return sought
-                reason = f"what {archive.name} sent of study {study_uid} will not do: {sought}"
+                reason = f"what {archive.name} sent of study {study_uid} cannot be used: {sought}"
         except (NodeError, OSError) as error:
             return f"{archive.name}: {error}"
         return reason
 
     def _offered(self, archive: Archive, wanted: Wanted, until: float) -> Iterable[tuple[str, str]]:
-        """Yield (study, series) that may fit by the archive's answers: newest study first, then most similar first."""
+        """Yield (study UID, series UID) that may fit by the archive's answers: newest study, then most similar."""
         modality = wanted.now.modality
         studies = [
             (subject.at, str(answer.StudyInstanceUID))
@@ -328,7 +328,7 @@ class Priors:
                 yield study_uid, str(series.SeriesInstanceUID)
 
     def _arrived(self, study_uid: str, series_uid: str, count: int, until: float) -> None:
-        """Wait until all instances that were sent have their rows; DestinationUnavailable if they have not in time."""
+        """Wait until all instances that were sent have their rows; DestinationUnavailable if the time is over first."""
         if not count:
             raise DestinationUnavailable(f"nothing was sent of series {series_uid}")
         while sum(row.series_uid == series_uid for row, _ in self.instances.of(study_uid)) < count:

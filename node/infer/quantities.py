@@ -1,4 +1,4 @@
-"""Quantities of an answer that plausible.toml has limits for: of one outline, and of the answer as a whole."""
+"""Quantities that plausible.toml has limits for: those of one segment or region, and those of the whole answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from node.infer.outlined import AIR_HU, BODY_HU, BONE_HU, Outlined, middle_of_lu
 from node.results import Comparison, DerivedSeries, Finding, Measurement, Region, Registration, Result, Segmentation
 
 MOST_SAMPLED = 2_000_000
-"""Mean, spread and correlation of a derived series are taken from so many of its voxels."""
+"""Largest number of voxels from which mean, spread and correlation of a derived series are calculated."""
 
-Subject = Outlined | Region | DerivedSeries
-Told = tuple[str, float]
-"""What a value is of, and the value."""
+Measurable = Outlined | Region | DerivedSeries
+LabelledValue = tuple[str, float]
+"""The label of what was measured, and the value."""
 
 
-def label_of(one: Subject) -> str:
+def label_of(subject: Measurable) -> str:
     """Return the label of a segment or region, or the description of a derived series."""
-    match one:
+    match subject:
         case Outlined():
-            return one.segment.label
+            return subject.segment.label
         case Region():
-            return one.label
-    return one.description
+            return subject.label
+    return subject.description
 
 
-def named(labels: Sequence[str]) -> str:
-    """Return labels in words."""
+def joined(labels: Sequence[str]) -> str:
+    """Return labels joined by "and"."""
     return " and ".join(labels)
 
 
@@ -54,12 +54,12 @@ class Answer:
         """The modality of the first series."""
         return next(iter(self.inputs.values())).modality
 
-    def subjects(self, labels: Sequence[str]) -> Iterator[Subject]:
-        """Yield segments that have voxels, regions and derived series with one of these labels."""
+    def subjects(self, labels: Sequence[str]) -> Iterator[Measurable]:
+        """Yield the segments that have voxels, the regions and the derived series with one of these labels."""
         for result in self.results:
             match result:
                 case Segmentation():
-                    yield from (one for one in self._outlined(result) if _fits(one.segment.label, labels))
+                    yield from (subject for subject in self._outlined(result) if _fits(subject.segment.label, labels))
                 case Region() | DerivedSeries():
                     if _fits(label_of(result), labels):
                         yield result
@@ -70,23 +70,27 @@ class Answer:
             if result.areas[number - 1].any():
                 yield Outlined(result=result, number=number, series=series)
 
-    def measured(self, row: PlausibleRow, labels: Sequence[str]) -> Iterator[Told]:
+    def measured(self, row: PlausibleRow, labels: Sequence[str]) -> Iterator[LabelledValue]:
         """Yield the measurements of a row, of subjects with one of these labels, or of the images as a whole."""
         for result in self.results:
-            one = result.measurement if isinstance(result, Comparison) else result
-            if not isinstance(one, Measurement) or (one.name, one.derivation, one.percentile) != (
+            measurement = result.measurement if isinstance(result, Comparison) else result
+            if not isinstance(measurement, Measurement) or (
+                measurement.name,
+                measurement.derivation,
+                measurement.percentile,
+            ) != (
                 row.measurement,
                 row.derivation,
                 row.percentile,
             ):
                 continue
-            label = one.of.label if one.of else ""
+            label = measurement.of.label if measurement.of else ""
             if _fits(label, labels) if labels else not label:
-                if one.unit.value != row.unit:
+                if measurement.unit.value != row.unit:
                     raise BrokenResult(
-                        f"{one.name.meaning} is in {one.unit.value}, but in {row.unit} in plausible.toml"
+                        f"{measurement.name.meaning} is in {measurement.unit.value}, but plausible.toml says {row.unit}"
                     )
-                yield label, one.value
+                yield label, measurement.value
 
     def present(self, labels: Sequence[str]) -> int:
         """Return how many findings of these names are present."""
@@ -98,17 +102,17 @@ class Answer:
         return (result for result in self.results if isinstance(result, Registration))
 
 
-def _share(one: Subject) -> float | None:
-    """Return how much of its image a region on an image or a segment covers, %."""
-    if isinstance(one, Outlined):
-        return 100 * one.voxels / one.result.labels.array.size
-    if not isinstance(one, Region) or one.image is None or one.kind not in {"box", "contour"}:
+def _share(subject: Measurable) -> float | None:
+    """Return which part of the image a segment, or a region on an image, covers, %."""
+    if isinstance(subject, Outlined):
+        return 100 * subject.voxels / subject.result.labels.array.size
+    if not isinstance(subject, Region) or subject.image is None or subject.kind not in {"box", "contour"}:
         return None
-    columns, rows = one.points.T
+    columns, rows = subject.points.T
     area = np.ptp(columns) * np.ptp(rows)
-    if one.kind == "contour":
+    if subject.kind == "contour":
         area = abs(columns @ np.roll(rows, 1) - rows @ np.roll(columns, 1)) / 2
-    return float(100 * area / (int(one.image.header.Rows) * int(one.image.header.Columns)))
+    return float(100 * area / (int(subject.image.header.Rows) * int(subject.image.header.Columns)))
 
 
 def _sampled(array: NDArray[Any]) -> NDArray[np.float64]:
@@ -116,23 +120,23 @@ def _sampled(array: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(array.reshape(-1)[:: max(1, array.size // MOST_SAMPLED)], np.float64)
 
 
-def _inside(one: Subject) -> NDArray[np.floating[Any]] | None:
+def _inside(subject: Measurable) -> NDArray[np.floating[Any]] | None:
     """Return the values of the images in a segment, or those of a derived series."""
-    if isinstance(one, Outlined):
-        return one.values()
-    return _sampled(one.array) if isinstance(one, DerivedSeries) else None
+    if isinstance(subject, Outlined):
+        return subject.values()
+    return _sampled(subject.array) if isinstance(subject, DerivedSeries) else None
 
 
-def _statistic(of: Callable[[NDArray[Any]], Any]) -> Callable[[Subject, PlausibleRow], float | None]:
-    """Return a function that gives a number of the values inside, or how many times that of the source images it is."""
+def _statistic(of: Callable[[NDArray[Any]], Any]) -> Callable[[Measurable, PlausibleRow], float | None]:
+    """Return a function that gives a statistic of the values inside; with `per`, as a multiple of the source's."""
 
-    def number(one: Subject, row: PlausibleRow) -> float | None:
-        inside = _inside(one)
+    def number(subject: Measurable, row: PlausibleRow) -> float | None:
+        inside = _inside(subject)
         if inside is None:
             return None
-        if row.per != (IMAGES,) or not isinstance(one, DerivedSeries):
+        if row.per != (IMAGES,) or not isinstance(subject, DerivedSeries):
             return float(of(inside))
-        source = float(of(_values_of(one.shows or one.source)))
+        source = float(of(_values_of(subject.shows or subject.source)))
         return float(of(inside)) / source if source else None
 
     return number
@@ -142,19 +146,19 @@ def _values_of(series: Series) -> NDArray[np.float64]:
     return _sampled(np.stack([plane_of(series, index) for index in range(len(series.frames))]))
 
 
-def _likeness(one: Subject, _: PlausibleRow) -> float | None:
+def _likeness(subject: Measurable, _: PlausibleRow) -> float | None:
     """Return the correlation of a derived series with its source on the same grid."""
-    if not isinstance(one, DerivedSeries) or one.affine is not None:
+    if not isinstance(subject, DerivedSeries) or subject.affine is not None:
         return None
-    made, source = _sampled(one.array), _values_of(one.source)
+    made, source = _sampled(subject.array), _values_of(subject.source)
     if made.shape != source.shape or not made.std() or not source.std():
         return None
     return float(np.corrcoef(made, source)[0, 1])
 
 
-def _of_segment(of: Callable[[Outlined], float]) -> Callable[[Subject, PlausibleRow], float | None]:
-    """Return a function that gives a number of a segment in the patient, and None for everything else."""
-    return lambda one, _: of(one) if isinstance(one, Outlined) and one.series.placed else None
+def _of_segment(of: Callable[[Outlined], float]) -> Callable[[Measurable, PlausibleRow], float | None]:
+    """Return a function that measures a segment placed in the patient, and returns None for everything else."""
+    return lambda subject, _: of(subject) if isinstance(subject, Outlined) and subject.series.placed else None
 
 
 def _bone(values: NDArray[Any]) -> float:
@@ -162,28 +166,28 @@ def _bone(values: NDArray[Any]) -> float:
     return 100 * float((body > BONE_HU).mean()) if len(body) else float("nan")
 
 
-OF_ONE: Mapping[Quantity, Callable[[Subject, PlausibleRow], float | None]] = {
-    "volume": _of_segment(lambda one: one.voxels * one.result.labels.voxel_ml),
+QUANTITIES_OF_SUBJECT: Mapping[Quantity, Callable[[Measurable, PlausibleRow], float | None]] = {
+    "volume": _of_segment(lambda segment: segment.voxels * segment.result.labels.voxel_ml),
     "extent": _of_segment(Outlined.extent),
-    "largest_piece": lambda one, _: one.largest_piece() if isinstance(one, Outlined) else None,
-    "share": lambda one, _: _share(one),
+    "largest_piece": lambda subject, _: subject.largest_piece() if isinstance(subject, Outlined) else None,
+    "share": lambda subject, _: _share(subject),
     "mean": _statistic(np.mean),
     "spread": _statistic(np.std),
     "air": _statistic(lambda values: 100 * (values < AIR_HU).mean()),
     "bone": _statistic(_bone),
     "likeness": _likeness,
 }
-"""Quantities of one segment, region or derived series; None where it has none."""
+"""Functions that measure one segment, region or derived series; None where it does not have the quantity."""
 
 
-def _apart(direction: Sequence[float]) -> Callable[[Answer, PlausibleRow], Iterator[Told]]:
-    """Return a function that gives how far `of` lies from `per` along a direction in LPS."""
+def _distance_along(direction: Sequence[float]) -> Callable[[Answer, PlausibleRow], Iterator[LabelledValue]]:
+    """Return a function that yields how far `of` lies from `per` along a direction in LPS, mm."""
 
-    def distances(answer: Answer, row: PlausibleRow) -> Iterator[Told]:
-        others = [one for one in answer.subjects(row.per) if isinstance(one, Outlined)]
-        for one in answer.subjects(row.of):
-            if isinstance(one, Outlined) and others and one.series.placed:
-                yield label_of(one), float((one.middle() - others[0].middle()) @ direction)
+    def distances(answer: Answer, row: PlausibleRow) -> Iterator[LabelledValue]:
+        others = [subject for subject in answer.subjects(row.per) if isinstance(subject, Outlined)]
+        for subject in answer.subjects(row.of):
+            if isinstance(subject, Outlined) and others and subject.series.placed:
+                yield label_of(subject), float((subject.middle() - others[0].middle()) @ direction)
 
     return distances
 
@@ -191,36 +195,36 @@ def _apart(direction: Sequence[float]) -> Callable[[Answer, PlausibleRow], Itera
 DOWN = (0.0, 0.0, -1.0)
 
 
-def _below_lungs(answer: Answer, row: PlausibleRow) -> Iterator[Told]:
-    for one in answer.subjects(row.of):
-        lungs = middle_of_lungs(one.series) if isinstance(one, Outlined) else None
-        if lungs is not None and isinstance(one, Outlined):
-            yield label_of(one), float((one.middle() - lungs) @ DOWN)
+def _below_lungs(answer: Answer, row: PlausibleRow) -> Iterator[LabelledValue]:
+    for subject in answer.subjects(row.of):
+        lungs = middle_of_lungs(subject.series) if isinstance(subject, Outlined) else None
+        if lungs is not None and isinstance(subject, Outlined):
+            yield label_of(subject), float((subject.middle() - lungs) @ DOWN)
 
 
-def _number(answer: Answer, row: PlausibleRow) -> Iterator[Told]:
-    yield named(row.of), float(sum(1 for _ in answer.subjects(row.of)))
+def _number(answer: Answer, row: PlausibleRow) -> Iterator[LabelledValue]:
+    yield joined(row.of), float(sum(1 for _ in answer.subjects(row.of)))
 
 
-def _present(answer: Answer, row: PlausibleRow) -> Iterator[Told]:
-    yield named(row.of), float(answer.present(row.of))
+def _present(answer: Answer, row: PlausibleRow) -> Iterator[LabelledValue]:
+    yield joined(row.of), float(answer.present(row.of))
 
 
-def _unexplained(answer: Answer, row: PlausibleRow) -> Iterator[Told]:
-    yield named(row.of), 0.0 if answer.present(row.per) else float(answer.present(row.of))
+def _unexplained(answer: Answer, row: PlausibleRow) -> Iterator[LabelledValue]:
+    yield joined(row.of), 0.0 if answer.present(row.per) else float(answer.present(row.of))
 
 
-def _turn(answer: Answer, _: PlausibleRow) -> Iterator[Told]:
-    for one in answer.registrations():
-        cosine = (np.trace(one.matrix[:3, :3]) - 1) / 2
+def _turn(answer: Answer, _: PlausibleRow) -> Iterator[LabelledValue]:
+    for registration in answer.registrations():
+        cosine = (np.trace(registration.matrix[:3, :3]) - 1) / 2
         yield "", float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def _shift(answer: Answer, _: PlausibleRow) -> Iterator[Told]:
-    """Yield how far the middle of the moving images comes to lie from the middle of the fixed images, mm."""
-    for one in answer.registrations():
-        moving, fixed = (_middle(series) for series in (one.moving, one.fixed))
-        yield "", float(np.linalg.norm((one.matrix @ [*moving, 1.0])[:3] - fixed))
+def _shift(answer: Answer, _: PlausibleRow) -> Iterator[LabelledValue]:
+    """Yield the distance of the middle of the moving images, after registration, from the middle of the fixed, mm."""
+    for registration in answer.registrations():
+        moving, fixed = (_middle(series) for series in (registration.moving, registration.fixed))
+        yield "", float(np.linalg.norm((registration.matrix @ [*moving, 1.0])[:3] - fixed))
 
 
 def _middle(series: Series) -> NDArray[np.float64]:
@@ -228,15 +232,15 @@ def _middle(series: Series) -> NDArray[np.float64]:
     return np.asarray(corners(series.affine(), shape).mean(0))
 
 
-def _bend(answer: Answer, _: PlausibleRow) -> Iterator[Told]:
-    for one in answer.registrations():
-        if one.deformation is not None:
-            yield "", float(np.linalg.norm(one.deformation.vectors, axis=3).max())
+def _bend(answer: Answer, _: PlausibleRow) -> Iterator[LabelledValue]:
+    for registration in answer.registrations():
+        if registration.deformation is not None:
+            yield "", float(np.linalg.norm(registration.deformation.vectors, axis=3).max())
 
 
-OF_ANSWER: Mapping[Quantity, Callable[[Answer, PlausibleRow], Iterator[Told]]] = {
-    "left_of": _apart((1.0, 0.0, 0.0)),
-    "below": _apart(DOWN),
+QUANTITIES_OF_ANSWER: Mapping[Quantity, Callable[[Answer, PlausibleRow], Iterator[LabelledValue]]] = {
+    "left_of": _distance_along((1.0, 0.0, 0.0)),
+    "below": _distance_along(DOWN),
     "below_lungs": _below_lungs,
     "number": _number,
     "present": _present,
@@ -245,4 +249,4 @@ OF_ANSWER: Mapping[Quantity, Callable[[Answer, PlausibleRow], Iterator[Told]]] =
     "shift": _shift,
     "bend": _bend,
 }
-"""Quantities of the whole answer."""
+"""Functions that measure the whole answer."""

@@ -14,8 +14,8 @@ from node.images.series import Series
 from node.infer.declarative import declared_run
 from node.infer.demonstration import check_kind, demonstration_refusal
 from node.infer.geometry import check
-from node.infer.guards import admitted
-from node.infer.plausibility import judged
+from node.infer.guards import suitable_inputs
+from node.infer.plausibility import check_plausible
 from node.results import NotSuitable, Result
 from node.triton.client import Triton
 
@@ -55,7 +55,7 @@ def run(
     try:
         for series in inputs.values():
             check_stack(series)
-        inputs = admitted(plugin.manifest.series, inputs, triton)
+        inputs = suitable_inputs(plugin.manifest.series, inputs, triton)
         results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)
@@ -63,7 +63,7 @@ def run(
         if not isinstance(result, RESULTS):
             raise BrokenResult(f"{plugin.name} gave back a {type(result).__name__}, which is no result")
     check(results, inputs)
-    return judged(plugin.plausible, results, inputs)
+    return check_plausible(plugin.plausible, results, inputs)
 
 
 def _results(returned: object) -> Iterable[Result]:

@@ -1,6 +1,6 @@
-"""What is no clinical image by its header. No route gets it, unless the route's own conditions name its value.
+"""Find images that are not clinical, by their header. No route gets them, unless its own conditions name the value.
 
-What only pixels tell, such as a water phantom, is left to the guards of the plugins.
+The guards of the plugins find those that only pixels show, such as a water phantom.
 """
 
 import re
@@ -18,13 +18,13 @@ class NotClinical:
     Parameters
     ----------
     keyword, value
-        The attribute that tells it, and the regular expression that is found in its value.
+        The attribute, and a regular expression that is found in its value.
     means
-        What it is, for "not a clinical image but …".
+        What the image is, for "not a clinical image but …".
     clause
         Where the standard defines the attribute or its value.
     modalities
-        The modalities for which the value means this; all of them where there is none.
+        The modalities for which the value means this; empty for all.
     """
 
     keyword: str
@@ -33,15 +33,18 @@ class NotClinical:
     clause: str
     modalities: tuple[str, ...] = ()
 
-    def told_by(self, series: Series) -> str | None:
-        """Return the value that tells that a stack is of this kind; None if it is not."""
+    def matching_value(self, series: Series) -> str | None:
+        """Return the value by which a stack is of this kind; None if it is not."""
         if self.modalities and series.modality not in self.modalities:
             return None
         value = shown(found(series.header, self.keyword) or "")
         return value if value and re.search(self.value, value) else None
 
-    def named_by(self, when: Mapping[str, Condition]) -> bool:
-        """Say whether the conditions of a route name the value: "ORIGINAL" among those of Image Type does not."""
+    def is_asked_for_by(self, when: Mapping[str, Condition]) -> bool:
+        """Return whether the conditions of a route name this value, so that the route gets such images.
+
+        The condition "Image Type contains ORIGINAL" does not name "LOCALIZER".
+        """
         condition = when.get(self.keyword)
         if condition is None:
             return False
@@ -128,16 +131,16 @@ TABLE = (
         modalities=("SM",),
     ),
 )
-"""The first row that describes a stack is told."""
+"""The kinds of images that are not clinical. The first row that fits a stack gives the reason."""
 
 
 def set_aside(when: Mapping[str, Condition], series: Series) -> str | None:
-    """Return in one sentence why a stack is no clinical image; None if it may be one, or the conditions ask for it."""
+    """Return why a stack is not a clinical image; None if it may be, or if the conditions name the value."""
     for row in TABLE:
-        value = row.told_by(series)
-        if value is not None and not row.named_by(when):
-            told = re.search(row.value, value)
-            words = (told and told[0]) or value
+        value = row.matching_value(series)
+        if value is not None and not row.is_asked_for_by(when):
+            match = re.search(row.value, value)
+            words = (match and match[0]) or value
             condition = f'"{value}"' if words == value else f'{{ matches = "{words}" }}'
             return (
                 f"not a clinical image but {row.means}: {row.keyword} is {value} ({row.clause}); "

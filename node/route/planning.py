@@ -1,4 +1,4 @@
-"""From the stacks of a stable study to jobs, with a sentence for every stack and route."""
+"""Plan the jobs of a stable study from its stacks, with a sentence for every stack and route."""
 
 import hashlib
 from collections import defaultdict
@@ -23,13 +23,13 @@ from node.spool import Spool
 log = structlog.get_logger()
 
 ALLOWED = "demonstration allowed"
-"""What the digest of a plan has where all routes allow a demonstration network."""
+"""Part of the digest of a plan if all its routes allow a demonstration network."""
 LOOK_AGAIN_SECONDS = 5.0
-"""How long a study rests whose images cannot be read just now."""
+"""How long a study waits if its images cannot be read for the moment."""
 
 
 def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Routes) -> float | None:
-    """Plan the jobs of every stable study; one that cannot be read is parked with the reason."""
+    """Plan the jobs of every stable study or park it; return in how many seconds to look again."""
     again = None
     for study in studies.in_state(StudyState.STABLE):
         if lacking := studies.lacking(study):
@@ -61,7 +61,7 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What routing a study came to: why each route did or did not match, the jobs, and what else is worth telling."""
+    """The result of routing a study: why each route did or did not match, the jobs, and other remarks."""
 
     decisions: tuple[Decision, ...]
     plans: tuple[Plan, ...]
@@ -71,10 +71,11 @@ class Planned:
 def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int], *, caveat: str = "") -> Planned:
     """Choose the jobs of a study.
 
-    A plugin that needs one role runs on every stack that is routed to it, or on all stacks of each series together
-    where the role takes several; one that needs several roles once, on the largest stack that fits each. Optional roles
-    go without where nothing is left. `checksums` tells the bytes of each instance, by SOP Instance UID: by them a later
-    revision knows whether a plugin has already seen these very images. `caveat` says what is missing in the study.
+    A plugin that needs one role runs on every stack that is routed to it, or, if the role takes several, on all stacks
+    of each series together. A plugin that needs several roles runs once, on the largest stack that fits each role. An
+    optional role stays empty if no stack is left. `checksums` has the checksum of each instance by SOP Instance UID: a
+    later revision compares them to find whether a plugin has already seen the same images. `caveat` says what is
+    missing in the study.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def plan(stacks: Sequence[Series], routes: Routes, checksums: Mapping[str, int],
     """
     check_study(stacks)
     decisions = [_decide(route, series) for series in stacks for route in routes.routes]
-    matched = {(one.route, one.series_key) for one in decisions if one.matched}
+    matched = {(decision.route, decision.series_key) for decision in decisions if decision.matched}
     plans: list[Plan] = []
     remarks = [f"{series.key}: {warning}" for series in stacks for warning in series.warnings]
     for name in dict.fromkeys(name for route in routes.routes for name in route.plugins):
@@ -120,7 +121,7 @@ def _decide(route: Route, series: Series) -> Decision:
 
 
 def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, Series]], list[str]]:
-    """Return role → stack for every run, and a sentence for what could not be filled."""
+    """Return role → stack for every run, and a sentence for each role that no stack fits."""
     if not offered:
         return [], []
     roles = plugin.manifest.present
@@ -130,7 +131,7 @@ def _inputs(plugin: Plugin, offered: Sequence[Series]) -> tuple[list[dict[str, S
     }
     extra = {series.key for role, found in fitting.items() if role not in needed for series in found}
     if extra.issuperset(series.key for series in offered) and not any(fitting[role] for role in needed):
-        return [], []  # such as the CT of a study without a PET: nothing was called for
+        return [], []  # such as the CT of a study without a PET: the plugin was not meant
     missing = [
         f"{plugin.name} does not run: no series for its role {role!r}; {_why_none(roles[role].when, offered)}"
         for role in needed
@@ -158,7 +159,7 @@ def _runs(plugin: Plugin, found: Sequence[Series]) -> list[list[Series]]:
 
 
 def _why_none(when: When, offered: Sequence[Series]) -> str:
-    """Return why none of several stacks meets the conditions: once where it is the same for all, else for each."""
+    """Return why no stack meets the conditions: once if the reason is the same for all, else for each reason."""
     reasons: dict[str | None, list[Series]] = defaultdict(list)
     for series in offered:
         reasons[mismatch(when, series)].append(series)
@@ -171,25 +172,25 @@ def _why_none(when: When, offered: Sequence[Series]) -> str:
 def _distinct(
     plugin: Plugin, needed: Sequence[str], fitting: Mapping[str, Sequence[Series]]
 ) -> tuple[list[dict[str, Series]], list[str]]:
-    """Give each role the largest stack that fits it and no other role has; who has the fewest chooses first."""
+    """Give each role the largest stack that fits it and is still free; roles with the fewest stacks choose first."""
     chosen: dict[str, Series] = {}
     for role in sorted(needed, key=lambda role: len(fitting[role])):
         taken = {series.key for series in chosen.values()}
         left = [series for series in fitting[role] if series.key not in taken]
         if not left:
-            return [], [f"{plugin.name} does not run: the series that fits its role {role!r} is another role's"]
+            return [], [f"{plugin.name} does not run: the series that fits its role {role!r} already has another role"]
         chosen[role] = max(left, key=lambda series: len(series.frames))
     return [_with_optional(chosen, fitting)], []
 
 
 def _with_optional(chosen: Mapping[str, Series], fitting: Mapping[str, Sequence[Series]]) -> dict[str, Series]:
-    """Give each role that has none yet the largest stack that is left, rather one in the same frame of reference."""
+    """Give each empty role a stack that is left: of the same frame of reference if possible, then the largest."""
     given = dict(chosen)
     places = {series.frame_of_reference_uid for series in chosen.values()} - {""}
     for role in sorted((role for role in fitting if role not in chosen), key=lambda role: len(fitting[role])):
         taken = {series.key for series in given.values()}
         if left := [series for series in fitting[role] if series.key not in taken]:
-            given[role] = max(left, key=lambda one: (one.frame_of_reference_uid in places, len(one.frames)))
+            given[role] = max(left, key=lambda series: (series.frame_of_reference_uid in places, len(series.frames)))
     return given
 
 
@@ -201,7 +202,7 @@ def _plan(
     checksums: Mapping[str, int],
     caveat: str,
 ) -> Plan:
-    keys = tuple({role: series.key for role, series in one.items()} for one in inputs)
+    keys = tuple({role: series.key for role, series in stacks_of_run.items()} for stacks_of_run in inputs)
     allowed = all(route.allow_demonstration for route in calling)
     return Plan(
         plugin=plugin.name,
@@ -219,11 +220,11 @@ def _plan(
 def _digest(
     keys: Iterable[Mapping[str, str]], stacks: Mapping[str, Series], checksums: Mapping[str, int], more: Iterable[str]
 ) -> str:
-    """Return a hash of the images behind the inputs, of their roles, and of what more decides the answer."""
+    """Return a hash of the images of the inputs, of their roles, and of everything in `more`."""
     lines = [
         f"{number}|{role}|{key}|{uid}|{checksums[uid]}"
-        for number, one in enumerate(keys)
-        for role, key in sorted(one.items())
+        for number, key_of_role in enumerate(keys)
+        for role, key in sorted(key_of_role.items())
         for uid in dict.fromkeys(frame.sop_instance_uid for frame in stacks[key].frames)
     ]
     return hashlib.sha256("\n".join([*lines, *filter(None, more)]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The routes people write: which images go to which plugins, where the results go, and when a study is complete."""
+"""Read routes.toml: which images go to which plugins, where the results go, and when a study is complete."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from node.toml_files import read_toml
 
 
 class Evidence(BaseModel):
-    """What shows that a study is complete, so that no one need wait the full `quiet_seconds`.
+    """Evidence that a study is complete, so that the node need not wait the full `quiet_seconds`.
 
     `counted` names the attribute that says how many instances the series has, such as ImagesInAcquisition or
     NumberOfSeriesRelatedInstances; `released` asks that every association that brought the study was released, and that
-    nothing was refused on them which has not come again.
+    every instance refused on them has come again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,8 +35,8 @@ class Evidence(BaseModel):
 class Route(BaseModel):
     """One `[[route]]`.
 
-    `allow_demonstration` lets networks that were trained on phantoms (plugins of kind C) be asked about images of
-    patients. All destinations of such a route are marked `test`, and its results say on every picture what they are.
+    `allow_demonstration` lets plugins of kind C, whose networks were trained on phantoms, run on images of patients.
+    All destinations of such a route are marked `test`, and every picture of the results has a notice.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,7 +75,7 @@ class Routes:
         return list(dict.fromkeys(model for name in names for model in self.plugins[name].manifest.models))
 
     def wants(self, series: Series) -> bool:
-        """Say whether a route sends a stack to a plugin that has a role for it."""
+        """Return whether a route sends a stack to a plugin that has a role for it."""
         return any(
             mismatch(role.when, series) is None
             for route in self.routes
@@ -87,11 +87,11 @@ class Routes:
     def patience(
         self, arrived: Sequence[Series], *, released: bool, receiving: bool = False, lacking: bool = False
     ) -> QuietTime:
-        """Say how long to wait for more of a study of which `arrived` is there: shorter where evidence allows.
+        """Return how long to wait for more images of a study after those in `arrived`: shorter if there is evidence.
 
-        Every route that asks for something in the study must be satisfied; one without evidence leaves it to time. A
-        route that asks for `released` waits as long as an association brings the study. What is `lacking` may come
-        again: no evidence makes the time shorter.
+        The time is shorter only if every route that matches a series has its evidence; a route without `stable` never
+        has. A route that asks for `released` waits as long as an association brings the study. With `lacking`, an
+        instance is missing that may come again, and the time is never shorter.
         """
         waiting = QuietTime(self.quiet_seconds, f"nothing came for {self.quiet_seconds:g} s")
         asking = [route for route in self.routes if any(route.mismatch(series) is None for series in arrived)]
@@ -104,7 +104,7 @@ class Routes:
         return QuietTime(min(seconds, self.quiet_seconds), "; ".join(proof for proof in proofs if proof))
 
     def _proof(self, route: Route, arrived: Sequence[Series], *, released: bool) -> str | None:
-        """Return why all that a route asks for has arrived, or None while that is not shown."""
+        """Return the evidence that all series of a route have arrived, or None if there is none yet."""
         evidence = route.stable
         matching = [series for series in arrived if route.mismatch(series) is None]
         if evidence is None or (evidence.released and not released) or not self._roles_filled(route, matching):
@@ -144,8 +144,8 @@ def read_routes(
     Raises
     ------
     ConfigError
-        It names a plugin or destination that does not exist, or a route that allows demonstrations sends to one that is
-        not among `test_destinations`.
+        It names a plugin or destination that does not exist, or a route that allows demonstrations sends to a
+        destination that is not among `test_destinations`.
     """
     routes = read_toml(path, _RoutesFile).route
     names = [route.name for route in routes]
@@ -159,7 +159,7 @@ def read_routes(
                     raise ConfigError(f"{path}: route {route.name!r} names the {kind} {name!r}; there are: {there}")
         if route.allow_demonstration and (others := [name for name in route.to if name not in test_destinations]):
             raise ConfigError(
-                f"{path}: route {route.name!r} has allow_demonstration, and sends to {', '.join(others)}: let it send "
-                "to destinations with test = true alone, which nobody reads about patients"
+                f"{path}: route {route.name!r} has allow_demonstration, and sends to {', '.join(others)}: such a "
+                "route may send only to destinations with test = true, which are not read for patients"
             )
     return Routes(routes=routes, plugins=plugins, quiet_seconds=quiet_seconds)

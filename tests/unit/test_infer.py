@@ -19,7 +19,7 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.infer.geometry import check
-from node.infer.job import Run, worth_telling
+from node.infer.job import Run, reported_runs
 from node.infer.run import run
 from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation
 from node.testing import CORONAL, ct_series, radiograph, without, write
@@ -56,19 +56,19 @@ def test_labels_on_the_grid_of_a_series_pass(loaded: Callable[..., Series]) -> N
 
 
 def test_labels_on_the_grid_of_any_role_pass(loaded: Callable[..., Series]) -> None:
-    one, other = loaded(), loaded(series="2", orientation=CORONAL)
-    check([outlined(other)], {"ct": one, "mr": other})
+    first, other = loaded(), loaded(series="2", orientation=CORONAL)
+    check([outlined(other)], {"ct": first, "mr": other})
 
 
 def test_labels_lie_on_the_series_that_they_name_and_no_other(loaded: Callable[..., Series]) -> None:
-    one, other, third = loaded(), loaded(series="2"), loaded(series="3", orientation=CORONAL)
-    named = replace(outlined(one), source=other)
-    check([named], {"t1": one, "t2": other})
-    assert [named.lies_on(series) for series in (one, other)] == [False, True]
+    first, other, third = loaded(), loaded(series="2"), loaded(series="3", orientation=CORONAL)
+    named = replace(outlined(first), source=other)
+    check([named], {"t1": first, "t2": other})
+    assert [named.lies_on(series) for series in (first, other)] == [False, True]
     with pytest.raises(BrokenResult):
-        check([named], {"t1": one})
+        check([named], {"t1": first})
     with pytest.raises(BrokenResult):
-        check([replace(named, source=third)], {"t1": one, "t2": third})
+        check([replace(named, source=third)], {"t1": first, "t2": third})
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_a_shift_below_the_precision_of_headers_passes(loaded: Callable[..., Ser
 
 
 def test_labels_of_another_series_are_broken_even_on_an_equal_array(loaded: Callable[..., Series]) -> None:
-    one, other = loaded(), loaded(series="2", origin=(0.0, 0.0, 0.0))
+    first, other = loaded(), loaded(series="2", origin=(0.0, 0.0, 0.0))
     with pytest.raises(BrokenResult):
-        check([outlined(other)], {"ct": one})
+        check([outlined(other)], {"ct": first})
 
 
 def test_labels_on_a_series_without_a_grid_are_broken(loaded: Callable[..., Series]) -> None:
@@ -114,13 +114,13 @@ def test_labels_on_a_series_without_a_grid_are_broken(loaded: Callable[..., Seri
 @pytest.mark.parametrize(
     "result", [replace(VOLUME, of=LIVER), Finding(name=codes.SCT.Mass, present=True, of=LIVER)], ids=["volume", "mass"]
 )
-def test_what_is_said_of_a_segment_needs_its_outline(loaded: Callable[..., Series], result: Result) -> None:
+def test_a_measurement_of_a_segment_needs_the_segmentation(loaded: Callable[..., Series], result: Result) -> None:
     ct = loaded()
     with pytest.raises(BrokenResult, match="is of segment 'Liver', which no segmentation has"):
         check([outlined(ct), result], {"ct": ct})
 
 
-def test_not_suitable_stands_alone(loaded: Callable[..., Series]) -> None:
+def test_not_suitable_beside_other_results_is_refused(loaded: Callable[..., Series]) -> None:
     check([UNSUITABLE], {"ct": loaded()})
     for beside in (VOLUME, UNSUITABLE):
         with pytest.raises(BrokenResult, match="results, and also that the images are not suitable"):
@@ -173,7 +173,7 @@ def given(plugin: Plugin, ct: Series, models: Mapping[str, Any] | None = None) -
         ("return NotSuitable('there is no chest in it')", (UNSUITABLE,)),
     ],
 )
-def test_one_result_several_none_or_a_generator_will_do(
+def test_run_may_return_one_result_several_none_or_a_generator(
     plugin: Callable[..., Plugin], loaded: Callable[..., Series], body: str, results: tuple[Result, ...]
 ) -> None:
     assert given(plugin(body), loaded()) == results
@@ -193,7 +193,9 @@ def test_a_plugin_asks_triton_and_answers_on_the_grid(
 
 
 @pytest.mark.parametrize("body", ["return 5", "return {'mask': 1}.items", "yield 'text'", "return [VOLUME, None]"])
-def test_what_is_no_result_is_broken(plugin: Callable[..., Plugin], loaded: Callable[..., Series], body: str) -> None:
+def test_an_object_that_is_no_result_is_refused(
+    plugin: Callable[..., Plugin], loaded: Callable[..., Series], body: str
+) -> None:
     with pytest.raises(BrokenResult, match=r"no result|neither a result nor several"):
         given(plugin(body), loaded())
 
@@ -207,9 +209,9 @@ def test_a_series_without_a_volume_is_a_result_with_the_reason(
     plugin: Callable[..., Plugin], loaded: Callable[..., Series]
 ) -> None:
     images = [radiograph()]
-    (told,) = given(plugin("return ct.volume()"), loaded(images))
-    assert isinstance(told, NotSuitable)
-    assert str(images[0].SOPInstanceUID) in told.reason
+    (kept,) = given(plugin("return ct.volume()"), loaded(images))
+    assert isinstance(kept, NotSuitable)
+    assert str(images[0].SOPInstanceUID) in kept.reason
 
 
 def test_unsuitable_may_also_be_said_after_the_first_results(
@@ -220,60 +222,60 @@ def test_unsuitable_may_also_be_said_after_the_first_results(
     )
 
 
-def test_other_errors_come_through(plugin: Callable[..., Plugin], loaded: Callable[..., Series]) -> None:
+def test_other_errors_of_a_plugin_are_raised(plugin: Callable[..., Plugin], loaded: Callable[..., Series]) -> None:
     with pytest.raises(ZeroDivisionError):
         given(plugin("return 1 / 0"), loaded())
     with pytest.raises(TritonUnavailable):
         given(plugin("raise TritonUnavailable('down')"), loaded())
 
 
-def test_a_missing_library_is_told(plugin: Callable[..., Plugin], loaded: Callable[..., Series]) -> None:
+def test_a_missing_library_is_reported(plugin: Callable[..., Plugin], loaded: Callable[..., Series]) -> None:
     with pytest.raises(PluginFailed, match=r"plugin\.py: No module named 'monai_of_old'; install what it needs"):
         given(plugin(head="import monai_of_old\n"), loaded())
 
 
-# What of several runs is told.
+# Which of several runs are reported.
 
 
 def of(series: Series, *results: Result) -> tuple[dict[str, Series], tuple[Result, ...]]:
     return {"ct": series}, results
 
 
-def telling(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """What is told of runs, and the remarks."""
+def reported(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs that a job reports, and the remarks."""
     remarks: list[str] = []
-    return list(worth_telling(runs, remarks)), remarks
+    return list(reported_runs(runs, remarks)), remarks
 
 
-def test_all_suitable_runs_are_told_and_the_others_are_remarks(loaded: Callable[..., Series]) -> None:
-    one, two, three = (loaded(series=str(number)) for number in (1, 2, 3))
-    runs = [of(one, VOLUME), of(two, UNSUITABLE), of(three)]
-    told, remarks = telling(runs)
-    assert told == [runs[0], runs[2]]
-    assert remarks == [f"{two.key}: not suitable, because {UNSUITABLE.reason}"]
+def test_all_suitable_runs_are_reported_and_the_others_are_remarks(loaded: Callable[..., Series]) -> None:
+    first, second, third = (loaded(series=str(number)) for number in (1, 2, 3))
+    runs = [of(first, VOLUME), of(second, UNSUITABLE), of(third)]
+    kept, remarks = reported(runs)
+    assert kept == [runs[0], runs[2]]
+    assert remarks == [f"{second.key}: not suitable, because {UNSUITABLE.reason}"]
 
 
-def test_where_nothing_was_suitable_the_largest_stack_is_told(loaded: Callable[..., Series]) -> None:
+def test_if_no_run_was_suitable_the_largest_stack_is_reported(loaded: Callable[..., Series]) -> None:
     small, large = loaded(series="1"), loaded(ct_series(slices=9, rows=8, columns=6, series="2"))
     runs = [of(small, NotSuitable("it is a scout")), of(large, UNSUITABLE)]
-    told, remarks = telling(runs)
-    assert told == [runs[1]]
+    kept, remarks = reported(runs)
+    assert kept == [runs[1]]
     assert remarks == [
         f"{small.key}: not suitable, because it is a scout",
         f"{large.key}: not suitable, because there is no chest in it",
     ]
 
 
-def test_a_single_run_is_told(loaded: Callable[..., Series]) -> None:
+def test_a_single_run_is_reported(loaded: Callable[..., Series]) -> None:
     for alone in (of(loaded(), UNSUITABLE), of(loaded()), of(loaded(), VOLUME)):
-        assert telling([alone])[0] == [alone]
+        assert reported([alone])[0] == [alone]
 
 
-def test_what_is_suitable_is_told_before_the_next_run_has_ended(loaded: Callable[..., Series]) -> None:
+def test_a_suitable_run_is_reported_before_the_next_run_has_ended(loaded: Callable[..., Series]) -> None:
     first = of(loaded(), VOLUME)
 
     def runs() -> Iterator[Run]:
         yield first
-        pytest.fail("the next was waited for")
+        pytest.fail("the next run was awaited")
 
-    assert next(worth_telling(runs(), [])) == first
+    assert next(reported_runs(runs(), [])) == first

@@ -81,7 +81,7 @@ def test_the_order_of_arguments_does_not_matter(plugin: Make, code: str) -> None
         ("def run(ct, pt, triton): ...", "ct, pt, triton"),
     ],
 )
-def test_a_role_that_is_not_in_the_manifest_is_told_with_file_and_line(plugin: Make, code: str, takes: str) -> None:
+def test_a_role_that_is_not_in_the_manifest_is_reported_with_file_and_line(plugin: Make, code: str, takes: str) -> None:
     folder = plugin(code=f"import math\n\n\n{code}\n")
     assert complaint(folder) == (
         f"{folder / 'plugin.py'}, line 4: run() takes {takes}, but plugin.toml offers ct, triton"
@@ -95,23 +95,23 @@ def test_arguments_are_taken_by_name(plugin: Make, code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "RUN = 1", "class Plugin:\n    def run(self, ct, triton): ...", "run = print"])
-def test_a_plugin_without_run_is_told(plugin: Make, code: str) -> None:
+def test_a_plugin_without_run_is_reported(plugin: Make, code: str) -> None:
     folder = plugin(code=code)
     assert complaint(folder) == f"{folder / 'plugin.py'} has no function `run`"
 
 
-def test_a_plugin_without_code_is_told(plugin: Make) -> None:
+def test_a_plugin_without_code_is_reported(plugin: Make) -> None:
     folder = plugin(code=None)
     assert complaint(folder).startswith(f"{folder / 'plugin.py'}: there is no such file")
 
 
-def test_code_that_is_no_python_is_told_with_file_and_line(plugin: Make) -> None:
+def test_code_that_is_no_python_is_reported_with_file_and_line(plugin: Make) -> None:
     message = complaint(plugin(code="import math\ndef run(ct, triton) return ct"))
     assert "plugin.py is not Python: " in message
     assert "line 2" in message
 
 
-def test_code_that_is_no_text_is_told(plugin: Make) -> None:
+def test_code_that_is_no_text_is_reported(plugin: Make) -> None:
     folder = plugin()
     (folder / "plugin.py").write_bytes(b"# \xff\xfe\n" + RUN.encode())
     assert "plugin.py is not Python" in complaint(folder)
@@ -137,14 +137,14 @@ def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
         ("[series.ct]\n" + 'when.Modality = "CT"\n', "[series]\n", "series: "),
         ("[series.ct]", "[series.triton]", "no role can be called 'triton'"),
         ('title = "Spleen"', 'title = ""', "title: "),
-        ('kind = "A"\n', "", "kind is missing; say what stands behind the answers: A, Deterministic method"),
+        ('kind = "A"\n', "", "kind is missing; choose the kind of its networks: A, Deterministic method"),
         ('kind = "A"', 'kind = "D"', "kind: Input should be 'A', 'B', 'C', 'V' or 'U'"),
         ('kind = "A"', 'kind = "V"', 'validated_on: kind "V" names the data'),
         ('kind = "A"', 'kind = "C"\nvalidated_on = "LiTS"', 'validated_on: kind "V" names the data'),
         ('title = "Spleen"', "time_limit_seconds = 0\ntitle = 'Spleen'", "time_limit_seconds: "),
     ],
 )
-def test_a_mistake_in_the_manifest_is_told_with_file_and_key(
+def test_a_mistake_in_the_manifest_is_reported_with_file_and_key(
     plugin: Make, before: str, after: str, message: str
 ) -> None:
     assert before in MANIFEST
@@ -159,15 +159,15 @@ def test_plugins_are_found_below_several_folders(plugin: Make, tmp_path: Path) -
     assert sorted(find_plugins([tmp_path / "plugins", tmp_path / "more"])) == ["liver", "spleen"]
 
 
-def test_two_plugins_of_one_name_are_told_with_their_folders(plugin: Make, tmp_path: Path) -> None:
-    one, other = plugin(), plugin(below="more")
+def test_two_plugins_of_one_name_are_reported_with_their_folders(plugin: Make, tmp_path: Path) -> None:
+    first, other = plugin(), plugin(below="more")
     with pytest.raises(ConfigError, match="two plugins called spleen") as error:
         find_plugins([tmp_path / "plugins", tmp_path / "more"])
-    assert str(one) in str(error.value)
+    assert str(first) in str(error.value)
     assert str(other) in str(error.value)
 
 
-def test_a_folder_of_plugins_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_of_plugins_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"there is no folder {tmp_path / 'nowhere'}"):
         find_plugins([tmp_path / "nowhere"])
 
@@ -246,7 +246,7 @@ PLAIN = MANIFEST + '[model]\nname = "spleen"\n'
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_what_a_model_answers_becomes_what_the_manifest_says(plugin: Make, kind: str) -> None:
+def test_outputs_of_a_model_become_the_results_of_the_manifest(plugin: Make, kind: str) -> None:
     table, outputs = TABLES[kind]
 
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -317,5 +317,7 @@ def test_series_without_a_frame_of_reference_in_common_are_not_suitable(plugin: 
         (DECLARED.replace('"SCT.Spleen"', '["78961009", "SCT"]'), None, "is no code"),
     ],
 )
-def test_a_manifest_that_is_no_whole_plugin_is_told(plugin: Make, manifest: str, code: str | None, words: str) -> None:
+def test_a_manifest_that_is_not_a_whole_plugin_is_reported(
+    plugin: Make, manifest: str, code: str | None, words: str
+) -> None:
     assert words in complaint(plugin(manifest=manifest, code=code))

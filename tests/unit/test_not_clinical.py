@@ -64,22 +64,22 @@ CLINICAL: list[Mapping[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("header", "told"), NOT_CLINICAL, ids=lambda value: str(value)[:60])
-def test_what_is_no_clinical_image_reaches_no_plugin_unless_a_route_asks_for_it(
-    header: Mapping[str, Any], told: str
+@pytest.mark.parametrize(("header", "means"), NOT_CLINICAL, ids=lambda value: str(value)[:60])
+def test_an_image_that_is_not_clinical_reaches_no_plugin_unless_a_route_asks_for_it(
+    header: Mapping[str, Any], means: str
 ) -> None:
     stack = series(**header)
     reason = route(Modality=stack.modality).mismatch(stack)
     assert reason is not None
-    assert reason.startswith(f"not a clinical image but {told}")
-    (keyword, *_) = (row.keyword for row in TABLE if row.told_by(stack))
+    assert reason.startswith(f"not a clinical image but {means}")
+    (keyword, *_) = (row.keyword for row in TABLE if row.matching_value(stack))
     value = shown(found(stack.header, keyword))
     assert f"; a route asks for it by when.{keyword} = " in reason
     assert route(**{keyword: value}).mismatch(stack) is None
 
 
 @pytest.mark.parametrize("header", CLINICAL, ids=str)
-def test_what_may_be_a_clinical_image_is_routed(header: Mapping[str, Any]) -> None:
+def test_an_image_that_may_be_clinical_is_routed(header: Mapping[str, Any]) -> None:
     stack = series(**header)
     assert route(Modality=stack.modality).mismatch(stack) is None
 
@@ -96,7 +96,7 @@ def test_what_may_be_a_clinical_image_is_routed(header: Mapping[str, Any]) -> No
         ({"SeriesDescription": {"matches": "(?i)scout"}}, {"SeriesDescription": "Scout"}, True),
     ],
 )
-def test_a_route_asks_by_naming_the_value_and_by_nothing_less(
+def test_a_route_asks_for_such_images_only_by_naming_the_value(
     when: Mapping[str, Any], header: Mapping[str, Any], matches: bool
 ) -> None:
     assert (route(**when).mismatch(series(**header)) is None) == matches
@@ -104,14 +104,14 @@ def test_a_route_asks_by_naming_the_value_and_by_nothing_less(
 
 def test_every_row_names_its_clause_and_has_an_example_here() -> None:
     assert all(row.clause.startswith("PS3.3 ") for row in TABLE)
-    told = {row for header, _ in NOT_CLINICAL for row in TABLE if row.told_by(series(**header))}
-    assert told == set(TABLE)
+    found_rows = {row for header, _ in NOT_CLINICAL for row in TABLE if row.matching_value(series(**header))}
+    assert found_rows == set(TABLE)
 
 
-def test_the_conditions_of_a_route_are_told_first() -> None:
+def test_the_conditions_of_a_route_are_reported_first() -> None:
     stack = series(ImageType=TOPOGRAM)
     assert route(Modality="MR").mismatch(stack) == "Modality is CT, wanted MR"
 
 
-def test_a_condition_is_named_by_its_texts_alone() -> None:
-    assert not any(row.named_by({row.keyword: Condition(present=True)}) for row in TABLE)
+def test_only_the_texts_of_a_condition_can_ask_for_such_images() -> None:
+    assert not any(row.is_asked_for_by({row.keyword: Condition(present=True)}) for row in TABLE)

@@ -13,7 +13,7 @@ from node.errors import BrokenResult, ConfigError
 from node.host import Plugin, find_plugins, read_plugin
 from node.host.plausible_table import PlausibleRow, PlausibleTable
 from node.images.series import Series
-from node.infer.plausibility import judged, values
+from node.infer.plausibility import check_plausible, values
 from node.infer.quantities import Answer
 from node.results import (
     DerivedSeries,
@@ -63,10 +63,10 @@ def answer_of(series: Series, labels: NDArray[np.uint8], *more: Result) -> Answe
 
 
 def judged_by(table: list[PlausibleRow], answer: Answer) -> tuple[Result, ...]:
-    return judged(PlausibleTable(row=tuple(table)), tuple(answer.results), answer.inputs)
+    return check_plausible(PlausibleTable(row=tuple(table)), tuple(answer.results), answer.inputs)
 
 
-def test_a_plausible_answer_is_the_answer(series_of: Callable[..., Series]) -> None:
+def test_a_plausible_answer_is_returned_unchanged(series_of: Callable[..., Series]) -> None:
     hu, labels = abdomen()
     answer = answer_of(series_of(hu), labels)
     assert judged_by([row(quantity="spread", of="Liver", at_most=60)], answer) == answer.results
@@ -124,14 +124,14 @@ def test_a_quantity_of_outlines(keys: dict[str, Any], value: float, series_of: C
     assert found == pytest.approx(value)
 
 
-def test_a_segment_in_two_pieces_is_told(series_of: Callable[..., Series]) -> None:
+def test_a_segment_in_two_pieces_is_reported(series_of: Callable[..., Series]) -> None:
     hu, labels = abdomen()
     labels[8:10, 4:10, 4:10] = 1
     ((_, found),) = values(row(quantity="largest_piece", of="Liver"), answer_of(series_of(hu), labels))
     assert found == pytest.approx(100 * 4 / 6)
 
 
-def test_a_liver_above_the_lungs_is_told_and_without_lungs_nothing(series_of: Callable[..., Series]) -> None:
+def test_a_liver_above_the_lungs_is_reported_and_without_lungs_nothing(series_of: Callable[..., Series]) -> None:
     hu, labels = np.full((60, 100, 100), 40, np.int16), np.zeros((60, 100, 100), np.uint8)
     labels[55:, 20:80, 20:80] = 1
     below = row(quantity="below_lungs", of="Liver", at_least=10.0, at_most=None)
@@ -145,11 +145,11 @@ def test_a_liver_above_the_lungs_is_told_and_without_lungs_nothing(series_of: Ca
 def test_findings_are_counted_and_explained(series_of: Callable[..., Series]) -> None:
     hu, _ = abdomen()
     kind, bleeding = codes.own("SUBDURAL", "Subdural haemorrhage"), codes.SCT.Hemorrhage
-    told = [Finding(name=kind, present=True), Finding(name=bleeding, present=False)]
-    answer = Answer(told, {"ct": series_of(hu)})
+    findings = [Finding(name=kind, present=True), Finding(name=bleeding, present=False)]
+    answer = Answer(findings, {"ct": series_of(hu)})
     assert values(row(quantity="present", of="*"), answer) == [("*", 1)]
     assert values(row(quantity="unexplained", of="Sub*", per=bleeding.meaning), answer) == [("Sub*", 1)]
-    answer = Answer([told[0], Finding(name=bleeding, present=True)], answer.inputs)
+    answer = Answer([findings[0], Finding(name=bleeding, present=True)], answer.inputs)
     assert values(row(quantity="unexplained", of="Sub*", per=bleeding.meaning), answer) == [("Sub*", 0)]
 
 
@@ -182,7 +182,7 @@ def test_a_measurement_in_another_unit_than_the_table_is_broken(series_of: Calla
     hu, labels = abdomen()
     volume = Measurement(name=codes.SCT.Volume, value=3, unit=codes.UCUM.CubicMillimeter, of=LIVER)
     wrong = row(measurement="SCT.Volume", unit="cm3", of="Liver")
-    with pytest.raises(BrokenResult, match=r"Volume is in mm3, but in cm3 in plausible\.toml"):
+    with pytest.raises(BrokenResult, match=r"Volume is in mm3, but plausible\.toml says cm3"):
         judged_by([wrong], answer_of(series_of(hu), labels, volume))
 
 
@@ -193,12 +193,12 @@ def test_a_measurement_in_another_unit_than_the_table_is_broken(series_of: Calla
         ('quantity = "spread"\nof = "Liver"\nat_most = 1', "source"),
         (f'quantity = "spread"\nof = "Liver"\nsource = "{WHY}"', "say at_least, at_most or both"),
         (f'quantity = "spread"\nat_most = 1\nsource = "{WHY}"', "spread is of something"),
-        (f'quantity = "left_of"\nof = "Liver"\nat_most = 1\nsource = "{WHY}"', "left_of is told from something else"),
+        (f'quantity = "left_of"\nof = "Liver"\nat_most = 1\nsource = "{WHY}"', "left_of compares two structures"),
         (f'measurement = "SCT.Volume"\nat_most = 1\nsource = "{WHY}"', "a measurement has the unit"),
         (f'at_most = 1\nsource = "{WHY}"', "either a quantity or a measurement"),
     ],
 )
-def test_a_mistake_in_the_table_is_told_with_its_file(text: str, fault: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_table_is_reported_with_its_file(text: str, fault: str, tmp_path: Path) -> None:
     folder = tmp_path / "bone"
     folder.mkdir()
     (folder / "plugin.toml").write_text(
@@ -215,5 +215,5 @@ def test_a_mistake_in_the_table_is_told_with_its_file(text: str, fault: str, tmp
 def test_every_plugin_has_a_table_whose_labels_are_its_own(plugin: Plugin) -> None:
     assert plugin.plausible.row
     source = plugin.code.read_text()
-    first_words = {label.split()[0].rstrip("*,") for one in plugin.plausible.row for label in (*one.of, *one.per)}
+    first_words = {label.split()[0].rstrip("*,") for row in plugin.plausible.row for label in (*row.of, *row.per)}
     assert {word for word in first_words - {"images"} if word not in source} == set()

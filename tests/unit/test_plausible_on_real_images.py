@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from node import codes, testing
 from node.host import read_plugin
-from node.infer.plausibility import judged
+from node.infer.plausibility import check_plausible
 from node.results import NotSuitable, Result, Segment, Segmentation
 from tests.conftest import DATA
 from tests.peers import ROOT
@@ -33,7 +33,7 @@ def read(name: str) -> tuple[NDArray[Any], tuple[float, float, float]]:
 def answer(
     plugin: str, ct: str, masks: Mapping[str, NDArray[np.bool_]], folder: Path, *, every: int = 1
 ) -> tuple[Result, ...]:
-    """Return outlines of a CT, judged by the table of a plugin."""
+    """Return outlines of a CT, check_plausible by the table of a plugin."""
     hu, spacing = read(ct)
     hu = hu[:, ::every, ::every].clip(-1024, 3071).astype(np.int16)
     labels = np.zeros(hu.shape, np.uint8)
@@ -43,7 +43,7 @@ def answer(
     (series,) = testing.stacks(testing.write(images, folder))
     segments = [Segment(label=label, type=codes.SCT.Organ, category=codes.SCT.Organ) for label in masks]
     outlined = Segmentation(labels=series.on_pixels(labels), segments=segments)
-    return judged(read_plugin(ROOT / "plugins" / plugin).plausible, (outlined,), {"ct": series})
+    return check_plausible(read_plugin(ROOT / "plugins" / plugin).plausible, (outlined,), {"ct": series})
 
 
 ABDOMEN, ORGANS = "abdomen/CT_abdomen_totalseg_sm_3mm.nii.gz", "abdomen/label_totalseg_sm_3mm.nii.gz"

@@ -57,10 +57,10 @@ def plugin(tmp_path: Path) -> Callable[..., Plugin]:
 def study(seed: str, date: str, **wanted: Any) -> list[Dataset]:
     changes = {name: wanted.pop(name) for name in list(wanted) if name[0].isupper()}
     images = testing.ct_series(**{"slices": 4, "rows": 8, "columns": 8, "seed": seed, **wanted})
-    for one in images:
-        one.StudyDate = date
+    for image in images:
+        image.StudyDate = date
         for keyword, value in changes.items():
-            setattr(one, keyword, value)
+            setattr(image, keyword, value)
     return images
 
 
@@ -84,7 +84,7 @@ def keep(ledger: Ledger, spool: Spool) -> Callable[..., list[Arrival]]:
         ledger.instances.record(arrivals)
         seen = ledger.studies.find(images[0].StudyInstanceUID)
         assert seen
-        if ledger.studies.settle(seen, "told by the test"):
+        if ledger.studies.settle(seen, "settled by the test"):
             stable = ledger.studies.find(seen.study_uid)
             assert stable
             ledger.studies.plan(stable, [], [])
@@ -97,10 +97,10 @@ def keep(ledger: Ledger, spool: Spool) -> Callable[..., list[Arrival]]:
 def given(
     ledger: Ledger, spool: Spool, plugin: Callable[..., Plugin], keep: Callable[..., list[Arrival]]
 ) -> Callable[..., tuple[str | None, str]]:
-    """Receive a study of now, and return the prior that its job is given, by its series key, and what is told."""
+    """Receive a study of now, and return the series key of the prior that its job gets, and the remark."""
 
     def made(images: Sequence[Dataset], archive: Any = None, seconds: float = 30) -> tuple[str | None, str]:
-        parts = tuple(spool.part10(one.place, "") for one in keep(images))
+        parts = tuple(spool.part10(row.place, "") for row in keep(images))
         job = Job(
             id=1, study_uid=images[0].StudyInstanceUID, revision=1, plugin="growth", version="1", route="r",
             inputs=({"ct": images[0].SeriesInstanceUID},), destinations=(), state=JobState.RUNNING, attempts=1,
@@ -110,12 +110,12 @@ def given(
         priors = Priors(
             priors=ledger.priors, instances=ledger.instances, part10=spool.part10, archive=archive, seconds=seconds
         )
-        found, (told,) = priors.found(order, lambda: True)
+        found, (remark,) = priors.add_to(order, lambda: True)
         key = found.job.inputs[0].get("prior")
         if key is not None:
-            series = {one.key: one for one in group_into_stacks(found.parts).series}
+            series = {stack.key: stack for stack in group_into_stacks(found.parts).series}
             assert series[key].volume().array.shape == series[order.job.inputs[0]["ct"]].volume().array.shape
-        return key, told
+        return key, remark
 
     return made
 
@@ -179,7 +179,7 @@ def test_priors_are_not_planned_and_optional_roles_may_be_empty(plugin: Callable
     files = testing.write(study("now", NOW), tmp_path / "images")
     series = group_into_stacks(Part10.of_file(file) for file in files).series
     route = Route(name="r", when={}, plugins=("growth",), to=("PACS",))
-    checksums = {frame.sop_instance_uid: 0 for one in series for frame in one.frames}
+    checksums = {frame.sop_instance_uid: 0 for stack in series for frame in stack.frames}
     planned = plan(series, Routes(routes=(route,), plugins={"growth": chosen}, quiet_seconds=0), checksums)
     assert planned.plans[0].inputs == ({"ct": series[0].key},)
     assert run(chosen, {"ct": series[0]}, FakeTriton({})) == (NotSuitable("none"),)
@@ -191,9 +191,9 @@ def test_priors_are_not_planned_and_optional_roles_may_be_empty(plugin: Callable
 def test_the_newest_earlier_series_of_the_patient_is_the_prior(given: Given, keep: Keep) -> None:
     for seed, date in (("a", EARLIER), ("b", LATEST), ("c", "20250101")):
         keep(study(seed, date))
-    key, told = given(study("now", NOW))
+    key, remark = given(study("now", NOW))
     assert key == study("b", LATEST)[0].SeriesInstanceUID
-    assert told == f"prior is series {key} of study {study('b', LATEST)[0].StudyInstanceUID}"
+    assert remark == f"prior is series {key} of study {study('b', LATEST)[0].StudyInstanceUID}"
 
 
 @pytest.mark.parametrize(
@@ -213,14 +213,14 @@ def test_the_newest_earlier_series_of_the_patient_is_the_prior(given: Given, kee
     ],
     ids=lambda wanted: next(iter(wanted)),
 )
-def test_what_is_of_another_patient_time_or_kind_is_no_prior(given: Given, keep: Keep, wanted: dict[str, Any]) -> None:
+def test_a_series_of_another_patient_time_or_kind_is_no_prior(given: Given, keep: Keep, wanted: dict[str, Any]) -> None:
     keep(study("before", EARLIER, **wanted))
-    key, told = given(study("now", NOW, IssuerOfPatientID="HERE"))
+    key, remark = given(study("now", NOW, IssuerOfPatientID="HERE"))
     assert key is None
-    assert told == "there is no prior: no earlier study of the patient that is here has such a series"
+    assert remark == "there is no prior: no earlier study of the patient that is here has such a series"
 
 
-def test_an_issuer_that_only_one_of_two_tells_does_not_part_them(given: Given, keep: Keep) -> None:
+def test_a_prior_may_have_an_issuer_where_the_present_study_has_none(given: Given, keep: Keep) -> None:
     keep(study("before", EARLIER))
     assert given(study("now", NOW, IssuerOfPatientID="HERE"))[0] is not None
 
@@ -233,7 +233,7 @@ def test_images_without_a_patient_id_have_no_prior(given: Given, keep: Keep) -> 
     )
 
 
-def test_of_several_series_the_most_alike_is_taken(given: Given, keep: Keep) -> None:
+def test_of_several_series_the_most_similar_is_the_prior(given: Given, keep: Keep) -> None:
     keep(
         [
             *study("before", EARLIER, series="1", description="Bone", slices=6),
@@ -245,18 +245,18 @@ def test_of_several_series_the_most_alike_is_taken(given: Given, keep: Keep) -> 
 
 @pytest.mark.parametrize("copied", ["SOPInstanceUID", "SeriesInstanceUID"])
 def test_a_series_with_uids_of_the_present_one_is_no_prior(given: Given, keep: Keep, copied: str) -> None:
-    """Each study keeps what it received; in one job the images of one would stand for those of the other."""
+    """Each study keeps what it received; a job that got both series could not tell their images apart."""
     now, earlier = study("now", NOW), study("earlier", EARLIER)
     for image, other in zip(earlier, now, strict=True):
         setattr(image, copied, getattr(other, copied))
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     keep(earlier)
-    key, told = given(now)
+    key, remark = given(now)
     assert key is None
-    assert told.startswith("there is no prior: ")
+    assert remark.startswith("there is no prior: ")
 
 
-def test_bytes_that_are_gone_cost_the_prior_and_not_the_job(given: Given, keep: Keep, spool: Spool) -> None:
+def test_a_job_without_the_bytes_of_its_prior_runs_without_a_prior(given: Given, keep: Keep, spool: Spool) -> None:
     (arrival, *_) = keep(study("before", EARLIER))
     (spool.packs / arrival.place.pack).unlink()
     assert given(study("now", NOW))[0] is None
@@ -266,7 +266,7 @@ def test_bytes_that_are_gone_cost_the_prior_and_not_the_job(given: Given, keep: 
 
 
 class Archive:
-    """Answers as one does that has a study; `sends` is done where it sends a series."""
+    """Answers as an archive that has one study; `sends` is called when it sends a series."""
 
     name, calling = "PACS", "ISOCENTER"
 
@@ -297,10 +297,10 @@ def test_a_prior_is_fetched_once_and_is_not_analysed(given: Given, keep: Keep, l
 
 def test_an_archive_that_sends_another_patient_is_refused(given: Given, keep: Keep) -> None:
     before, other = study("before", EARLIER), study("before", EARLIER, patient_id="ANOTHER")
-    key, told = given(study("now", NOW), Archive(before, lambda: len(keep(other, originator="ISOCENTER"))))
+    key, remark = given(study("now", NOW), Archive(before, lambda: len(keep(other, originator="ISOCENTER"))))
     assert key is None
-    assert "it is of another patient: its Patient ID differs" in told
-    assert "ANOTHER" not in told
+    assert "it is of another patient: its Patient ID differs" in remark
+    assert "ANOTHER" not in remark
 
 
 def test_half_a_series_is_no_prior(given: Given, keep: Keep, ledger: Ledger) -> None:
@@ -320,13 +320,13 @@ def test_half_a_series_is_no_prior(given: Given, keep: Keep, ledger: Ledger) -> 
     assert given(study("third", NOW), archive)[0] is not None
 
 
-def test_an_archive_that_hangs_delays_the_job_no_longer_than_is_allowed(given: Given) -> None:
+def test_an_archive_that_hangs_delays_the_job_only_as_long_as_allowed(given: Given) -> None:
     begun = time.monotonic()
 
     def hang() -> int:
         time.sleep(4)
         return 1
 
-    key, told = given(study("now", NOW), Archive(study("before", EARLIER), hang), seconds=0.1)
-    assert (key, told) == (None, "there is no prior: PACS gave no answer in 0.1 s")
+    key, remark = given(study("now", NOW), Archive(study("before", EARLIER), hang), seconds=0.1)
+    assert (key, remark) == (None, "there is no prior: PACS gave no answer in 0.1 s")
     assert time.monotonic() - begun < 4

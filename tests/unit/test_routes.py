@@ -40,13 +40,15 @@ def series(key: str = "1.2.1", *, images: int = 3, orientation: Any = (1, 0, 0, 
 
 def checksums(*several: Series, changed: str = "") -> dict[str, int]:
     return {
-        frame.sop_instance_uid: 2 if frame.sop_instance_uid == changed else 1 for one in several for frame in one.frames
+        frame.sop_instance_uid: 2 if frame.sop_instance_uid == changed else 1
+        for stack in several
+        for frame in stack.frames
     }
 
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Mapping[str, Plugin]:
-    """One plugin of one role, one of two, one of one and an optional one."""
+    """Three plugins: with one role, with two roles, and with one role and an optional role."""
     roles = {
         "spleen": {"ct": 'Modality = "CT"'},
         "fusion": {"ct": 'Modality = "CT"', "pt": 'Modality = "PT"'},
@@ -90,13 +92,13 @@ def test_the_shipped_routes_load_and_send_every_ct_to_ct_lung() -> None:
         quiet_seconds=10,
     )
     planned = plan([series()], routes, checksums(series()))
-    assert [(one.plugin, one.destinations) for one in planned.plans] == [("ct_lung", ("PACS",))]
+    assert [(job.plugin, job.destinations) for job in planned.plans] == [("ct_lung", ("PACS",))]
     head = series(BodyPartExamined="HEAD", SliceThickness=9, SeriesDescription="Brain")
     assert plan([head], routes, checksums(head)).plans, "the plugin decides whether there is a chest in it"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (route(plugins=["liver"]), "route 'every CT' names the plugin 'liver'; there are: fusion, spleen"),
         (route(to=["PAX"]), "route 'every CT' names the destination 'PAX'; there are: ARCHIVE, PACS"),
@@ -111,10 +113,12 @@ def test_the_shipped_routes_load_and_send_every_ct_to_ct_lung() -> None:
         ("[[routes]]\nname = 'x'", "unknown key routes"),
     ],
 )
-def test_a_route_that_cannot_work_is_told_with_the_file(read: Read, tmp_path: Path, text: str, told: str) -> None:
+def test_a_route_that_cannot_work_is_reported_with_the_file(
+    read: Read, tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         read(text)
-    assert str(error.value).startswith(f"{tmp_path / 'routes.toml'}: {told}")
+    assert str(error.value).startswith(f"{tmp_path / 'routes.toml'}: {message}")
 
 
 def test_every_stack_and_route_has_its_sentence(read: Read) -> None:
@@ -124,14 +128,14 @@ def test_every_stack_and_route_has_its_sentence(read: Read) -> None:
     )
     thick, other = series("1.2.1", SliceThickness=5), series("1.2.2", images=1, Modality="MR", SeriesNumber=None)
     planned = plan([thick, other], routes, checksums(thick, other))
-    assert [(one.series_key, one.route, one.matched, one.sentence) for one in planned.decisions] == [
+    assert [(row.series_key, row.route, row.matched, row.sentence) for row in planned.decisions] == [
         ("1.2.1", "thin", False, "SliceThickness is 5, wanted at most 3"),
         ("1.2.1", "lung", False, "SeriesDescription is absent, wanted a match of (?i)lung"),
         ("1.2.2", "thin", False, "Modality is MR, wanted CT"),
         ("1.2.2", "lung", False, "SeriesDescription is absent, wanted a match of (?i)lung"),
     ]
     assert planned.plans == ()
-    assert [one.series_text for one in planned.decisions[1:3]] == [
+    assert [decision.series_text for decision in planned.decisions[1:3]] == [
         "CT series 3, 3 images, axial",
         "MR series without number, 1 image, axial",
     ]
@@ -175,7 +179,7 @@ def test_an_optional_role_has_the_largest_stack_of_the_same_place_at_every_run(r
     assert made.inputs == ({"pt": "1.2.4", "ct": "1.2.3"}, {"pt": "1.2.5", "ct": "1.2.3"})
 
 
-def test_what_only_an_optional_role_takes_calls_for_nothing(read: Read) -> None:
+def test_a_series_for_an_optional_role_alone_plans_no_job(read: Read) -> None:
     routes = read(route("pet", when='when.Modality = ["CT", "MR", "PT"]', plugins=["uptake"]))
     planned = plan([series()], routes, checksums(series()))
     assert (planned.plans, planned.remarks) == ((), ())
@@ -183,13 +187,13 @@ def test_what_only_an_optional_role_takes_calls_for_nothing(read: Read) -> None:
     assert "no series for its role 'pt'" in plan(both, routes, checksums(*both)).remarks[0]
 
 
-def test_a_role_without_a_series_is_told_and_nothing_runs(read: Read) -> None:
+def test_a_role_without_a_series_is_reported_and_nothing_runs(read: Read) -> None:
     planned = plan([series()], read(route(plugins=["fusion"])), checksums(series()))
     assert planned.plans == ()
     assert planned.remarks == ("fusion does not run: no series for its role 'pt'; Modality is CT, wanted PT",)
 
 
-def test_of_several_series_that_fit_no_role_it_is_told_why_of_each_kind(read: Read) -> None:
+def test_of_several_series_that_fit_no_role_each_kind_has_its_reason(read: Read) -> None:
     given = [series("1.2.1"), series("1.2.2", SeriesNumber=4), series("1.2.3", Modality="MR", SeriesNumber=5)]
     planned = plan(given, read(route(when="", plugins=["fusion"])), checksums(*given))
     (remark,) = planned.remarks
@@ -199,7 +203,7 @@ def test_of_several_series_that_fit_no_role_it_is_told_why_of_each_kind(read: Re
     )
 
 
-def test_what_the_manifest_asks_holds_beside_the_route(read: Read) -> None:
+def test_the_conditions_of_the_manifest_apply_beside_those_of_the_route(read: Read) -> None:
     mr = series(Modality="MR")
     planned = plan([mr], read(route(when="")), checksums(mr))
     assert planned.plans == ()
@@ -208,7 +212,7 @@ def test_what_the_manifest_asks_holds_beside_the_route(read: Read) -> None:
 
 def test_a_stack_is_wanted_by_a_route_whose_plugin_has_a_role_for_it(read: Read) -> None:
     ct, mr = series(), series(Modality="MR")
-    assert [read(route(when="")).wants(one) for one in (ct, mr)] == [True, False]
+    assert [read(route(when="")).wants(stack) for stack in (ct, mr)] == [True, False]
     assert not read(route(when='when.Modality = "MR"')).wants(ct)
     assert not read("").wants(ct)
 
@@ -226,7 +230,7 @@ def test_two_routes_to_one_plugin_make_one_job_for_both_destinations(read: Read)
 def test_several_plugins_make_a_job_each(read: Read) -> None:
     given = [series(), series("1.2.2", Modality="PT")]
     routes = read(route(when="", plugins=["spleen", "fusion"]))
-    assert [one.plugin for one in plan(given, routes, checksums(*given)).plans] == ["spleen", "fusion"]
+    assert [job.plugin for job in plan(given, routes, checksums(*given)).plans] == ["spleen", "fusion"]
 
 
 def test_warnings_of_a_stack_are_remarks(read: Read) -> None:
@@ -275,7 +279,7 @@ def waits(routes: Routes, *arrived: Series, released: bool = False) -> tuple[flo
 QUIET = (10, "nothing came for 10 s")
 
 
-def test_without_evidence_only_quiet_tells(read: Read) -> None:
+def test_without_evidence_a_study_waits_for_quiet(read: Read) -> None:
     assert waits(read(route()), series(), released=True) == QUIET
 
 
@@ -357,7 +361,7 @@ def test_a_study_that_cannot_be_read_is_parked_with_the_reason(
     assert ledger.queries.parked() == [(study, "study", "instance 1.2 is torn") for study in ("1.2.1", "1.2.2")]
 
 
-def test_what_is_due_is_planned_once_with_its_sentences(
+def test_a_stable_study_is_planned_once_with_its_sentences(
     read: Read, ledger: Ledger, spool: Spool, arrival: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.instances.record([arrival(1)])
@@ -376,6 +380,8 @@ def test_what_is_due_is_planned_once_with_its_sentences(
     routed = ledger.studies.find("1.2.1")
     assert routed is not None
     assert routed.state is StudyState.ROUTED
-    assert [one.sentence for one in ledger.queries.decisions(routed)] == ["matches; goes to spleen, results to PACS"]
-    told = [(one.name, one.detail) for _, one in ledger.events.read("1.2.1")]
-    assert ("instance.aside", "instance 1.2.1.8: it has no pixel data") in told
+    assert [decision.sentence for decision in ledger.queries.decisions(routed)] == [
+        "matches; goes to spleen, results to PACS"
+    ]
+    events = [(event.name, event.detail) for _, event in ledger.events.read("1.2.1")]
+    assert ("instance.aside", "instance 1.2.1.8: it has no pixel data") in events
