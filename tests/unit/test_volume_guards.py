@@ -74,8 +74,10 @@ def test_a_guard_accepts_the_phantoms_of_its_plugin_and_no_other(guard: str) -> 
 @pytest.mark.parametrize("guard", ["chest_ct", "liver_ct", "head_ct", "head_mr"])
 def test_a_right_volume_that_is_turned_cut_inverted_or_emptied_is_refused(guard: str) -> None:
     name = ACCEPTED[guard][0]
-    told = {change for change in CHANGES if asked(guard, changed(phantom(name), change))[0]}
-    assert told <= CANNOT_TELL.get(guard, frozenset()) | {change for one, change in SYMMETRIC if one == name}
+    accepted = {change for change in CHANGES if asked(guard, changed(phantom(name), change))[0]}
+    assert accepted <= CANNOT_TELL.get(guard, frozenset()) | {
+        change for phantom_name, change in SYMMETRIC if phantom_name == name
+    }
 
 
 @pytest.mark.parametrize("guard", ACCEPTED)

@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         chest = pictures.read(path)
         shown = [chest, *pictures.crops(chest, random, CROPS)]
         right += shown
-        wrong += [change(one) for change in pictures.WRONG.values() for one in shown[:2]]
+        wrong += [change(picture) for change in pictures.WRONG.values() for picture in shown[:2]]
     for kind in OTHERS:
         for path in there.licensed(kind):
             other = pictures.read(path)

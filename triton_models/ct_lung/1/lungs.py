@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from serving.body import enclosed, middle_of
+from serving.body import enclosed_by, middle_of
 from serving.coarse_grid import (
     COARSE_MM,
     Grid,
@@ -112,7 +112,7 @@ def _segment(image: Tensor, grid: Grid) -> Tensor:
     lung_air = inner & ~grow(airway, grid, 1.25 * COARSE_MM)
     lungs = _right_and_left(hu, lung_air, body, grid)
     if lungs is None:
-        part = _junction(pool(image, grid, functional.max_pool3d), lung_air & enclosed(body), middle_of(body), grid)
+        part = _junction(pool(image, grid, functional.max_pool3d), lung_air & enclosed_by(body), middle_of(body), grid)
         lungs = _right_and_left(hu, lung_air, body, grid, part)
     if lungs is None:
         raise NotLungs(NO_LUNGS)
@@ -205,7 +205,7 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
     if not air.any():
         return None
     box = box_of(air, grid, 0.0)
-    hu, air, middle, inner = hu[box], air[box], middle_of(body) - box[2].start, enclosed(body)[box]
+    hu, air, middle, inner = hu[box], air[box], middle_of(body) - box[2].start, enclosed_by(body)[box]
     parted = air if wall is None else air & ~wall[box]
     for radius in OPENING_MM:
         cores = components(shrink(parted, grid, radius))

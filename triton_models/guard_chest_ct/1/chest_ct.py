@@ -1,7 +1,7 @@
 """Is it a CT of the chest: two lungs with air inside a body, whole from apex to base, head up and back down?
 
-Lungs are gas inside the body that is denser than gas in bowel. The trachea tells where the head is, the spine where the
-back is. Right and left are left to the header: a heart may lie on the right.
+Lungs are gas inside the body that is denser than gas in bowel. The trachea shows where the head is, the spine where the
+back is. Right and left are not checked: a heart may lie on the right.
 """
 
 from dataclasses import dataclass
@@ -9,22 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from serving.body import (
-    GAS_HU,
-    LEAST_WIDE,
-    MOST_CUT,
+    UNCUT,
     Body,
     Coarse,
     body_of,
-    coarsened,
-    enclosed,
-    inner,
+    dilate,
+    end_sections,
+    erode,
+    gas_inside,
     middle_of,
     midline,
-    open_to_side,
-    outer,
+    spine_check,
+    tissue_check,
+    to_coarse_grid,
+    wide_check,
 )
 from serving.components import components
-from serving.guarding import Answer, Check, judged
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 
 COARSE_MM = 5.0
@@ -39,7 +40,7 @@ LEAST_FAT, LEAST_BONE = 0.01, 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chest:
-    """What is seen: the body; ml of gas in its right and left half; mm from the top of the lungs to their base.
+    """Measurements: the body; ml of gas in its right and left half; mm from the top of the lungs to their base.
 
     cover: mm of the images from feet to head. cut: sections of the lungs on the lowest and the highest plane, as parts
     of the largest. airway: ml of gas in the middle of the body at the lower and the upper end of the lungs.
@@ -58,15 +59,9 @@ CHECKS: tuple[Check[Chest], ...] = (
         lambda seen: seen.cover >= LEAST_COVER_MM,
         lambda seen: f"the images cover only {seen.cover:.0f} mm from head to foot, too little for a chest",
     ),
-    Check(
-        lambda seen: seen.body.fat >= LEAST_FAT and seen.body.bone >= LEAST_BONE,
-        "no body with fat and bone is seen, by their HU",
-    ),
-    Check(lambda seen: seen.body.cut <= MOST_CUT, "the body is cut off at a side of the images"),
-    Check(
-        lambda seen: seen.body.wide >= LEAST_WIDE,
-        "the body is deeper than wide: its axes are swapped, or it is no chest",
-    ),
+    tissue_check(fat=LEAST_FAT, bone=LEAST_BONE),
+    UNCUT,
+    wide_check("chest"),
     Check(
         lambda seen: min(seen.sides) >= LEAST_SIDE_ML,
         lambda seen: "no lung with air is seen in {} of the body".format(
@@ -85,46 +80,40 @@ CHECKS: tuple[Check[Chest], ...] = (
         lambda seen: seen.airway[1] > seen.airway[0],
         "no trachea is seen above the lungs: they are upside down, or no lungs",
     ),
-    Check(
-        lambda seen: seen.body.spine[1] > seen.body.spine[0],
-        "no spine is seen at the back: front and back are swapped, or it is no chest",
-    ),
+    spine_check("chest"),
 )
 
 
 def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether a CT shows a whole chest. See docs/plugin-author.md for what is given and returned."""
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), CHECKS)
+    return answer_by_checks(look_at(to_coarse_grid(volume, affine, COARSE_MM)), CHECKS)
 
 
 def look_at(ct: Coarse) -> Chest:
-    """Measure what the checks ask about."""
+    """Measure everything that the checks use."""
     body = body_of(ct)
-    gas = (ct.values < GAS_HU) & enclosed(body.mask)
-    gas &= ~open_to_side(ct.values < GAS_HU)
+    gas = gas_inside(ct, body)
     lungs, middle = lungs_of(ct, gas), middle_of(body.mask)
     column = torch.arange(lungs.shape[2], device=lungs.device)
     right, left = (float((lungs & side).sum()) * ct.voxel_ml for side in (column < middle, column > middle))
-    sections = lungs.sum((1, 2)).double()
-    planes = torch.nonzero(sections).flatten().tolist() or [0]
+    planes = torch.nonzero(lungs.any(2).any(1)).flatten().tolist() or [0]
     low, high = planes[0], planes[-1]
     end = max(1, round((high - low + 1) * END))
-    free = gas & midline(body.mask, ct) & ~outer(lungs, 2)
+    free = gas & midline(body.mask, ct) & ~dilate(lungs, 2)
     airway = [float(free[part].sum()) * ct.voxel_ml for part in (slice(None, low + end), slice(high + 1 - end, None))]
-    largest = max(float(sections.max()), 1.0)
     return Chest(
         body=body,
         sides=(right, left),
         height=(high - low + 1) * ct.grid.spacing[0],
         cover=ct.extent[0],
-        cut=(float(sections[0]) / largest, float(sections[-1]) / largest),
+        cut=end_sections(lungs),
         airway=(airway[0], airway[1]),
     )
 
 
 def lungs_of(ct: Coarse, gas: Tensor) -> Tensor:
     """Return the inside of the lungs: large pieces of gas that is denser than air."""
-    pieces = components(inner(gas))
+    pieces = components(erode(gas))
     sizes = torch.bincount(pieces.flatten()).double()
     means = torch.bincount(pieces.flatten(), ct.values.flatten().double()) / sizes.clamp(min=1)
     kept = (sizes * ct.voxel_ml >= PIECE_ML) & (means > LIGHTEST_HU)

@@ -1,6 +1,6 @@
 """Whether a photograph shows the back of an eye: a round, red field with vessels."""
 
-from serving.guarding import Answer, MeasureLimit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, answer_by_best_image, blank
 from serving.picture_measures import closed, colour_difference, lit_field, sized
 from torch import Tensor
 
@@ -19,7 +19,7 @@ LIMITS = (
 
 def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether one of the images shows the back of an eye; docs/plugin-author.md has what is given and returned."""
-    return best_of([measures(plane) for plane in images], LIMITS, EXPECTED)
+    return answer_by_best_image([measures(plane) for plane in images], LIMITS, EXPECTED)
 
 
 def measures(plane: Tensor) -> dict[str, float]:

@@ -7,9 +7,9 @@ stands behind them. Bone closes a ring in each plane; what lies inside has the H
 from dataclasses import dataclass
 
 import torch
-from serving.body import Coarse, between, coarsened, inner, open_to_side
+from serving.body import Coarse, between, erode, joined_to_edge, to_coarse_grid, within
 from serving.coarse_grid import grow
-from serving.guarding import Answer, Check, judged
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 
 COARSE_MM = 3.0
@@ -28,7 +28,7 @@ MOST_VESSEL_ML = 3.0  # a calcified pineal gland and choroid plexus have less
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What is seen: the inside of the skull, measured.
+    """Measurements: the inside of the skull, measured.
 
     closed: mm over which bone closes a ring. brain: ml; part: of the inside; mean, spread: HU. width, length: mm, right
     to left and front to back. vessels: ml with the HU of contrast medium, away from bone. ends: sections of the inside
@@ -46,29 +46,25 @@ class Head:
     ends: tuple[float, float]
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
 CHECKS: tuple[Check[Head], ...] = (
     Check(
         lambda seen: seen.closed >= LEAST_CLOSED_MM,
         lambda seen: f"bone closes a ring over {seen.closed:.0f} mm only: no closed skull is seen",
     ),
     Check(
-        lambda seen: seen.part >= LEAST_BRAIN and _within(seen.mean, MEAN_HU),
+        lambda seen: seen.part >= LEAST_BRAIN and within(seen.mean, MEAN_HU),
         lambda seen: f"what lies inside the bone is no brain: {seen.mean:.0f} HU on average",
     ),
     Check(
-        lambda seen: _within(seen.spread, (LEAST_SPREAD_HU, MOST_SPREAD_HU)),
+        lambda seen: within(seen.spread, (LEAST_SPREAD_HU, MOST_SPREAD_HU)),
         lambda seen: f"what lies inside the bone is no brain: its HU have a spread of {seen.spread:.0f}",
     ),
     Check(
-        lambda seen: _within(seen.brain, BRAIN_ML),
+        lambda seen: within(seen.brain, BRAIN_ML),
         lambda seen: f"{seen.brain:.0f} ml inside the skull are no whole brain",
     ),
     Check(
-        lambda seen: _within(seen.width, WIDTH_MM) and _within(seen.length, LENGTH_MM),
+        lambda seen: within(seen.width, WIDTH_MM) and within(seen.length, LENGTH_MM),
         lambda seen: (
             f"the inside of the bone is {seen.width:.0f} mm wide and {seen.length:.0f} mm long, unlike a skull"
         ),
@@ -92,14 +88,14 @@ CHECKS: tuple[Check[Head], ...] = (
 
 def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether a CT shows a head as it must be. See docs/plugin-author.md for what is given and returned."""
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), CHECKS)
+    return answer_by_checks(look_at(to_coarse_grid(volume, affine, COARSE_MM)), CHECKS)
 
 
 def look_at(ct: Coarse) -> Head:
     """Measure the inside of the skull."""
     hu, (down, back, left) = ct.values, ct.grid.spacing
     bone = grow(hu > BONE_HU, ct.grid, COARSE_MM)
-    inside = ~bone & ~open_to_side(~bone)
+    inside = ~bone & ~joined_to_edge(~bone)
     sections = inside.sum((1, 2)).double() * back * left / 100
     inside &= (sections >= RING_CM2)[:, None, None]
     closed = sections[sections >= RING_CM2]
@@ -114,7 +110,7 @@ def look_at(ct: Coarse) -> Head:
         spread=float(hu[brain].double().std(unbiased=False)) if brain.any() else 0.0,
         width=_reach(inside, 2) * left,
         length=_reach(inside, 1) * back,
-        vessels=float((inner(inside, 2) & between(hu, VESSEL_HU)).sum()) * ct.voxel_ml,
+        vessels=float((erode(inside, 2) & between(hu, VESSEL_HU)).sum()) * ct.voxel_ml,
         ends=first_last,
     )
 

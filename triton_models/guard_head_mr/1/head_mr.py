@@ -1,7 +1,7 @@
 """Is it an MR of a whole head: of a head's size, alike on both sides, vertex up, with a brain that has structure?
 
-The head is what is brighter than the background, filled. Images of a brain without its skull pass, too. Front and back
-are not told from one another.
+The head is what is brighter than the background, filled. Images of a brain without its skull pass, too. The guard
+does not check which side is the front.
 """
 
 from dataclasses import dataclass
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import torch
 from serving.body import (
     Coarse,
-    biggest,
-    coarsened,
     correlation_of_neighbours,
     cut_at_sides,
-    inner,
+    end_sections,
+    erode,
+    joined_to_edge,
+    largest_piece,
     middle_of,
-    open_to_side,
+    to_coarse_grid,
+    within,
 )
-from serving.guarding import Answer, Check, judged
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 
 COARSE_MM = 4.0
@@ -36,7 +38,7 @@ CT_HU = -200.0  # MR has no such values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What is seen: the head's height, length and width in mm; its ml, filled.
+    """Measurements: the head's height, length and width in mm; its ml, filled.
 
     cut: `cut_at_sides`. alike: correlation of neighbours. overlap: Dice of the head and its mirror image; symmetry: the
     correlation of their values. ends: the lowest and the highest section, as parts of the largest. lowest: the value
@@ -55,10 +57,6 @@ class Head:
     bright: float
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
 CHECKS: tuple[Check[Head], ...] = (
     Check(lambda seen: seen.lowest > CT_HU, "the values are those of CT, not of MR"),
     Check(
@@ -67,13 +65,13 @@ CHECKS: tuple[Check[Head], ...] = (
     ),
     Check(lambda seen: seen.cut <= MOST_CUT, "what is seen is cut off at a side: it is no whole head"),
     Check(
-        lambda seen: all(map(_within, seen.size, (HEIGHT_MM, LENGTH_MM, WIDTH_MM))),
+        lambda seen: all(map(within, seen.size, (HEIGHT_MM, LENGTH_MM, WIDTH_MM))),
         lambda seen: "what is seen is {:.0f} mm high, {:.0f} mm long and {:.0f} mm wide, unlike a head".format(
             *seen.size
         ),
     ),
     Check(
-        lambda seen: _within(seen.ml, HEAD_ML),
+        lambda seen: within(seen.ml, HEAD_ML),
         lambda seen: f"what is seen has {seen.ml:.0f} ml, unlike a head",
     ),
     Check(
@@ -101,16 +99,14 @@ CHECKS: tuple[Check[Head], ...] = (
 
 def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether an MR shows a whole head. See docs/plugin-author.md for what is given and returned."""
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), CHECKS)
+    return answer_by_checks(look_at(to_coarse_grid(volume, affine, COARSE_MM)), CHECKS)
 
 
 def look_at(mr: Coarse) -> Head:
     """Measure what is brighter than the background."""
     low, high = torch.quantile(mr.values.flatten()[::3], torch.tensor((0.01, 0.99), device=mr.values.device)).tolist()
     values = mr.values.clamp(low, high)
-    head = ~open_to_side(~biggest(values > low + 0.5 * (_threshold(values) - low)))
-    sections = head.sum((1, 2)).double()
-    largest = max(float(sections.max()), 1.0)
+    head = ~joined_to_edge(~largest_piece(values > low + 0.5 * (_threshold(values) - low)))
     overlap, symmetry = _mirrored(values, head)
     dark, bright = _deep(values, head, mr)
     return Head(
@@ -120,7 +116,7 @@ def look_at(mr: Coarse) -> Head:
         alike=correlation_of_neighbours(mr.values, head),
         overlap=overlap,
         symmetry=symmetry,
-        ends=(float(sections[0]) / largest, float(sections[-1]) / largest),
+        ends=end_sections(head),
         lowest=low,
         dark=dark,
         bright=bright,
@@ -128,7 +124,7 @@ def look_at(mr: Coarse) -> Head:
 
 
 def _threshold(values: Tensor) -> float:
-    """Return the value that parts dark from bright best (Otsu, IEEE Trans SMC 1979;9:62)."""
+    """Return the value that best separates dark from bright (Otsu, IEEE Trans SMC 1979;9:62)."""
     low, high = float(values.min()), float(values.max())
     counts = torch.histc(values, 128, low, high).double()
     places = low + (torch.arange(128, device=values.device).double() + 0.5) * (high - low) / 128
@@ -164,7 +160,7 @@ def _deep(values: Tensor, head: Tensor, mr: Coarse) -> tuple[float, float]:
     planes = torch.nonzero(head.any(2).any(1)).flatten().tolist() or [0]
     brain = head.clone()
     brain[: max(0, planes[-1] - round(BRAIN_MM / mr.grid.spacing[0]))] = False
-    found = values[inner(brain, round(DEEP_MM / COARSE_MM))].double()
+    found = values[erode(brain, round(DEEP_MM / COARSE_MM))].double()
     if len(found) < 20:
         return 1.0, 1.0
     dark, median, bright = torch.quantile(found, torch.tensor((0.05, 0.5, 0.95), device=found.device).double()).tolist()

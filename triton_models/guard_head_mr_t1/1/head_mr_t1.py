@@ -1,13 +1,13 @@
 """Is it a T1-weighted MR of a whole head: a head, in which fluid is not the brightest?
 
-T1 is told from T2 by what lies deep in the head: in T2 fluid is more than twice as bright as brain. FLAIR looks like T1
-in this; its echo time tells, where the header has it.
+The fluid deep in the head distinguishes T1 from T2: in T2 it is more than twice as bright as brain. In FLAIR it is dark
+as in T1; the echo time distinguishes them if the header has it.
 """
 
 import json
 
-from serving.body import coarsened
-from serving.guarding import Answer, Check, judged
+from serving.body import to_coarse_grid
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 
 from head_mr import CHECKS, COARSE_MM, Head, look_at
@@ -28,11 +28,11 @@ def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:
         lambda _: echo <= LONGEST_ECHO_MS,
         lambda _: f"the echo time of {echo:.0f} ms is that of T2 or FLAIR, not of T1",
     )
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), (*CHECKS, FLUID, short))
+    return answer_by_checks(look_at(to_coarse_grid(volume, affine, COARSE_MM)), (*CHECKS, FLUID, short))
 
 
 def echo_time(header: str) -> float:
-    """Return the echo time in ms that a header states; 0 where it states none."""
+    """Return the echo time in ms that a header states; 0 if it states none."""
     try:
         return float(json.loads(header).get("EchoTime") or 0)
     except (TypeError, ValueError):

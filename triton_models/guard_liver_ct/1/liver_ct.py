@@ -1,7 +1,7 @@
-"""Is it a CT of the abdomen with a whole liver: a large homogeneous organ on the right, below the lungs, cut nowhere?
+"""Is it a CT of the abdomen with a whole liver: a large homogeneous organ on the right, below the lungs, not cut off?
 
-The liver is the largest piece of homogeneous soft tissue. It is looked for around the commonest attenuation in the
-right half of the body, so contrast medium and fat in it do not matter.
+The liver is the largest piece of homogeneous soft tissue. The search begins at the most frequent attenuation in
+the right half of the body, so contrast medium and fat in the liver do not matter.
 """
 
 from dataclasses import dataclass
@@ -9,23 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from serving.body import (
-    GAS_HU,
-    LEAST_WIDE,
-    MOST_CUT,
+    UNCUT,
     Body,
     Coarse,
     between,
-    biggest,
     body_of,
-    coarsened,
-    enclosed,
-    inner,
+    dilate,
+    end_sections,
+    erode,
+    gas_inside,
+    largest_piece,
     mean_around,
     middle_of,
-    open_to_side,
-    outer,
+    spine_check,
+    tissue_check,
+    to_coarse_grid,
+    wide_check,
 )
-from serving.guarding import Answer, Check, judged
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,7 +43,7 @@ LEAST_FAT, LEAST_BONE = 0.01, 0.003
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abdomen:
-    """What is seen: the body; the piece that may be liver: ml, HU, the part of it in the right half.
+    """Measurements: the body; the piece that may be liver: ml, mean HU, and the part of it in the right half.
 
     cut: its sections on the lowest and the highest plane, as parts of the largest. lung: ml of gas inside
     the body below and above it.
@@ -57,19 +58,10 @@ class Abdomen:
 
 
 CHECKS: tuple[Check[Abdomen], ...] = (
-    Check(
-        lambda seen: seen.body.fat >= LEAST_FAT and seen.body.bone >= LEAST_BONE,
-        "no body with fat and bone is seen, by their HU",
-    ),
-    Check(lambda seen: seen.body.cut <= MOST_CUT, "the body is cut off at a side of the images"),
-    Check(
-        lambda seen: seen.body.wide >= LEAST_WIDE,
-        "the body is deeper than wide: its axes are swapped, or it is no abdomen",
-    ),
-    Check(
-        lambda seen: seen.body.spine[1] > seen.body.spine[0],
-        "no spine is seen at the back: front and back are swapped, or it is no abdomen",
-    ),
+    tissue_check(fat=LEAST_FAT, bone=LEAST_BONE),
+    UNCUT,
+    wide_check("abdomen"),
+    spine_check("abdomen"),
     Check(
         lambda seen: seen.ml >= LEAST_ML,
         lambda seen: f"no liver is seen: the largest homogeneous organ has {seen.ml:.0f} ml",
@@ -91,7 +83,7 @@ CHECKS: tuple[Check[Abdomen], ...] = (
 
 def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether a CT shows a whole liver. See docs/plugin-author.md for what is given and returned."""
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), CHECKS)
+    return answer_by_checks(look_at(to_coarse_grid(volume, affine, COARSE_MM)), CHECKS)
 
 
 def look_at(ct: Coarse) -> Abdomen:
@@ -99,16 +91,13 @@ def look_at(ct: Coarse) -> Abdomen:
     body = body_of(ct)
     right = (torch.arange(body.mask.shape[2], device=body.mask.device) < middle_of(body.mask)).expand(body.mask.shape)
     liver = homogeneous(ct, body.mask, right)
-    sections = liver.sum((1, 2)).double()
-    gas = ct.values < GAS_HU
-    gas &= enclosed(body.mask) & ~open_to_side(gas)
-    largest = max(float(sections.max()), 1.0)
+    gas = gas_inside(ct, body)
     return Abdomen(
         body=body,
         ml=float(liver.sum()) * ct.voxel_ml,
         hu=float(ct.values[liver].double().mean()) if liver.any() else 0.0,
         right=float((liver & right).sum()) / max(float(liver.sum()), 1.0),
-        cut=(float(sections[0]) / largest, float(sections[-1]) / largest),
+        cut=end_sections(liver),
         lung=(
             float((above(liver.flip(0), ct).flip(0) & gas).sum()) * ct.voxel_ml,
             float((above(liver, ct) & gas).sum()) * ct.voxel_ml,
@@ -117,7 +106,7 @@ def look_at(ct: Coarse) -> Abdomen:
 
 
 def homogeneous(ct: Coarse, body: Tensor, right: Tensor) -> Tensor:
-    """Return the largest piece of homogeneous tissue that attenuates as is commonest in the right half."""
+    """Return the largest piece of homogeneous tissue with the most frequent attenuation of the right half."""
     mean = mean_around(ct.values)
     even = (mean_around(ct.values**2) - mean**2).clamp(min=0).sqrt() < MOST_SPREAD_HU
     there = even & body & between(mean, LIVER_HU)
@@ -129,7 +118,7 @@ def homogeneous(ct: Coarse, body: Tensor, right: Tensor) -> Tensor:
     around = functional.avg_pool1d(counts[None], 3, 1, 1)[0]
     commonest = LIVER_HU[0] + (float(around.argmax()) + 0.5) * BIN_HU
     near = there & ((mean - commonest).abs() < NEAR_HU)
-    return outer(biggest(inner(near))) & near
+    return dilate(largest_piece(erode(near))) & near
 
 
 def above(mask: Tensor, ct: Coarse) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 
 import torch
-from serving.guarding import Answer, MeasureLimit, answer, best_of, blank
+from serving.guarding import Answer, MeasureLimit, answer, answer_by_best_image, blank
 from serving.picture_measures import LIT, box_of, colour_difference, largest_piece, mean_over, sized
 from torch import Tensor
 
@@ -28,10 +28,10 @@ LIMITS = (
 def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG001 - mm are not needed
     """Say whether one of the images is a mammogram; docs/plugin-author.md has what is given and returned."""
     factor = float(json.loads(header or "{}").get("EstimatedRadiographicMagnificationFactor") or 1)
-    told = best_of([measures(plane) for plane in images], LIMITS, EXPECTED)
-    if factor >= MAGNIFIED and not told["reason"]:
+    verdict = answer_by_best_image([measures(plane) for plane in images], LIMITS, EXPECTED)
+    if factor >= MAGNIFIED and not verdict["reason"]:
         return answer(1.0, f"this is a magnification by {factor:.1f}, {EXPECTED}")
-    return told
+    return verdict
 
 
 def measures(plane: Tensor) -> dict[str, float]:

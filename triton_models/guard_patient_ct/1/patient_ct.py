@@ -4,19 +4,27 @@ The limits are physics: fat is about -100 HU, soft tissue 0 to 80, with contrast
 air -1000. A phantom of plastic and water lacks one of them; MR, inverted CT and noise lack their shares.
 """
 
-from serving.body import Body, Coarse, body_of, coarsened
-from serving.guarding import Answer, Check, judged
+from collections.abc import Callable
+
+from serving.body import Body, body_of, to_coarse_grid
+from serving.guarding import Answer, Check, answer_by_checks
 from torch import Tensor
 
 COARSE_MM = 5.0
 LEAST_ML = 50.0
 LEAST_ALIKE = 0.3  # noise has 0; the least of eight real CTs has 0.66
 LEAST_SPREAD_HU = 40.0  # a cylinder of one material has its noise alone; the least of real ones has 77
-LEAST_SOFT, LEAST_FAT, LEAST_BONE = (
-    0.15,
-    0.03,
-    0.005,
-)  # the least of real ones have 0.39, 0.13 and 0.015; ACR's phantom has 0.014 fat
+LEAST_SOFT, LEAST_FAT, LEAST_BONE = 0.15, 0.03, 0.005
+# the least of real CTs have 0.39, 0.13 and 0.015; ACR's phantom has 0.014 fat
+
+
+def share_check(tissue: str, share: Callable[[Body], float], least: float, digits: int = 1) -> Check[Body]:
+    """Return the check that a tissue has at least its share of a body."""
+    return Check(
+        lambda body: share(body) >= least,
+        lambda body: f"{share(body):.{digits}%} of what is seen have the HU of {tissue}, too little for a body in CT",
+    )
+
 
 CHECKS: tuple[Check[Body], ...] = (
     Check(
@@ -31,25 +39,12 @@ CHECKS: tuple[Check[Body], ...] = (
         lambda body: body.alike >= LEAST_ALIKE,
         "the values are noise: neighbouring voxels have nothing in common",
     ),
-    Check(
-        lambda body: body.soft >= LEAST_SOFT,
-        lambda body: f"{body.soft:.0%} of what is seen have the HU of soft tissue, too little for a body in CT",
-    ),
-    Check(
-        lambda body: body.fat >= LEAST_FAT,
-        lambda body: f"{body.fat:.1%} of what is seen have the HU of fat, too little for a body in CT",
-    ),
-    Check(
-        lambda body: body.bone >= LEAST_BONE,
-        lambda body: f"{body.bone:.1%} of what is seen have the HU of bone, too little for a body in CT",
-    ),
+    share_check("soft tissue", lambda body: body.soft, LEAST_SOFT, digits=0),
+    share_check("fat", lambda body: body.fat, LEAST_FAT),
+    share_check("bone", lambda body: body.bone, LEAST_BONE),
 )
-
-
-def look_at(ct: Coarse) -> Body:
-    return body_of(ct)
 
 
 def judge(volume: Tensor, affine: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether a CT shows a living body. See docs/plugin-author.md for what is given and returned."""
-    return judged(look_at(coarsened(volume, affine, COARSE_MM)), CHECKS)
+    return answer_by_checks(body_of(to_coarse_grid(volume, affine, COARSE_MM)), CHECKS)

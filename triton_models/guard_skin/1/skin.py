@@ -3,7 +3,7 @@
 import torch
 from serving.components import components
 from serving.grey_values import otsu
-from serving.guarding import Answer, MeasureLimit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, answer_by_best_image, blank
 from serving.picture_measures import colour_difference, mean_over, sized
 from torch import Tensor
 
@@ -30,7 +30,7 @@ LIMITS = (
 
 def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether one of the images shows skin with a lesion; docs/plugin-author.md has what is given and returned."""
-    return best_of([measures(plane) for plane in images], LIMITS, EXPECTED)
+    return answer_by_best_image([measures(plane) for plane in images], LIMITS, EXPECTED)
 
 
 def measures(plane: Tensor) -> dict[str, float]:

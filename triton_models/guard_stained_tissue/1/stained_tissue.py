@@ -1,7 +1,7 @@
 """Whether a slide shows tissue in haematoxylin and eosin: pink, with purple nuclei."""
 
 import torch
-from serving.guarding import Answer, MeasureLimit, best_of
+from serving.guarding import Answer, MeasureLimit, answer_by_best_image
 from torch import Tensor
 
 EXPECTED = "not tissue stained with haematoxylin and eosin"
@@ -21,7 +21,7 @@ LIMITS = (
 
 def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether the tiles together show stained tissue; docs/plugin-author.md has what is given and returned."""
-    return best_of([measures(images)], LIMITS, EXPECTED)
+    return answer_by_best_image([measures(images)], LIMITS, EXPECTED)
 
 
 def measures(images: Tensor) -> dict[str, float]:

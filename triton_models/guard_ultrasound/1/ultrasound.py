@@ -1,7 +1,7 @@
 """Whether an image is a greyscale ultrasound of the breast or the thyroid: soft tissue in layers under the skin."""
 
 import torch
-from serving.guarding import Answer, MeasureLimit, best_of, blank
+from serving.guarding import Answer, MeasureLimit, answer_by_best_image, blank
 from serving.picture_measures import LIT, box_of, colour_difference, largest_piece, mean_over, sized
 from torch import Tensor
 from torch.nn import functional
@@ -25,7 +25,7 @@ LIMITS = (
 
 def judge(images: Tensor, spacing: Tensor, header: str) -> Answer:  # noqa: ARG001 - the pixels decide
     """Say whether one of the images is such an ultrasound; docs/plugin-author.md has what is given and returned."""
-    return best_of([measures(plane) for plane in images[:: max(1, len(images) // 8)]], LIMITS, EXPECTED)
+    return answer_by_best_image([measures(plane) for plane in images[:: max(1, len(images) // 8)]], LIMITS, EXPECTED)
 
 
 def measures(plane: Tensor) -> dict[str, float]:
