@@ -57,7 +57,7 @@ class Rule:
     sequence
         The sequence whose first item has the attribute; empty for the top of the header.
     absent_differs
-        Whether an image without a value differs from an image that has one. Otherwise it says nothing.
+        Whether an image without the value differs from an image with it. If False, such an image is not compared.
     """
 
     keyword: str
@@ -187,7 +187,8 @@ def _value(rule: Rule, image: Image) -> float | str:
 
 
 def _encoded(series: Series) -> list[tuple[Image, Encoded]]:
-    return [(image, _encoded_image(image)) for image in {id(one.image): one.image for one in series.frames}.values()]
+    images = {id(frame.image): frame.image for frame in series.frames}
+    return [(image, _encoded_image(image)) for image in images.values()]
 
 
 def _encoded_image(image: Image) -> Encoded:

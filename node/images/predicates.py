@@ -62,7 +62,7 @@ class Condition(BaseModel):
         if not self.model_fields_set:
             raise ValueError("asks for nothing; give a value, a list, at_least, at_most, matches, contains or present")
         if self.present is False and len(self.model_fields_set) > 1:
-            raise ValueError("present = false asks for no value, and another condition for one; remove one of them")
+            raise ValueError("present = false asks for no value, another condition for a value; remove one of them")
         if self.matches is not None:
             try:
                 re.compile(self.matches)

@@ -109,7 +109,7 @@ def fill_padding(frame: Frame, plane: NDArray[Any], mask: NDArray[np.bool_], flo
 
 
 def meaning_fault(frames: Sequence[Frame], modality: str) -> str:
-    """Return why the values of a stack have no meaning, or not the one that its volume promises; empty if they have.
+    """Return why the values of a stack have no meaning, or not the meaning that its volume promises; "" if they do.
 
     Rescale Slope and Intercept are required in CT and PET, and in no stack may some images have them and others not.
     """
@@ -135,7 +135,7 @@ def listed(frames: Sequence[Frame]) -> str:
 
 def _ranges(numbers: Sequence[int]) -> Iterable[str]:
     """Yield whole numbers in ascending order as "1", "2" and "4 to 9"."""
-    starts = [0, *(index for index, (one, other) in enumerate(pairwise(numbers), 1) if other != one + 1)]
+    starts = [0, *(index for index, (number, other) in enumerate(pairwise(numbers), 1) if other != number + 1)]
     for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
         run = numbers[start:end]
         yield str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}"

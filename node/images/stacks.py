@@ -194,7 +194,7 @@ def _series(uid: str, frames: list[Frame], images: Mapping[str, StoredInstance],
 
 def _warnings(series: Series, stack: _Stack, stacks_of_series: int, left_out: Mapping[str, str]) -> Iterator[str]:
     if stack.split_by:
-        yield f"one of {stacks_of_series} stacks of its series, told apart by {', '.join(stack.split_by)}"
+        yield f"one of {stacks_of_series} stacks of its series, separated by {', '.join(stack.split_by)}"
     if series.meaning_fault:
         yield series.meaning_fault
     if "RealWorldValueMappingSequence" in series.header:

@@ -49,7 +49,7 @@ ESSENTIAL = (
     "PixelRepresentation",
     "PlanarConfiguration",
 )
-"""Numbers without which pixel data cannot be read: an instance in which one cannot be used is no image."""
+"""Numbers without which pixel data cannot be read: an instance with an unusable value here is no image."""
 FIRST_BYTES = (1 << 14, 1 << 18)
 """How many bytes of an instance are searched for its header, first and second, before pydicom reads it."""
 
@@ -270,7 +270,7 @@ def header_and_stream(part: Part10) -> Iterator[tuple[FileDataset, BinaryIO]]:
 
 
 def syntax_of(header: Dataset) -> UID:
-    """Return the transfer syntax; if the file does not state it, the one that the data set is encoded in."""
+    """Return the transfer syntax; if the file does not state it, that of the data set's encoding."""
     if named := header.file_meta.get("TransferSyntaxUID"):
         return UID(named)
     implicit, little = header.original_encoding

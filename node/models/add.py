@@ -85,14 +85,14 @@ CODE_LENGTH = 16
 """Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
 PHANTOM, MARGIN = (40, 56, 48), 3
 LIKENESS = 0.9
-"""Dice of the phantom that came back with the one that was sent: less is mirrored, shifted, scaled or cut off."""
+"""Lowest Dice of the phantom and its answer: below it, the answer is mirrored, shifted, scaled or cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
     """What was made: the folders of the volume model, of its network where another back end runs it, and of the plugin.
 
-    `likeness` is the Dice of the phantom that was sent with the one that came back; None where the answer has no place,
+    `likeness` is the Dice of the phantom that was sent and of the answer; None where the answer has no place,
     as with findings.
     """
 

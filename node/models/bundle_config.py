@@ -24,12 +24,12 @@ LONGEST = 10_000
 """Of a sequence that an expression makes."""
 
 
-def _times(one: Any, other: Any) -> Any:
+def _times(first: Any, other: Any) -> Any:
     """Multiply; ValueError where that repeats a sequence too often."""
-    for sequence, times in ((one, other), (other, one)):
+    for sequence, times in ((first, other), (other, first)):
         if isinstance(sequence, Sequence) and len(sequence) * int(times) > LONGEST:
             raise ValueError("too long")
-    return one * other
+    return first * other
 
 
 BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -84,10 +84,10 @@ class Configuration:
         if depth > DEPTH:
             raise ConfigError(f"{self.path}, {at}: the references lead in a circle")
         if isinstance(value, dict):
-            return {key: self._resolved(one, f"{at}::{key}", depth) for key, one in value.items()}
+            return {key: self._resolved(item, f"{at}::{key}", depth) for key, item in value.items()}
         if isinstance(value, list):
-            found = [self._resolved(one, f"{at}::{number}", depth) for number, one in enumerate(value)]
-            return [one for one in found if not (isinstance(one, dict) and one.get("_disabled_") is True)]
+            found = [self._resolved(item, f"{at}::{number}", depth) for number, item in enumerate(value)]
+            return [item for item in found if not (isinstance(item, dict) and item.get("_disabled_") is True)]
         if not isinstance(value, str):
             return value
         if value.startswith("%"):
@@ -154,7 +154,7 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR0911 (
         case ast.Subscript(of, ast.expr() as which) if not isinstance(which, ast.Slice):
             return _value(of, values)[_value(which, values)]
         case ast.Call(function, arguments, []) if ast.unparse(function) in CALLS:
-            return _short(CALLS[ast.unparse(function)](*[_value(one, values) for one in arguments]))
+            return _short(CALLS[ast.unparse(function)](*[_value(argument, values) for argument in arguments]))
         case ast.Attribute() if NAMES.fullmatch(ast.unparse(node)):
             return ast.unparse(node)
     raise ValueError(ast.unparse(node))

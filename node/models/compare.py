@@ -88,12 +88,12 @@ def compare(settings: Settings, name: str, framework: str, folder: Path, source:
     model = settings.triton.model_repository / plugin.manifest.model.name
     place = source or _source(model)
     fitting = yield from what_fits(plugin, folder)
-    inputs = [{role: fitting.series[key] for role, key in one.items()} for one in fitting.inputs]
-    volumes = [{role: series.volume() for role, series in one.items()} for one in inputs]
+    inputs = [{role: fitting.series[key] for role, key in key_of_role.items()} for key_of_role in fitting.inputs]
+    volumes = [{role: series.volume() for role, series in series_of_role.items()} for series_of_role in inputs]
     lines: list[str] = []
-    for one, served in zip(zip(inputs, volumes, strict=True), _served(settings, plugin, volumes), strict=True):
-        own = theirs.answer(Asked(source=place, model=model, volumes=one[1]))
-        lines += ["; ".join(f"{role}: {describe(series)}" for role, series in one[0].items()), ""]
+    for case, served in zip(zip(inputs, volumes, strict=True), _served(settings, plugin, volumes), strict=True):
+        own = theirs.answer(Asked(source=place, model=model, volumes=case[1]))
+        lines += ["; ".join(f"{role}: {describe(series)}" for role, series in case[0].items()), ""]
         lines += [HEADING.format(framework=f"{theirs.package} {importlib.metadata.version(theirs.package)}")]
         lines += [*rows(served, own, [segment.label for segment in plugin.manifest.segment]), ""]
     yield from lines
@@ -125,7 +125,7 @@ def _served(settings: Settings, plugin: Plugin, volumes: Sequence[Mapping[str, V
         triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
         try:
             triton.prepare(manifest.models, settings.triton.deadline_seconds)
-            return [triton.infer(manifest.model.name, **volume_inputs(one)) for one in volumes]
+            return [triton.infer(manifest.model.name, **volume_inputs(volumes_of_role)) for volumes_of_role in volumes]
         finally:
             triton.close()
 
@@ -159,7 +159,7 @@ def of_torch(asked: Asked) -> Answer:
         raise ConfigError(
             f"{asked.model} has no network of its own, and neither has {own}: there is nothing to compare"
         )
-    images = [(torch.from_numpy(one.array), one.affine) for one in asked.volumes.values()]
+    images = [(torch.from_numpy(volume.array), volume.affine) for volume in asked.volumes.values()]
     network = read(file, trust=True)  # it was trusted when it was added: Triton runs it from this folder
     with torch.inference_mode():
         answer = chains.answer(chains.read(asked.model / "1"), images, network.ask)
@@ -184,7 +184,7 @@ def of_nnunet(asked: Asked) -> Answer:
             itk.WriteImage(image, files[-1])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         predictor = inference.nnUNetPredictor(device=device, allow_tqdm=False)
-        folds = tuple(one.parent.name.removeprefix("fold_") for one in checkpoints)
+        folds = tuple(checkpoint.parent.name.removeprefix("fold_") for checkpoint in checkpoints)
         predictor.initialize_from_trained_model_folder(str(folder), folds, checkpoints[0].name)
         predictor.predict_from_files_sequential([files], [f"{scratch}/labels"])
         return {"labels": itk.GetArrayFromImage(itk.ReadImage(f"{scratch}/labels{ending}"))}

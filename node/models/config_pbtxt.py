@@ -151,8 +151,8 @@ def net_config(name: str, chain: AnyChain, axes: int, names: Names, backend: str
     if answer == "findings":
         extents["output"] = "-1, -1"
     outputs = [
-        OUTPUT_CONFIG.format(name=names.output if one == "output" else one, says=says, kind=kind, dims=extents[one])
-        for one, says, kind in NET_OUTPUTS[answer]
+        OUTPUT_CONFIG.format(name=names.output if key == "output" else key, says=says, kind=kind, dims=extents[key])
+        for key, says, kind in NET_OUTPUTS[answer]
     ]
     words = {"name": name, "backend": backend, "names": names}
     return NET_CONFIG.format(**words, dims=any_extents, outputs=",".join(outputs))

@@ -12,7 +12,7 @@ LEFT_OUT = "*.py", "figures.json"
 
 
 def export(repository: Path, folder: Path, models: Iterable[str]) -> tuple[Path, ...]:
-    """Copy models into a folder, and the model of its network with each that has one; return their folders.
+    """Copy models into a folder, each with the model of its network if it has one; return their folders.
 
     What is linked in the repository is copied, so that nothing points out of the folder.
 
@@ -32,7 +32,7 @@ def export(repository: Path, folder: Path, models: Iterable[str]) -> tuple[Path,
 
 
 def _with_network(repository: Path, model: str) -> tuple[str, ...]:
-    """Return a model, and the one that runs its network if it names one in its configuration."""
+    """Return a model, and the model of its network if its configuration names one."""
     if not (repository / model / CONFIG).is_file():
         there = ", ".join(sorted(path.parent.name for path in repository.glob(f"*/{CONFIG}"))) or "none"
         raise ConfigError(f"model {model} is not in {repository}, which has: {there}")

@@ -89,7 +89,7 @@ def _advice(code: str | Sequence[str]) -> str:
 
 
 def compared(text: str, framework: str, lines: Sequence[str]) -> str:
-    """Return a card's text with what a comparison found, in place of what an earlier one with that framework did."""
+    """Return a card's text with the result of a comparison, which replaces an earlier result with that framework."""
     title = f"## Compared with {framework}\n"
     kept = re.sub(rf"\n{re.escape(title)}.*?(?=\n## |\Z)", "", text, flags=re.DOTALL)
     return kept.rstrip("\n") + "\n\n" + title + "\n" + "\n".join(lines) + "\n"

@@ -29,7 +29,7 @@ class Read:
     Parameters
     ----------
     planar
-        Whether the network is a 2-D one.
+        Whether the network is 2-D.
     chain
         Fields of the chain, but steps.
     steps
@@ -49,11 +49,11 @@ class Read:
         given = [value] * (2 if self.planar else 3) if isinstance(value, (int, float)) else list(value)
         if len(least + given) != 3:
             raise ValueError(f"{given} is not for {3 - len(least)} axes")
-        return [*least, *(max(int(one), 0) for one in given)]
+        return [*least, *(max(int(extent), 0) for extent in given)]
 
 
 def words_of(transform: Words, *known: str) -> dict[str, Any]:
-    """Return the parameters of a transform; ValueError where one is not among those that are understood."""
+    """Return the parameters of a transform; ValueError if a parameter is not understood."""
     given = {name: value for name, value in transform.items() if name not in COMMON}
     if unknown := given.keys() - set(known):
         raise ValueError(f"with {', '.join(sorted(unknown))} is not understood")
@@ -92,7 +92,7 @@ def spacing(transform: Words, read: Read) -> None:
     if PLACE in read.steps or len(read.steps) > _intensities(read):
         raise ValueError("comes after another Spacing, a crop or a resize")
     pixdim = words["pixdim"]
-    read.chain["spacing"] = [float(one) for one in (pixdim if isinstance(pixdim, list) else [pixdim] * 3)]
+    read.chain["spacing"] = [float(step) for step in (pixdim if isinstance(pixdim, list) else [pixdim] * 3)]
     read.steps.append(PLACE)
 
 
@@ -124,14 +124,14 @@ def spatial_pad(transform: Words, read: Read) -> None:
     """SpatialPad: filled up with 0 on both sides."""
     words = words_of(transform, "spatial_size", "method", "mode")
     as_usual(words, method="symmetric", mode="constant")
-    read.chain["least"] = [max(one, 1) for one in read.extents(words["spatial_size"])]
+    read.chain["least"] = [max(extent, 1) for extent in read.extents(words["spatial_size"])]
 
 
 def divisible_pad(transform: Words, read: Read) -> None:
     """DivisiblePad: filled up with 0 to a multiple."""
     words = words_of(transform, "k", "method", "mode")
     as_usual(words, method="symmetric", mode="constant")
-    several = {one for one in read.extents(words["k"]) if one}
+    several = {extent for extent in read.extents(words["k"]) if extent}
     if len(several) != 1:
         raise ValueError(f"with {words['k']} is not understood")
     read.chain["multiple"] = several.pop()
@@ -225,7 +225,7 @@ def sliding_window(transform: Words, read: Read) -> None:
     if min(tile) < 1:
         raise ValueError(f"with roi_size {words['roi_size']} is not understood")
     padded = read.chain.pop("least", (1, 1, 1))[-len(tile) :]
-    if read.chain.get("multiple", 1) > 1 or any(one > extent for one, extent in zip(padded, tile, strict=True)):
+    if read.chain.get("multiple", 1) > 1 or any(needed > extent for needed, extent in zip(padded, tile, strict=True)):
         raise ValueError("after SpatialPad or DivisiblePad beyond its window is not understood")
     read.chain.update(
         tile=tile,
@@ -290,7 +290,7 @@ def read_all(transforms: Iterable[Words], table: Mapping[str, Reader], read: Rea
     Raises
     ------
     ValueError
-        One is not in the table, or does something that is not understood; the message names it.
+        A transform is not in the table, or does something that is not understood; the message names it.
     """
     for transform in transforms:
         asked = transform.get("keys", keys[:1])

@@ -66,7 +66,7 @@ def _below(path: Path) -> list[Path]:
 
 
 class Folds(nn.Module):
-    """The networks of several folds as one, whose channels are theirs, one fold after the other."""
+    """The networks of several folds as a single network: its channels are theirs, fold after fold."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def checkpoints(path: Path) -> tuple[Path, list[Path]]:
     if not (path / PLANS).is_file() and (path.parent / PLANS).is_file():
         folder, folds = path.parent, [path]
     elif not (path / PLANS).is_file():
-        names = ", ".join(one.name for one in _below(path))
+        names = ", ".join(folder.name for folder in _below(path))
         raise ConfigError(f"{path} holds several results of nnU-Net; name one of them: {names}")
     else:
         folder, folds = path, sorted(path.glob("fold_[0-9]*")) or [path / "fold_all"]
@@ -211,7 +211,7 @@ def _plan(
         for what in ("data", "probabilities")
     }
     if len(separate) > 1:
-        raise ValueError("force_separate_z is one thing for images and another for probabilities, which is not served")
+        raise ValueError("force_separate_z differs between images and probabilities, which is not served")
     return NnunetPlan(
         orientation=ORIENTATIONS[plans["image_reader_writer"]],
         transpose=tuple(plans["transpose_forward"]),
@@ -265,7 +265,7 @@ def _channels(dataset: Mapping[str, Any]) -> list[str]:
 
 
 def roles(channels: Sequence[str]) -> tuple[str, ...]:
-    """Return names of roles for nnU-Net's channels; a single one is the image."""
+    """Return names of roles for nnU-Net's channels; a single channel is called image."""
     if len(channels) == 1:
         return (ROLE,)
     plain = [re.sub(r"\W+", "_", name.lower()).strip("_")[:24] for name in channels]
@@ -278,7 +278,7 @@ def roles(channels: Sequence[str]) -> tuple[str, ...]:
 def modality(channels: Sequence[str]) -> str:
     """Return DICOM's word for what a channel is called; empty where it tells nothing."""
     words = {word for name in channels for word in re.split(r"[\W_]+", name.lower())}
-    found = (one for one, pattern in MODALITIES.items() if any(re.fullmatch(pattern, word) for word in words))
+    found = (modality for modality, pattern in MODALITIES.items() if any(re.fullmatch(pattern, word) for word in words))
     return next(found, "")
 
 
@@ -308,6 +308,6 @@ def _labels(labels: Mapping[str, Any], order: Sequence[int] | None) -> tuple[tup
 
 
 def _covering(region: set[int], later: Sequence[tuple[str, set[int]]]) -> list[str]:
-    """Return the later regions that lie over one, without those that lie within another of them."""
+    """Return the later regions that overlap a region, without those that lie within another of them."""
     over = [(name, covered) for name, covered in later if covered & region]
     return [name for name, covered in over if not any(covered < other for _, other in over)]

@@ -100,13 +100,13 @@ def understand(source: Path) -> ServedVolumeModel | Names:
         raise ConfigError(f"{source / CONFIG}: take response_cache out, it would keep patients' data")
     takes = [_tensor(entry, config) for entry in config.input]
     gives = [_tensor(entry, config) for entry in config.output]
-    volume = [one for one in takes if one.axes == 3 and one.kind in (SHORT, FLOAT)]
-    affine = [one for one in takes if one.dims == (4, 4) and one.kind in (DOUBLE, FLOAT)]
-    labels = [one for one in gives if one.axes == 3 and one.kind in WHOLE]
-    others = [one for one in takes if not one.optional and one not in volume[:1] + affine[:1]]
+    volume = [tensor for tensor in takes if tensor.axes == 3 and tensor.kind in (SHORT, FLOAT)]
+    affine = [tensor for tensor in takes if tensor.dims == (4, 4) and tensor.kind in (DOUBLE, FLOAT)]
+    labels = [tensor for tensor in gives if tensor.axes == 3 and tensor.kind in WHOLE]
+    others = [tensor for tensor in takes if not tensor.optional and tensor not in volume[:1] + affine[:1]]
     if volume and len(labels) == 1 and not others:
         return ServedVolumeModel(image=volume[0].name, affine=affine[0].name if affine else "", output=labels[0].name)
-    if [(one.kind, one.axes) for one in (*takes, *gives)] in ([(FLOAT, 4)] * 2, [(FLOAT, 5)] * 2):
+    if [(tensor.kind, tensor.axes) for tensor in (*takes, *gives)] in ([(FLOAT, 4)] * 2, [(FLOAT, 5)] * 2):
         return Names(input=takes[0].name, output=gives[0].name)
     taken, given = (", ".join(map(str, some)) or "nothing" for some in (takes, gives))
     raise ConfigError(f"{source} takes {taken} and gives {given}; isocenter calls {EXPECTED}")
@@ -137,7 +137,7 @@ def _tensor(entry: Any, config: Any) -> _Tensor:
 def served_network(source: Path) -> Network:
     """Return a network that Triton serves already.
 
-    One of the Python backend is asked on a server that is started for it. Any other runs in NVIDIA's container
+    A model of the Python backend is asked on a server that is started for it. Any other runs in NVIDIA's container
     only: the number of its classes is that of its configuration.
 
     Raises

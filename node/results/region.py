@@ -57,7 +57,7 @@ class Region:
     score, threshold
         The model's number for the presence of `type` there, 0 to 1, and the least number with which it is reported.
     tracking_uid
-        Tracking UID that the structure already has, such as in the report on a prior. Without it the node makes one.
+        Tracking UID that the structure already has, such as in the report on a prior. Else the node makes a UID.
     color
         (red, green, blue), 0 to 255. Without it the node chooses a colour.
     """

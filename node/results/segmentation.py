@@ -33,7 +33,7 @@ class Segment:
     color
         (red, green, blue), 0 to 255. Without it the node chooses a colour.
     tracking_uid
-        Tracking UID that the structure already has, such as in the report on a prior. Without it the node makes one.
+        Tracking UID that the structure already has, such as in the report on a prior. Else the node makes a UID.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""What a picture looks like, as numbers that can be looked at, and how alike it is to pictures of one kind.
+"""Features of a picture as readable numbers, and its likeness to pictures of one kind.
 
 A picture is described on a grid of 64 × 64, whatever its size: brightness by its rank in 16 × 16 fields, and the
 directions in which it gets brighter in 8 × 8 fields (histograms of oriented gradients: Dalal and Triggs, CVPR 2005).

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .from_words import lists_to_tuples, made_from
 from .intensity import Intensity, step_of
 
 ORDERS = {"native": (0, 1, 2), "reversed": (2, 1, 0), "transposed": (0, 2, 1)}
@@ -29,7 +30,7 @@ CHOICES = {
 }  # fmt: skip
 ROLE = "image"
 OWN = ("clip", "clip_percentiles", "scale", "normalise", "mean", "deviation")
-"""What may be said of one role alone."""
+"""Fields of a chain that may differ between roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Chain:
         they are weighted, and how many go through the network together. Two extents make a 2-D network, which sees the
         planes along the first axis.
     planar
-        Whether the network is a 2-D one also without a tile.
+        Whether the network is 2-D although no tile is given.
     fill
         What a volume smaller than the window is filled up with, evenly on both sides: a value, or "edge", its outermost
         voxels again; its lowest value without it.
@@ -140,9 +141,7 @@ class Chain:
     values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            if isinstance(getattr(self, one.name), list):
-                object.__setattr__(self, one.name, tuple(getattr(self, one.name)))
+        lists_to_tuples(self)
         for wrong, sentence in self._faults():
             if wrong:
                 raise ValueError(sentence)
@@ -193,7 +192,7 @@ class Chain:
         return Intensity(**{name: getattr(self, name) for name in OWN})
 
     def in_turn(self) -> tuple["Step", ...]:
-        """Return the steps before the network; ValueError where one makes no sense."""
+        """Return the steps before the network; ValueError if a step makes no sense."""
         return tuple(_step(words) for words in self.steps or (PLACE,))
 
     def labels_of(self, channels: int) -> int:
@@ -203,7 +202,7 @@ class Chain:
     def looking(self) -> "Chain":
         """Return the same way for a phantom of values from 0 to 1000, which a network of two classes gets as 0 to 1."""
         spatial = [
-            one for one, step in zip(self.steps, self.in_turn(), strict=False) if not isinstance(step, Intensity)
+            words for words, step in zip(self.steps, self.in_turn(), strict=False) if not isinstance(step, Intensity)
         ]
         return replace(
             self, clip=(), clip_percentiles=(), scale=(0.0, 1000.0), normalise=False, mean=None, deviation=None,
@@ -215,10 +214,7 @@ class Chain:
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "Chain":
         """Make a chain of what people wrote; ValueError where a key is unknown or a value makes no sense."""
-        unknown = words.keys() - {one.name for one in fields(cls)}
-        if unknown:
-            raise ValueError(f"there is no {', '.join(sorted(unknown))} in a chain")
-        return cls(**words)
+        return made_from(cls, words, "a chain")
 
     @classmethod
     def read(cls, path: Path) -> "Chain":

@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a coarse voxel in ml, for comparing sizes (a sheared grid is taken as a straight one)."""
+        """Volume of a coarse voxel in ml, for comparing sizes (the shear of a grid is ignored)."""
         return float(np.prod(self.spacing)) / 1000
 
     def from_image(self, pooled: Tensor) -> Tensor:

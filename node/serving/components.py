@@ -39,7 +39,7 @@ def components(mask: Tensor, *, planar: bool = False) -> Tensor:
 
 
 def largest(labels: Tensor, label: int) -> Tensor:
-    """Return labels (uint8, three axes) of which one keeps only its largest connected piece."""
+    """Return labels (uint8, three axes) in which one label keeps only its largest connected piece."""
     pieces = components(labels == label)
     sizes = torch.bincount(pieces.flatten())
     sizes[0] = 0

@@ -14,7 +14,7 @@ LEAST = 0.45
 SURELY = 0.6
 """Likeness from which a reason names a chest that is turned or inverted."""
 NEGATIVE = 0.8
-"""Likeness of a frontal chest from which an image is taken for the negative of one: those of ultrasound have 0.79."""
+"""From this likeness on, an inverted image counts as the negative of a frontal chest; ultrasound reaches 0.79."""
 LONGEST, WIDEST = 1.7, 1.7
 """Rows for each column, and columns for each row, at most: half a chest is longer or wider."""
 EITHER_WAY = "not a chest from the front, upright, nor its negative"
@@ -52,11 +52,11 @@ def judge_either_way(images: Tensor, spacing: Tensor, header: str) -> Answer:  #
 def most_alike(images: Tensor, measure: Callable[[Tensor], float]) -> tuple[float, Tensor]:
     """Return the plane of images (image, row, column, sample) that a measure is highest of, after that measure."""
     measured = [(measure(plane.float()), plane.float()) for plane in images]
-    return max(measured, key=lambda one: one[0])
+    return max(measured, key=lambda likeness: likeness[0])
 
 
 def likeness(plane: Tensor) -> float:
-    """Return how alike a plane (row, column, sample) is to a frontal chest, 0 to 1; 0 for half of one, or in colour."""
+    """Return how alike a plane (row, column, sample) is to a frontal chest, 0 to 1; half a chest and colour give 0."""
     rows, columns = plane.shape[:2]
     if blank(plane) or colourful(plane) or rows > LONGEST * columns or columns > WIDEST * rows:
         return 0.0

@@ -40,7 +40,7 @@ class Axis:
         return abs(self.step) == 1 and self.start == round(self.start)
 
     def cut(self, low: int, high: int) -> "Axis":
-        """Return the part from one voxel of the network's to before another."""
+        """Return the part from a voxel of the network's grid to another, which is excluded."""
         return replace(self, start=self.start + self.step * low, there=high - low)
 
     def stretched(self, there: int) -> "Axis":
@@ -56,7 +56,7 @@ class Axis:
 def axes(chain: Chain, shape: Sequence[int], affine: NDArray[np.float64]) -> tuple[Axis, ...]:
     """Return the network's three axes for images of a shape and an affine ((slice, row, column, 1) to LPS in mm).
 
-    Oblique images keep their own directions: each axis is taken for the one of the patient it lies nearest to.
+    Oblique images keep their own directions: each axis counts as the axis of the patient that it is nearest to.
     """
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     order, turned = _order(chain.orientation, affine[:3, :3] / lengths)

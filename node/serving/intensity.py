@@ -1,12 +1,14 @@
 """What is done to the values of a volume before its network, step by step, on whatever device it lies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .from_words import lists_to_tuples, made_from
 
 SMALLEST = 1e-8
 """What a range or a deviation is at least, where it divides."""
@@ -46,9 +48,7 @@ class Intensity:
     together: bool = False
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            if isinstance(getattr(self, one.name), list):
-                object.__setattr__(self, one.name, tuple(getattr(self, one.name)))
+        lists_to_tuples(self)
         for name in ("clip", "clip_percentiles", "scale", "scale_percentiles", "onto"):
             low_high = getattr(self, name)
             if len(low_high) not in (0, 2) or sorted(set(low_high)) != list(low_high):
@@ -105,7 +105,4 @@ def percentiles(x: Tensor, percents: Sequence[float]) -> tuple[float, ...]:
 
 def step_of(words: dict[str, Any]) -> Intensity:
     """Make a step of what people wrote; ValueError where a key is unknown or a value makes no sense."""
-    unknown = words.keys() - {one.name for one in fields(Intensity)}
-    if unknown:
-        raise ValueError(f"there is no {', '.join(sorted(unknown))} in a step of a chain")
-    return Intensity(**words)
+    return made_from(Intensity, words, "a step of a chain")

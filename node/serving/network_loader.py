@@ -47,7 +47,7 @@ def _exported(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
 
 
 def _onnx(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
-    """Load an ONNX file with ONNX Runtime, on the GPU where it has one."""
+    """Load an ONNX file with ONNX Runtime, on the GPU if it can use a GPU."""
     import onnxruntime  # noqa: PLC0415 (only where there is such a file)
 
     session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())

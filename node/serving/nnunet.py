@@ -8,7 +8,7 @@ doi:10.1038/s41592-020-01008-z), down to its half precision, so that labels are 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .chain import Chain
 from .components import components, largest
+from .from_words import lists_to_tuples, made_from
 from .grid import Axis, Placed, axes, from_elsewhere, to_images, to_network
 from .sliding_window import Network
 from .spline_resampling import resampled
@@ -99,10 +100,8 @@ class NnunetPlan:
     colour = False
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            if isinstance(getattr(self, one.name), list):
-                object.__setattr__(self, one.name, tuple(getattr(self, one.name)))
-        values = tuple(one if isinstance(one, Values) else Values(**one) for one in self.values)
+        lists_to_tuples(self)
+        values = tuple(words if isinstance(words, Values) else Values(**words) for words in self.values)
         object.__setattr__(self, "values", values)
         for wrong, sentence in self._faults():
             if wrong:
@@ -116,7 +115,7 @@ class NnunetPlan:
             "spacing is a length in mm for each of tile",
         )
         yield len(self.values) != len(self.roles), "there is one kind of values for each role"
-        for scheme in sorted({one.scheme for one in self.values} - SCHEMES.keys()):
+        for scheme in sorted({values.scheme for values in self.values} - SCHEMES.keys()):
             yield True, f"{scheme} is none of {', '.join(SCHEMES)}"
         orders = {self.order, self.order_across, self.logits_order, self.logits_order_across}
         yield not orders <= {0, 1, 3}, "orders of splines are 0, 1 and 3"
@@ -128,10 +127,7 @@ class NnunetPlan:
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "NnunetPlan":
         """Make a plan of what people wrote; ValueError where a key is unknown or a value makes no sense."""
-        unknown = words.keys() - {one.name for one in fields(cls)}
-        if unknown:
-            raise ValueError(f"there is no {', '.join(sorted(unknown))} in an nnU-Net's chain")
-        return cls(**words)
+        return made_from(cls, words, "an nnU-Net's chain")
 
     def labels_of(self, channels: int) -> int:
         """Return how many labels a network has that gives so many channels."""
@@ -161,14 +157,19 @@ def segment(plan: NnunetPlan, images: Sequence[Placed], network: Network) -> Ten
     spacing = [float(lengths[grid[axis].source]) for axis in plan.transpose]
     mask = (x != 0).any(0)
     box = tuple(_ends(mask, axis) for axis in range(3))
-    x = torch.stack([normalised(*one, mask[box]) for one in zip(x[(slice(None), *box)], plan.values, strict=True)])
+    x = torch.stack(
+        [
+            normalised(channel, values, mask[box])
+            for channel, values in zip(x[(slice(None), *box)], plan.values, strict=True)
+        ]
+    )
     wanted = spacing[: 3 - len(plan.spacing)] + list(plan.spacing)
     extent = [round(here / there * n) for here, there, n in zip(spacing, wanted, x.shape[1:], strict=True)]
     planes = separate_axis(plan, spacing, wanted)
-    x = torch.stack([resampled(one, extent, planes, plan.order, plan.order_across) for one in x])
+    x = torch.stack([resampled(channel, extent, planes, plan.order, plan.order_across) for channel in x])
     logits = infer(plan, x, checked(network))
     back = separate_axis(plan, wanted, spacing)
-    found = decided(plan, logits, lambda one: _restored(plan, one, mask[box].shape, back))
+    found = decided(plan, logits, lambda logit: _restored(plan, logit, mask[box].shape, back))
     labels = torch.zeros(mask.shape, dtype=torch.uint8, device=x.device)
     labels[box] = found
     labels = to_images(labels.permute(*(plan.transpose.index(axis) for axis in range(3))), grid, nearest=True)

@@ -71,7 +71,7 @@ def slabs(chain: Chain, x: Tensor, network: Network) -> Iterator[Tensor]:
         if not first:
             blended = counted.expand(answers.shape[1], -1, -1, -1)
         lacking = some[-1][0] + tile[0] - begins - counted.shape[1]
-        counted, blended = (torch.nn.functional.pad(one, (0, 0, 0, 0, 0, lacking)) for one in (counted, blended))
+        counted, blended = (torch.nn.functional.pad(layers, (0, 0, 0, 0, 0, lacking)) for layers in (counted, blended))
         for (plane, *place), answer in zip(some, answers, strict=True):
             there = tuple(slice(p, p + t) for p, t in zip((plane - begins, *place), tile, strict=True))
             blended[(slice(None), *there)] += answer.reshape(-1, *tile) * bell
@@ -81,7 +81,7 @@ def slabs(chain: Chain, x: Tensor, network: Network) -> Iterator[Tensor]:
         if inside.start < inside.stop:
             slab = (blended[:, inside] / counted[:, inside])[(slice(None), slice(None), *across)]
             yield activated(chain, slab, 0) if chain.activate == "volume" else slab
-        counted, blended = (one[:, ends - begins :].clone() for one in (counted, blended))
+        counted, blended = (layers[:, ends - begins :].clone() for layers in (counted, blended))
         begins = ends
 
 
@@ -101,7 +101,7 @@ def filled(x: Tensor, tile: Sequence[int], fill: float | str | None) -> tuple[Te
     ]
     if isinstance(fill, str):
         return torch.nn.functional.pad(x, both, mode="replicate"), before
-    values = [float(one.min()) if fill is None else fill for one in x]
+    values = [float(channel.min()) if fill is None else fill for channel in x]
     filled = [torch.nn.functional.pad(one, both, value=value) for one, value in zip(x, values, strict=True)]
     return torch.stack(filled), before
 

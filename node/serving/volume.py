@@ -73,7 +73,7 @@ def _at(volume: Tensor, affine: NDArray[np.float64], grid: Sequence[Axis], refer
 
 
 def _cropped(volumes: Sequence[Tensor], grid: Sequence[Axis], step: Crop) -> tuple[list[Tensor], tuple[Axis, ...]]:
-    """Cut volumes to where one has a value above 0; they stay whole where none has."""
+    """Cut volumes to the box in which any of them has a value above 0; if none has, they stay whole."""
     above = torch.stack(list(volumes)).amax(0) > 0
     margin, beyond = step.margin, 0 if step.within else step.margin
     cut = []
@@ -82,8 +82,8 @@ def _cropped(volumes: Sequence[Tensor], grid: Sequence[Axis], step: Crop) -> tup
         low, high = (int(there[0]) - margin, int(there[-1]) + 1 + margin) if len(there) else (0, axis.there)
         cut.append((max(low, -beyond), min(high, axis.there + beyond)))
     window = tuple(slice(low + beyond, high + beyond) for low, high in cut)
-    wider = [torch.nn.functional.pad(one, [beyond] * 6) for one in volumes]
-    return [one[window] for one in wider], tuple(axis.cut(*ends) for axis, ends in zip(grid, cut, strict=True))
+    wider = [torch.nn.functional.pad(volume, [beyond] * 6) for volume in volumes]
+    return [volume[window] for volume in wider], tuple(axis.cut(*ends) for axis, ends in zip(grid, cut, strict=True))
 
 
 def _resized(

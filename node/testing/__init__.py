@@ -1,9 +1,9 @@
 """DICOM data made on the spot, and plugins run without a node: for tests, for the demo, and for authors of plugins.
 
 No data comes from a patient, and every image is marked as made (`node.images.synthetic`), so that a demonstration
-network answers it. Take the mark away with `unmarked` where you put pixels of a patient into one. The same arguments
-give the same bytes and UIDs, so that a test can name them.
-`run_plugin`, `plan_plugin`, `stacks` and `FakeTriton` are imported at their first use: most tests need builders only.
+network answers it. Remove the mark with `unmarked` if you put pixels of a patient into such an image. The same
+arguments give the same bytes and UIDs, so that a test can name them. `run_plugin`, `plan_plugin`, `stacks` and
+`FakeTriton` are imported at their first use: most tests need builders only.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Real pictures for making and judging guards: a folder for each class, its sources told apart by names of files.
+"""Real pictures for making and judging guards: a folder for each class; names of files say the source.
 
 The pictures are not part of isocenter. `SOURCES.md` beside them names source, licence and attribution of each.
 """
@@ -97,7 +97,7 @@ WRONG: dict[str, Callable[[Picture], Picture]] = {
     "left half": half(1, 0),
     "right half": half(1, 1),
 }
-"""What is done to a right picture to make it a wrong one."""
+"""Changes that make an unsuitable picture from a suitable picture."""
 
 
 def crops(picture: Picture, random: np.random.Generator, count: int) -> Iterator[Picture]:

@@ -130,7 +130,7 @@ def planes(folders: Sequence[Path]) -> list[NDArray[Any]]:
     """Return the images of one channel in folders of DICOM files, rescaled, (row, column); files are read in order."""
     files = sorted(path for folder in folders for path in folder.rglob("*.dcm"))
     series = group_into_stacks(Part10.of_file(path) for path in files).series
-    images = [one.image(index) for one in series for index in range(len(one.frames))]
+    images = [stack.image(index) for stack in series for index in range(len(stack.frames))]
     return [image for image in images if image.ndim == 2]
 
 

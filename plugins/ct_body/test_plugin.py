@@ -46,7 +46,7 @@ def test_each_tissue_has_volume_mean_area_and_density() -> None:
     assert score.of == segmentation.segments[4]
 
 
-def test_contrast_medium_is_told_and_calcium_then_is_not() -> None:
+def test_contrast_medium_is_reported_and_calcium_then_is_not() -> None:
     segmentation, *found = results(model(score=np.nan, contrast=80))
     assert [segment.label for segment in segmentation.segments][-1] == "Fat inside the rib cage"
     assert [result.present for result in found if isinstance(result, Finding)] == [True]

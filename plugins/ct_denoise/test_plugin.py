@@ -61,7 +61,7 @@ def test_metal_stays_as_it_was() -> None:
         ({"PixelSpacing": [1.5, 1.5]}, "1.5 mm wide"),
     ],
 )
-def test_what_is_no_section_in_hu_is_not_suitable(values: dict[str, Any], words: str) -> None:
+def test_images_that_are_no_section_in_hu_are_not_suitable(values: dict[str, Any], words: str) -> None:
     (result,) = results(images_of(**values))
     assert isinstance(result, NotSuitable)
     assert words in result.reason

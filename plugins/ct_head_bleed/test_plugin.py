@@ -75,7 +75,7 @@ def test_without_blood_there_are_findings_alone() -> None:
         (testing.ct_series(slices=20, array=np.full((20, 32, 32), 40), spacing=(5.0, 5.0, 5.0)), "no skull"),
     ],
 )
-def test_what_is_no_plain_head_is_not_suitable(images: list[Dataset], words: str) -> None:
+def test_images_that_are_no_plain_head_are_not_suitable(images: list[Dataset], words: str) -> None:
     for image in images:
         if words == "no skull":
             del image.BodyPartExamined

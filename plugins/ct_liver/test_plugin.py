@@ -107,7 +107,7 @@ def test_the_axes_of_a_lesion_are_those_of_the_ellipsoid_and_its_long_one_that_o
     assert found["Long axis", ""] == pytest.approx(region.feret_diameter_max, abs=SPACING[1])
 
 
-def test_without_contrast_medium_fat_is_told_and_the_liver_compared_with_the_spleen() -> None:
+def test_without_contrast_medium_fat_is_reported_and_the_liver_compared_with_the_spleen() -> None:
     healthy, fatty = (results(*abdomen(liver_hu=hu)) for hu in (LIVER_HU, 30))
     assert present(healthy)["Steatosis of liver"] is False
     assert present(fatty)["Steatosis of liver"] is True
@@ -116,14 +116,14 @@ def test_without_contrast_medium_fat_is_told_and_the_liver_compared_with_the_spl
 
 
 @pytest.mark.parametrize("header", [{"ContrastBolusAgent": "IODINE"}, {}])
-def test_with_contrast_medium_nothing_is_told_of_fat(header: dict[str, str]) -> None:
+def test_with_contrast_medium_fat_is_not_reported(header: dict[str, str]) -> None:
     hu, marked = abdomen(spleen_hu=SPLEEN_HU if header else 120)
     found = results(hu, marked, **header)
     assert "Steatosis of liver" not in present(found)
     assert not [name for name, _ in values(found, "") if "less" in name]
 
 
-def test_a_liver_that_the_images_cut_has_no_volume() -> None:
+def test_a_liver_that_is_cut_off_has_no_volume() -> None:
     hu, marked = abdomen()
     assert present(results(hu, marked))["Liver reaches beyond the images"] is False
     found = results(hu[3:], marked[3:])
@@ -132,7 +132,7 @@ def test_a_liver_that_the_images_cut_has_no_volume() -> None:
     assert ("Volume", "") in values(found, "Spleen")
 
 
-def test_what_is_small_or_lies_beside_the_liver_is_no_lesion_and_the_key_images_show_those_that_are() -> None:
+def test_a_small_piece_or_a_piece_outside_the_liver_is_no_lesion_and_key_images_show_the_lesions() -> None:
     hu, marked = abdomen()
     marked[10, 12, 12] = 2
     marked[10:13, 52:55, 20:24] = 2
@@ -155,7 +155,7 @@ def test_what_is_small_or_lies_beside_the_liver_is_no_lesion_and_the_key_images_
         (20, SPACING, {}, "no liver"),
     ],
 )
-def test_what_is_no_abdomen_is_not_suitable(
+def test_images_that_are_no_abdomen_are_not_suitable(
     kept: int, spacing: tuple[float, float, float], header: dict[str, str], words: str
 ) -> None:
     hu, marked = abdomen()

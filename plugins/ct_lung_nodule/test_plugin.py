@@ -102,7 +102,7 @@ def test_axes_diameter_and_volume_are_those_of_the_ellipsoid() -> None:
     assert values(found, codes.SCT.Volume)[label] == pytest.approx(4 / 3 * np.pi * 4 * 4 * 6, rel=0.05)
 
 
-def test_the_type_is_told_by_the_part_that_is_solid() -> None:
+def test_the_type_of_a_nodule_follows_from_its_solid_part() -> None:
     hu, marked = chest()
     found = results(marked, hu)
     (outlines, *_) = found
@@ -123,7 +123,7 @@ def test_the_key_images_are_those_where_nodules_are_largest() -> None:
     assert [frame.sop_instance_uid for frame in key.images] == wanted
 
 
-def test_what_lies_in_no_lung_or_is_too_small_is_no_nodule() -> None:
+def test_a_piece_outside_the_lungs_or_too_small_is_no_nodule() -> None:
     hu, _ = chest()
     marked = np.zeros(SHAPE, np.uint8)
     marked[4:12, :3, 20:30] = 1
@@ -131,7 +131,7 @@ def test_what_lies_in_no_lung_or_is_too_small_is_no_nodule() -> None:
     assert results(marked, hu) == ()
 
 
-def test_without_lungs_the_models_reason_is_told() -> None:
+def test_without_lungs_the_models_reason_is_reported() -> None:
     hu, marked = chest()
     assert results(marked, hu, reason="no lungs") == (NotSuitable("no lungs"),)
 
@@ -174,8 +174,8 @@ def test_a_nodule_that_shrank_has_no_doubling_time() -> None:
 
 def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new() -> None:
     hu, marked = chest()
-    one, other = ball(4.0, SOLID), ball(4.5, GROUND_GLASS)
-    prior = np.maximum(one[0], other[0]), np.maximum(one[1], other[1])
+    first, other = ball(4.0, SOLID), ball(4.5, GROUND_GLASS)
+    prior = np.maximum(first[0], other[0]), np.maximum(first[1], other[1])
     found = results(marked, hu, prior=prior)
     (outlines, *_) = found
     assert isinstance(outlines, Segmentation)
@@ -188,7 +188,7 @@ def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new()
         if isinstance(result, Comparison) and result.measurement.of
     }
     assert compared == {
-        label[SOLID]: round(float(one[1].sum()) * 0.64),
+        label[SOLID]: round(float(first[1].sum()) * 0.64),
         label[GROUND_GLASS]: round(float(other[1].sum()) * 0.64),
     }
     new = [
@@ -200,7 +200,7 @@ def test_nodules_are_matched_with_the_nearest_of_their_lung_and_others_are_new()
 
 
 @pytest.mark.parametrize("date", ["20240102", ""])
-def test_without_a_day_between_there_is_no_comparison_and_that_is_told(date: str) -> None:
+def test_without_a_day_between_there_is_no_comparison_and_a_finding_says_so(date: str) -> None:
     hu, marked = ball(5.0)
     found = results(marked, hu, prior=ball(4.0), date=date)
     assert not [result for result in found if isinstance(result, Comparison)]

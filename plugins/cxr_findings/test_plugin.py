@@ -70,7 +70,7 @@ def test_the_network_sees_the_image_upright_and_the_map_lies_on_the_image(
 
 
 @pytest.mark.parametrize(("photometric", "correlation"), [("MONOCHROME1", 0.6), ("MONOCHROME2", -0.6)])
-def test_what_is_stored_or_exported_inverted_is_turned_over(photometric: str, correlation: float) -> None:
+def test_an_image_that_was_stored_or_exported_inverted_is_inverted_again(photometric: str, correlation: float) -> None:
     given: list[NDArray[np.float32]] = []
     image = chest(photometric=photometric)
     results(image, correlation=correlation, given=given)
@@ -88,7 +88,7 @@ def test_the_pixels_decide_whatever_the_header_calls_the_part_of_the_body() -> N
         (chest(), 0.3, "no image is a frontal view"),
     ],
 )
-def test_what_is_no_frontal_chest_is_not_suitable(image: Dataset, correlation: float, words: str) -> None:
+def test_images_that_are_no_frontal_chest_are_not_suitable(image: Dataset, correlation: float, words: str) -> None:
     (result,) = results(image, correlation=correlation)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

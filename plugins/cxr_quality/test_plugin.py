@@ -54,7 +54,7 @@ def test_a_good_chest_has_nothing_wrong_and_a_box_around_its_lungs() -> None:
         (model(correlation=0.2), "View is not the one in the header"),
     ],
 )
-def test_what_is_wrong_is_found(answer: Model, finding: str) -> None:
+def test_faults_of_a_radiograph_are_found(answer: Model, finding: str) -> None:
     assert looked_at(testing.radiograph(), answer)[finding]
 
 
@@ -79,14 +79,14 @@ def test_a_marker_belongs_on_the_side_where_the_header_puts_it(
 
 
 @pytest.mark.parametrize(("deviation", "found"), [(-4.0, "Under exposed"), (4.0, "Over exposed"), (1.0, None)])
-def test_the_deviation_index_tells_of_the_exposure(deviation: float, found: str | None) -> None:
+def test_the_deviation_index_gives_the_exposure(deviation: float, found: str | None) -> None:
     image = testing.radiograph()
     image.DeviationIndex = deviation
     seen = looked_at(image, model(measures=(0, 0, 0.2, 0.2)))
     assert [name for name in ("Under exposed", "Over exposed") if seen[name]] == ([found] if found else [])
 
 
-def test_the_model_is_given_what_is_shown() -> None:
+def test_the_model_gets_the_image_as_it_is_displayed() -> None:
     seen: list[NDArray[np.float32]] = []
 
     def watching(image: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
@@ -98,7 +98,7 @@ def test_the_model_is_given_what_is_shown() -> None:
     assert (seen[0] == -seen[1]).all()
 
 
-def test_what_the_guard_refuses_is_not_suitable() -> None:
+def test_an_image_that_the_guard_refuses_is_not_suitable() -> None:
     def no(**_: Any) -> Mapping[str, NDArray[Any]]:
         return {"suitable": np.array([False]), "reason": np.array(["a foot"]), "score": np.zeros(1, np.float32)}
 

@@ -105,12 +105,12 @@ def test_density_is_measured_from_above_alone() -> None:
         ({"NumberOfFrames": 2, "PixelData": bytes(2 * 2 * ROWS * COLUMNS)}, "several frames"),
     ],
 )
-def test_what_is_no_mammogram_to_look_at_is_not_suitable(values: dict[str, Any], words: str) -> None:
+def test_images_that_are_no_mammogram_are_not_suitable(values: dict[str, Any], words: str) -> None:
     (result,) = results(mammogram(**values))
     assert isinstance(result, NotSuitable)
     assert words in result.reason
 
 
-def test_where_no_breast_is_seen_nothing_else_is() -> None:
+def test_without_a_breast_nothing_is_reported() -> None:
     (result,) = results(mammogram(), breast=False)
     assert result == NotSuitable("no breast is seen in the image")

@@ -60,7 +60,7 @@ def test_every_part_is_outlined_and_has_the_volume_of_its_voxels() -> None:
     assert brain == pytest.approx(sum(expected.values()) - fluid, abs=0.006)
 
 
-def test_what_the_volumes_are_like_is_told_with_its_probability() -> None:
+def test_the_condition_that_fits_the_volumes_has_its_probability() -> None:
     found = results(images(), outlines())
     reported = {result.name.meaning: result for result in found if isinstance(result, Finding)}
     assert [item.present for item in reported.values()] == [True, False]
@@ -68,13 +68,13 @@ def test_what_the_volumes_are_like_is_told_with_its_probability() -> None:
     assert reported["Volumes as in Parkinson's disease"].score == pytest.approx(0.2)
 
 
-def test_a_network_that_has_nothing_to_say_of_volumes_leaves_no_findings() -> None:
+def test_without_probabilities_of_conditions_there_are_no_findings() -> None:
     found = results(images(), outlines(), (np.nan, np.nan))
     assert not [result for result in found if isinstance(result, Finding)]
 
 
 @pytest.mark.parametrize("seen", [14, 15])
-def test_where_three_parts_are_not_seen_nothing_is_told_of_conditions(seen: int) -> None:
+def test_if_three_parts_are_missing_no_condition_is_reported(seen: int) -> None:
     found = results(images(), outlines(seen))
     assert len([result for result in found if isinstance(result, Finding)]) == (2 if seen == 15 else 0)
     assert len([result for result in found if isinstance(result, Measurement)]) == seen + 1
@@ -103,7 +103,7 @@ def test_echo_and_repetition_time_of_a_multi_frame_image_are_found() -> None:
         (images(), "no whole brain"),
     ],
 )
-def test_what_is_no_t1_of_a_head_is_not_suitable(given: list[Dataset], words: str) -> None:
+def test_images_that_are_no_t1_of_a_head_are_not_suitable(given: list[Dataset], words: str) -> None:
     (result,) = results(given, np.zeros(SHAPE, np.uint8))
     assert isinstance(result, NotSuitable)
     assert words in result.reason

@@ -85,7 +85,7 @@ def test_volumes_fraction_and_mass_are_those_of_the_ellipsoids() -> None:
     assert found["Left Ventricle Mass"] == pytest.approx(1.05 * (ellipsoid(0, 9.0) - large), rel=0.03)
 
 
-def test_the_volume_is_told_of_every_phase_in_the_order_of_the_beat() -> None:
+def test_every_phase_has_its_volume_in_the_order_of_the_beat() -> None:
     curve = [
         result for result in results(marked()) if isinstance(result, Measurement) and result.after_r_wave is not None
     ]
@@ -136,7 +136,7 @@ def moved(images: list[Dataset]) -> list[Dataset]:
         (moved(cine()), "its phases do not lie on the same slices"),
     ],
 )
-def test_what_is_no_short_axis_cine_is_not_suitable(images: list[Dataset], reason: str) -> None:
+def test_images_that_are_no_short_axis_cine_are_not_suitable(images: list[Dataset], reason: str) -> None:
     (result,) = results(marked(), images)
     assert isinstance(result, NotSuitable)
     assert reason in result.reason

@@ -59,7 +59,7 @@ def test_the_answer_is_a_series_of_its_own_grid_within_the_values_there_were() -
         (testing.without(images_of(20), 9), "missing"),
     ],
 )
-def test_what_is_no_stack_of_thick_slices_of_a_head_is_not_suitable(images: list[Dataset], words: str) -> None:
+def test_images_that_are_no_thick_slices_of_a_head_are_not_suitable(images: list[Dataset], words: str) -> None:
     for image in images:
         if "PerFrameFunctionalGroupsSequence" in image:
             image.BodyPartExamined = "HEAD"

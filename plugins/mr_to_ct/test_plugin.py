@@ -53,7 +53,7 @@ def test_the_answer_is_a_synthetic_series_of_whole_hu() -> None:
         (testing.without(images_of(20), 9), "missing"),
     ],
 )
-def test_what_is_no_t1_weighted_head_is_not_suitable(images: list[Dataset], words: str) -> None:
+def test_images_that_are_no_t1_weighted_head_are_not_suitable(images: list[Dataset], words: str) -> None:
     for image in images:
         if "PerFrameFunctionalGroupsSequence" in image:
             image.BodyPartExamined = "HEAD"

@@ -63,7 +63,7 @@ def test_each_role_gets_the_series_of_its_contrast_whatever_else_there_is() -> N
     assert inputs == wanted
 
 
-def test_where_a_contrast_is_missing_it_is_told_which_and_why_each_series_is_none() -> None:
+def test_a_missing_contrast_is_named_with_the_reason_for_each_series() -> None:
     found = testing.plan_plugin(HERE, study("t1", "t1c", "t2", "diffusion"))
     assert not found.plans
     (remark,) = found.remarks

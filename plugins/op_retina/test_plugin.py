@@ -109,7 +109,7 @@ def sequence() -> Dataset:
         (testing.fundus_photograph(array=np.zeros_like(PHOTO)), "too few"),
     ],
 )
-def test_what_is_no_colour_photograph_of_a_retina_is_not_suitable(image: Dataset, words: str) -> None:
+def test_images_that_are_no_colour_photograph_of_a_retina_are_not_suitable(image: Dataset, words: str) -> None:
     (result,) = results(image)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

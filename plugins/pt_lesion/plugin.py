@@ -249,8 +249,8 @@ def _check_tracer(header: Dataset) -> None:
     coded = given.get("RadiopharmaceuticalCodeSequence") or ()
     names = [str(given.get("Radiopharmaceutical") or ""), *(str(item.get("CodeMeaning") or "") for item in coded)]
     if not any(FDG.search(name) for name in names):
-        told = next(filter(None, names), "")
-        raise Unknown(f"the threshold is that of FDG, and the header names {told!r}" if told else NO_TRACER)
+        name = next(filter(None, names), "")
+        raise Unknown(f"the threshold is that of FDG, and the header names {name!r}" if name else NO_TRACER)
 
 
 def _given(header: Dataset) -> Dataset:

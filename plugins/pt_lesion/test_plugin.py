@@ -75,7 +75,7 @@ BY_HAND = BQ_PER_ML * KG * 1000 / (200e6 / 2)
         ({"SeriesTime": "003000", "AcquisitionTime": "003000", "RadiopharmaceuticalStartTime": "224012"}, BY_HAND),
     ],
 )
-def test_suv_is_the_one_calculated_by_hand(header: dict[str, Any], suv: float) -> None:
+def test_suv_is_as_calculated_by_hand(header: dict[str, Any], suv: float) -> None:
     assert seen(images(**header)) == pytest.approx(suv, rel=1e-5)
 
 
@@ -99,11 +99,11 @@ def test_suv_is_the_one_calculated_by_hand(header: dict[str, Any], suv: float) -
         ({"Radiopharmaceutical": None}, "does not name"),
     ],
 )
-def test_what_suv_needs_and_the_header_lacks_is_told(header: dict[str, Any], words: str) -> None:
+def test_attributes_that_suv_needs_and_the_header_lacks_are_named(header: dict[str, Any], words: str) -> None:
     assert words in str(seen(images(**header)))
 
 
-def test_a_lone_slice_has_no_volume() -> None:
+def test_a_single_slice_has_no_volume() -> None:
     assert "have no volume" in str(seen(images()[:1]))
 
 
@@ -199,13 +199,13 @@ def density(liver: int, uptake: int) -> list[Dataset]:
     return testing.ct_series(array=hu, spacing=(1.25, 0.4, 0.4), origin=(-120.2, -110.2, -50.625))
 
 
-def test_a_ct_in_the_same_place_tells_the_attenuation_of_each_uptake() -> None:
+def test_a_ct_in_the_same_place_gives_the_attenuation_of_each_uptake() -> None:
     results = testing.run_plugin(HERE, {"pt": images(), "ct": density(60, 300)}, MODELS)
     assert attenuations(results) == [300]
 
 
 @pytest.mark.parametrize("hu", [-800, 10, 400])
-def test_what_the_ct_does_not_show_as_liver_is_no_reference(hu: int) -> None:
+def test_a_place_that_is_no_liver_in_the_ct_is_no_reference(hu: int) -> None:
     (result,) = testing.run_plugin(HERE, {"pt": images(), "ct": density(hu, 300)}, MODELS)
     assert isinstance(result, NotSuitable)
     assert f"{hu} HU" in result.reason

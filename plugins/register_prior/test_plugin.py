@@ -18,7 +18,7 @@ def answer(**changed: NDArray[Any]) -> Any:
         assert given["fixed"].dtype == given["moving"].dtype == given["outside"].dtype == np.int16
         matrix = np.eye(4)
         matrix[:3, 3] = 3, -2, 5
-        told: dict[str, NDArray[Any]] = {
+        outputs: dict[str, NDArray[Any]] = {
             "matrix": matrix,
             "vectors": np.zeros((3, 4, 4, 3), np.float32),
             "vectors_affine": np.diag([20.0, 8.0, 8.0, 1.0])[[2, 1, 0, 3]],
@@ -27,7 +27,7 @@ def answer(**changed: NDArray[Any]) -> Any:
             "least_jacobian": np.array([0.7]),
             "overlap": np.array([0.9, 0.95]),
         }
-        return told | changed
+        return outputs | changed
 
     return register
 
@@ -92,7 +92,7 @@ TURNED = np.array([[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 
         ({"matrix": TURNED}, "turned by 90 degrees"),
     ],
 )
-def test_what_does_not_show_the_same_is_not_suitable(changed: dict[str, NDArray[Any]], words: str) -> None:
+def test_images_of_different_content_are_not_suitable(changed: dict[str, NDArray[Any]], words: str) -> None:
     (result,) = results(answer(**changed), study("now"), study("before"))
     assert isinstance(result, NotSuitable)
     assert words in result.reason
@@ -108,7 +108,7 @@ def test_images_without_a_frame_of_reference_are_not_suitable() -> None:
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_what_the_prior_does_not_show_is_air_or_nothing(modality: str) -> None:
+def test_voxels_outside_the_prior_are_air_or_zero(modality: str) -> None:
     sent: list[int] = []
 
     def model(**given: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -122,7 +122,7 @@ def grey() -> Dataset:
         (slide_of(2, 2, array=np.full((2 * TILE, 2 * TILE, 3), 243, np.uint8)), "no stained tissue"),
     ],
 )
-def test_what_is_no_slide_of_breast_tissue_is_not_suitable(image: Dataset, words: str) -> None:
+def test_images_that_are_no_slide_of_breast_tissue_are_not_suitable(image: Dataset, words: str) -> None:
     (result,), _ = results(image)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

@@ -71,7 +71,7 @@ def test_a_lesion_is_boxed_on_its_best_frame_and_judged() -> None:
     assert not any(isinstance(result, Measurement) for result in found)
 
 
-def test_the_network_sees_the_scanned_tissue_alone_and_its_size_is_told_in_mm() -> None:
+def test_the_network_gets_the_scanned_tissue_alone_and_the_size_is_in_mm() -> None:
     given: list[NDArray[np.float32]] = []
     image = ultrasound(region((150, 0, 199, 149), spatial=4, data=10), region((20, 10, 180, 140)))
     found = results(image, given=given)
@@ -82,7 +82,7 @@ def test_the_network_sees_the_scanned_tissue_alone_and_its_size_is_told_in_mm() 
     assert measures == {"Width": pytest.approx(40 * 0.2), "Extent away from the transducer": pytest.approx(20 * 0.2)}
 
 
-def test_a_region_that_leaves_the_image_is_not_believed() -> None:
+def test_an_ultrasound_region_outside_the_image_is_ignored() -> None:
     given: list[NDArray[np.float32]] = []
     found = results(ultrasound(region((20, 10, 2 * COLUMNS, 140))), given=given)
     assert given[0].shape == (4, ROWS, COLUMNS)
@@ -105,7 +105,7 @@ def test_without_a_lesion_there_is_one_finding() -> None:
         (ultrasound(rows=80), "80 rows and 200 columns"),
     ],
 )
-def test_what_is_no_ultrasound_of_breast_or_thyroid_is_not_suitable(image: Dataset, words: str) -> None:
+def test_images_that_are_no_ultrasound_of_breast_or_thyroid_are_not_suitable(image: Dataset, words: str) -> None:
     (result,) = results(image)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

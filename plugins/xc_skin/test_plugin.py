@@ -43,7 +43,7 @@ def test_a_lesion_is_outlined_and_has_seven_probabilities(modality: str) -> None
     assert heat.array.shape == (1, *PHOTO.shape[:2])
 
 
-def test_where_no_lesion_is_seen_there_is_no_answer() -> None:
+def test_without_a_lesion_there_is_no_answer() -> None:
     assert results(testing.photograph(array=PHOTO), outline=np.zeros_like(OUTLINE)) == (
         NotSuitable("no lesion is seen in it"),
     )
@@ -72,7 +72,7 @@ def as_photograph(image: Dataset) -> Dataset:
         (testing.photograph(array=PHOTO[..., ::-1].copy()), "colour of skin"),
     ],
 )
-def test_what_is_no_photograph_of_skin_is_not_suitable(image: Dataset, words: str) -> None:
+def test_images_that_are_no_photograph_of_skin_are_not_suitable(image: Dataset, words: str) -> None:
     (result,) = results(image)
     assert isinstance(result, NotSuitable)
     assert words in result.reason

@@ -90,19 +90,21 @@ def measure(bench: Bench, there: Pictures) -> None:
     """Print how a guard judges."""
     print(f"\nguard_{bench.guard}")
     right = {path: verdict(bench.guard, pictures.read(path)) for path in there.files(bench.right, making=False)}
-    hits = sum(one for one, _, _ in right.values())
+    hits = sum(accepted for accepted, _, _ in right.values())
     print(f"  accepts {hits} of {len(right)} right: sensitivity {wilson(hits, len(right))}")
     for path, (accepted, score, reason) in right.items():
         if not accepted:
             print(f"    refused: {path.name} {score:.2f} {reason}")
-    told: dict[str, list[Verdict]] = {}
+    verdicts_of: dict[str, list[Verdict]] = {}
     for name, picture in wrong_ones(bench, there):
-        told.setdefault(name, []).append(verdict(bench.guard, picture))
-    refused, count = sum(not one for all_of in told.values() for one, _, _ in all_of), sum(map(len, told.values()))
+        verdicts_of.setdefault(name, []).append(verdict(bench.guard, picture))
+    every = [verdict for verdicts in verdicts_of.values() for verdict in verdicts]
+    refused, count = sum(not accepted for accepted, _, _ in every), len(every)
     print(f"  refuses {refused} of {count} wrong: specificity {wilson(refused, count)}")
-    for name, verdicts in told.items():
+    for name, verdicts in verdicts_of.items():
         worst = max(score for _, score, _ in verdicts)
-        print(f"    {name}: {sum(not one for one, _, _ in verdicts)} of {len(verdicts)}, highest score {worst:.2f}")
+        refused = sum(not accepted for accepted, _, _ in verdicts)
+        print(f"    {name}: {refused} of {len(verdicts)}, highest score {worst:.2f}")
 
 
 def real(bench: Bench) -> None:

@@ -34,9 +34,9 @@ def finished(number: int) -> dict[Any, list[dict[str, Any]]]:
         pack: [{"name": name, "mark": 2000}],
         instance: [
             common
-            | {"sop_instance_uid": f"{uid}.1.{one}", "series_uid": f"{uid}.1", "peer": "10.0.0.1", "received_at": at,
-               "checksum": one, "pack": name, "offset": one * 1000, "length": 900}
-            for one in range(2)
+            | {"sop_instance_uid": f"{uid}.1.{number}", "series_uid": f"{uid}.1", "peer": "10.0.0.1", "received_at": at,
+               "checksum": number, "pack": name, "offset": number * 1000, "length": 900}
+            for number in range(2)
         ],
         study: [{"study_uid": uid, "state": "routed", "revision": 1, "changed_at": at, "because": "nothing came"}],
         decision: [
@@ -95,14 +95,14 @@ def live(ledger: Ledger, number: int, timed: Timed) -> None:
     arrivals = [
         Arrival(
             instance=Instance(
-                sop_instance_uid=f"{uid}.1.{one}", sop_class_uid=CT, study_uid=uid, series_uid=f"{uid}.1",
+                sop_instance_uid=f"{uid}.1.{slice_number}", sop_class_uid=CT, study_uid=uid, series_uid=f"{uid}.1",
                 modality="CT", transfer_syntax_uid="1.2", calling="CT1", peer="10.0.0.1",
-                received_at=time.time(), checksum=one,
+                received_at=time.time(), checksum=slice_number,
             ),
-            place=Place(pack=f"{uid}.pack", offset=one * 1000, length=900),
-            end=one * 1000 + 950,
+            place=Place(pack=f"{uid}.pack", offset=slice_number * 1000, length=900),
+            end=slice_number * 1000 + 950,
         )
-        for one in range(SLICES)
+        for slice_number in range(SLICES)
     ]  # fmt: skip
     timed(f"record {SLICES} instances", lambda: ledger.instances.record(arrivals))
     (seen,) = timed("studies(receiving)", lambda: ledger.studies.in_state(StudyState.RECEIVING))
@@ -149,8 +149,8 @@ def compare(name: str, few: Ledger, many: Ledger) -> None:
             live(ledger, number, times[ledger])
     print(f"| {name}, ms | {FEW} | {MANY} | ratio |\n|---|---|---|---|")
     for question in times[few].seconds:
-        one, other = (1000 * statistics.median(times[ledger].seconds[question]) for ledger in (few, many))
-        print(f"| {question} | {one:.2f} | {other:.2f} | {other / one:.2f} |", flush=True)
+        few_ms, many_ms = (1000 * statistics.median(times[ledger].seconds[question]) for ledger in (few, many))
+        print(f"| {question} | {few_ms:.2f} | {many_ms:.2f} | {many_ms / few_ms:.2f} |", flush=True)
 
 
 @contextmanager

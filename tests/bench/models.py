@@ -61,7 +61,7 @@ def show(models: int, at_once: int, up: float, ready: list[float], root: int) ->
     for process in tree(root):
         kind, resident, proportional = shares(process)
         kinds.setdefault(kind, []).append((resident, proportional))
-    everything = [one for several in kinds.values() for one in several]
+    everything = [figures for several in kinds.values() for figures in several]
     for kind, several in (*kinds.items(), ("all", everything)):
-        resident, proportional = (sum(one[index] for one in several) for index in (0, 1))
+        resident, proportional = (sum(figures[index] for figures in several) for index in (0, 1))
         print(f"| {kind} | {len(several)} | {resident:.0f} | {proportional:.0f} |", flush=True)

@@ -150,7 +150,7 @@ def renamed(images: Sequence[Dataset], number: object, folder: Path) -> tuple[st
 def ended(ledger: Ledger, study_uid: str) -> bool:
     """Return whether all results of a study are stored."""
     deliveries = ledger.deliveries.of(study_uid)
-    return bool(deliveries) and all(one.state == DeliveryState.DELIVERED for one in deliveries)
+    return bool(deliveries) and all(delivery.state == DeliveryState.DELIVERED for delivery in deliveries)
 
 
 def times(ledger: Ledger, study_uid: str) -> dict[str, float]:

@@ -180,7 +180,7 @@ def main() -> None:
 
 def account(house: House, kind: str, files: Sequence[Path]) -> list[str]:
     """Return what is wrong with a study: something lost, or double with other bytes."""
-    if unsent := {one.stem for one in files} - house.modality.acknowledged.keys():
+    if unsent := {file.stem for file in files} - house.modality.acknowledged.keys():
         return [f"{len(unsent)} instances were never taken"]
     if kind != "CR":
         return house.account(files, twice=True)

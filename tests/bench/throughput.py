@@ -143,8 +143,8 @@ def mixed(folder: Path) -> None:
                 works = list(load(sent, seed=f"{slots} {turn}"))
                 asked = {work.model: work for work in works if work.model}
                 address = address_of(node.process.pid, asked)
-                for one in asked.values():
-                    ask(address, one)
+                for question in asked.values():
+                    ask(address, question)
                 alone = per_minute(len(works), partial(ask_all, address, works, slots))
                 whole = per_minute(len(works), partial(send_all, node, works, (turn + 1) * len(works)))
                 rates.append((alone, whole))

@@ -47,26 +47,27 @@ PROTOCOLS = {
 
 def truth(role: str, seed: int = SEED, *, diseased: bool = True) -> NDArray[np.uint8]:
     """Return the tissues on the grid of a role's series."""
-    one = PROTOCOLS[role]
-    return tumour.tissues(tumour.grid(one.slices, one.rows, one.spacing), seed, tumour=diseased)
+    protocol = PROTOCOLS[role]
+    return tumour.tissues(tumour.grid(protocol.slices, protocol.rows, protocol.spacing), seed, tumour=diseased)
 
 
 def series(role: str, seed: int = SEED, *, diseased: bool = True) -> list[Dataset]:
     """Return the series of a role."""
-    one = PROTOCOLS[role]
-    array = tumour.seen(truth(role, seed, diseased=diseased), role, np.random.default_rng([seed, len(role), one.rows]))
-    corner = -(one.rows - 1) / 2 * one.spacing[1]
+    protocol = PROTOCOLS[role]
+    random = np.random.default_rng([seed, len(role), protocol.rows])
+    array = tumour.seen(truth(role, seed, diseased=diseased), role, random)
+    corner = -(protocol.rows - 1) / 2 * protocol.spacing[1]
     made = testing.mr_series(
         array=array,
-        spacing=(one.spacing[0], one.spacing[1], one.spacing[1]),
-        origin=(corner, corner, -(one.slices - 1) / 2 * one.spacing[0]),
+        spacing=(protocol.spacing[0], protocol.spacing[1], protocol.spacing[1]),
+        origin=(corner, corner, -(protocol.slices - 1) / 2 * protocol.spacing[0]),
         series=role,
-        description=one.description,
+        description=protocol.description,
         seed=f"tumour {seed}",
     )
     for image in made:
         image.BodyPartExamined = "HEAD"
-        for keyword, value in one.values.items():
+        for keyword, value in protocol.values.items():
             setattr(image, keyword, value)
     return made
 

@@ -65,7 +65,7 @@ class RandomNetworks:
 @cache
 def plugins() -> Mapping[str, Plugin]:
     """Return the plugins that are judged."""
-    return {name: one for name, one in find_plugins([ROOT / "plugins"]).items() if name in PURPOSES}
+    return {name: plugin for name, plugin in find_plugins([ROOT / "plugins"]).items() if name in PURPOSES}
 
 
 def judged(pair: Pair, triton: Triton, *, permitted: bool = True, at_random: bool = False) -> Verdict:
@@ -106,13 +106,13 @@ def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield "| plugin | kind | right images answered | wrong images not answered |"
     yield "|---|---|---|---|"
     for name, plugin in plugins().items():
-        mine = [one for one in verdicts if one.pair.plugin == name]
-        right, wrong = ([one for one in mine if one.pair.right is side] for side in (True, False))
+        mine = [verdict for verdict in verdicts if verdict.pair.plugin == name]
+        right, wrong = ([verdict for verdict in mine if verdict.pair.right is side] for side in (True, False))
         if mine:
-            counts = (f"{sum(one.as_wanted for one in side)} of {len(side)}" for side in (right, wrong))
+            counts = (f"{sum(verdict.as_wanted for verdict in side)} of {len(side)}" for side in (right, wrong))
             yield f"| `{name}` | {plugin.manifest.kind} | {' | '.join(counts)} |"
     yield ""
-    for one in verdicts:
-        if not one.as_wanted or one.outcome == FAILED:
-            told = f": {' '.join(one.reason.split())[:160]}" if one.reason else ""
-            yield f"- `{one.pair.plugin}` {one.outcome} {one.pair.name}{told}"
+    for verdict in verdicts:
+        if not verdict.as_wanted or verdict.outcome == FAILED:
+            reason = f": {' '.join(verdict.reason.split())[:160]}" if verdict.reason else ""
+            yield f"- `{verdict.pair.plugin}` {verdict.outcome} {verdict.pair.name}{reason}"

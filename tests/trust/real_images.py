@@ -124,7 +124,7 @@ def _nifti(file: str, shows: str, modality: str) -> RealImage:
 @cache
 def _of_folder(name: str, shows: str) -> RealImage:
     """Return the longest stack of a folder in LPS order."""
-    stack = max(testing.stacks(DATA / name), key=lambda one: len(one.frames))
+    stack = max(testing.stacks(DATA / name), key=lambda stack: len(stack.frames))
     volume = stack.volume()
     image = SimpleITK.GetImageFromArray(volume.array.astype(np.float32))
     steps = volume.affine[:3, [2, 1, 0]]
@@ -166,9 +166,9 @@ def wrapped(image: RealImage, modality: str, *, part: str, seed: str = "trust") 
     if make is None:
         raise UnsuitableSeries(f"{image.name} is not to be wrapped as {modality}")
     images = make(image, seed)
-    for one in images:
-        one.remove_private_tags()
-        one.PatientID, one.BodyPartExamined = "TRUST", part
+    for image in images:
+        image.remove_private_tags()
+        image.PatientID, image.BodyPartExamined = "TRUST", part
     return images
 
 
@@ -185,15 +185,15 @@ def _as_mr(image: RealImage, seed: str) -> list[Dataset]:
     signal = ((image.array.astype(np.float32) - low) * (3000 / max(high - low, 1e-6))).clip(0, 4095)
     images = _volume(testing.mr_series, np.rint(signal).astype(np.int16), image, seed)
     if image.shows == "heart MR":
-        for one in images:
-            one.TriggerTime, one.NominalInterval = 0.0, 900.0
+        for image in images:
+            image.TriggerTime, image.NominalInterval = 0.0, 900.0
     return images
 
 
 def _as_pt(image: RealImage, seed: str) -> list[Dataset]:
     images = _volume(testing.pet_series, image.array.clip(0).astype(np.float64) * BQ_PER_SUV, image, seed)
-    for one in images:
-        one.PatientWeight, one.PatientSize, one.PatientSex = KG, 1.8, "M"
+    for image in images:
+        image.PatientWeight, image.PatientSize, image.PatientSex = KG, 1.8, "M"
     return images
 
 

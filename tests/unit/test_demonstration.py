@@ -229,7 +229,7 @@ PLAIN = "name = 'every CT'\nto = ['PACS']"
 def test_a_route_that_allows_demonstrations_sends_to_test_destinations_alone(
     routes: Callable[..., Routes], to: str, test: list[str]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"route 'test' has allow_demonstration, and sends to .*: let it send"):
+    with pytest.raises(ConfigError, match=r"route 'test' has allow_demonstration, and sends to .*: such a route"):
         routes(f"name = 'test'\nto = {to}\nallow_demonstration = true", test=test)
 
 

@@ -139,8 +139,8 @@ def test_the_folder_has_the_name_of_the_plugin(plugin: Make) -> None:
         ('title = "Spleen"', 'title = ""', "title: "),
         ('kind = "A"\n', "", "kind is missing; choose the kind of its networks: A, Deterministic method"),
         ('kind = "A"', 'kind = "D"', "kind: Input should be 'A', 'B', 'C', 'V' or 'U'"),
-        ('kind = "A"', 'kind = "V"', 'validated_on: kind "V" names the data'),
-        ('kind = "A"', 'kind = "C"\nvalidated_on = "LiTS"', 'validated_on: kind "V" names the data'),
+        ('kind = "A"', 'kind = "V"', 'validated_on: name the data of the validation for kind "V"'),
+        ('kind = "A"', 'kind = "C"\nvalidated_on = "LiTS"', "validated_on: name the data of the validation for kind"),
         ('title = "Spleen"', "time_limit_seconds = 0\ntitle = 'Spleen'", "time_limit_seconds: "),
     ],
 )

@@ -177,7 +177,7 @@ def test_repeated_positions_are_told_apart(assemble: Assemble, values: dict[str,
         series.volume()
         (keyword,) = values
         assert len({str(header.get(keyword)) for header in series.headers}) == 1
-        assert "told apart by" in series.warnings[0]
+        assert "separated by" in series.warnings[0]
 
 
 def test_diffusion_is_split_by_b_value_and_then_by_direction(assemble: Assemble) -> None:

@@ -72,7 +72,7 @@ def streaks(projections: Tensor, *steps: int) -> list[Tensor]:
     """Return what is added to a plane in HU when only each n-th view is there, for several n."""
     whole = tomography.reconstructed(projections)
     sparse = (tomography.reconstructed(projections[::step]) for step in steps)
-    return [(one - whole) / (tomography.WATER * PIXEL_MM) * 1000 for one in sparse]
+    return [(projection - whole) / (tomography.WATER * PIXEL_MM) * 1000 for projection in sparse]
 
 
 def pair(hu: NDArray[np.number], generator: torch.Generator) -> Pair:
@@ -83,7 +83,7 @@ def pair(hu: NDArray[np.number], generator: torch.Generator) -> Pair:
     return Pair(
         clean=hu[inner].astype(np.float32),
         noises=tuple(noise(projections, cutoff, generator)[inner].numpy() for cutoff in CUTOFFS),
-        streaks=tuple(one[inner].numpy() for one in streaks(projections, *STEPS)),
+        streaks=tuple(plane[inner].numpy() for plane in streaks(projections, *STEPS)),
     )
 
 
@@ -100,15 +100,15 @@ def pairs(images: Sequence[Plane], random: np.random.Generator) -> list[Pair]:
 
 def draw(prepared: Sequence[Pair], random: np.random.Generator) -> trainer.Example:
     """Return a patch with noise, streaks, both or, one time in four, neither; and without."""
-    one = prepared[random.integers(len(prepared))]
+    section = prepared[random.integers(len(prepared))]
     row, column = random.integers(INNER - PATCH + 1, size=2)
     window = slice(row, row + PATCH), slice(column, column + PATCH)
     added = np.zeros((PATCH, PATCH), np.float32)
     if random.random() < 0.5:
-        added += np.float32(random.uniform(0, STRONGEST_HU)) * one.noises[random.integers(len(CUTOFFS))][window]
+        added += np.float32(random.uniform(0, STRONGEST_HU)) * section.noises[random.integers(len(CUTOFFS))][window]
     if random.random() < 0.5:
-        added += np.float32(random.uniform(0, 1)) * one.streaks[random.integers(len(STEPS))][window]
-    both = np.stack([one.clean[window] + added, one.clean[window]])
+        added += np.float32(random.uniform(0, 1)) * section.streaks[random.integers(len(STEPS))][window]
+    both = np.stack([section.clean[window] + added, section.clean[window]])
     turned = np.rot90(both, random.integers(4), (1, 2))
     given, truth = scaled(CHAIN, torch.from_numpy(turned.copy())).numpy()[:, None]
     return given, truth
@@ -155,22 +155,22 @@ def judge(found: nn.Module, planes: Sequence[Plane]) -> dict[str, trainer.Figure
 def psnr(clean: Tensor, other: Tensor) -> float:
     """Return the peak signal-to-noise ratio in dB, of the range that is shown."""
     low, high = SHOWN_HU
-    shown = [one.clamp(low, high).numpy() for one in (clean, other)]
+    shown = [plane.clamp(low, high).numpy() for plane in (clean, other)]
     return float(peak_signal_noise_ratio(*shown, data_range=high - low))
 
 
 def ssim(clean: Tensor, other: Tensor) -> float:
     """Return the structural similarity (Wang et al. 2004), of the range that is shown."""
     low, high = SHOWN_HU
-    shown = [one.clamp(low, high).numpy() for one in (clean, other)]
+    shown = [plane.clamp(low, high).numpy() for plane in (clean, other)]
     return float(structural_similarity(*shown, data_range=high - low))
 
 
 def shift(clean: Tensor, given: Tensor, answer: Tensor) -> float:
     """Return by how much the network moves the mean of homogeneous squares of tissue on average, in HU."""
     squares = [
-        one[: len(one) // BLOCK * BLOCK, : len(one) // BLOCK * BLOCK].unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
-        for one in (clean, given, answer)
+        part[: len(part) // BLOCK * BLOCK, : len(part) // BLOCK * BLOCK].unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
+        for part in (clean, given, answer)
     ]
     even = (squares[0].std((2, 3)) < EVEN_HU) & (squares[0].mean((2, 3)) > -200)
     return float((squares[2] - squares[1]).mean((2, 3))[even].mean())

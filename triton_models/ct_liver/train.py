@@ -79,8 +79,8 @@ def judge(found: nn.Module, cases: int = 16) -> dict[str, trainer.Figure]:
     return {
         "Dice liver": trainer.figure(organs[LIVER]),
         "Dice spleen": trainer.figure(organs[SPLEEN]),
-        "lesion sensitivity": trainer.figure([[float(one > 0)] for (one,) in outlines]),
-        "Dice of lesions found": trainer.figure([[one] for (one,) in outlines if one > 0]),
+        "lesion sensitivity": trainer.figure([[float(score > 0)] for (score,) in outlines]),
+        "Dice of lesions found": trainer.figure([[score] for (score,) in outlines if score > 0]),
         "false lesions per scan": trainer.figure(beside),
         "error of the liver's mean HU": trainer.figure(off),
     }

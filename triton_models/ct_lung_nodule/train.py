@@ -83,14 +83,14 @@ def chests() -> tuple[Chest, ...]:
 
 def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a chest: around a nodule, or around a vessel or the wall of a lung."""
-    one = chests()[random.integers(CHESTS)]
-    among = [nodule.centre for nodule in one.nodules] if random.random() < AROUND_NODULES else one.others
+    chest = chests()[random.integers(CHESTS)]
+    among = [nodule.centre for nodule in chest.nodules] if random.random() < AROUND_NODULES else chest.others
     centre = among[random.integers(len(among))]
-    corner = np.clip(centre - random.integers(8, PATCH - 8, 3), 0, np.subtract(one.hu.shape, PATCH))
+    corner = np.clip(centre - random.integers(8, PATCH - 8, 3), 0, np.subtract(chest.hu.shape, PATCH))
     box = tuple(slice(start, start + PATCH) for start in corner)
     turn = tuple(axis for axis in range(3) if random.random() < 0.5)
-    image = scaled(CHAIN, torch.from_numpy(np.flip(noisy(one.hu[box], random), turn).copy()))
-    return image.numpy()[None], np.flip(one.labels[box] > 0, turn).astype(np.int64)[None]
+    image = scaled(CHAIN, torch.from_numpy(np.flip(noisy(chest.hu[box], random), turn).copy()))
+    return image.numpy()[None], np.flip(chest.labels[box] > 0, turn).astype(np.int64)[None]
 
 
 def judge(found: nn.Module, cases: int = 8) -> dict[str, trainer.Figure]:
@@ -104,11 +104,11 @@ def judge(found: nn.Module, cases: int = 8) -> dict[str, trainer.Figure]:
         truths = [labels == number for number in range(1, NODULES + 1)]
         outlines += [[trainer.dice(truth, np.isin(pieces, np.setdiff1d(pieces[truth], 0)))] for truth in truths]
         beside.append([len(np.setdiff1d(pieces, pieces[labels > 0]))])
-    hits = [[float(one > 0)] for (one,) in outlines]
+    hits = [[float(score > 0)] for (score,) in outlines]
     return {
         "sensitivity": trainer.figure(hits),
         "false positives per scan": trainer.figure(beside),
-        "Dice of those found": trainer.figure([[one] for (one,) in outlines if one > 0]),
+        "Dice of those found": trainer.figure([[score] for (score,) in outlines if score > 0]),
     }
 
 

@@ -76,10 +76,10 @@ def judge(found: nn.Module, breasts: int = 200) -> dict[str, trainer.Figure]:
     figures = {}
     for label, name in enumerate(LESIONS, 1):
         compared = [matched(torch.from_numpy(labels) == label, answer == label) for labels, answer in seen]
-        outlines = [[dice] for one, _ in compared for dice in one]
-        figures[f"sensitivity {name}"] = trainer.figure([[float(one > 0)] for (one,) in outlines])
+        outlines = [[dice] for outlined, _ in compared for dice in outlined]
+        figures[f"sensitivity {name}"] = trainer.figure([[float(score > 0)] for (score,) in outlines])
         figures[f"false positives per image {name}"] = trainer.figure([[float(beside)] for _, beside in compared])
-        figures[f"Dice of those found {name}"] = trainer.figure([[one] for (one,) in outlines if one > 0])
+        figures[f"Dice of those found {name}"] = trainer.figure([[score] for (score,) in outlines if score > 0])
     return figures
 
 

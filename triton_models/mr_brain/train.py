@@ -91,7 +91,7 @@ def heads(found: nn.Module, count: int, seed: int) -> Iterator[Head]:
         state = (HEALTHY, *CONDITIONS)[number % (1 + len(CONDITIONS))]
         signal, truth = with_structures(grid(), random, state=state)
         labels = segment(CHAIN, [(torch.from_numpy(signal), AFFINE)], found).numpy()
-        yield Head(truth=truth, labels=labels, conditions=np.array([state == one for one in CONDITIONS], np.float32))
+        yield Head(truth=truth, labels=labels, conditions=np.array([state == name for name in CONDITIONS], np.float32))
 
 
 def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, trainer.Figure]:
@@ -102,8 +102,8 @@ def judge(found: nn.Module, states: nn.Module, count: int = 45) -> dict[str, tra
         probabilities = states(torch.from_numpy(head.volumes)[None]).numpy()[0]
         rows.append(np.stack([head.conditions, probabilities], 1))
     return {
-        "mean Dice of all structures": trainer.figure([[float(np.mean(one))] for one in dices]),
-        **{f"Dice {name.lower()}": trainer.figure([[one[LABEL[name] - 1]] for one in dices]) for name in REPORTED},
+        "mean Dice of all structures": trainer.figure([[float(np.mean(scores))] for scores in dices]),
+        **{f"Dice {name.lower()}": trainer.figure([[dice[LABEL[name] - 1]] for dice in dices]) for name in REPORTED},
         **{
             f"AUC {name}": trainer.figure([row[number] for row in rows], trainer.area_under_curve)
             for number, name in enumerate(CONDITIONS)

@@ -55,7 +55,7 @@ def judge(found: nn.Module, hearts: int = 16) -> dict[str, trainer.Figure]:
         stacked = torch.from_numpy(images.signal.reshape(-1, ROWS, ROWS))
         answer = segment(CHAIN, [(stacked, AFFINE)], found).numpy().reshape(images.labels.shape)
         dices.append([trainer.dice(images.labels == part, answer == part) for part in (CAVITY, MYOCARDIUM)])
-        fraction, outlined = (ejected((one == CAVITY).sum((1, 2, 3)).tolist()) for one in (answer, images.labels))
+        fraction, outlined = (ejected((labels == CAVITY).sum((1, 2, 3)).tolist()) for labels in (answer, images.labels))
         true = ejected([heart.millilitres(float(phase)) for phase in PHASES])
         off.append([100 * abs(fraction - true), 100 * abs(fraction - outlined)])
     return {

@@ -58,7 +58,7 @@ def between(plane: Plane, columns: NDArray[np.float64], *, order: int) -> Plane:
 
 def normalised(images: Sequence[NDArray[np.integer]]) -> list[Plane]:
     """Return planes that show something, and whose brightest is about 1."""
-    planes = [np.asarray(one, np.float32) / max(float(np.percentile(one, 99.5)), 1.0) for one in images]
+    planes = [np.asarray(image, np.float32) / max(float(np.percentile(image, 99.5)), 1.0) for image in images]
     return [plane for plane in planes if plane.mean() > 0.05]
 
 

@@ -49,8 +49,8 @@ class Pix2Pix:
         ct, mr = truths[:, :1], truths[:, 1:]
         seen = [self._seen(images.detach(), mr) for images in (answers, ct)]
         wrong = sum(
-            self.verdict(one, target_is_real=real, for_discriminator=True)
-            for one, real in zip(seen, (False, True), strict=True)
+            self.verdict(image, target_is_real=real, for_discriminator=True)
+            for image, real in zip(seen, (False, True), strict=True)
         )
         self.optimiser.zero_grad()
         (wrong / 2).backward()  # type: ignore[union-attr]

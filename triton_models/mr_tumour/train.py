@@ -39,7 +39,7 @@ def head(random: np.random.Generator, *, diseased: bool) -> tuple[list[Placed], 
     """Return a head in every contrast, in the order of the roles, and its tumour on the grid of the first."""
     seed = int(random.integers(2**31))
     apart = random.uniform(SPACING, THICKEST_MM) if random.random() < 0.5 else SPACING
-    thin, thick = (lying(seed, one, diseased=diseased) for one in (SPACING, apart))
+    thin, thick = (lying(seed, spacing, diseased=diseased) for spacing in (SPACING, apart))
     images = []
     for role in CHAIN.roles:
         found, affine = thick if role in THICK else thin

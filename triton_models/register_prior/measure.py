@@ -83,7 +83,7 @@ def landmarks(
     points = indices @ affine[:3, :3].T + affine[:3, 3]
     sources = motion(points) @ inverse[:3, :3].T + inverse[:3, 3]
     margin = MARGIN_MM / np.linalg.norm(affine[:3, :3], axis=0)
-    within = [((one > margin) & (one < last - margin)).all(1) for one in (indices, sources)]
+    within = [((places > margin) & (places < last - margin)).all(1) for places in (indices, sources)]
     body = fixed > np.percentile(fixed, 1) + 0.3 * np.ptp(np.percentile(fixed, (1, 99)))
     chosen = np.flatnonzero(within[0] & within[1])
     chosen = chosen[body[tuple(np.rint(sources[chosen]).astype(int).T)]]
@@ -93,13 +93,13 @@ def landmarks(
 def main(folders: list[Path]) -> None:
     """Print the figures, and write those of the phantoms and of each folder beside this file."""
     torch.set_num_threads(1)
-    sets = {"phantom": [(case, 1) for case in phantoms()]} | {one.name: [(real(one), MOTIONS)] for one in folders}
+    sets = {"phantom": [(case, 1) for case in phantoms()]} | {path.name: [(real(path), MOTIONS)] for path in folders}
     figures = {}
     for name, cases in sets.items():
         random = np.random.default_rng(3)
         judged = [judge(*case, Motion.drawn(random), random) for case, times in cases for _ in range(times)]
         for what in judged[0]:
-            figures[f"{name}: {what}"] = trainer.figure([[one[what]] for one in judged])
+            figures[f"{name}: {what}"] = trainer.figure([[case[what]] for case in judged])
             print(f"{name}: {what} {figures[f'{name}: {what}']}", flush=True)  # noqa: T201 (a measurement prints)
     trainer.write_figures(figures, HERE)
 

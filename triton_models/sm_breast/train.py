@@ -45,7 +45,7 @@ def judge(found: nn.Module, each: int = 50) -> dict[str, trainer.Figure]:
     kinds = np.repeat(np.arange(len(CLASSES)), each)
     fields = (field(JUDGED, random, kind=CLASSES[kind]) for kind in kinds)
     probabilities = np.stack(
-        [classify(PLANES, torch.from_numpy(one[None]), found).probabilities[0].numpy() for one in fields]
+        [classify(PLANES, torch.from_numpy(field[None]), found).probabilities[0].numpy() for field in fields]
     )
     carcinoma = np.stack([kinds >= MALIGNANT, probabilities[:, MALIGNANT:].sum(1)], 1)
     return {

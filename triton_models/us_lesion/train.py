@@ -67,11 +67,11 @@ def box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else (0, 0, 0, 0)
 
 
-def shared(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
+def shared(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
     """Return which part of their union two boxes have in common."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
     common = float(np.clip(high - low, 0, None).prod())
-    both = sum((bottom - top) * (right - left) for top, left, bottom, right in (one, other))
+    both = sum((bottom - top) * (right - left) for top, left, bottom, right in (box, other))
     return common / (both - common)
 
 

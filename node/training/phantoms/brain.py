@@ -130,7 +130,7 @@ def _posed(places: tuple[Field, Field, Field], random: np.random.Generator) -> N
 
 
 def _volumes(state: str, random: np.random.Generator) -> dict[str, float]:
-    """Return by what the volume of each structure differs from the usual one."""
+    """Return the difference of the volume of each structure from its usual volume."""
     factors = STATES[state]
     return {
         name: factors.get(name, 1.0) * np.exp(random.normal(0, SPREAD_OF_FLUID if "entricle" in name else SPREAD))

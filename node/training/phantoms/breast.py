@@ -83,7 +83,7 @@ def _apart(radius: Field, centres: Sequence[NDArray[np.intp]], random: Random) -
     inside = np.argwhere(radius < FARTHEST)
     inside = inside[inside[:, 1] > radius.shape[1] / 12]
     tries = inside[random.integers(len(inside), size=20)]
-    away = [min((float(np.hypot(*(place - one))) for one in centres), default=0.0) for place in tries]
+    away = [min((float(np.hypot(*(place - centre))) for centre in centres), default=0.0) for place in tries]
     return np.asarray(tries[int(np.argmax(away))])
 
 

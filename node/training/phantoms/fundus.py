@@ -27,7 +27,7 @@ FIELD = 0.48
 ARTERY, VEIN, RED = (168, 62, 36), (132, 38, 26), (110, 20, 16)
 DISC, YELLOW, WHITE = (244, 205, 140), (238, 216, 128), (226, 196, 158)
 LEAST_COVERED = 0.5
-"""Part of a pixel that is vessel, and lit, where it counts as one."""
+"""A pixel counts as vessel if at least this part of it is vessel, and lit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -75,7 +75,7 @@ def _bleed(
     direction /= np.linalg.norm(direction)
     if kind == "intraparenchymal":
         centre = direction * np.multiply(HEAD_MM, random.uniform(0.35, 0.65))
-        offsets = [np.asarray(one - middle, np.float32) for one, middle in zip(zxy, centre, strict=True)]
+        offsets = [np.asarray(coordinate - middle, np.float32) for coordinate, middle in zip(zxy, centre, strict=True)]
         return ball(offsets, random.uniform(16, 44), random) < 0
     cosine = (z * direction[0] + x * direction[1] + y * direction[2]) / length
     angle = np.arccos(np.clip(cosine, -1, 1))

@@ -40,7 +40,7 @@ class Heart:
 
     @classmethod
     def drawn(cls, random: np.random.Generator) -> "Heart":
-        """Return one with measures as patients have them."""
+        """Return a heart with random measures, as patients have them."""
         return cls(
             radius=random.uniform(20, 32),
             wall=random.uniform(7, 13),

@@ -1,4 +1,4 @@
-"""What is drawn or real, moved and deformed by a motion that is known everywhere: what a registration is judged by."""
+"""Move and deform phantoms and real volumes by a motion that is known everywhere, to measure a registration."""
 
 from dataclasses import dataclass
 
@@ -37,8 +37,8 @@ class Motion:
         x, y, z = np.moveaxis(points, -1, 0)
         across = ((y, z), (z, x), (x, y))
         waves = [
-            swing * 0.5 * (np.sin(one / first + self.phase) + np.cos(other / second + self.phase))
-            for swing, (one, other), (first, second) in zip(self.swings, across, WAVES_MM, strict=True)
+            swing * 0.5 * (np.sin(place / first + self.phase) + np.cos(other / second + self.phase))
+            for swing, (place, other), (first, second) in zip(self.swings, across, WAVES_MM, strict=True)
         ]
         bent = points + np.stack(waves, -1)
         cosine, sine = np.cos(self.turn), np.sin(self.turn)

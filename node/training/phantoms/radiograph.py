@@ -293,7 +293,7 @@ def _build(random: Random, findings: Collection[str]) -> Build:
 def _places(rows: int, random: Random) -> tuple[Part, Part]:
     """Return u and v of each pixel, of a chest that lies a little aside, turned, and larger or smaller than others."""
     place = np.linspace(-1, 1, rows, dtype=np.float32)
-    turn, size, *shift = (random.uniform(-one, one) for one in (0.03, 0.05, 0.04, 0.04))
+    turn, size, *shift = (random.uniform(-limit, limit) for limit in (0.03, 0.05, 0.04, 0.04))
     v, u = np.meshgrid(place - np.float32(shift[0]), place - np.float32(shift[1]), indexing="ij")
     scale, turned = np.float32(0.99 + size), np.float32(turn)
     return scale * (u + turned * v), scale * (v - turned * u)
@@ -344,14 +344,14 @@ def _vessels(scene: Scene, random: Random, lungs: Part) -> None:
 def _clavicles(scene: Scene, random: Random, *, broken: bool) -> Part:
     """Draw both clavicles; return where one of them is broken."""
     side = _side(random)
-    for one in (0, 1):
-        inner, outer = (_sign(one) * 0.14, -0.58), (_sign(one) * 0.72, -0.68)
-        if not broken or one != side:
+    for half in (0, 1):
+        inner, outer = (_sign(half) * 0.14, -0.58), (_sign(half) * 0.72, -0.68)
+        if not broken or half != side:
             scene.add(scene.line(inner, outer, 0.05), 0.25)
             continue
         along, drop = random.uniform(0.4, 0.6), random.uniform(0.09, 0.13)
         u, v = (start + (end - start) * along for start, end in zip(inner, outer, strict=True))
         scene.add(scene.line(inner, (u, v), 0.05), 0.25)
-        scene.add(scene.line((u - _sign(one) * 0.05, v + drop), (outer[0], outer[1] + drop), 0.05), 0.25)
+        scene.add(scene.line((u - _sign(half) * 0.05, v + drop), (outer[0], outer[1] + drop), 0.05), 0.25)
         place = scene.oval((u, v + drop / 2), (0.13, 0.13))
     return within(place, EDGE) if broken else np.zeros_like(scene.image)

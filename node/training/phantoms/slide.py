@@ -119,7 +119,7 @@ def _scattered(
     around: Place = (0.5, 0.5),
     reach: float = 0.75,
 ) -> Nuclei:
-    """Return nuclei no further from a place than `reach`; all of the field without one."""
+    """Return nuclei no further from a place than `reach`; without a place, everywhere in the field."""
     away, turn = reach * np.sqrt(random.uniform(0, 1, count)), random.uniform(0, 2 * np.pi, count)
     return np.asarray(around) + np.column_stack((away * np.cos(turn), away * np.sin(turn))), random.uniform(
         *radii, count

@@ -30,7 +30,7 @@ class Lesion:
 
 
 def lesion(kind: str, random: Random) -> Lesion:
-    """Return a benign lesion, smooth and wider than high, or a malignant one, spiculated and higher than wide."""
+    """Return a benign lesion (smooth, wider than high) or a malignant lesion (spiculated, higher than wide)."""
     wide = random.uniform(0.11, 0.18)
     ratio = random.uniform(0.5, 0.72) if kind == BENIGN else random.uniform(1.0, 1.3)
     centre = random.uniform(0.38, 0.56), random.uniform(0.28, 0.72)

@@ -39,7 +39,7 @@ def reconstructed(projections: Tensor, cutoff: float = 1.0) -> Tensor:
     """Return the plane that projections are of.
 
     The ramp filter goes down to nothing at `cutoff`, a part of the highest frequency, as a smooth kernel does
-    (Hann); at 1 it is the bare ramp, a sharp one.
+    (Hann); at 1 it is the ramp alone, which gives sharp images.
     """
     views, rays = projections.shape
     length = 2 ** math.ceil(math.log2(2 * rays))

@@ -59,12 +59,12 @@ def tissues(places: tuple[Field, Field, Field], seed: int, *, tumour: bool = Tru
 
 
 def _grow(found: Labels, zyx: Sequence[NDArray[np.float32]], random: np.random.Generator) -> None:
-    """Put a tumour into a brain: oedema in what is white, a core that pushes all else away, necrosis in a large one."""
+    """Put a tumour into a brain: oedema in white matter, a core that displaces tissue, and necrosis in a large core."""
     direction = random.normal(size=3)
     centre = direction / np.linalg.norm(direction) * np.multiply(HEAD_MM, random.uniform(0.25, 0.6))
     centre = centre[[0, 2, 1]]
     wide, rim = random.uniform(*CORE_MM), random.uniform(*RIM_MM)
-    offsets = [np.asarray(one - middle, np.float32) for one, middle in zip(zyx, centre, strict=True)]
+    offsets = [np.asarray(coordinate - middle, np.float32) for coordinate, middle in zip(zyx, centre, strict=True)]
     brain = (found == WHITE) | (found == GREY) | (found == FLUID)
     swollen = ball(offsets, wide * random.uniform(*SWOLLEN), random) < 0
     outside = ball(offsets, wide, random)
@@ -82,7 +82,7 @@ def seen(found: Labels, contrast: str, random: np.random.Generator) -> Image:
     signal = table[found]
     for axis, length in enumerate(found.shape):
         wave = 1 + 0.12 * np.sin(np.linspace(0, 3, length) + random.uniform(0, 6))
-        signal *= wave.astype(np.float32).reshape([-1 if one == axis else 1 for one in range(3)])
+        signal *= wave.astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
     noise = random.standard_normal((2, *found.shape), np.float32) * np.float32(random.uniform(8, 30))
     magnitude = np.hypot(signal + noise[0], noise[1])  # so that noise is Rician, as in MR
     return np.asarray(np.rint(magnitude).clip(0, 4095), np.int16)

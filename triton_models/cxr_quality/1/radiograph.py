@@ -242,7 +242,9 @@ def letters(shown: Tensor) -> Tensor:
         shape = pieces[top:bottom, left:right] == piece
         soft = blurred(functional.interpolate(shape[None, None].float(), size=(GLYPH, GLYPH), mode="area"))
         fits = [count == holes(shape) for count in HOLES]
-        likeness = [fit * max(alike(soft, one) for one in variants) for fit, variants in zip(fits, known, strict=True)]
+        likeness = [
+            fit * max(alike(soft, glyph) for glyph in variants) for fit, variants in zip(fits, known, strict=True)
+        ]
         first, second = sorted(likeness, reverse=True)[:2]
         letter = likeness.index(first)
         if letter < 2 and first >= LIKENESS and first - second >= LEAD:
@@ -298,7 +300,7 @@ def blurred(shape: Tensor) -> Tensor:
     return functional.conv2d(functional.conv2d(wide, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
-def alike(one: Tensor, other: Tensor) -> float:
+def alike(image: Tensor, other: Tensor) -> float:
     """Pearson's correlation of two shapes."""
-    one, other = one - one.mean(), other - other.mean()
-    return float((one * other).sum() / (one.norm() * other.norm()).clamp(min=1e-6))
+    image, other = image - image.mean(), other - other.mean()
+    return float((image * other).sum() / (image.norm() * other.norm()).clamp(min=1e-6))

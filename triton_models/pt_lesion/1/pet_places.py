@@ -1,4 +1,4 @@
-"""Where FDG is taken up or excreted in everybody, told by place, size and uptake relative to liver and body.
+"""Find physiological uptake of FDG and its excretion by place, size and uptake relative to liver and body.
 
 The ranges are those of adults. They are wide: a tumour in the place of an organ gets the organ's name. It is outlined
 and measured under that name, so that a reader sees it.

@@ -250,8 +250,8 @@ def jacobian(field: Field) -> Tensor:
     corner = field.values[:, :-1, :-1, :-1]
     along = torch.stack(
         [
-            (one - corner) / step
-            for one, step in zip(
+            (neighbour - corner) / step
+            for neighbour, step in zip(
                 (field.values[:, 1:, :-1, :-1], field.values[:, :-1, 1:, :-1], field.values[:, :-1, :-1, 1:]),
                 field.grid.spacing.float(),
                 strict=True,
