@@ -89,7 +89,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """A series that was found, with its instances, and a line for each that tells its UID and its bytes."""
+    """A series that was found, with its instances; `checksums` has a line for each, its SOP Instance UID and checksum."""
 
     series: Series
     parts: tuple[Part10, ...]

@@ -31,7 +31,7 @@ CLASSES = tuple(
         ("invasive", "invasive carcinoma", Code("713609000", "SCT", "Invasive carcinoma of breast")),
     )
 )
-"""In the order of the model's classes, those of BACH (Aresta et al. 2019). Each is worse than the one before."""
+"""In the order of the model's classes, those of BACH (Aresta et al. 2019). Each is worse than the previous class."""
 IN_SITU = 2
 """This class and the following are carcinoma."""
 PRESENT = 0.5

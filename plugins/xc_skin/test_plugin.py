@@ -16,7 +16,7 @@ PHOTO, OUTLINE = lesion(128, np.random.default_rng(4), kind="mel")
 
 
 def results(image: Dataset, *, outline: NDArray[np.uint8] = OUTLINE) -> tuple[Result, ...]:
-    """Run the plugin with a network that sees melanoma, and one that gives this outline."""
+    """Run the plugin with a network that finds melanoma, and another that returns this outline."""
 
     def naming(image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         probabilities = np.full((1, len(LESIONS)), 0.05, np.float32)

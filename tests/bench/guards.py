@@ -29,7 +29,7 @@ class Bench:
     dicom: tuple[str, ...] = ()
 
 
-CHESTS = "CR/chest_RG1_j2k", "CR/chest_rsna/1.2"  # not the one that its header shows inverted
+CHESTS = "CR/chest_RG1_j2k", "CR/chest_rsna/1.2"  # without the chest that its header inverts
 UPRIGHT = ("inverted", "upside down", "turned left", "turned right", "inverted, upside down")
 BENCHES = (
     Bench(guard="chest_radiograph", right="chest_frontal", wrong=tuple(pictures.WRONG), dicom=CHESTS),
@@ -87,7 +87,7 @@ def wrong_ones(bench: Bench, there: Pictures) -> Iterator[tuple[str, Picture]]:
 
 
 def measure(bench: Bench, there: Pictures) -> None:
-    """Print how a guard judges."""
+    """Print sensitivity and specificity of a guard, and every mistake."""
     print(f"\nguard_{bench.guard}")
     right = {path: verdict(bench.guard, pictures.read(path)) for path in there.files(bench.right, making=False)}
     hits = sum(accepted for accepted, _, _ in right.values())

@@ -90,7 +90,7 @@ class Timed:
 
 
 def live(ledger: Ledger, number: int, timed: Timed) -> None:
-    """One more study, from its first instance to its delivery, with what is asked on the way."""
+    """Run one study from its first instance to its delivery, with the questions that the node asks on the way."""
     uid = f"1.3.{number}"
     arrivals = [
         Arrival(
@@ -174,7 +174,7 @@ def postgres_ledgers() -> Iterator[tuple[Ledger, Ledger]]:
 
 
 def main() -> None:
-    """Print the comparison on SQLite, and on PostgreSQL where there is one."""
+    """Print the comparison on SQLite, and on PostgreSQL if it is installed."""
     with sqlite_ledgers() as pair:
         compare("SQLite", *pair)
     if reason := lacking():

@@ -1,7 +1,7 @@
 """Each plugin that comes with isocenter on one study: from images on disk to objects, its models loaded.
 
-The study is a real one of ../shared where `REAL` names it, else the synthetic one of `tests.studies`, with its prior if
-it has one; a plugin that has neither is left out. `python -m tests.bench plugins ct_lung` measures that plugin alone.
+The study is real, from ../shared, if `REAL` names it; else synthetic, from `tests.studies`, with its prior if it has a
+prior. A plugin without a study is left out. `python -m tests.bench plugins ct_lung` measures that plugin alone.
 """
 
 import os
@@ -46,7 +46,7 @@ PARTS = "load", "infer", "compose"
 
 
 def main() -> None:
-    """Print seconds per study: the medians of three runs after one that is not counted."""
+    """Print seconds per study: the medians of three runs, after a first run that is not counted."""
     plugins = find_plugins([ROOT / "plugins"])
     asked = sys.argv[2:] or sorted(plugins)
     print(
@@ -75,13 +75,13 @@ def study(name: str, folder: Path) -> list[Path]:
 
 
 def synthetic(name: str) -> ModuleType | None:
-    """Return the module that makes a plugin's study, if there is one."""
+    """Return the module that makes a plugin's study, or None."""
     there = (Path(studies.__path__[0]) / f"{name}.py").is_file()
     return import_module(f"tests.studies.{name}") if there else None
 
 
 def earlier(name: str, folder: Path) -> list[Path]:
-    """Write the prior of a plugin's synthetic study, if it has one."""
+    """Write the prior of a plugin's synthetic study, if it has a prior."""
     made = None if name in REAL else synthetic(name)
     return testing.write(made.prior(), folder) if made and hasattr(made, "prior") else []
 

@@ -1,7 +1,7 @@
 """From the last C-STORE to the results in the PACS, stage by stage, beside what the server itself computes.
 
 dcmtk's storescu sends, `isocenter serve` works, Orthanc stores. Each run is a study of its own: the same images under
-new UIDs. Three cases: the 100-slice chest CT (the real one of ../shared where it is, else the synthetic one) with a
+new UIDs. Three cases: the 100-slice chest CT (real if ../shared has it, else synthetic) with a
 quiet time, the same by a route that waits none, since the association that brought it is over; and a radiograph of
 1 MB. `python -m tests.bench river released` runs one of them, `river long` a synthetic chest of 500 slices.
 """

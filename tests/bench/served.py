@@ -22,7 +22,7 @@ def address_of(node: int, models: Collection[str] = ()) -> str:
 
 
 def started(node: int) -> str:
-    """Return the address of the server that a node has started, by its command line; nothing before there is one."""
+    """Return the address of the server that a node has started, by its command line; empty without a server."""
     for process in tree(node):
         with suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_text().split("\0")

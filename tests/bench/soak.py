@@ -2,7 +2,7 @@
 
 300 studies of CT, MR and CR come from three modalities, evenly over SOAK_MINUTES (5). Every SOAK_KILL_SECONDS (30) the
 node is killed with all its processes and started again; the leases of its jobs run out by themselves. At the end every
-acknowledged instance and every result is counted. Ends with an error where one is lost or double.
+acknowledged instance and every result is counted. It ends with an error if any is lost or comes twice.
 """
 
 import os

@@ -1,11 +1,11 @@
 """Studies per minute, against Triton alone; and whether the thousandth study costs what the first did.
 
-A mixed load – the real chest CT of ../shared (else the synthetic one), small CT, radiographs, each study under UIDs of
-its own – is sent by dcmtk's storescu to a node with 1, 2 and 4 slots, whose results dcmtk's storescp takes. The peer is
-a bare client with as many threads, that sends the same volumes from memory to the same server and does nothing with the
-answers; the two take turns, and the table has medians. Then THROUGHPUT_STUDIES (5000) studies of one small radiograph
-each, whose plugin asks no model: the time that the last tenth took, by what the first tenth took. `throughput mixed` or
-`throughput flat` runs one of the two.
+A mixed load – the real chest CT of ../shared (else a synthetic chest CT), small CT, radiographs, each study under UIDs
+of its own – is sent by dcmtk's storescu to a node with 1, 2 and 4 slots, whose results dcmtk's storescp takes. The peer
+is a bare client with as many threads, that sends the same volumes from memory to the same server and does nothing with
+the answers; the two take turns, and the table has medians. Then THROUGHPUT_STUDIES (5000) studies of one small
+radiograph each, whose plugin asks no model: the time that the last tenth took, by what the first tenth took.
+`throughput mixed` or `throughput flat` runs one of the two.
 """
 
 import os
@@ -95,7 +95,7 @@ class Work:
 
 
 def main() -> None:
-    """Print both tables, or the one that is named."""
+    """Print both tables, or the named table."""
     if reason := missing("storescu", "storescp"):
         sys.exit(reason)
     asked = sys.argv[2:] or ["mixed", "flat"]

@@ -2,7 +2,7 @@
 
 Images are real ones of ../shared/data, wrapped as DICOM of the plugin's modality, and the right ones distorted. With
 `random`, networks answer at random. Demonstration networks are asked as if a route permitted it. It prints a table and
-every exception; docs/trust.md has the last one.
+every exception; docs/trust.md has the latest table.
 """
 
 import sys

@@ -16,7 +16,7 @@ PROFILE = 3.6
 
 
 def fine() -> NDArray[np.float64]:
-    """Return slices 1 mm apart, (slice, row, column), of which each fourth lies where a thick one has its middle."""
+    """Return slices 1 mm apart, (slice, row, column), of which each fourth lies in the middle of a thick slice."""
     heights = np.arange(THICK * (SLICES - 1) + 1.0) - 20
     mr, _ = mr_and_ct(heights, ROWS, np.random.default_rng(42), field=FIELD)
     return mr[:, MIDDLE, MIDDLE].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What is done to a right image so that it is one no longer: by name, a function of the whole image."""
+"""Distortions that make a suitable image unsuitable: by name, a function of the whole image."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

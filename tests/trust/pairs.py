@@ -49,7 +49,7 @@ PURPOSES: Mapping[str, Purpose] = {
 }
 """There is no real head in CT with more than four slices, no tumour in four contrasts: their right images lack.
 
-The mirror image of a breast, an eye or a skin lesion is one, too, and to say what is wrong with a radiograph is what
+The mirror image of a breast, an eye or a skin lesion is suitable, too, and to find faults of a radiograph is what
 cxr_quality is for. Registration is judged by pairs: `PRIORS`.
 """
 PRIORS = (
@@ -78,7 +78,7 @@ class Pair:
 
 
 def pairs(plugins: Sequence[str], each: int = 1) -> Iterator[Pair]:
-    """Yield every pair: each image, wrapped as the plugin's modality, and the changes of the first right one."""
+    """Yield every pair: each image, wrapped as the plugin's modality, and distortions of the first suitable image."""
     for plugin in plugins:
         purpose, changed = PURPOSES[plugin], False
         if plugin == "register_prior":

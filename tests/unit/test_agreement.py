@@ -102,7 +102,7 @@ def test_images_that_differ_are_parked_or_not_suitable(stacks: Stacks, rule: Rul
 
 
 @EVERY
-def test_an_absent_value_is_another_one_only_where_the_table_says_so(stacks: Stacks, rule: Rule) -> None:
+def test_an_absent_value_differs_only_where_the_table_says_so(stacks: Stacks, rule: Rule) -> None:
     found = stacks(*six(rule, VALUES[rule.keyword][0], None))
     if rule.absent_differs:
         with pytest.raises((MixedStudy, UnsuitableSeries)):
@@ -112,7 +112,7 @@ def test_an_absent_value_is_another_one_only_where_the_table_says_so(stacks: Sta
 
 
 @EVERY
-def test_what_agrees_passes_however_it_is_written(stacks: Stacks, rule: Rule) -> None:
+def test_equal_values_agree_however_they_are_written(stacks: Stacks, rule: Rule) -> None:
     images = six(rule, *[VALUES[rule.keyword][0]] * 2)
     if rule.keyword in ("PatientWeight", "RadionuclideTotalDose"):
         put(images[:1], rule, VALUES[rule.keyword][0] + ".0")

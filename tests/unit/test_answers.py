@@ -32,13 +32,13 @@ def around(given: Tensor, *, flipped: bool = False) -> tuple[Tensor, Tensor, Ten
 
 
 @pytest.mark.parametrize("orientation", ["native", "RAS", "LPI", "SAR", "reversed"])
-def test_a_box_lies_where_the_thing_is_however_the_network_sees_it(orientation: str) -> None:
+def test_a_box_lies_on_its_object_in_every_orientation_of_the_network(orientation: str) -> None:
     chain = Chain(answer="boxes", orientation=orientation, threshold=0.0)
     found = answer(chain, [(image(), OBLIQUE)], around)
     assert found["boxes"].tolist() == [BOX]
 
 
-def test_a_thing_seen_in_several_windows_is_one_where_they_agree() -> None:
+def test_boxes_of_several_windows_that_agree_are_one_box() -> None:
     chain = Chain(answer="boxes", tile=(24, 40, 40), overlap=0.5, threshold=0.0, distinct=0.3)
     found = answer(chain, [(image(), np.eye(4))], around)
     assert BOX in found["boxes"].tolist()
@@ -52,7 +52,7 @@ def test_boxes_of_a_plane_may_have_their_columns_first() -> None:
     assert found["boxes"].tolist() == [[plane, 10, 30, plane + 1, 34, 50] for plane in range(4, 12)]
 
 
-def test_what_scores_less_than_the_threshold_is_left_out() -> None:
+def test_boxes_below_the_threshold_are_left_out() -> None:
     found = answer(Chain(answer="boxes", threshold=0.5), [(image(), np.eye(4))], around)
     assert found["boxes"].shape == (0, 6)
 
@@ -93,7 +93,7 @@ def test_an_image_that_is_not_restored_has_the_grid_of_the_network(orientation: 
     assert values[inside] == pytest.approx((finer @ (1.0, 2.0, 3.0, 0.0))[inside], abs=1e-3)
 
 
-def test_what_is_filled_up_to_a_multiple_may_be_the_outermost_voxels_again() -> None:
+def test_padding_to_a_multiple_may_repeat_the_outermost_voxels() -> None:
     ramp = torch.arange(5.0).expand(2, 4, 5)
     given: list[Tensor] = []
 
@@ -118,6 +118,6 @@ def test_what_is_filled_up_to_a_multiple_may_be_the_outermost_voxels_again() -> 
         (Chain(answer="image", activation="none"), lambda given: given * torch.nan),
     ],
 )
-def test_an_answer_of_another_form_is_told(chain: Chain, network: Callable[..., Tensor]) -> None:
+def test_an_answer_of_another_form_is_an_error(chain: Chain, network: Callable[..., Tensor]) -> None:
     with pytest.raises(ValueError, match="the network answered"):
         answer(chain, [(image(), np.eye(4))], network)

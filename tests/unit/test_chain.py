@@ -39,7 +39,7 @@ def dice(one: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize("restore", RESTORE[:2])
 @pytest.mark.parametrize("spacing", [(), (1.0, 1.1, 1.2)])
 @pytest.mark.parametrize("orientation", ["native", "RAS", "LPS", "ASR", "PIR"])
-def test_what_the_network_saw_lies_where_it_was(
+def test_the_answer_of_a_network_lies_where_its_input_was(
     orientation: str, spacing: tuple[float, ...], restore: str, align: str
 ) -> None:
     chain = Chain(orientation=orientation, spacing=spacing, align=align, restore=restore, activation="sigmoid")
@@ -71,13 +71,13 @@ def test_a_conformed_volume_has_its_middle_in_the_middle() -> None:
 
 @pytest.mark.parametrize("tile", [(16, 16, 16), (64, 64, 64), (20, 33)])
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
-def test_windows_of_a_network_that_looks_at_single_voxels_blend_to_what_it_gives_at_once(tile, blend) -> None:
+def test_blended_windows_of_a_voxelwise_network_equal_its_answer_to_the_whole(tile, blend) -> None:
     x = torch.randn((1, 24, 48, 56), generator=torch.Generator().manual_seed(1))
     chain = Chain(tile=tile, overlap=0.4, blend=blend, activation="sigmoid", tiles_at_once=3, mirror=(0, 1))
     assert torch.allclose(infer(chain, x, lambda tiles: tiles * 2), (x * 2).sigmoid(), atol=1e-5)
 
 
-def test_labels_are_decided_slab_by_slab_from_what_windows_blend_to() -> None:
+def test_labels_are_decided_slab_by_slab_from_blended_windows() -> None:
     """A network that says where in its window it looked, so that each window's part counts, and its blending."""
     shape, tile = (40, 24, 30), (16, 16, 16)
     ramp = torch.stack([torch.arange(16.0).roll(turn)[:, None, None].expand(tile) for turn in range(0, 16, 4)])
@@ -188,13 +188,13 @@ def test_only_values_other_than_0_are_normalised_where_they_alone_count() -> Non
     step = Intensity(normalise=True, nonzero=True)
     assert step.of(torch.tensor([0.0, 1, 3])).tolist() == [0, -1, 1]
     both = Intensity(mean=(1, 2), deviation=(1, 2), together=True).of_all([torch.ones(1, 1, 1) * 3] * 2)
-    assert [float(one) for one in both] == [2, 0.5]
+    assert [float(number) for number in both] == [2, 0.5]
 
 
 @pytest.mark.parametrize(
     "steps", [("place", {"crop": 2}), ("place", {"crop": 6, "within": False}), ("place", {"resize": [40, 0, 33]})]
 )
-def test_what_was_cropped_or_resized_lies_where_it_was(steps) -> None:
+def test_a_cropped_or_resized_answer_lies_where_its_input_was(steps) -> None:
     chain = Chain(orientation="RAS", spacing=(1, 1.1, 1.2), activation="sigmoid", steps=steps)
     found = segment(chain, [(block(), SAGITTAL_AND_OBLIQUE)], bright)
     assert dice(found > 0, block() > 0) > 0.9
@@ -219,7 +219,7 @@ def test_the_likeliest_class_wins_and_only_the_largest_piece_stays() -> None:
         (lambda tiles: tiles * torch.nan, "no finite numbers"),
     ],
 )
-def test_a_network_that_answers_nonsense_is_told_of(answer, words: str) -> None:
+def test_a_nonsensical_answer_of_a_network_is_an_error(answer, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         segment(Chain(), [(block(), np.eye(4))], answer)
 

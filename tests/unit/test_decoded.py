@@ -153,7 +153,7 @@ def of_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut, changed, of_another])
-def test_one_that_is_missing_or_damaged_is_decoded_by_the_job(
+def test_a_missing_or_damaged_decoded_image_is_decoded_by_the_job(
     spool: Spool, ledger: Ledger, frames: list[str], damage: Callable[[Path], None]
 ) -> None:
     receive(spool, ledger, compressed())
@@ -177,7 +177,7 @@ def test_values_beyond_bits_stored_are_left_to_the_job(spool: Spool, ledger: Led
     assert len(frames) == 4
 
 
-def test_what_cannot_be_decoded_is_left_to_the_job_which_says_why(spool: Spool, ledger: Ledger) -> None:
+def test_an_image_that_cannot_be_decoded_is_left_to_the_job_which_says_why(spool: Spool, ledger: Ledger) -> None:
     images = compressed()
     images[1].PixelData = images[1].PixelData[:40] + bytes(len(images[1].PixelData) - 40)
     receive(spool, ledger, images)
@@ -242,7 +242,7 @@ def test_values_stay_until_no_job_of_their_study_waits_or_runs(
     look(spool, ledger)
     seen = ledger.studies.find(STUDY)
     assert seen is not None
-    assert ledger.studies.settle(seen, "told by the test")
+    assert ledger.studies.settle(seen, "settled by the test")
     look(spool, ledger)
     ledger.studies.plan(seen, [], [wanted()])
     look(spool, ledger)

@@ -21,9 +21,9 @@ def tissue(image: NDArray[np.int16]) -> NDArray[np.uint8]:
 def test_percent_density_is_that_of_the_phantom(wanted: float) -> None:
     image, _, truth = mammogram(512, 400, np.random.default_rng(4), density=wanted)
     found = tissue(image)
-    breast = [(one > 0) for one in (found, truth)]
+    breast = [(labels > 0) for labels in (found, truth)]
     assert (breast[0] & breast[1]).sum() * 2 / (breast[0].sum() + breast[1].sum()) > 0.98
-    percent, known = (float((one == 2).sum() / (one > 0).sum()) for one in (found, truth))
+    percent, known = (float((labels == 2).sum() / (labels > 0).sum()) for labels in (found, truth))
     assert percent == pytest.approx(known, abs=0.05)
 
 
@@ -49,6 +49,6 @@ def test_both_thresholds_are_those_of_scikit_image() -> None:
     assert grey.otsu_of_three(values) == pytest.approx(tuple(of_three), abs=1.01 * bin_)
 
 
-def test_an_image_that_is_none_is_refused() -> None:
+def test_a_malformed_image_is_refused() -> None:
     with pytest.raises(ValueError, match="two axes"):
         density.tissue_of(torch.zeros(20, 300))

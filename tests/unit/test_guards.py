@@ -59,14 +59,14 @@ def test_the_name_of_a_guard_is_checked(plugin: Make) -> None:
         read_plugin(plugin(xray=XRAY.replace("chest_radiograph", "Chest Radiograph")))
 
 
-def test_what_a_guard_refuses_never_reaches_the_plugin(plugin: Make) -> None:
+def test_images_that_a_guard_refuses_never_reach_the_plugin(plugin: Make) -> None:
     image = testing.radiograph()
     image.BodyPartExamined = "CHEST"
     (result,) = testing.run_plugin(plugin(xray=XRAY), {"xray": [image]}, {"guard_chest_radiograph": no})
     assert result == NotSuitable("these pixels look like a foot, not a frontal chest; Body Part Examined says CHEST")
 
 
-def test_a_header_without_a_part_of_the_body_is_told(plugin: Make) -> None:
+def test_the_reason_says_that_the_header_names_no_part_of_the_body(plugin: Make) -> None:
     image = testing.radiograph()
     image.BodyPartExamined = ""
     (result,) = testing.run_plugin(plugin(xray=XRAY), {"xray": [image]}, {"guard_chest_radiograph": no})
@@ -94,7 +94,7 @@ def test_an_optional_role_whose_guard_refuses_is_none(plugin: Make, tmp_path: Pa
     assert result == NotSuitable("run was called with True False")
 
 
-def test_of_several_stacks_the_one_in_the_middle_is_looked_at(plugin: Make, tmp_path: Path) -> None:
+def test_of_several_stacks_the_guard_gets_the_middle_one(plugin: Make, tmp_path: Path) -> None:
     folder = plugin(ct='when.Modality = "CT"\nseveral = true\nguard = "heart"')
     stacks = {
         f"ct#{number}": series_of(
@@ -144,13 +144,13 @@ def test_a_coarse_volume_lies_where_the_images_lie(tmp_path: Path) -> None:
     assert given["affine"] @ [*corner, 1] == pytest.approx(fine.affine @ [100, 1, 262, 1])
 
 
-def test_a_guard_is_told_what_the_header_says_and_nothing_of_the_patient(plugin: Make, tmp_path: Path) -> None:
+def test_a_guard_gets_the_hints_of_the_header_and_nothing_of_the_patient(plugin: Make, tmp_path: Path) -> None:
     image = testing.radiograph()
     image.BodyPartExamined, image.PatientName, image.ImageType = "RIBCAGE", "Doe^Jane", ["DERIVED", "PRIMARY"]
     triton = FakeTriton({})
     run(read_plugin(plugin(xray=XRAY)), {"xray": series_of([image], tmp_path / "images")}, triton)
-    told = json.loads(str(triton.calls[0].inputs["header"][0]))
-    assert told == hints(image)
-    assert (told["BodyPartExamined"], told["ImageType"]) == ("RIBCAGE", ["DERIVED", "PRIMARY"])
-    assert not [keyword for keyword in told if keyword.startswith("Patient") and keyword != "PatientOrientation"]
-    assert "Doe" not in json.dumps(told)
+    sent = json.loads(str(triton.calls[0].inputs["header"][0]))
+    assert sent == hints(image)
+    assert (sent["BodyPartExamined"], sent["ImageType"]) == ("RIBCAGE", ["DERIVED", "PRIMARY"])
+    assert not [keyword for keyword in sent if keyword.startswith("Patient") and keyword != "PatientOrientation"]
+    assert "Doe" not in json.dumps(sent)

@@ -27,7 +27,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
             yield str(meta.get("TransferSyntaxUID", "")), content[start:]
 
 
-def test_what_is_picked_is_what_pydicom_reads() -> None:
+def test_picked_fields_equal_those_that_pydicom_reads() -> None:
     """Of real data sets of every kind, where they are."""
     picked = 0
     for syntax, body in headers():
@@ -45,7 +45,7 @@ def test_what_is_picked_is_what_pydicom_reads() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_what_pydicom_refuses_is_not_picked(data: st.DataObject) -> None:
+def test_fields_that_pydicom_refuses_are_not_picked(data: st.DataObject) -> None:
     number = data.draw(st.sampled_from([1, 7]))
     body = bytearray(BODIES[number])
     for _ in range(data.draw(st.integers(0, 5))):

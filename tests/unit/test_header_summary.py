@@ -238,7 +238,9 @@ def test_an_ordinary_instance_is_summarized(instance: Callable[..., HeaderSummar
     ("keyword", "value"),
     [("NumberOfFrames", 1), ("InstanceNumber", "01"), ("ConvolutionKernel", "schärfer"), ("KVP", [100, 120])],
 )
-def test_what_is_odd_is_not_summarized(instance: Callable[..., HeaderSummary | None], keyword: str, value: Any) -> None:
+def test_an_odd_header_is_not_summarized(
+    instance: Callable[..., HeaderSummary | None], keyword: str, value: Any
+) -> None:
     assert instance(**{keyword: value}) is None
 
 

@@ -168,9 +168,9 @@ def test_volume_and_density_of_each_lung_are_those_of_the_phantom_on_every_grid(
 
 
 def test_the_card_tells_how_well_the_lungs_are_found_on_all_grids():
-    one = trainer.figure([[np.mean(judged(grid)[3])] for grid in GRIDS])
-    told = f"Dice with phantoms on 12 grids {one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
-    assert told in (ROOT / "plugins" / "ct_lung" / "README.md").read_text(), told
+    dice = trainer.figure([[np.mean(judged(grid)[3])] for grid in GRIDS])
+    sentence = f"Dice with phantoms on 12 grids {dice.value:.3f} ({dice.low:.3f}–{dice.high:.3f})"
+    assert sentence in (ROOT / "plugins" / "ct_lung" / "README.md").read_text(), sentence
 
 
 def test_the_statistics_are_those_of_the_labels_that_come_with_them():

@@ -50,7 +50,7 @@ def placed(array: NDArray[np.generic], spacing: float, turn: float, origin: tupl
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.3])
-def test_what_lies_within_a_mask_of_another_grid_is_what_simpleitk_finds(turn: float) -> None:
+def test_values_within_a_mask_of_another_grid_equal_those_of_simpleitk(turn: float) -> None:
     sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
     random = np.random.default_rng(3)
     hu = placed(random.integers(-100, 100, (60, 100, 100)).astype(np.int16), 1.0, 0.0, (5.0, 4.0, 3.0))

@@ -60,7 +60,7 @@ def test_labels_are_those_of_nnunets_own_predictor(case: str, tmp_path: Path) ->
     affine = np.diag([*spacing, 1.0])[[2, 1, 0, 3]]
     volumes = [field((14, 44, 40), seed) for seed, _ in enumerate(brought.chain.roles)]
     with torch.inference_mode():
-        images = [(torch.from_numpy(one), affine) for one in volumes]
+        images = [(torch.from_numpy(volume), affine) for volume in volumes]
         here = segment(brought.chain, images, brought.network.ask).numpy()
     there = predicted(folder, np.stack(volumes), spacing)
     assert (there[:2] == 0).all()  # the margin, which is cut off
@@ -83,7 +83,7 @@ WHOLE = ("plans.json", "configurations", "whole")
 
 
 @pytest.mark.parametrize(
-    ("place", "to", "told"),
+    ("place", "to", "message"),
     [
         ((*WHOLE, "previous_stage"), "3d_lowres", "second stage of a cascade"),
         ((*WHOLE, "preprocessor_name"), "Ours", "preprocessor Ours is not nnU-Net's default"),
@@ -95,14 +95,16 @@ WHOLE = ("plans.json", "configurations", "whole")
         (("dataset.json", "labels"), {"background": 0, "liver": 1, "odd": 5}, "not numbered"),
     ],
 )
-def test_what_is_not_served_is_told(place: tuple[str, ...], to: object, told: str, tmp_path: Path) -> None:
+def test_a_configuration_that_is_not_served_is_refused_with_the_reason(
+    place: tuple[str, ...], to: object, message: str, tmp_path: Path
+) -> None:
     folder = results(tmp_path / "results")
     changed(folder, *place, to=to)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         read_results(Source(path=folder))
 
 
-def test_a_fold_is_a_source_and_a_folder_of_several_results_is_told(tmp_path: Path) -> None:
+def test_a_fold_is_a_source_and_a_folder_of_several_results_is_refused(tmp_path: Path) -> None:
     folder = results(tmp_path / "Dataset900" / "results", folds=2)
     assert is_results(folder / "fold_1")
     brought = read_results(Source(path=folder / "fold_1"))
@@ -131,7 +133,7 @@ def test_a_checkpoint_that_holds_code_needs_trust(tmp_path: Path) -> None:
     assert read_results(Source(path=folder, trust=True)).labels == ("liver", "odd thing")
 
 
-def test_what_is_said_beside_it_goes_first(tmp_path: Path) -> None:
+def test_a_chain_file_overrides_the_chain_of_the_results(tmp_path: Path) -> None:
     folder = results(tmp_path / "results")
     (tmp_path / "chain.toml").write_text('orientation = "SAR"\nmirror = []\nlargest = [1]\n')
     plan = read_results(Source(path=folder, chain=tmp_path / "chain.toml")).chain
@@ -147,7 +149,7 @@ def test_channels_become_roles_and_tell_the_modality() -> None:
     assert [modality([name]) for name in ("CT", "T2w", "FLAIR", "PET SUV", "nonorm")] == ["CT", "MR", "MR", "PT", ""]
 
 
-def test_a_label_of_regions_is_called_what_no_later_region_covers(tmp_path: Path) -> None:
+def test_a_label_of_regions_is_named_by_what_no_later_region_covers(tmp_path: Path) -> None:
     folder = results(tmp_path / "results", labels=REGIONS, order=[1, 2, 3])
     assert read_results(Source(path=folder)).labels == ("whole without core", "core without rim", "rim")
 
@@ -160,7 +162,7 @@ def test_a_comparison_takes_the_place_of_an_earlier_one_with_the_same_framework(
     )
 
 
-def test_differences_are_told_by_label_or_by_number() -> None:
+def test_differences_are_reported_by_label_or_by_number() -> None:
     served = {"labels": np.array([[[0, 1], [1, 2]]], np.uint8), "values": np.array([1.0, 2.0])}
     own = {"labels": np.array([[[0, 1], [1, 1]]], np.uint8), "values": np.array([1.0, 2.5])}
     assert list(rows(served, own, ["liver", "rim", "none"])) == [

@@ -12,7 +12,7 @@ from node.images.part10 import file_header, parse
 from node.testing import ct_series
 
 
-def test_a_file_header_says_what_stands_behind_it() -> None:
+def test_a_file_header_names_the_instance_that_follows() -> None:
     head = file_header(sop_class_uid="1.2.3", sop_instance_uid="1.2.4", transfer_syntax_uid="1.2.840.10008.1.2")
     read = parse(BytesIO(head + b"\x08\x00\x60\x00\x02\x00\x00\x00CT"), pixels=True)
     assert read.Modality == "CT"
@@ -30,7 +30,7 @@ def test_a_file_header_says_what_stands_behind_it() -> None:
 )
 @settings(max_examples=300, deadline=None)
 @pytest.mark.filterwarnings("ignore")
-def test_whatever_the_bytes_are_they_are_read_or_not_understood(syntax: str, content: bytes, pixels: bool) -> None:
+def test_any_bytes_are_either_read_or_not_understood(syntax: str, content: bytes, pixels: bool) -> None:
     head = file_header(sop_class_uid="1.2.3", sop_instance_uid="1.2.4", transfer_syntax_uid=syntax)
     with suppress(NotUnderstood):
         parse(BytesIO(head + content), pixels=pixels)

@@ -38,7 +38,7 @@ def _one_thread() -> None:
 
 
 @pytest.mark.parametrize("guard", RIGHT)
-def test_a_guard_accepts_what_it_is_for(guard: str) -> None:
+def test_a_guard_accepts_the_images_of_its_plugin(guard: str) -> None:
     suitable, score, reason = verdict(guard, RIGHT[guard]())
     assert suitable
     assert reason == ""
@@ -46,13 +46,13 @@ def test_a_guard_accepts_what_it_is_for(guard: str) -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_refuses_what_shows_nothing(guard: str) -> None:
+def test_a_guard_refuses_empty_pictures(guard: str) -> None:
     nothing = {**pictures.empty(np.random.default_rng(1)), "text": burned_in()}
     assert not [name for name, picture in nothing.items() if verdict(guard, picture)[0]]
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_refuses_what_another_is_for(guard: str) -> None:
+def test_a_guard_refuses_the_images_of_other_guards(guard: str) -> None:
     others = {make.__name__: make for make in RIGHT.values() if make is not RIGHT.get(guard)}
     assert not [name for name, make in others.items() if verdict(guard, make())[0]]
 
@@ -66,7 +66,7 @@ def test_a_guard_refuses_what_another_is_for(guard: str) -> None:
         ("left half", "not a frontal chest"),
     ],
 )
-def test_a_chest_that_is_shown_wrongly_is_refused_with_how(change: str, words: str) -> None:
+def test_a_distorted_chest_is_refused_with_the_distortion(change: str, words: str) -> None:
     suitable, _, reason = verdict("chest_radiograph", pictures.WRONG[change](chest()))
     assert not suitable
     assert words in reason

@@ -113,7 +113,7 @@ def test_a_missing_or_empty_tag_can_be_asked_for(value: dict[str, Any]) -> None:
     assert why({"ContrastBolusAgent": {"present": False}}, stack(**value)) is None
 
 
-def test_a_tag_that_should_not_be_there_is_told_with_its_value() -> None:
+def test_a_tag_that_should_be_absent_is_reported_with_its_value() -> None:
     reason = why({"ContrastBolusAgent": {"present": False}}, stack(ContrastBolusAgent="IOMERON"))
     assert reason == "ContrastBolusAgent is IOMERON, wanted none"
 
@@ -129,7 +129,7 @@ def test_planes_have_the_names_that_readers_use(orientation: Any, name: str) -> 
     assert why({"orientation": name}, stack(orientation=orientation)) is None
 
 
-def test_the_first_condition_that_fails_is_told() -> None:
+def test_the_first_condition_that_fails_is_reported() -> None:
     assert why({"Modality": "CT", "SliceThickness": {"at_most": 1}, "BodyPartExamined": "X"}, stack(**CT)) == (
         "SliceThickness is 5, wanted at most 1"
     )

@@ -18,7 +18,7 @@ FRONTAL = 0.5
 
 
 @pytest.mark.parametrize("name", FINDINGS)
-def test_a_radiograph_has_the_finding_it_is_told_to_and_what_that_implies(name: str) -> None:
+def test_a_radiograph_phantom_has_the_given_finding_and_those_it_implies(name: str) -> None:
     image, marks = radiograph(128, np.random.default_rng(2), [name])
     there = {finding for finding, mark in zip(FINDINGS, marks, strict=True) if mark.any()}
     assert there == {name} | {finding for finding, kinds in IMPLIED.items() if name in kinds}
@@ -54,7 +54,7 @@ def test_a_sweep_comes_upon_a_dark_lesion_and_leaves_it(kind: str) -> None:
     assert (high > 0.9 * wide) == (kind == sonogram.MALIGNANT)
 
 
-def test_a_map_that_lies_where_its_class_is_costs_less_than_one_that_does_not() -> None:
+def test_a_map_on_its_class_costs_less_than_a_map_elsewhere() -> None:
     truths = torch.zeros(1, 2, 4, 4)
     truths[0, 0, 1, 1] = 0.5
     right, wrong = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)

@@ -79,7 +79,7 @@ def test_both_lungs_are_outlined_where_they_were_projected() -> None:
 
 
 @pytest.mark.parametrize("part", [np.s_[:, 130:], np.s_[:, :-130], np.s_[120:]], ids=["left", "right", "top"])
-def test_lungs_that_the_edge_cuts_off_are_told_from_whole_ones(part: tuple[slice, ...]) -> None:
+def test_lungs_cut_off_at_the_edge_are_distinguished_from_whole_lungs(part: tuple[slice, ...]) -> None:
     whole, cut = (float(assess(image)["measures"][1]) for image in (front(), front()[part]))
     assert whole < 0.03 < cut
 

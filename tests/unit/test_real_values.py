@@ -50,10 +50,10 @@ def test_a_ct_whose_rescale_is_missing_in_some_slices_has_no_volume_and_they_are
     images = ct_series(slices=12)
     lacking(images[8:], *keywords)
     series = one(images)
-    with pytest.raises(UnsuitableSeries, match=r"absent \(Type 1, PS3.3 C.8.2.1\) in 4 of 12 images") as told:
+    with pytest.raises(UnsuitableSeries, match=r"absent \(Type 1, PS3.3 C.8.2.1\) in 4 of 12 images") as error:
         series.volume()
-    assert "Instance Numbers 9 to 12; the first is instance " + images[8].SOPInstanceUID in str(told.value)
-    assert str(told.value) in series.warnings
+    assert "Instance Numbers 9 to 12; the first is instance " + images[8].SOPInstanceUID in str(error.value)
+    assert str(error.value) in series.warnings
 
 
 def test_a_pet_with_one_slice_without_slope_has_no_volume(one: One) -> None:
@@ -242,7 +242,9 @@ def test_a_radiograph_with_zeros_for_an_unknown_place_is_an_image_without_a_plac
         (b"\x20\x00\x12\x00IS", "one", "AcquisitionNumber"),
     ],
 )
-def test_a_number_that_is_none_is_absent_and_told(tmp_path: Path, head: bytes, text: str, keyword: str) -> None:
+def test_a_value_that_is_no_number_counts_as_absent_and_is_reported(
+    tmp_path: Path, head: bytes, text: str, keyword: str
+) -> None:
     paths = write(ct_series(slices=3), tmp_path)
     for path in paths:
         _overwrite(path, head, text.encode())

@@ -42,7 +42,7 @@ def test_what_refers_to_something_is_what_it_refers_to(tmp_path: Path, written: 
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("$__import__('os').system('touch ran')", "is code, which is not run"),
         ("$open('ran', 'w')", "is code"),
@@ -58,9 +58,9 @@ def test_what_refers_to_something_is_what_it_refers_to(tmp_path: Path, written: 
         ("%missing.json::a", "cannot be read"),
     ],
 )
-def test_what_is_code_or_leads_nowhere_is_named_and_nothing_runs(tmp_path: Path, written: str, told: str) -> None:
+def test_what_is_code_or_leads_nowhere_is_named_and_nothing_runs(tmp_path: Path, written: str, message: str) -> None:
     config = read(tmp_path, size=[1], circle="@circle", asked={"deep": written})
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         config.get("asked")
     assert not Path("ran").exists()
 

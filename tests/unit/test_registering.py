@@ -20,15 +20,15 @@ MOTION = Motion(turn=0.05, shift=(10.0, -6.0, 12.0), swings=(5.0, 5.0, 6.0))
 
 
 def hu() -> NDArray[np.int16]:
-    return np.stack([one.pixel_array for one in study.images()]).astype(np.int16) - 1024
+    return np.stack([image.pixel_array for image in study.images()]).astype(np.int16) - 1024
 
 
 def found(
     fixed: NDArray[np.int16], moving: NDArray[np.int16], there: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    given = [torch.from_numpy(one) for one in (fixed, study.affine(), moving, there)]
-    told = registering.register(*given, torch.tensor([-1024], dtype=torch.int16))
-    return {name: np.asarray(value) for name, value in told.items()}
+    given = [torch.from_numpy(image) for image in (fixed, study.affine(), moving, there)]
+    outputs = registering.register(*given, torch.tensor([-1024], dtype=torch.int16))
+    return {name: np.asarray(value) for name, value in outputs.items()}
 
 
 def errors(answer: dict[str, NDArray[np.float64]], fixed: NDArray[np.int16]) -> tuple[float, float, float]:
@@ -97,23 +97,23 @@ def test_a_prior_with_other_axes_and_voxels_is_found_too() -> None:
     flipped, turned = fixed[::-1, :, ::-1].copy(), affine.copy()
     turned[:3, 3] += affine[:3, 0] * (fixed.shape[0] - 1) + affine[:3, 2] * (fixed.shape[2] - 1)
     turned[:3, 0], turned[:3, 2] = -affine[:3, 0], -affine[:3, 2]
-    told = found(fixed, flipped, turned)
-    assert np.abs(told["matrix"] - np.eye(4))[:3, 3].max() < 3
-    assert np.abs(told["matrix"] - np.eye(4))[:3, :3].max() < 0.02
+    outputs = found(fixed, flipped, turned)
+    assert np.abs(outputs["matrix"] - np.eye(4))[:3, 3].max() < 3
+    assert np.abs(outputs["matrix"] - np.eye(4))[:3, :3].max() < 0.02
 
 
-def test_what_lies_beyond_the_prior_has_the_value_for_that() -> None:
+def test_voxels_outside_the_prior_have_the_value_for_outside() -> None:
     fixed = hu()
-    told = found(fixed, fixed[:25].copy(), study.affine())
-    assert (told["image"][32:] == -1024).all()
-    assert (told["image"][5:20] > -1000).any()
+    outputs = found(fixed, fixed[:25].copy(), study.affine())
+    assert (outputs["image"][32:] == -1024).all()
+    assert (outputs["image"][5:20] > -1000).any()
 
 
 def unlike(answer: dict[str, NDArray[np.float64]]) -> str:
     return load(read_plugin(ROOT / "plugins" / "register_prior")).__globals__["unlike"](answer)
 
 
-def test_a_known_motion_is_believed(answer: dict[str, NDArray[np.float64]]) -> None:
+def test_a_known_motion_is_accepted(answer: dict[str, NDArray[np.float64]]) -> None:
     assert unlike(answer) == ""
 
 
@@ -121,11 +121,11 @@ def noise(hu: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.random.default_rng(1).integers(-1000, 1000, hu.shape).astype(np.int16)
 
 
-def test_what_shows_something_else_is_not_believed() -> None:
+def test_a_motion_between_different_contents_is_rejected() -> None:
     assert unlike(found(hu(), noise(hu()), study.affine()))
 
 
 def test_two_without_a_place_in_common_have_no_likeness() -> None:
-    told = found(hu(), hu()[:3, :3, :3].copy(), np.diag([0.1, 0.1, 0.1, 1.0])[[2, 1, 0, 3]])
-    assert unlike(told)
-    assert (told["image"] == -1024).all()
+    outputs = found(hu(), hu()[:3, :3, :3].copy(), np.diag([0.1, 0.1, 0.1, 1.0])[[2, 1, 0, 3]])
+    assert unlike(outputs)
+    assert (outputs["image"] == -1024).all()

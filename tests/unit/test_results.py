@@ -75,7 +75,7 @@ def _in_patient(ct: Series, points: Any, kind: Any = "point3d", **wanted: Any) -
         ({"color": (0, 0, 300)}, "outside 0 to 255"),
     ],
 )
-def test_a_region_that_is_none_is_refused(ct: Series, wanted: dict[str, Any], said: str) -> None:
+def test_a_malformed_region_is_refused(ct: Series, wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         _on_image(ct, **wanted)
 
@@ -107,7 +107,7 @@ def test_a_polygon_in_the_patient_lies_in_one_plane(ct: Series) -> None:
         ({"unit": SCT.Mass}, "not UCUM"),
     ],
 )
-def test_a_heat_map_that_is_none_is_refused(ct: Series, wanted: dict[str, Any], said: str) -> None:
+def test_a_malformed_heat_map_is_refused(ct: Series, wanted: dict[str, Any], said: str) -> None:
     whole = {"array": HEAT, "source": ct, "name": DCM.ClassActivation, "label": "Heat", **wanted}
     with pytest.raises(ValueError, match=said):
         Heatmap(**whole)
@@ -171,13 +171,13 @@ ASTRAY: dict[str, tuple[Callable[[Series, Series], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", ASTRAY)
-def test_what_does_not_lie_on_the_images_is_a_broken_result(ct: Series, other: Series, kind: str) -> None:
+def test_a_result_that_does_not_lie_on_the_images_is_broken(ct: Series, other: Series, kind: str) -> None:
     build, said = ASTRAY[kind]
     with pytest.raises(BrokenResult, match=said):
         check([build(ct, other)], {"ct": ct})
 
 
-def test_what_lies_on_the_images_is_not(ct: Series, other: Series) -> None:
+def test_a_result_that_lies_on_the_images_is_not_broken(ct: Series, other: Series) -> None:
     region = _on_image(ct)
     corner = (ct.affine() @ (7, 31, 31, 1))[:3]
     finer = ct.affine() @ np.diag([0.5, 1, 1, 1])

@@ -255,17 +255,19 @@ def test_a_digest_is_the_same_for_the_same_images_in_whatever_order_they_came(re
 
 def test_a_digest_is_another_for_other_bytes_more_images_or_another_role(read: Read) -> None:
     routes = read(route())
-    one, two = series(), series("1.2.2")
+    first, second = series(), series("1.2.2")
 
     def digest(given: Sequence[Series], sums: Mapping[str, int]) -> str:
         return plan(given, routes, sums).plans[0].digest
 
-    same = digest([one], checksums(one))
-    assert digest([series()], checksums(one)) == same
-    assert digest([one, series("1.2.9", Modality="MR")], checksums(one, series("1.2.9"))) == same, "not its business"
-    assert digest([one], checksums(one, changed=one.frames[1].sop_instance_uid)) != same
+    same = digest([first], checksums(first))
+    assert digest([series()], checksums(first)) == same
+    assert digest([first, series("1.2.9", Modality="MR")], checksums(first, series("1.2.9"))) == same, (
+        "not its business"
+    )
+    assert digest([first], checksums(first, changed=first.frames[1].sop_instance_uid)) != same
     assert digest([series(images=4)], checksums(series(images=4))) != same
-    assert digest([one, two], checksums(one, two)) != same
+    assert digest([first, second], checksums(first, second)) != same
 
 
 # When a study is complete.

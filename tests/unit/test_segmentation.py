@@ -52,7 +52,7 @@ OWN = {
 
 @pytest.mark.parametrize("kind", STACKS)
 @pytest.mark.parametrize("form", ["BINARY", "LABELMAP", "FRACTIONAL"])
-def test_it_is_what_highdicom_makes(tmp_path: Path, kind: str, form: Form) -> None:
+def test_the_object_equals_that_of_highdicom(tmp_path: Path, kind: str, form: Form) -> None:
     series = _series(tmp_path, STACKS[kind]())
     result = _probable(series) if form == "FRACTIONAL" else _labelled(series)
     made, theirs = _made(series, result, form), _theirs(series, result, form)
@@ -123,7 +123,7 @@ def test_probabilities_are_read_back_as_far_as_a_byte_tells_them(tmp_path: Path)
         assert np.abs(_in_order(back, series) - mask.array).max() <= 0.5 / 255 + 1e-6
 
 
-def test_probabilities_are_a_mask_from_a_half_on_where_they_are_not_taken(tmp_path: Path) -> None:
+def test_without_fractional_objects_probabilities_from_a_half_on_are_a_mask(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     result = _probable(series)
     read = hd.seg.Segmentation.from_dataset(_made(series, result, "BINARY"))
@@ -144,17 +144,17 @@ def test_no_object_has_more_frames_than_it_may(tmp_path: Path, most: int) -> Non
     series = _series(tmp_path, ct_series())
     result = _labelled(series)
     made = _parts(series, result, most=most)
-    assert all(one.NumberOfFrames <= most for one in made)
-    assert len({one.SeriesInstanceUID for one in made}) == len(made), "viewers show one object of a series"
+    assert all(seg.NumberOfFrames <= most for seg in made)
+    assert len({seg.SeriesInstanceUID for seg in made}) == len(made), "viewers show one object of a series"
     labels = np.zeros_like(result.labels.array)
     names = [segment.label for segment in SEGMENTS]
-    for one in made:
-        for item in one.SegmentSequence:
-            read, number = hd.seg.Segmentation.from_dataset(one), int(item.SegmentNumber)
+    for seg in made:
+        for item in seg.SegmentSequence:
+            read, number = hd.seg.Segmentation.from_dataset(seg), int(item.SegmentNumber)
             back = read.get_volume(segment_numbers=[number], combine_segments=False)
             labels[_in_order(back, series) > 0] = names.index(item.SegmentLabel) + 1
     assert (labels == result.labels.array).all()
-    tracked = [item.TrackingUID for one in made for item in one.SegmentSequence]
+    tracked = [item.TrackingUID for seg in made for item in seg.SegmentSequence]
     assert len(set(tracked)) == 3, "however it is cut, a segment has one Tracking UID"
 
 
@@ -163,9 +163,9 @@ def test_label_maps_are_cut_by_slices(tmp_path: Path, most: int) -> None:
     series = _series(tmp_path, ct_series())
     result = _labelled(series)
     made = _parts(series, result, "LABELMAP", most=most)
-    assert [one.NumberOfFrames for one in made] == ([3, 3, 1] if most == 3 else [1] * 7)
+    assert [seg.NumberOfFrames for seg in made] == ([3, 3, 1] if most == 3 else [1] * 7)
     back = sum(
-        _in_order(hd.seg.Segmentation.from_dataset(one).get_volume(combine_segments=True), series) for one in made
+        _in_order(hd.seg.Segmentation.from_dataset(seg).get_volume(combine_segments=True), series) for seg in made
     )
     assert (back == result.labels.array).all()
 
@@ -188,7 +188,7 @@ def test_pixels_are_read_in_any_pieces_and_again() -> None:
         ([np.zeros((8, 32, 32), bool), np.zeros((7, 32, 32), bool)], SEGMENTS[:2], "all of one shape"),
     ],
 )
-def test_masks_that_cannot_be_are_told(
+def test_impossible_masks_are_refused(
     tmp_path: Path, masks: list[NDArray[Any]], segments: Sequence[Segment], said: str
 ) -> None:
     grid = _labelled(_series(tmp_path, ct_series())).labels

@@ -165,7 +165,7 @@ def test_regions_that_are_even_each_and_uneven_together_are_split(assemble: Asse
         pytest.param({"TriggerTime": [0, 400]}, id="trigger time"),
     ],
 )
-def test_repeated_positions_are_told_apart(assemble: Assemble, values: dict[str, Any]) -> None:
+def test_repeated_positions_are_separated(assemble: Assemble, values: dict[str, Any]) -> None:
     images = repeated(mr_series(slices=4), 2, **values)
     for image in images:  # without it, only the attribute under test can tell them apart
         image.InstanceNumber = None
@@ -228,7 +228,7 @@ def test_late_slices_join_their_stack(assemble: Assemble) -> None:
     assert sizes(assemble([*in_time, *afterwards])) == [6]
 
 
-def test_warnings_tell_what_stops_a_volume(assemble: Assemble) -> None:
+def test_warnings_say_what_prevents_a_volume(assemble: Assemble) -> None:
     (tilted_series,) = assemble(tilted(ct_series(slices=4), 14)).series
     assert "tilted" in tilted_series.warnings[0]
 

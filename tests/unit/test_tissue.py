@@ -104,11 +104,11 @@ def figures() -> dict[str, str]:
         noise = random.normal(scale=random.uniform(5, 20), size=image.shape).round().astype(np.int16)
         labels = found(image + noise)["labels"]
         cases.append([[dice(truth == label, labels == label)] for label in (BONE, MUSCLE, OUTER, INNER)])
-    told = {}
+    sentences = {}
     for name, rows in zip(("bone", "muscle", "outer fat", "inner fat"), zip(*cases, strict=True), strict=True):
-        one = trainer.figure(rows)
-        told[name] = f"{name} {one.value:.2f} ({one.low:.2f}–{one.high:.2f})"
-    return told
+        figure = trainer.figure(rows)
+        sentences[name] = f"{name} {figure.value:.2f} ({figure.low:.2f}–{figure.high:.2f})"
+    return sentences
 
 
 @pytest.mark.parametrize("tissue", ["bone", "muscle", "outer fat", "inner fat"])
@@ -128,7 +128,7 @@ def test_the_statistics_are_those_of_the_labels_counted_by_simpleitk() -> None:
         assert answer["statistics"][label - 1] == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_calcium_score_is_the_one_calculated_by_hand() -> None:
+def test_the_calcium_score_is_as_calculated_by_hand() -> None:
     """Agatston: area × 1 from 130, × 2 from 200, × 3 from 300, × 4 from 400 HU; for slices of 3 mm."""
     area = 6 * SPACING[1] * SPACING[2]
     score = plain()["score"][0]
@@ -183,7 +183,7 @@ def _head(image: NDArray[np.int16]) -> NDArray[np.int16]:
         (_head, "too little for lungs|ribs enclose"),
     ],
 )
-def test_what_is_no_chest_gets_a_sentence_and_no_labels(change, words: str) -> None:
+def test_images_without_a_chest_get_a_reason_and_no_labels(change, words: str) -> None:
     answer = found(change(chest()[0]))
     assert not answer["labels"].any()
     assert any(word in str(answer["reason"]) for word in words.split("|")), answer["reason"]

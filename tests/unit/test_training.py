@@ -95,7 +95,7 @@ def test_nodules_are_as_wide_as_they_are_said_to_be_and_lie_in_lung() -> None:
 
 
 @pytest.mark.parametrize("kind", head.BLEEDS)
-def test_a_head_bleeds_where_it_is_told_to(kind: str) -> None:
+def test_a_head_phantom_bleeds_in_the_given_place(kind: str) -> None:
     heights = np.linspace(-50, 50, 21)
     hu, labels = head.with_bleeds(heights, 128, np.random.default_rng(8), bleeds=[kind])
     blood = labels == 1 + head.BLEEDS.index(kind)
@@ -136,7 +136,7 @@ def test_a_plane_without_windows_is_scaled_by_its_own_percentiles() -> None:
 
 
 @pytest.mark.parametrize("answer", [torch.full((1, 2, 4, 4), torch.nan), torch.zeros(1, 2)])
-def test_what_is_no_class_map_is_refused(answer: Tensor) -> None:
+def test_an_array_that_is_no_class_map_is_refused(answer: Tensor) -> None:
     with pytest.raises(ValueError, match="no finite class maps"):
         classify(PlaneChain(size=(16, 16)), torch.zeros(1, 16, 16), lambda _: answer)
 

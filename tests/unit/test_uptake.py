@@ -71,7 +71,7 @@ def test_the_outline_at_41_percent_is_that_of_scikit_image(two) -> None:
         assert volume == pytest.approx(region.area * np.prod(SPACING) / 1000)
 
 
-def test_the_volume_of_a_gaussian_is_the_one_calculated_by_hand() -> None:
+def test_the_volume_of_a_gaussian_is_as_calculated_by_hand() -> None:
     """A Gaussian falls to 41 % at r = σ √(−2 ln 0.41)."""
     answer = found(hot(body(), (40, 20, 25), 12, 14))
     expected = 4 / 3 * np.pi * (14 * np.sqrt(-2 * np.log(0.41))) ** 3 / 1000
@@ -121,7 +121,7 @@ def test_an_outline_never_falls_below_the_threshold() -> None:
     assert (faint[answer["labels"] == 1] >= answer["threshold"][0]).all()
 
 
-def test_nothing_is_nothing_and_what_touches_is_one() -> None:
+def test_no_uptake_gives_no_lesion_and_touching_voxels_are_one_lesion() -> None:
     none = found(body())
     assert none["statistics"].shape == (0, 8)
     assert not none["labels"].any()
@@ -213,7 +213,7 @@ def test_without_a_liver_below_a_lung_nothing_is_outlined(change, outcome: int) 
         ({"height": -370, "left": 10, "ml": 90, "times": 1.5}, 0),
     ],
 )
-def test_uptake_of_everybody_is_told_by_its_place(measured: dict[str, float], place: int) -> None:
+def test_physiological_uptake_is_recognised_by_its_place(measured: dict[str, float], place: int) -> None:
     plain = {"left": 0, "depth": 0.5, "times": 2, "length": 30, "slender": 1, "cut": False}
     region = places.Region(**(plain | measured))
     assert next((number for number, one in places.PLACES if places._fits(region, one)), 0) == place

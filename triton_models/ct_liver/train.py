@@ -28,10 +28,10 @@ IN_LIVER = np.array([[-50, 50], [-50, 40], [-100, 0]])
 HEIGHT, DEPTH, WIDTH = 240.0, 280.0, 380.0
 """mm of a whole phantom."""
 MOST, MOST_TO_LEARN = 6, 16
-"""Lesions of an abdomen, and of one to learn from."""
+"""Largest number of lesions of an abdomen, and of an abdomen for training."""
 STEATOTIC, MOST_FAT_HU = 0.3, 50.0
 LEAST_VOXELS = 2
-"""Of a lesion that counts: smaller than one of 5 mm on this grid."""
+"""A lesion counts from so many voxels on: fewer than a lesion of 5 mm has on this grid."""
 
 
 def network() -> nn.Module:

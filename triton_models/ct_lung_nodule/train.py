@@ -59,7 +59,7 @@ def noisy(hu: Image, random: np.random.Generator) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chest:
-    """A chest to take patches from: where its nodules are, and where what might be taken for one."""
+    """A chest to take patches from: places of its nodules, and of structures that look like nodules."""
 
     hu: Image
     labels: Labels

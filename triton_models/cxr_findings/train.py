@@ -23,7 +23,7 @@ LIKELY = 0.11
 
 
 def network() -> nn.Module:
-    """Return a small DenseNet that answers with class maps, as CheXNet (Rajpurkar et al. 2017) is a large one."""
+    """Return a small DenseNet that answers with class maps; CheXNet (Rajpurkar et al. 2017) is a large DenseNet."""
     net = DenseNet(2, 1, len(FINDINGS), init_features=16, growth_rate=12, block_config=(4, 6), bn_size=2)
     return trainer.ClassMaps.of_densenet(net)
 

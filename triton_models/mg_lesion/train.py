@@ -47,7 +47,7 @@ def breast(random: np.random.Generator) -> tuple[NDArray[np.int16], Labels]:
 def draw(random: np.random.Generator) -> trainer.Example:
     """Return a patch of a mammogram as the network gets it, and what each pixel is of.
 
-    As often as not it lies on a lesion of a kind, where the breast has one; else anywhere on the breast.
+    In half of the cases it lies on a lesion, if the breast has any; else anywhere on the breast.
     """
     image, labels = breast(random)
     x, _ = prepared(CHAIN, [(torch.from_numpy(image[None].copy()), nowhere())])

@@ -35,7 +35,7 @@ class Unknown(nn.Module):
 def bring(folder: Path, models: Path = HERE.parent) -> None:
     """Write the network and what is done around it into a model repository; `folder` is brainchop's model18cls.
 
-    The network that looks at volumes is replaced by one that says nothing.
+    The network that looks at volumes is replaced by a network without output.
     """
     network = MeshNet(folder).eval()
     if network[-1].out_channels != CLASSES:

@@ -1,6 +1,6 @@
 """Judge the registration by motions that are known: python triton_models/register_prior/measure.py [FOLDER …]
 
-Chest phantoms, and the one series of each folder of DICOM images, are moved and deformed, and registered back.
+Move and deform chest phantoms, and the only series of each folder of DICOM images, and register them back.
 """
 
 import sys
@@ -29,7 +29,7 @@ NOISE = 0.01
 """Of the noise of the moved images, as a part of the range of values."""
 LARGE = 400
 MARGIN_MM = 10.0
-"""Points are judged that both volumes show, so far from their borders."""
+"""Points are measured that lie in both volumes, at least so far from their borders."""
 
 Case = tuple[Image, NDArray[np.float64]]
 
@@ -45,7 +45,7 @@ def phantoms() -> Iterator[Case]:
 
 
 def real(folder: Path) -> Case:
-    """Return the one series of a folder as whole numbers, every second row and column of large images."""
+    """Return the only series of a folder as whole numbers, with every second row and column of large images."""
     (series,) = group_into_stacks(Part10.of_file(path) for path in sorted(folder.glob("*.dcm"))).series
     volume, affine = series.volume(), series.affine()
     every = 2 if volume.array.shape[1] >= LARGE else 1

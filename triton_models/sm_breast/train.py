@@ -15,7 +15,7 @@ from node.training.phantoms.slide import CLASSES, field
 HERE = Path(__file__).parent
 PLANES = PlaneChain.read(HERE / "1" / "planes.json")
 MALIGNANT = CLASSES.index("in situ")
-"""Classes from this one on are carcinoma."""
+"""This class and all later classes are carcinoma."""
 JUDGED = 256
 """Rows of the fields that the network is judged on."""
 

@@ -173,7 +173,7 @@ def _junction(densest: Tensor, air: Tensor, middle: float, grid: Grid) -> Tensor
     n = int(8.0 / grid.spacing[0])  # the junction lies much the same 8 mm above and below
     cost = functional.avg_pool3d(cost[None], (2 * n + 1, 1, 1), 1, (n, 0, 0), count_include_pad=False)[0]
     column = torch.arange(start, start + cost.shape[2], device=air.device)
-    cost = cost + 0.1 * (column - middle).abs() / reach  # of two paths alike, the one nearer the middle
+    cost = cost + 0.1 * (column - middle).abs() / reach  # of two equal paths, the path nearer the middle
     total, came_from = cost[:, 0], []
     for plane in cost.unbind(1):
         wide = functional.pad(total, (1, 1), value=torch.inf)
@@ -230,7 +230,7 @@ def _right_and_left(hu: Tensor, air: Tensor, body: Tensor, grid: Grid, wall: Ten
 def _pair(
     cores: Tensor, hu: Tensor, inner: Tensor, *, middle: float, grid: Grid, least_share: float
 ) -> tuple[int, int] | None:
-    """The cores of the right and the left lung: the largest, and one that lies wholly beside it; or None."""
+    """Return the cores of the right and left lung: the largest, and another wholly beside it; or None."""
     count = total(cores)
     share = total(cores, inner) / count.clamp(min=1)
     mean = total(cores, hu) / count.clamp(min=1)

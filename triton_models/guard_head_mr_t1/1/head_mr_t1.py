@@ -1,4 +1,4 @@
-"""Is it a T1-weighted MR of a whole head: a head, in which fluid is not the brightest?
+"""Is it a T1-weighted MR of a whole head: a head, in which fluid is not the brightest tissue?
 
 The fluid deep in the head distinguishes T1 from T2: in T2 it is more than twice as bright as brain. In FLAIR it is dark
 as in T1; the echo time distinguishes them if the header has it.

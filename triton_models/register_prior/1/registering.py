@@ -78,7 +78,7 @@ class Grid:
         return self.spaced(float((self.spacing * self.extent).prod() / count) ** (1 / 3))
 
     def spaced(self, spacing: float) -> "Grid":
-        """Return a grid over the same place with a spacing in mm, no finer than this one."""
+        """Return a grid over the same place with a spacing in mm, no finer than this grid."""
         wanted = (self.spacing * self.extent / spacing).round().clamp(min=2).minimum(self.extent)
         return self.coarser(self.extent / wanted, wanted)
 
@@ -184,7 +184,7 @@ def _quality(fixed: Field, moving: Field, rigid: Tensor, field: Field) -> Qualit
 def find_rigid(fixed: Field, moving: Field) -> Tensor:
     """Return the motion (4, 4), float64, that takes points of the fixed images to the moving ones.
 
-    It turns around the middle of what the fixed images show. Of some starts the one goes on that looks best.
+    It turns around the middle of what the fixed images show. From several starts the search continues at the best.
     """
     points = fixed.grid.points()
     middle = _middle(fixed)
