@@ -89,7 +89,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """A series that was found, with its instances; `checksums` has a line for each, its SOP Instance UID and checksum."""
+    """A series that was found, with its instances; `checksums` has SOP Instance UID and checksum of each."""
 
     series: Series
     parts: tuple[Part10, ...]
