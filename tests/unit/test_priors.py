@@ -126,7 +126,7 @@ def test_the_images_of_the_prior_are_among_the_inputs_of_the_job(
 ) -> None:
     """UIDs are derived from them: by their UIDs and their bytes."""
     now = study("now", NOW)
-    parts = tuple(spool.part10(one.place, "") for one in keep(now))
+    parts = tuple(spool.part10(row.place, "") for row in keep(now))
     job = Job(
         id=1, study_uid=now[0].StudyInstanceUID, revision=1, plugin="growth", version="1", route="r", ordinal=0,
         inputs=({"ct": now[0].SeriesInstanceUID},), destinations=(), state=JobState.RUNNING, attempts=1,
@@ -138,7 +138,7 @@ def test_the_images_of_the_prior_are_among_the_inputs_of_the_job(
     for kept in ([], study("before", LATEST), study("before", LATEST), study("before", LATEST, **other)):
         if kept:
             keep(kept)
-        seen.append(priors.found(order, lambda: True)[0].inputs)
+        seen.append(priors.add_to(order, lambda: True)[0].inputs)
     none, once, again, another = seen
     assert once == again
     assert len({none, once, another}) == 3
@@ -154,8 +154,8 @@ Keep = Callable[..., list[Arrival]]
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ('[series.prior]\nprior_of = "mr"\n', "series.prior.prior_of: 'mr' is no role"),
-        ('[series.prior]\nprior_of = "prior"\n', "series.prior.prior_of: 'prior' is no role"),
+        ('[series.prior]\nprior_of = "mr"\n', "series.prior.prior_of: 'mr' must be a role"),
+        ('[series.prior]\nprior_of = "prior"\n', "series.prior.prior_of: 'prior' must be a role"),
     ],
 )
 def test_a_prior_is_of_a_role_whose_series_is_of_the_study(
