@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.ledger import Ledger
+from node.records import Delivery
 from tests.ledger_rows import STUDY, Make, Route, Want, claimed
 from tests.postgres import Postgres
 
@@ -42,5 +43,17 @@ def finish(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callabl
         assert ledger.jobs.finish(claimed(ledger), [result(int(uid.rpartition(".")[2]))])
         for sent in ledger.deliveries.claim("PACS", lease_seconds=60):
             ledger.deliveries.mark_delivered(sent)
+
+    return make
+
+
+@pytest.fixture
+def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., list[Delivery]]:
+    """Finish a job with objects, and return what waits for PACS."""
+
+    def make(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
+        routed(wanted(to=to))
+        ledger.jobs.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
+        return ledger.deliveries.claim("PACS", lease_seconds=60)
 
     return make

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Mapping
 
-import pytest
 from sqlalchemy import text
 
 from node.ledger import Ledger
@@ -23,18 +22,6 @@ from tests.ledger_rows import (
     claimed,
     event_names,
 )
-
-
-@pytest.fixture
-def outbox(ledger: Ledger, routed: Route, wanted: Want, result: Make) -> Callable[..., list[Delivery]]:
-    """Finish a job with objects, and return what waits for PACS."""
-
-    def make(count: int = 1, *, to: tuple[str, ...] = ("PACS",)) -> list[Delivery]:
-        routed(wanted(to=to))
-        ledger.jobs.finish(claimed(ledger), [result(number) for number in range(1, count + 1)])
-        return ledger.deliveries.claim("PACS", lease_seconds=60)
-
-    return make
 
 
 def test_what_is_queued_is_due_at_once_in_its_order(
