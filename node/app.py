@@ -13,6 +13,7 @@ from node.engine import Engine, Step, preload_children
 from node.errors import ConfigError, NodeError
 from node.host import find_plugins
 from node.ledger import Ledger
+from node.log import log_event
 from node.notifications import RELOAD, News
 from node.receive import KnownPeers
 from node.roles import preload
@@ -78,6 +79,7 @@ class Node:
         self.routes = load_routes(self.settings)
         self.spool = open_spool(self.settings)
         self.ledger = open_ledger(self.settings)
+        self.ledger.db.listener = log_event
 
     def start(self, servers: Servers, *, stopping: Callable[[], bool] = lambda: False) -> None:
         """Start the roles, the last of the flow first, and run their steps.

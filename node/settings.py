@@ -223,6 +223,15 @@ class Destination(Table):
         )
 
 
+class LogSettings(Table):
+    """The log, on stderr: one line for each event, with UIDs and never a name."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged. `debug` adds a line for each instance that came again or changed."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto`: text in a terminal, and elsewhere JSON, one object on a line."""
+
+
 class PriorsSettings(Table):
     """The destination that is asked for earlier studies, and how long a job waits for them."""
 
@@ -248,6 +257,7 @@ class Settings(Table):
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     triton: TritonSettings = Field(default_factory=TritonSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
     priors: PriorsSettings = Field(default_factory=PriorsSettings)
     destinations: dict[str, Destination] = Field(default_factory=dict)
 

@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from node.app import Node
 from node.commands.check import check_known_destinations
 from node.commands.shutdown import Shutdown
+from node.errors import NodeError
+from node.log import log_to_stderr
 from node.settings import Settings, environment, forget_overrides
 from node.triton import Servers
+
+log = structlog.get_logger()
 
 
 def serve(config: Path, roles: Sequence[str], shutdown: Shutdown) -> None:
@@ -22,10 +28,19 @@ def serve(config: Path, roles: Sequence[str], shutdown: Shutdown) -> None:
     """
     settings, overrides = Settings.read(config), environment()
     forget_overrides()
-    node = Node(settings, roles, reread=partial(Settings.read, config, overrides))
-    if "deliver" in roles:  # beside the start: a destination that is down must not delay it
+    log_to_stderr(settings.log.level, settings.log.format)
+    try:
+        _serve(Node(settings, roles, reread=partial(Settings.read, config, overrides)), shutdown)
+    except NodeError as error:
+        log.error("node.failed", reason=str(error))
+        raise
+
+
+def _serve(node: Node, shutdown: Shutdown) -> None:
+    settings = node.settings
+    if "deliver" in node.roles:  # beside the start: a destination that is down must not delay it
         threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()
-    needed = "work" in roles and bool(node.routes.models)
+    needed = "work" in node.roles and bool(node.routes.models)
     with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
         node.start(servers, stopping=lambda: shutdown.requested)
         shutdown.wait(settings.engine.stop_seconds, on_hangup=node.reload)

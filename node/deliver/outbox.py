@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -29,6 +29,27 @@ def delay(attempts: int, *, chance: Callable[[], float] = random.random) -> floa
     """Return the seconds to wait after a number of attempts: doubling, an hour at most, a fifth up or down."""
     grown = min(FIRST_DELAY * 2.0 ** min(attempts, 32), LONGEST_DELAY)
     return grown * (1 + JITTER * (2 * chance() - 1))
+
+
+@dataclass(slots=True)
+class Availability:
+    """Whether a destination answers; the log has a line when that changes."""
+
+    down_since: float | None = None
+
+    def down(self, destination: str, reason: str, now: float) -> None:
+        """Note that it does not answer."""
+        if self.down_since is None:
+            self.down_since = now
+            log.warning("destination.down", destination=destination, reason=reason)
+        else:
+            log.debug("destination.down", destination=destination, reason=reason)
+
+    def up(self, destination: str, now: float) -> None:
+        """Note that it answers."""
+        if self.down_since is not None:
+            log.info("destination.up", destination=destination, seconds=round(now - self.down_since, 1))
+            self.down_since = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +85,7 @@ class Outbox:
     clock: Callable[[], float] = time.time
     send_objects: SendObjects = store
     lease: Callable[[Callable[[], bool]], Lease] = Lease
+    availability: Availability = field(default_factory=Availability)
 
     def deliver(self) -> float | None:
         """Send all that is due, up to the first unsupported object; return in how many seconds more will be due.
@@ -85,7 +107,7 @@ class Outbox:
             try:
                 go_on = self._send_all(left, lease)
             except DestinationUnavailable as error:
-                log.warning("destination.unavailable", destination=self.destination, reason=str(error))
+                self.availability.down(self.destination, str(error), self.clock())
                 while left:
                     self._take_out(left, lease, StoreResult(StoreOutcome.LATER, str(error)), answered=False)
         if left:
@@ -107,6 +129,7 @@ class Outbox:
         )
         for result in results:
             fault("deliver.sent")
+            self.availability.up(self.destination, self.clock())
             self._take_out(left, lease, result)
             fault("deliver.marked")
             if result.outcome is StoreOutcome.UNSUPPORTED:

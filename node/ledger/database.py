@@ -44,6 +44,8 @@ BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction."""
 MIGRATION_SECONDS = 600.0
 """How long a program that starts waits for another that is migrating the ledger."""
+EVENTS = "events"
+"""Where a connection keeps the events of its transaction until it is committed."""
 LOOKUP = 500
 """UIDs in one statement; old builds of SQLite bind at most 999."""
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -73,6 +75,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
         self.clock = clock
+        self.listener: Callable[[str, str, str, Mapping[str, Any]], None] = lambda *_: None
         self.queue = queue
         address = read_url(url)
         shown = address.render_as_string()
@@ -93,9 +96,10 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
-    def add_event(self, connection: Connection, study_uid: str, name: str, detail: str) -> None:
-        """Add an event to the history of a study."""
+    def add_event(self, connection: Connection, study_uid: str, name: str, detail: str, **facts: object) -> None:
+        """Add an event to the history of a study; `listener` is called with it and the facts once it is committed."""
         connection.execute(insert(event).values(at=self.clock(), study_uid=study_uid, name=name, detail=detail))
+        connection.info.setdefault(EVENTS, []).append((study_uid, name, detail, facts))
 
     def announce(self, connection: Connection, jobs: Iterable[Any]) -> None:
         """Put the ids of waiting jobs into the engine's queue, if it has one; a rollback takes them back."""
@@ -118,8 +122,11 @@ class Database:
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
+            events = connection.info[EVENTS] = []
             yield connection
             fault("ledger.commit")
+        for happened in events:
+            self.listener(*happened)
 
     def _check_file(self) -> None:
         if self._file is not None:

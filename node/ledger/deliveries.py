@@ -135,7 +135,7 @@ class Deliveries(LedgerPart):
             strays = make_move(connection, delivery, waiting, "park", DELIVERY_MOVES, because)
             for row in strays:
                 detail = f"{row.sop_instance_uid} to {row.destination}: {row.reason}"
-                self.db.add_event(connection, row.study_uid, "object.parked", detail)
+                self.db.add_event(connection, row.study_uid, "object.parked", detail, destination=row.destination)
             return len(strays)
 
     def of(self, study_uid: str) -> list[Delivery]:
@@ -157,7 +157,14 @@ class Deliveries(LedgerPart):
         with self.db.writing() as connection:
             if make_move(connection, delivery, _are_held([sent]), move, DELIVERY_MOVES, values):
                 detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}"
-                self.db.add_event(connection, sent.study_uid, name, f"{detail}: {reason}" if reason else detail)
+                self.db.add_event(
+                    connection,
+                    sent.study_uid,
+                    name,
+                    f"{detail}: {reason}" if reason else detail,
+                    destination=sent.destination,
+                    seconds=round(self.db.clock() - sent.queued_at, 3),
+                )
                 return
             superseded = and_(_are_held([sent]), delivery.c.state == DeliveryState.SUPERSEDED)
             connection.execute(update(delivery).where(superseded).values(tried))

@@ -80,7 +80,7 @@ class Fallbacks(LedgerPart):
 
     def _add_event(self, connection: Connection, sent: Delivery, name: str, reason: str) -> None:
         detail = f"{sent.object.kind} {sent.object.sop_instance_uid} to {sent.destination}: {reason}"
-        self.db.add_event(connection, sent.study_uid, name, detail)
+        self.db.add_event(connection, sent.study_uid, name, detail, destination=sent.destination)
 
 
 def _declined(connection: Connection, row: RowMapping) -> Declined:

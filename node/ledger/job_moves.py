@@ -20,5 +20,7 @@ def supersede(db: Database, connection: Connection, which: Any, reason: str) -> 
     """Supersede jobs that are not done, each with an event in the history of its study; return those that were."""
     moved = move_jobs(db, connection, which, "supersede", reason=reason)
     for old in moved:
-        db.add_event(connection, old.study_uid, "job.superseded", f"{old.plugin}, revision {old.revision}: {reason}")
+        db.add_event(
+            connection, old.study_uid, "job.superseded", f"{old.plugin}, revision {old.revision}: {reason}", job=old.id
+        )
     return moved

@@ -45,9 +45,14 @@ def plan_job(
         )
         .returning(*job.c)
     )
-    db.announce(connection, made)
+    planned = made.all()
+    db.announce(connection, planned)
     db.add_event(
-        connection, seen.study_uid, "job.planned", f"{wanted.plugin} {wanted.version} for route {wanted.route!r}"
+        connection,
+        seen.study_uid,
+        "job.planned",
+        f"{wanted.plugin} {wanted.version} for route {wanted.route!r}",
+        job=planned[0].id,
     )
     return True
 

@@ -84,7 +84,12 @@ class Jobs(LedgerPart):
                 return None
             _take_turn(connection, row["sender"])
             self.db.add_event(
-                connection, row["study_uid"], "job.claimed", f"{row['plugin']}, attempt {row['attempts']}"
+                connection,
+                row["study_uid"],
+                "job.claimed",
+                f"{row['plugin']}, attempt {row['attempts']}",
+                job=row["id"],
+                seconds=round(now - row["planned_at"], 3),
             )
             return to_job(row)
 
@@ -139,9 +144,16 @@ class Jobs(LedgerPart):
                     connection.execute(insert_or(connection, delivery).values(row).on_conflict_do_nothing())
             kinds = ", ".join(made.kind for made in objects)
             for remark in remarks:
-                self.db.add_event(connection, held.study_uid, "job.remark", f"{held.plugin}: {remark}")
+                self.db.add_event(connection, held.study_uid, "job.remark", f"{held.plugin}: {remark}", job=held.id)
             parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in (timing or {}).items())
-            self.db.add_event(connection, held.study_uid, "job.done", f"{held.plugin} {held.version}: {kinds}; {parts}")
+            self.db.add_event(
+                connection,
+                held.study_uid,
+                "job.done",
+                f"{held.plugin} {held.version}: {kinds}; {parts}",
+                job=held.id,
+                seconds=round(now - held.planned_at, 3),
+            )
             return True
 
     def postpone(self, held: Job, *, seconds: float, reason: str, attempts: int) -> bool:
@@ -157,7 +169,11 @@ class Jobs(LedgerPart):
             moved = move_jobs(self.db, connection, _is_held(held), "postpone", **values)
             if moved:
                 self.db.add_event(
-                    connection, held.study_uid, "job.postponed", f"{held.plugin} for {seconds:.0f} s: {reason}"
+                    connection,
+                    held.study_uid,
+                    "job.postponed",
+                    f"{held.plugin} for {seconds:.0f} s: {reason}",
+                    job=held.id,
                 )
                 supersede(self.db, connection, _is_outdated(held), LATER)
             return bool(moved)
@@ -168,7 +184,7 @@ class Jobs(LedgerPart):
             hold(connection, [held.study_uid])
             moved = move_jobs(self.db, connection, _is_held(held), "park", worker="", reason=reason)
             if moved:
-                self.db.add_event(connection, held.study_uid, "job.parked", f"{held.plugin}: {reason}")
+                self.db.add_event(connection, held.study_uid, "job.parked", f"{held.plugin}: {reason}", job=held.id)
                 supersede(self.db, connection, _is_outdated(held), LATER)
             return bool(moved)
 
@@ -265,7 +281,7 @@ class Jobs(LedgerPart):
         )
         moved = move_jobs(self.db, connection, job.c.id == old.id, "strand", reason=reason)
         for row in moved:
-            self.db.add_event(connection, row.study_uid, "job.parked", f"{row.plugin}: {reason}")
+            self.db.add_event(connection, row.study_uid, "job.parked", f"{row.plugin}: {reason}", job=row.id)
         return len(moved)
 
     def _replace(self, connection: Connection, old: Any, version: str) -> int:
@@ -284,7 +300,11 @@ class Jobs(LedgerPart):
             again = {"due_at": self.db.clock(), "attempts": 0, "reason": ""}
             for moved in move_jobs(self.db, connection, job.c.id == before, "reinstate", **again):
                 self.db.add_event(
-                    connection, moved.study_uid, "job.planned", f"{moved.plugin} {moved.version}, once more"
+                    connection,
+                    moved.study_uid,
+                    "job.planned",
+                    f"{moved.plugin} {moved.version}, once more",
+                    job=moved.id,
                 )
             return 1
         wanted = Plan(

@@ -60,7 +60,13 @@ class Studies(LedgerPart):
                 .values(state=StudyState.STABLE, because=because, caveat=caveat)
             )
             if done.rowcount:
-                self.db.add_event(connection, seen.study_uid, "study.stable", f"revision {seen.revision}: {because}")
+                self.db.add_event(
+                    connection,
+                    seen.study_uid,
+                    "study.stable",
+                    f"revision {seen.revision}: {because}",
+                    seconds=round(self.db.clock() - seen.changed_at, 3),
+                )
             return bool(done.rowcount)
 
     def park(self, seen: Study, reason: str) -> None:

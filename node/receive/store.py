@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -27,9 +27,16 @@ class Bringing:
     """What one association brings: its name in the ledger, its pack, whether it was released, or refused anything."""
 
     association: str
+    begun: float = field(default_factory=time.monotonic)
+    instances: int = 0
+    refusals: int = 0
+    studies: set[str] = field(default_factory=set)
+    ended: bool = False
     pack: OpenPack | None = None
     refused: bool = False
     released: bool = False
+    calling: str = ""
+    peer: str = ""
 
 
 class StoreScp:
@@ -112,9 +119,24 @@ class StoreScp:
             self._arrivals.put(PackEnd(at=self._clock(), how=Ending.RELEASED, association=bringing.association))
         elif pack is not None and not released:
             self._arrivals.put(PackEnd(at=self._clock(), how=Ending.ABORTED, pack=pack.pack.name))
+        if not bringing.ended:
+            bringing.ended = True
+            self._log_end(bringing, released=released)
         if pack is not None:
             pack.pack.close(whole=released and not bringing.refused)
             self._closed()
+
+    def _log_end(self, bringing: Bringing, *, released: bool) -> None:
+        log_end = log.info if released else log.warning
+        log_end(
+            "association.released" if released else "association.broken",
+            calling=bringing.calling,
+            address=bringing.peer,
+            instances=bringing.instances,
+            refused=bringing.refusals,
+            studies=sorted(bringing.studies),
+            seconds=round(time.monotonic() - bringing.begun, 3),
+        )
 
     def _begin(self, instance: IncomingInstance) -> None:
         """Give an instance its pack before its end has come; raise what it will be refused for, if that shows already.
@@ -166,6 +188,9 @@ class StoreScp:
             arrival = pack.pack.append(row, instance.meta, *instance.parts)
         instance.state = IncomingState.DURABLE
         self._arrivals.put(arrival)
+        bringing = self._named(instance)
+        bringing.instances += 1
+        bringing.studies.add(row.study_uid)
 
     def _pack(self, association: Association, study_uid: str) -> OpenPack:
         """Return the pack to append to: a new one for another study, or when the old one is large or broken."""
@@ -190,14 +215,21 @@ class StoreScp:
             bringing = self._bringing[association] = Bringing(self._spool.new_name())
         return bringing
 
+    def _named(self, instance: IncomingInstance) -> Bringing:
+        """Return what the association of an instance brings, with the names of its sender."""
+        bringing = self._of(instance.association)
+        bringing.calling, bringing.peer = instance.calling, instance.peer
+        return bringing
+
     def _refuse(self, instance: IncomingInstance, status: int, reason: str) -> int:
         uid = instance.sop_instance_uid
         log.warning("instance.refused", instance=uid, calling=instance.calling, reason=reason)
         study_uid = _study_of(instance)
         self.drop(instance)
         instance.state = IncomingState.REFUSED
-        bringing = self._of(instance.association)
+        bringing = self._named(instance)
         bringing.refused = True
+        bringing.refusals += 1
         self._arrivals.put(
             Refusal(
                 at=self._clock(),

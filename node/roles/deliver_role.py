@@ -1,7 +1,9 @@
 """The role `deliver`: result objects out to the destinations, with Storage Commitment where it is asked for."""
 
+from collections import defaultdict
+
 from node import flow
-from node.deliver import CommitmentScu, Outbox
+from node.deliver import Availability, CommitmentScu, Outbox
 from node.engine import Step
 from node.profiles import TRANSFER_SYNTAXES
 from node.roles.role import DAY_SECONDS, NodeParts, NodeRole
@@ -10,6 +12,10 @@ from node.settings import Destination
 
 class DeliverRole(NodeRole):
     """Sends to each destination what is due for it."""
+
+    def __init__(self, parts: NodeParts) -> None:
+        super().__init__(parts)
+        self._availability: dict[str, Availability] = defaultdict(Availability)
 
     def steps(self) -> list[Step]:
         """See `NodeRole.steps`."""
@@ -47,6 +53,7 @@ class DeliverRole(NodeRole):
             spool=self.parts.spool,
             commitment=destination.commitment,
             stopping=self.parts.stopping,
+            availability=self._availability[name],
             transfer_syntax=TRANSFER_SYNTAXES[destination.wants.transfer_syntax],
         )
 

@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from multiprocessing import forkserver
 
+from node.log import log_to_stderr
+
 
 def preload() -> None:
     """Import what jobs need, have it read its tables, and keep all of it out of the garbage collector.
@@ -75,5 +77,6 @@ def in_fork_server() -> bool:
 
 
 if in_fork_server():
+    log_to_stderr()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as of a terminal that is closed; jobs inherit it
     preload()

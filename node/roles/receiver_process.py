@@ -20,7 +20,7 @@ import structlog
 from node.deliver import commitment_step
 from node.engine import Engine, Step
 from node.errors import NodeError
-from node.log import quiet_log
+from node.log import log_event, log_to_stderr
 from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp
 from node.settings import Settings
 from node.storage import open_ledger, open_spool
@@ -39,6 +39,7 @@ class ReceiverProcess:
             commitment_step(name) for name, destination in settings.destinations.items() if destination.commitment
         ]
         ledger, spool = open_ledger(settings), open_spool(settings, made=True)
+        ledger.db.listener = log_event
         self._settings, self._ledger = settings, ledger
         self._arrivals = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: self._engine.wake(RECEIVE))
         commitment = CommitmentScp(
@@ -96,11 +97,12 @@ def main(descriptor: int) -> None:
         signal.SIGHUP,
     ):  # sent to all processes at once; the node says when to end
         signal.signal(number, signal.SIG_IGN)
-    quiet_log()
     os.set_blocking(1, False)
     listening = socket.socket(fileno=descriptor)
     try:
-        process = ReceiverProcess(Settings.model_validate_json(sys.stdin.readline()), listening, wake_node)
+        settings = Settings.model_validate_json(sys.stdin.readline())
+        log_to_stderr(settings.log.level, settings.log.format)
+        process = ReceiverProcess(settings, listening, wake_node)
     except NodeError as error:
         log.error("receiver.failed", reason=str(error))
         sys.exit(2)
