@@ -142,8 +142,8 @@ def check_stack(series: Series) -> None:
     encoded = _encoded(series)
     for rule in CHECKED:
         if rule.remedy is Remedy.UNSUITABLE and (differing := _differing(rule, encoded)):
-            one, other = (f"instance {image.values.get('SOPInstanceUID')}" for image in differing[:2])
-            raise UnsuitableSeries(f"{rule} is not the same in all of its images (PS3.3 {rule.clause}): {one}, {other}")
+            pair = ", ".join(f"instance {image.values.get('SOPInstanceUID')}" for image in differing[:2])
+            raise UnsuitableSeries(f"{rule} is not the same in all of its images (PS3.3 {rule.clause}): {pair}")
 
 
 def _park(encoded: Sequence[tuple[Image, Encoded]], scope: Scope, where: str) -> None:

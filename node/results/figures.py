@@ -12,16 +12,16 @@ def significant(value: float, digits: int) -> float:
     return round(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
-def told_apart(value: float, *limits: float, digits: int) -> tuple[float, ...]:
+def rounded_with_limits(value: float, *limits: float, digits: int) -> tuple[float, ...]:
     """Return a number and its limits in so many significant digits, or in more where it would seem to reach a limit.
 
     0.4996 beside the limit 0.5 stays 0.4996: it would be read as 0.5, and no longer as less.
     """
     for more in range(digits, 18):
-        told, *others = (significant(number, more) for number in (value, *limits))
-        if all((told >= other) == (value >= limit) for other, limit in zip(others, limits, strict=True)):
+        rounded, *others = (significant(number, more) for number in (value, *limits))
+        if all((rounded >= other) == (value >= limit) for other, limit in zip(others, limits, strict=True)):
             break
-    return told, *others
+    return rounded, *others
 
 
 def without_exponent(value: float) -> str:

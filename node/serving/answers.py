@@ -115,11 +115,11 @@ def _distinct(found: Tensor, scores: Tensor, classes: Tensor, chain: Chain) -> T
     return torch.tensor(stay, dtype=torch.int64, device=found.device)
 
 
-def _shared(several: Tensor, one: Tensor) -> Tensor:
+def _shared(several: Tensor, box: Tensor) -> Tensor:
     """Return which part of their union boxes have in common with another."""
-    low, high = torch.maximum(several[:, :3], one[:3]), torch.minimum(several[:, 3:], one[3:])
+    low, high = torch.maximum(several[:, :3], box[:3]), torch.minimum(several[:, 3:], box[3:])
     common = (high - low).clamp(min=0).prod(1)
-    both = (several[:, 3:] - several[:, :3]).prod(1) + (one[3:] - one[:3]).prod()
+    both = (several[:, 3:] - several[:, :3]).prod(1) + (box[3:] - box[:3]).prod()
     return common / (both - common).clamp(min=1e-9)
 
 

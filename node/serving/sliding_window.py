@@ -102,7 +102,7 @@ def filled(x: Tensor, tile: Sequence[int], fill: float | str | None) -> tuple[Te
     if isinstance(fill, str):
         return torch.nn.functional.pad(x, both, mode="replicate"), before
     values = [float(channel.min()) if fill is None else fill for channel in x]
-    filled = [torch.nn.functional.pad(one, both, value=value) for one, value in zip(x, values, strict=True)]
+    filled = [torch.nn.functional.pad(channel, both, value=value) for channel, value in zip(x, values, strict=True)]
     return torch.stack(filled), before
 
 

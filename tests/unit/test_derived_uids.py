@@ -105,7 +105,7 @@ def analyse(tmp_path: Path, plugin: Plugin, clock: Any) -> Callable[..., dict[st
             route = Route(name="r", when={}, plugins=("spleen",), to=("PACS",))
             routes = Routes(routes=(route,), plugins={"spleen": plugin}, quiet_seconds=0)
             (seen,) = ledger.studies.in_state(StudyState.RECEIVING)
-            ledger.studies.settle(seen, "told by the test")
+            ledger.studies.settle(seen, "settled by the test")
             plan_due(ledger.studies, ledger.instances, spool, routes)
             objects = []
             for again in range(times):

@@ -29,7 +29,7 @@ def test_slice_location_comes_before_the_position_in_the_patient(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("orientation", "place"), [(CORONAL, "-110.0"), (FEET_UP, "-50.0")])
-def test_the_position_is_told_in_the_directions_of_the_patient(
+def test_the_position_is_reported_in_the_directions_of_the_patient(
     tmp_path: Path, orientation: tuple[float, float, float, float, float, float], place: str
 ) -> None:
     series = series_of(tmp_path, without(ct_series(orientation=orientation), "SliceLocation"))

@@ -51,7 +51,7 @@ def failing(error: Exception) -> Any:
     return compose
 
 
-def test_an_object_that_cannot_be_composed_costs_no_other_and_is_told(
+def test_an_object_that_cannot_be_composed_is_reported_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KINDS, "SEG", failing(ValueError("could not convert string to float: '40,0'")))  # type: ignore[attr-defined]

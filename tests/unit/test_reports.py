@@ -109,7 +109,7 @@ def test_a_region_on_an_image_is_a_planar_group(
     assert _summary(general) == "All algorithms succeeded; with findings"
 
 
-def test_a_place_in_the_patient_is_told_in_space_and_drawn_on_the_image_it_lies_on(tmp_path: Path) -> None:
+def test_a_place_in_the_patient_is_reported_in_space_and_drawn_on_its_image(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     assert series.frames[3].position is not None
     at = np.add(series.frames[3].position, (0.8 * 10, 0.8 * 6, 0.4))
@@ -122,7 +122,7 @@ def test_a_place_in_the_patient_is_told_in_space_and_drawn_on_the_image_it_lies_
     assert reference.ReferencedSOPInstanceUID == series.frames[3].sop_instance_uid
 
 
-def test_a_polygon_in_no_plane_of_the_images_is_told_in_space_alone(tmp_path: Path) -> None:
+def test_a_polygon_in_no_plane_of_the_images_is_reported_in_space_alone(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     corner = series.frames[3].position
     assert corner is not None

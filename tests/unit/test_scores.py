@@ -10,7 +10,7 @@ from node.codes import DCM, SCT
 from node.compose.sr.statement_items import SCORE
 from node.compose.summary_table import table_rows
 from node.results import Finding, Measurement, OperatingPoint, Presence
-from node.results.figures import in_words, reported, significant, told_apart, without_exponent
+from node.results.figures import in_words, reported, rounded_with_limits, significant, without_exponent
 from node.testing import ct_series
 from tests.lung_case import composed, lung_case, series_of
 
@@ -86,7 +86,7 @@ def test_a_rounded_score_never_says_another_presence(tmp_path: Path) -> None:
     assert limits == {"Threshold Value": 0.5, "Indeterminate from this score on": 0.3}
     (_, row) = table_rows(lung_case(series, [Finding(name=SCT.Nodule, present=False), finding]))
     assert row.note == "score 0.4996 (threshold 0.5, indeterminate from 0.3)"
-    assert told_apart(0.00001234, 0.5, digits=2) == (0.000012, 0.5)
+    assert rounded_with_limits(0.00001234, 0.5, digits=2) == (0.000012, 0.5)
     assert without_exponent(0.000012) == "0.000012"
 
 

@@ -10,7 +10,7 @@ from node.codes import DCM, SCT, UCUM, Code, own
 from node.compose.ascii_text import concept
 from node.compose.sr.subjects import Statement
 from node.results import Comparison, Finding, Measurement, Presence, Region
-from node.results.figures import reported, significant, told_apart
+from node.results.figures import reported, rounded_with_limits, significant
 
 PRIOR_VALUE = own("PRIOR", "Value in the prior")
 PRIOR_AGE = own("PRIOR_AGE", "Time since the prior")
@@ -150,7 +150,7 @@ def score_in_digits(result: Finding | Region) -> ScoreInDigits:
     limits = [result.threshold]
     if isinstance(result, Finding) and result.indeterminate_from is not None:
         limits.append(result.indeterminate_from)
-    score, threshold, *unsure = told_apart(result.score, *limits, digits=SCORE_DIGITS)
+    score, threshold, *unsure = rounded_with_limits(result.score, *limits, digits=SCORE_DIGITS)
     return ScoreInDigits(score, threshold, unsure[0] if unsure else None)
 
 
