@@ -187,14 +187,20 @@ def send(
 
 
 @app.command()
-def explain(study: Annotated[str, typer.Argument(help="Study Instance UID")], config: ConfigFile = DEFAULT) -> None:
-    """Print the history of a study, and why each route did or did not match."""
+def explain(
+    study: Annotated[
+        str | None, typer.Argument(help="Study Instance UID; without it, associations that failed are listed.")
+    ] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Print the history of a study, and why each route did or did not match; or which associations failed, and why."""
     from node.commands import explain
     from node.settings import Settings
     from node.storage import open_ledger
 
     with reported_errors():
-        for line in explain.explain(open_ledger(Settings.read(config)), study):
+        ledger = open_ledger(Settings.read(config))
+        for line in explain.failed_associations(ledger) if study is None else explain.explain(ledger, study):
             typer.echo(line)
 
 

@@ -352,3 +352,18 @@ class Event:
     study_uid: str
     name: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAssociation:
+    """An association that was rejected or aborted, or a connection that never became one; alike ones are counted."""
+
+    outcome: str
+    """rejected, aborted, ended (a connection without a request), or contexts_refused."""
+    calling: str
+    called: str
+    address: str
+    reason: str
+    first_at: float
+    last_at: float
+    times: int = 1

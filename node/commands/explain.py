@@ -27,6 +27,18 @@ def explain(ledger: Ledger, study_uid: str) -> Iterator[str]:
     yield from map(plain, _story(ledger, study_uid))
 
 
+def failed_associations(ledger: Ledger) -> Iterator[str]:
+    """Tell which associations were rejected or aborted, the newest first: who called, from where, and why."""
+    failed = ledger.failed_associations.read()
+    if not failed:
+        yield "no association was rejected or aborted"
+    for one in failed:
+        often = f", {one.times} times since {moment(one.first_at)}" if one.times > 1 else ""
+        calling, called = one.calling or "an unknown AE", one.called or "an unknown AE"
+        who = f"{calling} at {one.address} to {called}"
+        yield plain(f"{moment(one.last_at)}  {one.outcome.replace('_', ' ')}: {who}: {one.reason}{often}")
+
+
 def _story(ledger: Ledger, study_uid: str) -> Iterator[str]:
     study = ledger.studies.find(study_uid)
     refusals = ledger.queries.refusals(study_uid)

@@ -8,6 +8,7 @@ from node.ledger.commitments import Commitments
 from node.ledger.database import Database
 from node.ledger.deliveries import Deliveries
 from node.ledger.events import Events
+from node.ledger.failed_associations import FailedAssociations
 from node.ledger.fallbacks import Fallbacks
 from node.ledger.future_times import FutureTimes
 from node.ledger.instances import Instances
@@ -54,6 +55,7 @@ class Ledger:
         self.requests = CommitmentRequests(self.db)
         self.retention = Retention(self.db)
         self.events = Events(self.db)
+        self.failed_associations = FailedAssociations(self.db)
         self.future_times = FutureTimes(self.db)
         self.queries = Queries(self.db)
 

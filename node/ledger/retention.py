@@ -23,6 +23,7 @@ from node.ledger.schema import (
     decision,
     delivery,
     event,
+    failed_association,
     fetch,
     instance,
     job,
@@ -105,7 +106,7 @@ class Retention(LedgerPart):
         return found
 
     def forget(self, *, before: float) -> int:
-        """Delete the story of some studies purged before a time, and ended transactions; return how many studies.
+        """Delete the story of studies purged before a time, and what ended before it; return how many studies.
 
         Their own rows stay, with those of jobs, objects and deliveries: a study that comes again is known by them.
         """
@@ -128,6 +129,7 @@ class Retention(LedgerPart):
             connection.execute(delete(commitment).where(commitment.c.asked_at < before, ~items))
             reported = and_(commitment_request.c.received_at < before, commitment_request.c.reported_at.is_not(None))
             connection.execute(delete(commitment_request).where(reported))
+            connection.execute(delete(failed_association).where(failed_association.c.last_at < before))
             return len(gone)
 
     def forget_packs(self, names: Iterable[str]) -> None:

@@ -85,6 +85,21 @@ refusal = Table(
     Index("refusal_on_association", "association"),
 )
 
+failed_association = Table(
+    "failed_association",
+    tables,
+    Column("outcome", String(16), primary_key=True),
+    Column("calling", String(16), primary_key=True),
+    Column("called", String(16), primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("times", Integer, nullable=False),
+    Index("failed_association_last", "last_at"),
+    comment="associations that were rejected or aborted; alike ones are one row",
+)
+
 study = Table(
     "study",
     tables,

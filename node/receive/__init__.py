@@ -4,6 +4,7 @@ from node.receive.access import KnownPeers
 from node.receive.arrivals import Arrivals
 from node.receive.commitment_scp import CommitmentScp
 from node.receive.processes import Receivers
+from node.receive.refusal_log import RefusalLog
 from node.receive.scp import Receiver, try_port
 from node.receive.stand_in_pacs import stand_in_pacs
 from node.receive.store import StoreScp
@@ -14,6 +15,7 @@ __all__ = [
     "KnownPeers",
     "Receiver",
     "Receivers",
+    "RefusalLog",
     "StoreScp",
     "stand_in_pacs",
     "try_port",

@@ -7,18 +7,15 @@ the pool is full, the oldest gives way to the newest, and none stays longer than
 
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from pynetdicom.transport import ThreadedAssociationServer
 
 from node.receive.access import KnownPeers, Rejection
-from node.receive.pdu import a_associate_rj
-
-log = structlog.get_logger()
+from node.receive.pdu import TITLES_END, a_associate_rj, titles
+from node.receive.refusal_log import RefusalLog
 
 MOST_WAITING = 32
 """Connections without an association request, in each process."""
@@ -26,34 +23,9 @@ REQUEST_SECONDS = 30.0
 """How long a connection may take to send its whole association request (ARTIM timer, PS3.8 section 9.1.5)."""
 STRANGER_SECONDS = 2.0
 """How long a connection from an address that may not call is kept: its request has to come, and the answer be read."""
-REPORT_SECONDS = 60.0
-"""A refusal that repeats is logged once in so many seconds, with how often it came since."""
-MOST_PEERS = 1024
-"""Peers whose refusals are counted; with more, all are forgotten and counted anew."""
 
 Peer = tuple[str, int]
 """Address and port of the other side."""
-
-
-@dataclass(slots=True)
-class RefusalLog:
-    """Logs refusals, each kind of one address once in `REPORT_SECONDS`, so that nobody fills the log."""
-
-    clock: Callable[[], float] = time.monotonic
-    _counts: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
-
-    def report(self, event: str, *, address: str, reason: str, **details: str) -> None:
-        """Log a refusal, or count it where the same was logged a moment ago."""
-        if len(self._counts) >= MOST_PEERS:
-            self._counts.clear()
-        now = self.clock()
-        logged, count = self._counts.get((address, reason), (float("-inf"), 0))
-        if now - logged < REPORT_SECONDS:
-            self._counts[address, reason] = (logged, count + 1)
-            return
-        self._counts[address, reason] = (now, 0)
-        repeated = {"repeated": count} if count else {}
-        log.warning(event, address=address, reason=reason, **details, **repeated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +50,9 @@ class Stranger:
     """
 
     connection: socket.socket
+    address: str
     rejection: Rejection
+    refusals: RefusalLog
     accepted_at: float
     is_answered: bool = False
 
@@ -86,19 +60,33 @@ class Stranger:
         """Reject the association once its request comes; return False when the connection is closed."""
         try:
             if time.monotonic() - self.accepted_at > STRANGER_SECONDS:
-                self.connection.close()
+                self.close()
                 return False
-            if not self.is_answered and self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            if not self.is_answered and (
+                request := self.connection.recv(TITLES_END, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            ):
                 rejection = self.rejection
+                self._tell(request)
                 self.connection.send(a_associate_rj(rejection.result, rejection.source, rejection.diagnostic))
                 self.connection.shutdown(socket.SHUT_WR)
                 self.is_answered = True
         except BlockingIOError:
             return True
         except OSError:
-            self.connection.close()
+            self.close()
             return False
         return True
+
+    def close(self) -> None:
+        """Close the connection, and tell of it where it has had no answer."""
+        if not self.is_answered:
+            self._tell(b"")
+        self.connection.close()
+
+    def _tell(self, request: bytes) -> None:
+        calling, called = titles(request)
+        reason = self.rejection.sentence
+        self.refusals.report("rejected", address=self.address, calling=calling, called=called, reason=reason)
 
 
 class AssociationAcceptor(ThreadedAssociationServer):
@@ -147,15 +135,14 @@ class AssociationAcceptor(ThreadedAssociationServer):
         """Close the socket in this process; other processes go on with it."""
         self._listening.close()
         for stranger in self._strangers:
-            stranger.connection.close()
+            stranger.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin an association where the address may call; reject the connection where it may not."""
         peer: Peer = client_address[:2]
         rejection = self._peers.rejection_of_address(str(peer[0]))
         if rejection is not None:
-            self._refusals.report("association.rejected", address=str(peer[0]), reason=rejection.sentence)
-            self._strangers.append(Stranger(request, rejection, time.monotonic()))
+            self._strangers.append(Stranger(request, str(peer[0]), rejection, self._refusals, time.monotonic()))
             return
         while len(self._waiting) >= self._most_waiting:
             self._end(next(iter(self._waiting)), "others wait too, and it has sent no association request")
@@ -166,7 +153,7 @@ class AssociationAcceptor(ThreadedAssociationServer):
         """End connections that have waited too long, and close those that were rejected a moment ago."""
         super().service_actions()
         for stranger in self._strangers[: -self._most_waiting]:
-            stranger.connection.close()
+            stranger.close()
         self._strangers = [stranger for stranger in self._strangers[-self._most_waiting :] if stranger.answer()]
         until = time.monotonic() - self._request_seconds
         for peer, waiting in [*self._waiting.items()]:
@@ -180,5 +167,5 @@ class AssociationAcceptor(ThreadedAssociationServer):
     def _end(self, peer: Peer, reason: str) -> None:
         waiting = self._waiting.pop(peer, None)
         if waiting is not None:
-            self._refusals.report("connection.ended", address=peer[0], reason=reason)
+            self._refusals.report("ended", address=peer[0], reason=reason)
             waiting.end()

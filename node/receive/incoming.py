@@ -197,5 +197,8 @@ class Store(Protocol):
     def drop(self, instance: IncomingInstance) -> None:
         """Forget an instance of which parts were written and whose end will not come."""
 
+    def cut(self, instance: IncomingInstance) -> None:
+        """Forget an instance whose association ended before all of it had come, and have this noted."""
+
     def close(self, association: Association, *, released: bool) -> None:
         """Let go of what is held for an association that is over: by release, or in any other way."""

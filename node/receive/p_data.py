@@ -13,10 +13,10 @@ answered differently on purpose:
 - A peer that stops in the middle of a PDU is ended by the idle time-out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_items import PresentationDataValueItem
@@ -36,8 +36,6 @@ from node.receive.pdu import (
     PDV_HEADER,
     PDV_LENGTH_SIZE,
 )
-
-log = structlog.get_logger()
 
 BUFFER_SIZE = PDU_HEADER.size + LONGEST_PDU
 """The bytes that an association holds at most: the longest PDU fits."""
@@ -68,9 +66,15 @@ class ReceiveLimits:
 
 
 class PDataReader:
-    """Reads the PDUs of one association in state Sta6, and handles its C-STORE requests."""
+    """Reads the PDUs of one association in state Sta6, and handles its C-STORE requests.
 
-    def __init__(self, upper_layer: DULServiceProvider, store: Store, limits: ReceiveLimits) -> None:
+    `end` is told why, where the association is about to be aborted.
+    """
+
+    def __init__(
+        self, upper_layer: DULServiceProvider, store: Store, limits: ReceiveLimits, end: Callable[[str], None]
+    ) -> None:
+        self._end_because = end
         self._upper_layer = upper_layer
         self._association = upper_layer.assoc
         self._events = upper_layer.event_queue
@@ -135,6 +139,12 @@ class PDataReader:
             else:
                 self._leave_pdu()
                 return
+
+    def cut(self) -> None:
+        """Drop the message that has begun: its end will not come."""
+        if self._instance is not None:
+            self._store.cut(self._instance)
+        self.forget()
 
     def forget(self) -> None:
         """Drop the message that has begun; the next value begins another."""
@@ -254,7 +264,7 @@ class PDataReader:
     def _leave_message(self) -> None:
         """Give pynetdicom what came of a message; abort the association if parts of it are no longer held."""
         if self._instance is not None and not self._instance.is_held:
-            log.warning("association.aborted", reason="a message within an instance")
+            self._end_because("a message came within an instance")
             self._events.put(EVT19_INVALID_PDU)
         else:
             for fragment in self._fragments:
@@ -267,7 +277,7 @@ class PDataReader:
         """Give pynetdicom one presentation data value, as if it had read it."""
         self._handed_over = len(content) + (self._handed_over if self._association.dimse.message is not None else 0)
         if self._handed_over > self._limits.message_bytes:
-            log.warning("association.aborted", reason=f"a message of more than {self._limits.message_bytes} bytes")
+            self._end_because(f"a message of more than {self._limits.message_bytes} bytes came")
             self._events.put(EVT19_INVALID_PDU)
             return
         self.messages += bool(control & LAST)

@@ -31,6 +31,25 @@ EVT19_INVALID_PDU = "Evt19"
 """Events: a P-DATA-TF PDU came, the transport connection is closed, an unrecognised or invalid PDU came."""
 
 
+TITLES_END = 42
+"""So many bytes of an association request have both AE titles (PS3.8 table 9-11)."""
+
+
+def titles(request: bytes | bytearray) -> tuple[str, str]:
+    """Return calling and called AE title of an association request, or of its beginning; empty where it has none."""
+    if len(request) < TITLES_END or request[0] != A_ASSOCIATE_RQ_TYPE:
+        return "", ""
+    calling, called = request[26:TITLES_END], request[10:26]
+    return calling.decode("latin-1").strip("\0 "), called.decode("latin-1").strip("\0 ")
+
+
+def abort_reason(pdu: bytes | bytearray) -> str:
+    """Return a sentence for an A-ABORT PDU that came (PS3.8 table 9-26)."""
+    source, reason = pdu[8:10] if len(pdu) >= 10 else (0, 0)
+    by = "the sender" if source == 0 else f"the sender's network software, for reason {reason}"
+    return f"aborted by {by} (A-ABORT)"
+
+
 def a_associate_rj(result: int, source: int, reason: int) -> bytes:
     """Return an A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
     return PDU_HEADER.pack(A_ASSOCIATE_RJ_TYPE, 4) + bytes((0, result, source, reason))

@@ -21,13 +21,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from node.errors import ConfigError
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS, AssociationAcceptor, RefusalLog
+from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS, AssociationAcceptor
 from node.receive.access import LOCAL_LIMIT_EXCEEDED, KnownPeers, Rejection
 from node.receive.c_store import SUCCESS
 from node.receive.incoming import IncomingInstance, Store
 from node.receive.p_data import ReceiveLimits
+from node.receive.refusal_log import RefusalLog
 from node.receive.storage_classes import StorageClasses, other_contexts, storage_contexts
-from node.receive.upper_layer import SharedContexts, install_upper_layer, is_released
+from node.receive.upper_layer import SharedContexts, UpperLayer, install_upper_layer, is_released
 from node.records import Address
 
 log = structlog.get_logger()
@@ -178,8 +179,12 @@ class Receiver:
         self._has_begun(event.assoc)
         self.store.close(event.assoc, released=is_released(event.assoc))
 
+    def _on_failed(self, association: Association, calling: str, called: str, reason: str) -> None:
+        address = str(association.requestor.address)
+        self.refusals.report("aborted", address=address, calling=calling, called=called, reason=reason)
+
     def _on_open(self, event: evt.Event) -> None:
-        install_upper_layer(event.assoc, self.store, self.limits)
+        install_upper_layer(event.assoc, self.store, self.limits, self._on_failed)
 
     def _on_store(self, event: evt.Event) -> int:
         """Return the status of a C-STORE request that the upper layer has left to pynetdicom."""
@@ -193,7 +198,7 @@ class Receiver:
         if rejection is None:
             self._take_other_classes(event.assoc)
             return
-        self.refusals.report("association.rejected", address=address, calling=calling, reason=rejection.sentence)
+        self.refusals.report("rejected", address=address, calling=calling, called=called, reason=rejection.sentence)
         event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         event.assoc.is_rejected = True
         event.assoc.kill()
@@ -212,9 +217,10 @@ class Receiver:
             requestor = event.assoc.requestor
             reason = f"not taken: {', '.join(refused)}; receive.storage_classes says which SOP classes are"
             self.refusals.report(
-                "association.contexts_refused",
+                "contexts_refused",
                 address=str(requestor.address),
                 calling=requestor.ae_title,
+                called=self.address.ae_title,
                 reason=reason,
             )
 
@@ -236,6 +242,8 @@ def _abort(associations: Sequence[Association]) -> None:
     """Abort established associations, and close connections on which no association is established."""
     established = [association for association in associations if association.is_established]
     for association in established:
+        if isinstance(association.dul, UpperLayer):
+            association.dul.end_because("the node stops")
         association.abort(block=False)
     until = time.monotonic() + ABORT_SECONDS
     for association in established:

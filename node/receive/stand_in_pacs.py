@@ -41,6 +41,9 @@ class FolderStore:
     def drop(self, instance: IncomingInstance) -> None:
         """Do nothing: no part of it was written."""
 
+    def cut(self, instance: IncomingInstance) -> None:
+        """Do nothing: no part of it was written."""
+
     def close(self, association: Association, *, released: bool) -> None:
         """Do nothing: nothing is held for an association."""
 

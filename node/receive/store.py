@@ -21,6 +21,8 @@ from node.spool import PACK_LIMIT, Spool
 
 log = structlog.get_logger()
 
+CUT = "the association ended before all of it had come"
+
 
 @dataclass(slots=True)
 class Bringing:
@@ -107,6 +109,13 @@ class StoreScp:
             self._of(instance.association).pack = pack
         else:
             pack.pack.remove()
+
+    def cut(self, instance: IncomingInstance) -> None:
+        """Forget an instance whose association ended before all of it had come; its study is not complete."""
+        if instance.state is IncomingState.OPEN:
+            log.warning("instance.cut", instance=instance.sop_instance_uid, calling=instance.calling)
+            self._note_refusal(instance, _study_of_beginning(instance), CUT)
+        self.drop(instance)
 
     def close(self, association: Association, *, released: bool) -> None:
         """Close the pack of an association that is over, and have it noted how it ended; once, whoever calls again."""
@@ -227,13 +236,17 @@ class StoreScp:
         study_uid = _study_of(instance)
         self.drop(instance)
         instance.state = IncomingState.REFUSED
+        self._note_refusal(instance, study_uid, reason)
+        return status
+
+    def _note_refusal(self, instance: IncomingInstance, study_uid: str, reason: str) -> None:
         bringing = self._named(instance)
         bringing.refused = True
         bringing.refusals += 1
         self._arrivals.put(
             Refusal(
                 at=self._clock(),
-                sop_instance_uid=uid,
+                sop_instance_uid=instance.sop_instance_uid,
                 sop_class_uid=instance.sop_class_uid,
                 study_uid=study_uid,
                 calling=instance.calling,
@@ -242,7 +255,6 @@ class StoreScp:
                 association=bringing.association,
             )
         )
-        return status
 
 
 class Mismatch(NotUnderstood):
@@ -271,6 +283,14 @@ def check_identity(values: HeaderValues, instance: IncomingInstance) -> None:
         raise Mismatch(f"the data set is of SOP class {sop_class_uid}, the request of {instance.sop_class_uid}")
     if sop_instance_uid != instance.sop_instance_uid:
         raise NotUnderstood(f"the data set is instance {sop_instance_uid}, the request another")
+
+
+def _study_of_beginning(instance: IncomingInstance) -> str:
+    """Return the study of an instance whose end will not come; empty where what came does not name it."""
+    header = instance.header_of_beginning() if instance.is_held else None
+    if header is None and instance.is_held:
+        return ""
+    return _study_of(instance)
 
 
 def _study_of(instance: IncomingInstance) -> str:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_RELEASE
+from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.timer import Timer
 
@@ -26,15 +26,23 @@ from node.negotiation import put_right
 from node.receive.connection import Connection
 from node.receive.incoming import Store
 from node.receive.p_data import PDataReader, ReceiveLimits
-from node.receive.pdu import EVT17_CONNECTION_CLOSED, STA1_IDLE, STA6_DATA_TRANSFER, STA13_AWAITING_CLOSE
+from node.receive.pdu import (
+    A_ABORT_TYPE,
+    EVT17_CONNECTION_CLOSED,
+    STA1_IDLE,
+    STA6_DATA_TRANSFER,
+    STA13_AWAITING_CLOSE,
+    abort_reason,
+    titles,
+)
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import _PDUPrimitiveType
 
-log = structlog.get_logger()
-
 UNREADABLE = (AssertionError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 """What pynetdicom raises at a PDU that breaks the rules."""
+Failed = Callable[[Association, str, str, str], None]
+"""Is told of an association that was aborted: calling and called AE title, and why."""
 TIMER_SECONDS = 0.5
 """How often pynetdicom's timers are looked at while nothing comes."""
 
@@ -88,10 +96,15 @@ class IdleTimer(Timer):
 class UpperLayer(DULServiceProvider):
     """pynetdicom's upper layer, which waits for its socket, and reads P-DATA by a `PDataReader`."""
 
-    def __init__(self, association: Association, store: Store, limits: ReceiveLimits, wakeup: ReactorWakeup) -> None:
+    def __init__(
+        self, association: Association, store: Store, limits: ReceiveLimits, failed: Failed, wakeup: ReactorWakeup
+    ) -> None:
         super().__init__(association)
         self._store = store
-        self._reader = PDataReader(self, store, limits)
+        self._failed = failed
+        self._titles = ("", "")
+        self._because = ""
+        self._reader = PDataReader(self, store, limits, self.end_because)
         self._idle_timer = IdleTimer(association.network_timeout, self._is_under_way)
         self._least_bytes = limits.least_bytes_per_second * (association.network_timeout or 0)
         self._counted = (0, 0)
@@ -108,8 +121,9 @@ class UpperLayer(DULServiceProvider):
         try:
             super().run_reactor()
         finally:
-            self._reader.forget()
+            self._reader.cut()
             self._store.close(self.assoc, released=self.released)
+            self._tell_failure()
             self.to_user_queue.put(None)  # an association that waits for its request waits no longer
             self._wakeup.wake()
             with self._local_event_lock:
@@ -120,6 +134,11 @@ class UpperLayer(DULServiceProvider):
         """Have a primitive sent; the response to A-RELEASE is the end of an association in good order."""
         if isinstance(primitive, A_RELEASE):
             self.released = True
+        elif isinstance(primitive, A_ABORT | A_P_ABORT):
+            idle = (
+                f"nothing came for {self._idle_timer.timeout:g} s" if self.idle_timer_expired() else "the node ended it"
+            )
+            self.end_because(idle)
         super().send_pdu(primitive)
         self._interrupt_wait()
 
@@ -128,14 +147,33 @@ class UpperLayer(DULServiceProvider):
         super().kill_dul()
         self._interrupt_wait()
 
+    def end_because(self, reason: str) -> None:
+        """Say why the association is about to end; the first reason counts."""
+        self._because = self._because or reason
+
+    def _tell_failure(self) -> None:
+        """Tell of an association that was aborted, and not of one rejected, nor of a connection without a request."""
+        requested = any(self._titles) or self.assoc.requestor.primitive is not None
+        if self.released or self.assoc.is_rejected or not (requested or self._because):
+            return
+        self._failed(self.assoc, *self._titles, self._because or "the connection was closed without a release")
+
     def _decode_pdu(self, bytestream: bytearray) -> Any:
-        """Decode a PDU, and say why one cannot be read: the association is aborted then."""
+        """Decode a PDU, and keep why one cannot be read: the association is aborted then."""
+        if any(found := titles(bytestream)):
+            self._titles = found
+        if bytestream[0] == A_ABORT_TYPE:
+            self.end_because(abort_reason(bytestream))
         try:
             return super()._decode_pdu(put_right(bytestream))
         except UNREADABLE as error:
-            address, kind = str(self.assoc.requestor.address), bytestream[0]
-            log.warning("association.aborted", address=address, reason=f"a PDU of type {kind} is invalid: {error}")
+            self.end_because(f"a PDU of type {bytestream[0]} is invalid: {error}")
             raise
+
+    def _send(self, pdu: Any) -> None:
+        if isinstance(pdu, A_ABORT_RQ):
+            self.end_because("what came does not follow the rules of an association (PS3.8 section 9.2)")
+        super()._send(pdu)
 
     def _is_under_way(self) -> bool:
         """Return whether the peer has sent enough since this was last so."""
@@ -218,7 +256,7 @@ class SharedContexts(list[PresentationContext]):
         return list(self)
 
 
-def install_upper_layer(association: Association, store: Store, limits: ReceiveLimits) -> None:
+def install_upper_layer(association: Association, store: Store, limits: ReceiveLimits, failed: Failed) -> None:
     """Replace the upper layer of an association that has its connection and has not begun.
 
     The kernel ends a read or write during which the peer stands still for as long as the association may be idle.
@@ -234,6 +272,6 @@ def install_upper_layer(association: Association, store: Store, limits: ReceiveL
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wakeup = association._reactor_checkpoint = ReactorWakeup()  # noqa: SLF001
-    upper_layer = association.dul = UpperLayer(association, store, limits, wakeup)
+    upper_layer = association.dul = UpperLayer(association, store, limits, failed, wakeup)
     upper_layer.artim_timer = stock.artim_timer
     upper_layer.socket = Connection(association, client_socket=connection)

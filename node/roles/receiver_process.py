@@ -21,13 +21,13 @@ from node.deliver import commitment_step
 from node.engine import Engine, Step
 from node.errors import NodeError
 from node.log import log_event, log_to_stderr
-from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, StoreScp
+from node.receive import Arrivals, CommitmentScp, KnownPeers, Receiver, RefusalLog, StoreScp
 from node.settings import Settings
 from node.storage import open_ledger, open_spool
 
 log = structlog.get_logger()
 
-RECEIVE, REPORT = "receive", "report commitment"
+RECEIVE, REPORT, ASSOCIATIONS = "receive", "report commitment", "failed associations"
 
 
 class ReceiverProcess:
@@ -52,9 +52,13 @@ class ReceiverProcess:
             addresses={sender.ae_title: sender for sender in settings.receive.commitment_to},
             wake=lambda: self._engine.wake(REPORT, *commitment_steps),
         )
+        self._refusals = RefusalLog(
+            wake=lambda: self._engine.wake(ASSOCIATIONS), write=ledger.failed_associations.record
+        )
         steps = [
             Step(name=RECEIVE, work=self._arrivals.record, then=("assemble", "decode")),
             Step(name=REPORT, work=commitment.report),
+            Step(name=ASSOCIATIONS, work=self._refusals.record),
         ]
         self._engine = Engine(steps, elsewhere=wake_node)
         self._receiver = Receiver(
@@ -66,6 +70,7 @@ class ReceiverProcess:
             storage_classes=settings.receive.storage_classes,
             commitment=commitment,
             listening=listening,
+            refusals=self._refusals,
         )
 
     def start(self) -> None:
@@ -78,6 +83,7 @@ class ReceiverProcess:
         self._receiver.stop(seconds=self._settings.engine.stop_seconds)
         self._engine.stop()
         self._arrivals.record()
+        self._refusals.record_now()
         if refused := self._arrivals.unrecorded:
             log.error("refusals.forgotten", refused=refused, reason="the ledger could not be written until the end")
         self._ledger.close()

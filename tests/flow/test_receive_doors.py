@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from node.receive.acceptor import RefusalLog
 from node.receive.c_store import SUCCESS
+from node.receive.refusal_log import RefusalLog
 from node.testing import ct_series
 from tests.reception import OpenReception, Reception, wait_for
 from tests.wire import ABORT, Peer, associate, p_data, pdv
@@ -129,8 +129,9 @@ def test_a_request_that_cannot_be_read_is_logged(reception: Reception) -> None:
         peer = Peer(reception.receiver.port, struct.pack(">BxI", 1, len(body)) + body)
         assert peer.accepted[0] == ABORT[0]
         peer.close()
+        wait_for(lambda: any(one["event"] == "association.aborted" for one in log), "the line in the log")
     aborted = [entry for entry in log if entry["event"] == "association.aborted"]
-    assert [entry["address"] for entry in aborted] == ["127.0.0.1"]
+    assert [(entry["address"], entry["calling"]) for entry in aborted] == [("127.0.0.1", "WIRE")]
 
 
 def test_a_refusal_that_repeats_is_logged_once_a_minute_with_its_number() -> None:
@@ -139,8 +140,8 @@ def test_a_refusal_that_repeats_is_logged_once_a_minute_with_its_number() -> Non
     with capture_logs() as log:
         for second in range(61):
             now[0] = float(second)
-            refusals.report("association.rejected", address="10.0.0.1", reason="unknown")
-        refusals.report("association.rejected", address="10.0.0.2", reason="unknown")
+            refusals.report("rejected", address="10.0.0.1", reason="unknown")
+        refusals.report("rejected", address="10.0.0.2", reason="unknown")
     assert [(entry["address"], entry.get("repeated")) for entry in log] == [
         ("10.0.0.1", None),
         ("10.0.0.1", 59),
