@@ -20,7 +20,7 @@ class FailedAssociations(LedgerPart):
     def record(self, failures: Iterable[FailedAssociation]) -> None:
         """Add failures to the rows of those that are alike; beyond `MOST_KEPT` rows, the oldest go."""
         with self.db.writing() as connection:
-            for failure in sorted(failures, key=lambda one: tuple(getattr(one, name) for name in KEY)):
+            for failure in sorted(failures, key=lambda failure: tuple(getattr(failure, name) for name in KEY)):
                 statement = insert_or(connection, failed_association).values(asdict(failure))
                 further = {
                     "times": failed_association.c.times + statement.excluded.times,
