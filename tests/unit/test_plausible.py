@@ -192,7 +192,7 @@ def test_a_measurement_in_another_unit_than_the_table_is_broken(series_of: Calla
         (f'quantity = "spread"\nof = "Liver"\nat_most = 1\nsource = "{WHY}"\ncolour = 1', "unknown key row.0.colour"),
         ('quantity = "spread"\nof = "Liver"\nat_most = 1', "source"),
         (f'quantity = "spread"\nof = "Liver"\nsource = "{WHY}"', "say at_least, at_most or both"),
-        (f'quantity = "spread"\nat_most = 1\nsource = "{WHY}"', "spread is of something"),
+        (f'quantity = "spread"\nat_most = 1\nsource = "{WHY}"', "spread needs a label"),
         (f'quantity = "left_of"\nof = "Liver"\nat_most = 1\nsource = "{WHY}"', "left_of compares two structures"),
         (f'measurement = "SCT.Volume"\nat_most = 1\nsource = "{WHY}"', "a measurement has the unit"),
         (f'at_most = 1\nsource = "{WHY}"', "either a quantity or a measurement"),
