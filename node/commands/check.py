@@ -197,7 +197,13 @@ def check_receive(settings: Settings) -> None:
     A port on which a node of our AE title answers is in order: this configuration is being served already.
     """
     address = settings.receive.listening
-    KnownPeers.parse(address.ae_title, settings.receive.accept_from)
+    peers = KnownPeers.parse(address.ae_title, settings.receive.accept_from)
+    if peers.unresolved:
+        hosts = ", ".join(peers.unresolved)
+        raise ConfigError(
+            f"receive.accept_from: no address is known here for {hosts}; the node looks again every 30 s, and "
+            "rejects their associations until then"
+        )
     try:
         try_port(address)
     except ConfigError:

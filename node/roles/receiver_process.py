@@ -29,6 +29,9 @@ log = structlog.get_logger()
 
 RECEIVE, REPORT, ASSOCIATIONS = "receive", "report commitment", "failed associations"
 
+RESOLVE_SECONDS = 30.0
+"""How often the hosts of `receive.accept_from` are looked up again."""
+
 
 class ReceiverProcess:
     """Accepts associations from a listening socket, and records what they bring."""
@@ -55,15 +58,19 @@ class ReceiverProcess:
         self._refusals = RefusalLog(
             wake=lambda: self._engine.wake(ASSOCIATIONS), write=ledger.failed_associations.record
         )
+        peers = self._peers = KnownPeers.parse(address.ae_title, settings.receive.accept_from)
+        for host in peers.unresolved:
+            log.warning("caller.unknown", host=host, reason="it has no address; it is looked up again every 30 s")
         steps = [
             Step(name=RECEIVE, work=self._arrivals.record, then=("assemble", "decode")),
             Step(name=REPORT, work=commitment.report),
             Step(name=ASSOCIATIONS, work=self._refusals.record),
+            Step(name="resolve callers", work=self._resolve),
         ]
         self._engine = Engine(steps, elsewhere=wake_node)
         self._receiver = Receiver(
             address=address,
-            peers=KnownPeers.parse(address.ae_title, settings.receive.accept_from),
+            peers=peers,
             store=StoreScp(spool, self._arrivals, closed=self._arrivals.record_soon),
             associations=settings.receive.associations,
             idle_seconds=settings.receive.idle_seconds,
@@ -72,6 +79,12 @@ class ReceiverProcess:
             listening=listening,
             refusals=self._refusals,
         )
+
+    def _resolve(self) -> float:
+        """Look up the hosts that may call, and return when to do so again."""
+        for host in self._peers.resolve():
+            log.info("caller.known", host=host)
+        return RESOLVE_SECONDS
 
     def start(self) -> None:
         """Begin to accept associations."""
