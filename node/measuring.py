@@ -139,7 +139,7 @@ def size_measurements(component: Component, of: Segment, hu: NDArray[Any], voxel
 def mean_attenuation(hu: NDArray[Any], of: Segment) -> Measurement:
     """Return the mean of values of a CT, rounded to whole HU, as a measurement of a segment."""
     value, unit = round(float(hu.mean())), UCUM.HounsfieldUnit
-    return Measurement(name=DCM.AttenuationCoefficient, value=value, unit=unit, derivation=SCT.Mean, of=of)
+    return Measurement(name=DCM.MeanAttenuationCoefficient, value=value, unit=unit, of=of)
 
 
 def values_inside(mask: Volume, of: Volume) -> NDArray[Any]:

@@ -21,7 +21,7 @@ CALCIUM = Segment(
 )
 SEGMENTS = (BONE, MUSCLE, OUTER_FAT, INNER_FAT, CALCIUM)
 CONTRAST = codes.own("ct-contrast", "Contrast medium in the vessels")
-MEAN_AREA = codes.SCT.Area
+MEAN_AREA = codes.own("MEAN_SLICE_AREA", "Mean area per slice")
 CONTRAST_ML = 5.0
 """Smaller volumes are streaks, or the bright inside of a bone."""
 MM_PER_CM = 10.0
@@ -50,14 +50,12 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
             value=round(area, 1),
             unit=codes.UCUM.SquareCentimeter,
             of=segment,
-            derivation=codes.SCT.Mean,
         )
         yield Measurement(
-            name=codes.DCM.AttenuationCoefficient,
+            name=codes.DCM.MeanAttenuationCoefficient,
             value=round(density, 1),
             unit=codes.UCUM.HounsfieldUnit,
             of=segment,
-            derivation=codes.SCT.Mean,
         )
     yield Finding(name=CONTRAST, present=contrast >= CONTRAST_ML)
     if scored:

@@ -130,10 +130,9 @@ def organs(volume: Volume, labels: NDArray[np.uint8], segments: list[Segment], c
         if not (cut and number == 1):
             yield Measurement(name=codes.SCT.Volume, value=round(len(hu) * volume.voxel_ml, 1), unit=ML, of=of)
         means.append(float(hu.mean()))
-        for derivation, value in ((codes.SCT.Mean, means[-1]), (codes.SCT.StandardDeviation, float(hu.std()))):
-            yield Measurement(
-                name=codes.DCM.AttenuationCoefficient, value=round(value, 1), unit=HU, derivation=derivation, of=of
-            )
+        yield Measurement(name=codes.DCM.MeanAttenuationCoefficient, value=round(means[-1], 1), unit=HU, of=of)
+        deviation = codes.DCM.StandardDeviationOfAttenuationCoefficient
+        yield Measurement(name=deviation, value=round(float(hu.std()), 1), unit=HU, of=of)
     if not cut and labels.max() > len(segments):
         whole = ((labels == 1) | (labels > len(segments))).sum() * volume.voxel_ml
         yield Measurement(name=codes.SCT.Volume, value=round(whole, 1), unit=ML, site=codes.SCT.Liver)

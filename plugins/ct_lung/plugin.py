@@ -10,11 +10,12 @@ RIGHT, LEFT = (
 )
 LAA_950 = codes.Code("RDE1953", "RADELEMENT", "Emphysema scale (% - 950hu)")
 """RadElement set RDES286; no DICOM table has the percentage of voxels below -950 HU."""
+PERC15 = codes.own("PERC15", "15th percentile of lung attenuation (Perc15)")
 COLUMNS = (
     {"name": codes.SCT.Volume, "unit": codes.UCUM.CubicCentimeter},
-    {"name": codes.DCM.AttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit, "derivation": codes.SCT.Mean},
+    {"name": codes.DCM.MeanAttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit},
     {"name": LAA_950, "unit": codes.UCUM.Percent},
-    {"name": codes.DCM.AttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit, "percentile": 15},
+    {"name": PERC15, "unit": codes.UCUM.HounsfieldUnit, "percentile": 15},
 )
 """The measurements in the columns of the model's statistics."""
 ROWS = ({"of": RIGHT}, {"of": LEFT}, {"site": codes.SCT.Lung, "laterality": codes.SCT.Bilateral})

@@ -39,7 +39,6 @@ LEAST_MOVING, MOST_MOVING = 0.001, 0.3
 MUSCLE_G_PER_ML = 1.05
 """Density of myocardium (Schulz-Menger et al. 2020)."""
 VENTRICLE = codes.SCT.LeftVentricularStructure
-VOLUME_OVER_TIME = codes.own("LV_VOLUME", "Left ventricular volume")
 ML, PERCENT, GRAM = codes.UCUM.CubicCentimeter, codes.UCUM.Percent, codes.Code("g", "UCUM", "gram")
 
 
@@ -72,10 +71,6 @@ def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
         yield Segmentation(labels=shown.volume.with_array(labels[index]), segments=segments(time), source=shown.series)
     muscle = discs(labels[diastole] == MYOCARDIUM, phases[0].volume)
     yield from measured(cavities[diastole], cavities[systole], muscle)
-    for each, millilitres in zip(phases, cavities, strict=True):
-        yield Measurement(
-            name=VOLUME_OVER_TIME, value=round(millilitres, 1), unit=ML, site=VENTRICLE, after_r_wave=each.time
-        )
     middle = len(phases[0].series.frames) // 2
     yield KeyImages(
         images=[phases[index].series.frames[middle] for index in (diastole, systole)], description=" and ".join(TIMES)

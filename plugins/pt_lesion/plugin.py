@@ -37,6 +37,7 @@ RAISED = codes.own("pt-raised-uptake", "Raised uptake")
 OUTSIDE = codes.own("pt-uptake-outside", "Raised uptake outside brain, heart, kidneys, ureters and bladder")
 ABOVE = codes.own("pt-volume-above", "Volume above the threshold")
 GRAM = Code("g", "UCUM", "gram")
+SUV_MEAN = codes.own("SUVBW_MEAN", "SUVbw, mean")
 BODY_WEIGHT = (codes.DCM.Suvbw, codes.UCUM.StandardizedUptakeValueBodyWeight)
 LEAN = (codes.DCM.SuvlbmJames128, codes.UCUM.StandardizedUptakeValueLeanBodyMassJames128Multiplier)
 SURFACE = (codes.DCM.Suvbsa, codes.UCUM.StandardizedUptakeValueBodySurfaceArea)
@@ -188,7 +189,7 @@ def _reported(answer: Answer, patient: Patient, dense: Volume | None) -> Iterato
         yield _suv(BODY_WEIGHT[0], highest, segment, codes.SCT.Maximum)
     threshold, mean = map(float, answer.found["threshold"][:2])
     yield _suv(codes.DCM.ThresholdValue, threshold)
-    yield _suv(BODY_WEIGHT[0], mean, liver, codes.SCT.Mean)
+    yield _suv(SUV_MEAN, mean, liver)
 
 
 def _total(rows: NDArray[np.float64]) -> tuple[float, float]:
@@ -225,7 +226,7 @@ def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> I
     yield _suv(BODY_WEIGHT[0], highest, segment, codes.SCT.Maximum)
     if not math.isnan(peak):
         yield _suv(codes.DCM.PeakValueWithinROI, peak, segment)
-    yield _suv(BODY_WEIGHT[0], mean, segment, codes.SCT.Mean)
+    yield _suv(SUV_MEAN, mean, segment)
     lean_kg, surface_cm2 = patient.lean_kg(), patient.surface_cm2()
     # SUVbw counts the weight in g, SUVbsa the surface in cm²: 1000 converts kg to g.
     for (name, unit), scale in ((LEAN, lean_kg), (SURFACE, surface_cm2 and surface_cm2 / 1000)):

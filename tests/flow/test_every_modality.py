@@ -137,4 +137,4 @@ def test_a_study_of_every_modality_at_once_ends_with_every_object_in_the_pacs(tm
         if composed.Modality == "SR"
         for line in measurements(composed)
     }
-    assert {"Metabolic Volume 16.46 cm3", "Attenuation Coefficient 400.0 [hnsf'U]"} <= uptake
+    assert {"Metabolic Volume 16.46 cm3", "Mean Attenuation Coefficient 400.0 [hnsf'U]"} <= uptake

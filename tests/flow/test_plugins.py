@@ -122,8 +122,8 @@ def test_bone_muscle_and_fat_of_a_real_chest(triton: Triton, tmp_path: Path) -> 
     values = measured(results)
     assert present(results) == {"Contrast medium in the vessels": True}
     assert 500 < values["Bone", "Volume"] < 1000
-    assert 20 < values["Muscle of the chest wall", "Attenuation Coefficient"] < 60
-    assert values["Fat outside the rib cage", "Attenuation Coefficient"] == pytest.approx(-100, abs=10)
+    assert 20 < values["Muscle of the chest wall", "Mean Attenuation Coefficient"] < 60
+    assert values["Fat outside the rib cage", "Mean Attenuation Coefficient"] == pytest.approx(-100, abs=10)
     assert values["Fat inside the rib cage", "Volume"] < values["Fat outside the rib cage", "Volume"]
     assert not [name for name in values if name[1] == "Calcium score"]
 

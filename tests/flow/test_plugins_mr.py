@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from node import Finding, Measurement, NotSuitable, Segmentation, Triton, testing
+from node import Finding, NotSuitable, Segmentation, Triton, testing
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.training.phantoms import tumour
-from node.training.phantoms.heart import CAVITY
 from tests.flow.test_plugins import answered_with, measured, plugins, present, real
 from tests.studies import mr_cardiac, mr_tumour
 
@@ -66,9 +65,6 @@ def test_a_heart_is_outlined_at_both_ends_of_its_beat_and_measured(triton: Trito
     assert found["Left Ventricular End Diastolic Volume"] == pytest.approx(large, rel=0.15)
     assert found["Left ventricular ejection fraction by MR"] == pytest.approx(100 * (1 - small / large), abs=8)
     assert found["Left Ventricle Mass"] == pytest.approx(1.05 * heart.muscle_ml, rel=0.2)
-    curve = [result.value for result in results if isinstance(result, Measurement) and result.after_r_wave is not None]
-    true = (mr_cardiac.drawn().labels == CAVITY).sum((1, 2, 3)) * mr_cardiac.APART_MM * mr_cardiac.PIXEL_MM**2 / 1000
-    assert curve == pytest.approx(true, rel=0.05)
     outlines = [result for result in results if isinstance(result, Segmentation)]
     assert [float(outline.source.header.TriggerTime) for outline in outlines if outline.source] in (
         [0.0, 270.0],

@@ -67,7 +67,7 @@ def test_the_liver_of_an_abdomen_is_outlined_and_measured_with_its_lesions(trito
 def test_a_real_chest_is_measured_or_declined_by_the_liver(triton: Triton, tmp_path: Path) -> None:
     results = answered(triton, "ct_liver", real("CT/chest_cmb_crc_100", tmp_path, every=2), tmp_path)
     if not isinstance(results[0], NotSuitable):
-        assert ("Liver without lesions", "Attenuation Coefficient") in measured(results)
+        assert ("Liver without lesions", "Mean Attenuation Coefficient") in measured(results)
 
 
 @pytest.mark.parametrize("state", [HEALTHY, DEMENTIA])

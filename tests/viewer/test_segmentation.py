@@ -44,7 +44,7 @@ def test_a_segmentation_opens_on_the_lungs_with_its_names_and_numbers(
     assert set(segments) == {RIGHT.label, LEFT.label}
     for label, segment in segments.items():
         assert segment.volume / 1000 == pytest.approx(known[label, "Volume"], abs=0.1)
-        assert segment.mean == pytest.approx(known[label, "Attenuation Coefficient"], abs=0.1)
+        assert segment.mean == pytest.approx(known[label, "Mean Attenuation Coefficient"], abs=0.1)
     assert not viewer.errors
 
 

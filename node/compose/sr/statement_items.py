@@ -15,6 +15,7 @@ from node.results.figures import reported, rounded_with_limits, significant
 PRIOR_VALUE = own("PRIOR", "Value in the prior")
 PRIOR_AGE = own("PRIOR_AGE", "Time since the prior")
 CHANGE = own("CHANGE", "Change since the prior")
+CHANGE_PERCENT = own("CHANGE_PERCENT", "Change since the prior in percent")
 DOUBLING_TIME = own("DOUBLING_TIME", "Doubling time")
 """Values of a comparison beside the measurement; no public table has codes for them."""
 
@@ -104,7 +105,7 @@ def _comparison_items(result: Comparison) -> Iterator[sr.Measurement]:
     yield sr.Measurement(concept(PRIOR_AGE), result.days, concept(UCUM.Day))
     yield sr.Measurement(concept(CHANGE), reported(result.change), unit)
     if result.percent is not None:
-        yield sr.Measurement(concept(CHANGE), reported(result.percent), concept(UCUM.Percent))
+        yield sr.Measurement(concept(CHANGE_PERCENT), reported(result.percent), concept(UCUM.Percent))
     if result.doubling_days is not None:
         yield sr.Measurement(concept(DOUBLING_TIME), reported(result.doubling_days), concept(UCUM.Day))
 

@@ -1,0 +1,40 @@
+"""The numbers of every plugin are told apart by their concepts, and come back from its report as they were."""
+
+from collections import Counter
+
+import pytest
+
+from node.codes import SCT, UCUM
+from node.compose.sr import statement_items as node_items
+from node.host import find_plugins
+from tests.peers import ROOT
+from tests.quantities import RUNS, Quantity, harvested, read_back
+
+NODES = {
+    node_items.SCORE,
+    node_items.PRIOR_VALUE,
+    node_items.PRIOR_AGE,
+    node_items.CHANGE,
+    node_items.CHANGE_PERCENT,
+    node_items.DOUBLING_TIME,
+}
+"""What the node says of a finding or a comparison, beside the numbers of the plugin."""
+
+
+def test_the_runs_are_those_of_all_plugins() -> None:
+    assert RUNS.keys() == find_plugins([ROOT / "plugins"]).keys()
+
+
+@pytest.mark.parametrize("plugin", RUNS)
+def test_the_report_has_each_quantity_once_and_no_two_alike(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, read in read_back(plugin, monkeypatch, harvested):
+        assert [number for number in read if not _of_the_node(number)] == given
+        names = Counter((number.subject, number.scheme, number.concept) for number in given)
+        assert {name: count for name, count in names.items() if count > 1} == {}
+
+
+def _of_the_node(number: Quantity) -> bool:
+    concept = number.scheme, number.concept
+    if concept == (SCT.Area.scheme_designator, SCT.Area.value):
+        return number.unit == UCUM.SquareMillimeter.value  # of an outline, where it is largest
+    return any(concept == (code.scheme_designator, code.value) for code in NODES)
