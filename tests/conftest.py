@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -175,10 +176,24 @@ def database_server() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with an empty ledger, which tests copy: its migrations take longer than most of these tests."""
+    path = tmp_path_factory.mktemp("ledger") / "empty.db"
+    Ledger(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def ledger_url(tmp_path: Path) -> str:
-    """Where a ledger is to be; the contract tests have one of each kind."""
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+def sqlite_url(tmp_path: Path, empty_ledger: Path) -> str:
+    """URL of an empty ledger in SQLite."""
+    return f"sqlite:///{shutil.copy(empty_ledger, tmp_path / 'ledger.db')}"
+
+
+@pytest.fixture
+def ledger_url(sqlite_url: str) -> str:
+    """URL of an empty ledger; the contract tests have one of each kind."""
+    return sqlite_url
 
 
 @pytest.fixture

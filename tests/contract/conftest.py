@@ -12,9 +12,9 @@ from tests.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def ledger_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        yield request.getfixturevalue("sqlite_url")
         return
     server: Postgres = request.getfixturevalue("database_server")
     url = server.create()
