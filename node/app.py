@@ -24,7 +24,7 @@ from node.roles.work_role import WorkRole
 from node.route import Routes, read_routes
 from node.settings import Settings
 from node.spool import Spool
-from node.storage import open_courier, open_ledger, open_spool
+from node.storage import check_ledger_is_there, open_courier, open_ledger, open_spool
 from node.triton import Servers
 
 log = structlog.get_logger()
@@ -78,6 +78,7 @@ class Node:
     def __post_init__(self) -> None:
         self.routes = load_routes(self.settings)
         self.spool = open_spool(self.settings)
+        check_ledger_is_there(self.settings, self.spool)
         self.ledger = open_ledger(self.settings)
         self.ledger.db.listener = log_event
 

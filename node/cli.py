@@ -20,6 +20,8 @@ plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
 app.add_typer(plugin_app, name="plugin")
 model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
+ledger_app = typer.Typer(help="The database of the node.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
 DEFAULT = Path("config/isocenter.toml")
@@ -188,9 +190,7 @@ def send(
 
 @app.command()
 def explain(
-    study: Annotated[
-        str | None, typer.Argument(help="Study Instance UID; without it, associations that failed are listed.")
-    ] = None,
+    study: Annotated[str | None, typer.Argument(help="Study Instance UID; without it, failed associations.")] = None,
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Print the history of a study, and why each route did or did not match; or which associations failed, and why."""
@@ -220,6 +220,17 @@ def requeue(
         ledger = open_ledger(Settings.read(config))
         back = ledger.queries.requeue(study, job_id=job, object_uid=delivery, destination=destination)
     typer.echo("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
+
+
+@ledger_app.command("rebuild")
+def ledger_rebuild(config: ConfigFile = DEFAULT) -> None:
+    """Make a damaged or lost ledger again from the packs of the spool; stop the node before."""
+    from node.commands.rebuild_ledger import rebuild
+    from node.settings import Settings
+
+    with reported_errors():
+        for line in rebuild(Settings.read(config)):
+            typer.echo(line)
 
 
 @plugin_app.command("list")

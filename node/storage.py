@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node.errors import ConfigError
-from node.ledger import JobQueue, Ledger, conninfo
+from node.ledger import JobQueue, Ledger, conninfo, read_url
 from node.records import JOB_QUEUE, JOB_TASK
 from node.settings import Settings
 
@@ -24,6 +25,20 @@ def open_ledger(settings: Settings) -> Ledger:
     with _needs_procrastinate(settings):
         from node.engine.procrastinate import schema
     return Ledger(settings.ledger.url, queue=JobQueue(schema()))
+
+
+def check_ledger_is_there(settings: Settings, spool: "Spool") -> None:
+    """Raise ConfigError where the ledger's file is gone, and results in the spool show that there was one.
+
+    A new ledger would have everything analysed and sent again.
+    """
+    address = read_url(settings.ledger.url)
+    file = Path(address.database or "")
+    if address.drivername == "sqlite" and not file.exists() and any(spool.objects.iterdir()):
+        raise ConfigError(
+            f"the ledger {file} is not there, and the spool {spool.path} holds results: put the ledger back, or run "
+            "isocenter ledger rebuild"
+        )
 
 
 def open_courier(settings: Settings) -> "Courier | None":

@@ -230,7 +230,9 @@ def _said(error: DBAPIError) -> str:
 
 def _mend(url: URL, error: DBAPIError) -> str:
     if any(words in _said(error) for words in DAMAGED):
-        return "it is damaged: restore it, or move it away; the packs of the spool tell what was received"
+        return (
+            "it is damaged: restore it, or run isocenter ledger rebuild: the packs of the spool say what was received"
+        )
     if url.drivername == "sqlite":
         return "name a writable place"
     return "start the server, or correct the URL, and see that the user may create tables"

@@ -16,6 +16,7 @@ from node.ledger.job_queue import JobQueue
 from node.ledger.jobs import Jobs
 from node.ledger.priors import PriorStudies
 from node.ledger.queries import Queries
+from node.ledger.rebuilding import Rebuilding
 from node.ledger.retention import Retention
 from node.ledger.studies import Studies
 
@@ -54,6 +55,7 @@ class Ledger:
         self.commitments = Commitments(self.db)
         self.requests = CommitmentRequests(self.db)
         self.retention = Retention(self.db)
+        self.rebuilding = Rebuilding(self.db)
         self.events = Events(self.db)
         self.failed_associations = FailedAssociations(self.db)
         self.future_times = FutureTimes(self.db)

@@ -1,7 +1,10 @@
 """The file of an SQLite ledger: whether it is still the file that was opened."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import URL
 
@@ -40,6 +43,19 @@ class LedgerFile:
                 f"the ledger {self.path} was deleted, moved or replaced while the node ran: stop the node, put the "
                 "file back, start the node again"
             )
+
+
+def count_sound_rows(file: Path) -> int:
+    """Return how many instances an SQLite ledger knows; 0 where there is none, or its file is damaged."""
+    if not file.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
+            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                return 0
+            return int(connection.execute("SELECT count(*) FROM instance").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return 0
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -59,5 +59,5 @@ def test_instances_are_refused_at_once(ledger: Ledger, file: Path, spool: Spool)
 
 def test_a_damaged_file_is_said_to_be_damaged(file: Path) -> None:
     file.write_bytes(b"no database at all" * 100)
-    with pytest.raises(ConfigError, match="it is damaged: restore it, or move it away; the packs of the spool tell"):
+    with pytest.raises(ConfigError, match="it is damaged: restore it, or run isocenter ledger rebuild: the packs"):
         Ledger(f"sqlite:///{file}")
