@@ -72,16 +72,17 @@ Association.__init__ = Sender.of(Association.__init__)  # type: ignore[method-as
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run folders in as many processes as there are cores, where pytest-xdist is installed, unless `-n` says how many.
+    """Run folders in a process more than there are cores, where pytest-xdist is installed, unless `-n` says how many.
 
-    A process is given module after module: what a module shares is started once.
+    Tests of the river wait much: for quiet time, for leases, for a peer. A process is given module after module: what a
+    module shares is started once.
     """
     if not hasattr(config.option, "numprocesses") or hasattr(config, "workerinput"):  # the latter: one of the processes
         return
     if config.option.numprocesses is None:
         cores = len(os.sched_getaffinity(0))
         single = config.option.collectonly or any(".py" in argument for argument in config.args)
-        config.option.numprocesses = 0 if single or cores == 1 else cores
+        config.option.numprocesses = 0 if single or cores == 1 else cores + 1
     if config.option.dist == "no":
         config.option.dist, config.option.loadscopereorder = "loadfile", False
 

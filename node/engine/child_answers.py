@@ -56,9 +56,10 @@ def _send(descriptor: int, message: dict[str, Any]) -> None:
 class ChildAnswers:
     """Reads the lines of one child, as they come."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, largest: int = LARGEST) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
+        self._largest = largest
         self._line = bytearray()
 
     def read(self, returns: type[Answer], seconds: float) -> Iterator[Answer | SlotReleased]:
@@ -69,7 +70,7 @@ class ChildAnswers:
         NodeError
             The error that the child sent.
         PluginFailed
-            What it sent is no message, is no `returns`, or is larger than `LARGEST`.
+            What it sent is no message, is no `returns`, or is larger than `largest` bytes.
         EOFError
             It has ended without an answer.
         """
@@ -87,8 +88,8 @@ class ChildAnswers:
         if not content:
             raise EOFError
         self._line += content
-        if len(self._line) > LARGEST:
-            raise PluginFailed(f"its answer is larger than {LARGEST // 2**20} MiB")
+        if len(self._line) > self._largest:
+            raise PluginFailed(f"its answer is larger than {self._largest // 2**20} MiB")
         *lines, rest = self._line.split(b"\n") if b"\n" in content else (self._line,)
         self._line = rest if isinstance(rest, bytearray) else bytearray(rest)
         return [bytes(line) for line in lines]

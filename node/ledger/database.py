@@ -73,13 +73,20 @@ class Database:
     changes more of a study than one row holds the study's row first, see `hold`.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        queue: JobQueue | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
         self.clock = clock
         self.listener: Callable[[str, str, str, Mapping[str, Any]], None] = lambda *_: None
         self.queue = queue
         address = read_url(url)
         shown = address.render_as_string()
-        self._engine = _engine(address, seconds=BUSY_SECONDS)
+        self._engine = _engine(address, seconds=busy_seconds)
         once = _engine(address, seconds=MIGRATION_SECONDS, poolclass=NullPool)
         try:
             upgrade(once)

@@ -17,8 +17,8 @@ KEY = ("outcome", "calling", "called", "address", "reason")
 class FailedAssociations(LedgerPart):
     """One row for failures that are alike, with how many there were."""
 
-    def record(self, failures: Iterable[FailedAssociation]) -> None:
-        """Add failures to the rows of those that are alike; beyond `MOST_KEPT` rows, the oldest go."""
+    def record(self, failures: Iterable[FailedAssociation], *, most: int = MOST_KEPT) -> None:
+        """Add failures to the rows of those that are alike; beyond `most` rows, the oldest go."""
         with self.db.writing() as connection:
             for failure in sorted(failures, key=lambda failure: tuple(getattr(failure, name) for name in KEY)):
                 statement = insert_or(connection, failed_association).values(asdict(failure))
@@ -28,7 +28,7 @@ class FailedAssociations(LedgerPart):
                 }
                 connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=further))
             newest = select(failed_association.c.last_at).order_by(failed_association.c.last_at.desc())
-            oldest_kept = connection.execute(newest.offset(MOST_KEPT - 1).limit(1)).scalar()
+            oldest_kept = connection.execute(newest.offset(most - 1).limit(1)).scalar()
             if oldest_kept is not None:
                 connection.execute(delete(failed_association).where(failed_association.c.last_at < oldest_kept))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from node.ledger.commitment_requests import CommitmentRequests
 from node.ledger.commitments import Commitments
-from node.ledger.database import Database
+from node.ledger.database import BUSY_SECONDS, Database
 from node.ledger.deliveries import Deliveries
 from node.ledger.events import Events
 from node.ledger.failed_associations import FailedAssociations
@@ -33,6 +33,8 @@ class Ledger:
         Seconds since 1970; another one in tests.
     queue
         The queue of job ids in the same PostgreSQL database; without one, the engine looks into the ledger itself.
+    busy_seconds
+        Seconds that a statement waits for the transaction of another program.
 
     Raises
     ------
@@ -44,8 +46,15 @@ class Ledger:
         From any method: the database can never store the value.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, queue: JobQueue | None = None) -> None:
-        self.db = Database(url, clock=clock, queue=queue)
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        queue: JobQueue | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self.db = Database(url, clock=clock, queue=queue, busy_seconds=busy_seconds)
         self.instances = Instances(self.db)
         self.studies = Studies(self.db)
         self.priors = PriorStudies(self.db)

@@ -1,9 +1,7 @@
 """Rows of associations that failed: alike ones are counted, and there are never many."""
 
-import pytest
-
 from node.commands import explain
-from node.ledger import Ledger, failed_associations
+from node.ledger import Ledger
 from node.records import FailedAssociation
 from tests.conftest import Clock
 
@@ -30,14 +28,13 @@ def test_explain_lists_them(ledger: Ledger) -> None:
     assert "rejected: an unknown AE at 10.0.0.1 to ISOCENTER: not in receive.accept_from, 3 times since" in line
 
 
-def test_the_oldest_go_where_there_are_many(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failed_associations, "MOST_KEPT", 3)
+def test_the_oldest_go_where_there_are_many(ledger: Ledger) -> None:
     for number in range(6):
-        ledger.failed_associations.record([failed(float(number), address=f"10.0.0.{number}")])
-    assert [one.address for one in ledger.failed_associations.read()] == ["10.0.0.5", "10.0.0.4", "10.0.0.3"]
+        ledger.failed_associations.record([failed(float(number), address=f"10.0.0.{number}")], most=3)
+    assert [failure.address for failure in ledger.failed_associations.read()] == ["10.0.0.5", "10.0.0.4", "10.0.0.3"]
 
 
 def test_they_are_forgotten_with_the_stories_of_studies(ledger: Ledger, clock: Clock) -> None:
     ledger.failed_associations.record([failed(clock()), failed(clock() + 10, address="10.0.0.2")])
     ledger.retention.forget(before=clock() + 5)
-    assert [one.address for one in ledger.failed_associations.read()] == ["10.0.0.2"]
+    assert [failure.address for failure in ledger.failed_associations.read()] == ["10.0.0.2"]

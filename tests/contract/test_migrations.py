@@ -160,14 +160,13 @@ def test_programs_that_start_at_once_migrate_a_ledger_once(empty_url: str, old: 
     assert differences(empty_url) == []
 
 
-def test_a_program_that_starts_waits_for_one_that_migrates(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_starts_waits_for_one_that_migrates(empty_url: str) -> None:
     """Longer than a statement waits for another's transaction."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     faults: list[ConfigError] = []
 
     def start() -> None:
         try:
-            Ledger(empty_url).close()
+            Ledger(empty_url, busy_seconds=0.05).close()
         except ConfigError as error:
             faults.append(error)
 

@@ -10,7 +10,8 @@ from types import NoneType
 
 import pytest
 
-from node.engine import child_answers, run_in_child
+from node.engine import run_in_child
+from node.engine.child_answers import ChildAnswers
 from node.errors import BrokenResult, JobDied, NodeError, PluginFailed, TritonUnavailable
 from node.infer import Performed
 from node.plain_text import LONGEST, plain
@@ -103,10 +104,11 @@ def test_half_an_answer_holds_the_slot_no_longer_than_the_time_limit() -> None:
         answered(b'{"answer": 7', seconds=2)
 
 
-def test_an_answer_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_answers, "LARGEST", 2**20)
-    with pytest.raises(PluginFailed, match="larger than 1 MiB"):
-        answered(b"x" * 2**22)
+def test_an_answer_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    sent.write_bytes(b"x" * 2**22)
+    with sent.open("rb") as file, pytest.raises(PluginFailed, match="larger than 1 MiB"):
+        list(ChildAnswers(file.fileno(), largest=2**20).read(int, PATIENCE))
 
 
 def test_a_result_that_is_not_of_the_type_is_the_plugins_failure() -> None:

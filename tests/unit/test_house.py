@@ -1,6 +1,7 @@
 """House rules that a machine can check."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,3 +173,12 @@ def test_a_name_says_what_it_names() -> None:
 )
 def test_that_check_sees_every_way_to_bind_a_name(text: str) -> None:
     assert [is_vague(name) for name in bound_names(ast.parse(text))].count(True) == 1
+
+
+def test_no_test_patches_a_constant() -> None:
+    """What a test changes is a parameter; a constant that is patched may have been read before."""
+    patched = re.compile(r"""setattr\(\s*(?:[\w.]+,\s*"|"[\w.]+\.)[A-Z][A-Z_]+\"""")
+    assert patched.search('monkeypatch.setattr(database, "BUSY_SECONDS", 1)')
+    assert patched.search('patch.setattr("node.ledger.database.BUSY_SECONDS", 1)')
+    tests = (path for path in (NODE.parent / "tests").rglob("*.py") if path != Path(__file__))
+    assert not [str(path) for path in tests if patched.search(path.read_text(encoding="utf-8"))]
