@@ -36,18 +36,24 @@ HINTS = (
     "NumberOfFrames",
 )  # fmt: skip
 """Attributes of the first header that a guard gets; none is of the patient."""
+GROUPED = {
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),
+}
+"""Where the functional groups of an enhanced MR have a hint (PS3.3 C.8.13.5)."""
 Inputs = dict[str, Any]
 
 
 def suitable_inputs(roles: Mapping[str, Role], inputs: Mapping[str, Series], triton: Triton) -> dict[str, Series]:
-    """Ask the guards of all roles; return the inputs without those of optional roles that a guard refuses.
+    """Ask the guards of all roles; return the inputs without the priors and optional series that a guard refuses.
 
     Of a role with `several`, the guard looks at the middle stack.
 
     Raises
     ------
     UnsuitableSeries
-        The guard of a role that is not optional refuses its images; the message says what they look like.
+        The guard of a role that is neither optional nor a prior refuses its images; the message says what they show.
     ModelRefused, TritonUnavailable
         The guard does not answer.
     """
@@ -57,7 +63,7 @@ def suitable_inputs(roles: Mapping[str, Role], inputs: Mapping[str, Series], tri
         if role.guard is None or not keys:
             continue
         reason = refusal(role.guard, inputs[keys[len(keys) // 2]], triton)
-        if reason and not role.optional:
+        if reason and not (role.optional or role.prior_of):
             raise UnsuitableSeries(reason)
         if reason:
             left = {key: series for key, series in left.items() if key not in keys}
@@ -142,7 +148,18 @@ def volume_for(series: Series) -> Inputs:
 def hints(header: Dataset) -> dict[str, Any]:
     """Return what the header says, by keyword: text, a list of texts, or for a sequence the meanings of its codes."""
     found = {keyword: header.get(keyword) for keyword in HINTS}
+    found |= {keyword: _grouped(header, *place) for keyword, place in GROUPED.items() if not found.get(keyword)}
     return {keyword: _plain(value) for keyword, value in found.items() if value not in (None, "")}
+
+
+def _grouped(header: Dataset, sequence: str, keyword: str) -> Any:
+    """Return a value of the shared functional groups, else of the first frame's; None if neither has it."""
+    for kind in ("Shared", "PerFrame"):
+        for groups in (header.get(f"{kind}FunctionalGroupsSequence") or ())[:1]:
+            for item in (groups.get(sequence) or ())[:1]:
+                if (value := item.get(keyword)) is not None:
+                    return value[0] if keyword == "InversionTimes" and hasattr(value, "__iter__") else value
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from node.infer.declarative import declared_run
 from node.infer.demonstration import check_kind, demonstration_refusal
 from node.infer.geometry import check
 from node.infer.guards import suitable_inputs
+from node.infer.one_body import inputs_of_one_body
 from node.infer.plausibility import check_plausible
 from node.results import NotSuitable, Result
 from node.triton.client import Triton
@@ -28,9 +29,9 @@ def run(
     """Call the plugin's `run` and return its results, checked against the geometry of its inputs.
 
     A role without a series in `inputs` is None. If a series cannot become a volume, or its images do not agree
-    (`node.images.agreement`), the guard of its role refuses it, or the answer is not plausible, the result is
-    `NotSuitable` with the reason. So it is if the plugin has a demonstration network and the images were acquired
-    (`node.infer.demonstration`), unless `allow_demonstration`.
+    (`node.images.agreement`), the guard of its role refuses it, the series of two roles do not show one body, or the
+    answer is not plausible, the result is `NotSuitable` with the reason. So it is if the plugin has a demonstration
+    network and the images were acquired (`node.infer.demonstration`), unless `allow_demonstration`.
 
     Raises
     ------
@@ -55,7 +56,8 @@ def run(
     try:
         for series in inputs.values():
             check_stack(series)
-        inputs = suitable_inputs(plugin.manifest.series, inputs, triton)
+        roles = plugin.manifest.series
+        inputs = inputs_of_one_body(roles, suitable_inputs(roles, inputs, triton))
         results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)

@@ -72,6 +72,7 @@ NO_LIVER = {
     1: "nothing on the right side has the size, evenness and uptake of a liver",
     2: "what is as even as a liver does not lie in a trunk",
     3: "what is as even as a liver has no lung above it, or too few images reach beyond it",
+    4: "more of what is as even as a liver lies on the left than on the right: images or organs are mirrored",
 }
 MAXIMUM, PEAK, MEAN, ML, ML_ABOVE, MEAN_ABOVE, PLACE, HEIGHT = range(8)
 """Columns of the model's statistics."""

@@ -29,6 +29,10 @@ LEAST_JACOBIAN = 0.4
 """Least determinant of the deformation: what must be squeezed more to fit is no part of the same patient."""
 LEAST_SHOWN, LEAST_DICE = 0.25, 0.85
 """Least part of the present images that the prior shows, and least Dice of the bodies there."""
+MOST_GAIN = 0.05
+"""Most that the likeness may gain when the prior is mirrored: a brain, which is symmetric, gains 0.003; a chest that
+is mirrored or upside down gains 0.08 or more."""
+MIRRORS = ("mirrored from right to left", "mirrored from front to back", "upside down")
 MOST_TURN = 30.0
 """Degrees between the two: a patient lies as before, and a head is turned by less."""
 STEPS = 4000.0
@@ -95,6 +99,8 @@ def unlike(found: Mapping[str, NDArray[Any]]) -> str:
     shown, dice = (float(value) for value in found["overlap"])
     likeness, squeezed = float(found["likeness"][2]), float(found["least_jacobian"][0])
     turned = float(np.degrees(np.arccos(np.clip((np.trace(found["matrix"][:3, :3]) - 1) / 2, -1, 1))))
+    as_it_is, *mirrored = (float(value) for value in found["mirrored"])
+    gain, how = max((value - as_it_is, how) for value, how in zip(mirrored, MIRRORS, strict=True))
     measures = (
         ("the prior shows {:.2f} of the present images, less than {}", shown, LEAST_SHOWN),
         ("the mean squared local correlation is {:.2f} after registration, less than {}", likeness, LEAST_LIKENESS),
@@ -103,6 +109,8 @@ def unlike(found: Mapping[str, NDArray[Any]]) -> str:
     )
     if turned > MOST_TURN:
         return f"the prior would be turned by {turned:.0f} degrees, more than {MOST_TURN:.0f}"
+    if gain > MOST_GAIN:
+        return f"the prior fits better when it is {how}, by {gain:.2f}"
     return next((words.format(value, limit) for words, value, limit in measures if value < limit), "")
 
 

@@ -26,6 +26,7 @@ def answer(**changed: NDArray[Any]) -> Any:
             "likeness": np.array([0.1, 0.5, 0.7]),
             "least_jacobian": np.array([0.7]),
             "overlap": np.array([0.9, 0.95]),
+            "mirrored": np.array([0.6, 0.5, 0.4, 0.3]),
         }
         return outputs | changed
 
@@ -85,6 +86,7 @@ TURNED = np.array([[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 
     ("changed", "words"),
     [
         ({"likeness": np.array([0.1, 0.3, 0.35])}, "correlation is 0.35"),
+        ({"mirrored": np.array([0.6, 0.5, 0.4, 0.7])}, "fits better when it is upside down, by 0.10"),
         ({"least_jacobian": np.array([0.24])}, "squeezed to 0.24"),
         ({"least_jacobian": np.array([-0.1])}, "squeezed to -0.10"),
         ({"overlap": np.array([0.1, 0.95])}, "shows 0.10 of the present images"),

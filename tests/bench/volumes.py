@@ -3,6 +3,7 @@
 All of these volumes were looked at while the limits of the guards were set: none is held out.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,11 +47,21 @@ RIGHT: Mapping[str, tuple[str, ...]] = {
 """Guard → how the names of what it must accept begin, or what stands in them."""
 
 
-def asked(guard: str, case: Case, header: str = "{}") -> tuple[bool, str]:
+ECHOES = {"FLAIR": 120, "T2": 100}
+"""Echo time in ms by what stands in the name of an MR; that of the others is `SHORT_ECHO`."""
+SHORT_ECHO = 3
+
+
+def header_of(case: Case) -> str:
+    """Return the header that a guard gets with a volume: NIfTI has no echo time, so it is set by the name."""
+    return json.dumps({"EchoTime": str(next((ms for word, ms in ECHOES.items() if word in case.name), SHORT_ECHO))})
+
+
+def asked(guard: str, case: Case, header: str = "") -> tuple[bool, str]:
     """Ask a guard about a volume in the form of the contract, without Triton."""
     judge = method(f"guard_{guard}", guard).judge
     given = (torch.from_numpy(np.ascontiguousarray(array)) for array in (case.volume, case.affine))
-    answer = judge(*given, header)
+    answer = judge(*given, header or header_of(case))
     return bool(answer["suitable"][0]), str(answer["reason"])
 
 

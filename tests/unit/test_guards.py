@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from node import NotSuitable, Series, testing
 from node.errors import ConfigError, ModelRefused
@@ -94,6 +95,13 @@ def test_an_optional_role_whose_guard_refuses_is_none(plugin: Make, tmp_path: Pa
     assert result == NotSuitable("run was called with True False")
 
 
+def test_a_prior_that_a_guard_refuses_is_none(plugin: Make, tmp_path: Path) -> None:
+    folder = plugin(xray='when.Modality = "CR"', prior='prior_of = "xray"\nguard = "chest_radiograph"')
+    images = {role: series_of([testing.radiograph(seed=role)], tmp_path / role) for role in ("xray", "prior")}
+    (result,) = run(read_plugin(folder), images, FakeTriton({"guard_chest_radiograph": no}))
+    assert result == NotSuitable("run was called with True False")
+
+
 def test_of_several_stacks_the_guard_gets_the_middle_one(plugin: Make, tmp_path: Path) -> None:
     folder = plugin(ct='when.Modality = "CT"\nseveral = true\nguard = "heart"')
     stacks = {
@@ -154,3 +162,13 @@ def test_a_guard_gets_the_hints_of_the_header_and_nothing_of_the_patient(plugin:
     assert (sent["BodyPartExamined"], sent["ImageType"]) == ("RIBCAGE", ["DERIVED", "PRIMARY"])
     assert not [keyword for keyword in sent if keyword.startswith("Patient") and keyword != "PatientOrientation"]
     assert "Doe" not in json.dumps(sent)
+
+
+def test_a_guard_gets_the_times_of_an_enhanced_mr() -> None:
+    image = testing.enhanced_mr(slices=2)
+    echo, modifier = Dataset(), Dataset()
+    echo.EffectiveEchoTime, modifier.InversionTimes = 90.0, [2500.0, 2600.0]
+    image.PerFrameFunctionalGroupsSequence[0].MREchoSequence = [echo]
+    image.SharedFunctionalGroupsSequence[0].MRModifierSequence = [modifier]
+    given = hints(image)
+    assert (given["EchoTime"], given["InversionTime"]) == ("90.0", "2500.0")

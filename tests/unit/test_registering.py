@@ -117,6 +117,16 @@ def test_a_known_motion_is_accepted(answer: dict[str, NDArray[np.float64]]) -> N
     assert unlike(answer) == ""
 
 
+@pytest.mark.parametrize(("axis", "words"), [(0, "upside down"), (2, "mirrored from right to left")])
+def test_a_prior_upside_down_or_mirrored_is_rejected(axis: int, words: str) -> None:
+    """The phantom is nearly symmetric: the deformation makes its mirror image fit."""
+    prior = np.ascontiguousarray(np.flip(moved(hu(), study.affine(), MOTION), axis))
+    volumes = [registering._normalised(torch.from_numpy(v), torch.from_numpy(study.affine())) for v in (hu(), prior)]
+    mirrored = np.array(registering.mirrored_likeness(*volumes))
+    believed = {"likeness": [0, 0.7, 0.7], "least_jacobian": [0.7], "overlap": [0.9, 0.95], "matrix": np.eye(4)}
+    assert words in unlike({**{name: np.array(value) for name, value in believed.items()}, "mirrored": mirrored})
+
+
 def noise(hu: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.random.default_rng(1).integers(-1000, 1000, hu.shape).astype(np.int16)
 

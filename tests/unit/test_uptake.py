@@ -217,3 +217,13 @@ def test_physiological_uptake_is_recognised_by_its_place(measured: dict[str, flo
     plain = {"left": 0, "depth": 0.5, "times": 2, "length": 30, "slender": 1, "cut": False}
     region = places.Region(**(plain | measured))
     assert next((number for number, one in places.PLACES if places._fits(region, one)), 0) == place
+
+
+def test_a_liver_on_the_left_is_no_reference_even_if_something_even_lies_on_the_right() -> None:
+    """Mirrored images show a large spleen where the liver is expected."""
+    suv, random = body(liver=False), np.random.default_rng(5)
+    for column, radius in ((22, 57), (57, 66)):
+        place = distance((18, 30, column)) < radius
+        suv[place] = random.normal(*LIVER, size=int(place.sum()))
+    assert found(suv)["threshold"][3] == liver.ON_THE_LEFT
+    assert found(suv[..., ::-1].copy())["threshold"][3] == liver.FOUND

@@ -36,7 +36,7 @@ WIDER = 1.1
 """A trunk is so many times as wide as deep, or more."""
 BODY_SUV = 0.2
 
-FOUND, NOTHING_EVEN, OUTSIDE_TRUNK, NO_LUNG = range(4)
+FOUND, NOTHING_EVEN, OUTSIDE_TRUNK, NO_LUNG, ON_THE_LEFT = range(5)
 """What came of the search."""
 
 
@@ -56,7 +56,10 @@ class Liver:
 
 
 def find_liver(suv: Tensor, grid: Grid) -> tuple[Liver | None, int]:
-    """Return the liver, and what came of the search: the largest even region that lies as a liver does."""
+    """Return the liver, and what came of the search: the largest even region that lies as a liver does.
+
+    A larger even region on the left is the liver of images that are mirrored, or of organs that are.
+    """
     mean = ball_means(suv, grid, BALL_MM)
     deviation = (ball_means(suv * suv, grid, BALL_MM) - mean * mean).clamp(min=0).sqrt()
     body = suv > BODY_SUV
@@ -64,17 +67,23 @@ def find_liver(suv: Tensor, grid: Grid) -> tuple[Liver | None, int]:
     if not even.any():
         return None, NOTHING_EVEN
     middle = float(body.nonzero()[:, 2].double().mean())
-    even[..., int(middle) + 1 :] = False
-    if not even.any():
+    right, left = even.clone(), even
+    right[..., int(middle) + 1 :] = False
+    left[..., : int(middle) + 1] = False
+    if not right.any():
         return None, NOTHING_EVEN
-    even &= mean >= OF_HIGHEST * float(mean[even].quantile(0.9)) if even.sum() < 2**24 else even
-    pieces = components(even)
+    level = OF_HIGHEST * float(mean[right].quantile(0.9)) if right.sum() < 2**24 else 0.0
+    pieces = components(right & (mean >= level))
     size = total(pieces) * grid.voxel_ml
     size[0] = 0
+    other_side = total(components(left & (mean >= level))) * grid.voxel_ml
+    other_side[0] = 0
     outcome = NOTHING_EVEN
     for number in size.argsort(descending=True).tolist():
         if size[number] < CENTRES_ML:
             break
+        if size[number] < other_side.max():
+            return None, ON_THE_LEFT
         liver = _measured(pieces == number, mean, deviation, grid, middle)
         outcome = _place(liver, pieces == number, suv, body, grid)
         if outcome == FOUND:

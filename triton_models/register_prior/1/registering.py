@@ -31,6 +31,8 @@ FAINT = 1e-6
 """Product of variances, of values from 0 to 1, below which there is nothing to correlate but noise."""
 LOWEST, HIGHEST = 0.5, 99.5
 """Percentiles of a volume that become 0 and 1."""
+FLIP_VOXELS = 8_000
+"""Of the grid on which the two are compared as they are, and mirrored along each axis."""
 SHIFTS_MM = -80.0, -40.0, 0.0, 40.0, 80.0
 """Tried along the body, where one of the two shows more of it."""
 SLAB = 4
@@ -138,7 +140,7 @@ def register(
         field = find_deformation(still, other, rigid, (coarse, fine))
         with torch.no_grad():
             image = resampled(moving, other.grid, still.grid, rigid, field, float(outside[0]))
-            return _answer(rigid, field, image, _quality(still.on(coarse), other, rigid, field))
+            return _answer(rigid, field, image, _quality(still, other, rigid, field))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +150,10 @@ class Quality:
     likeness: tuple[float, ...]
     least_jacobian: float
     overlap: tuple[float, float]
+    mirrored: tuple[float, ...]
 
 
-NOTHING = Quality(likeness=(0.0, 0.0, 0.0), least_jacobian=0.0, overlap=(0.0, 0.0))
+NOTHING = Quality(likeness=(0.0, 0.0, 0.0), least_jacobian=0.0, overlap=(0.0, 0.0), mirrored=(0.0,) * 4)
 
 
 def _answer(rigid: Tensor, field: Field, image: Tensor, quality: Quality) -> dict[str, Tensor | NDArray[Any]]:
@@ -162,11 +165,13 @@ def _answer(rigid: Tensor, field: Field, image: Tensor, quality: Quality) -> dic
         "likeness": np.array(quality.likeness),
         "least_jacobian": np.array([quality.least_jacobian]),
         "overlap": np.array(quality.overlap),
+        "mirrored": np.array(quality.mirrored),
     }
 
 
-def _quality(fixed: Field, moving: Field, rigid: Tensor, field: Field) -> Quality:
+def _quality(still: Field, moving: Field, rigid: Tensor, field: Field) -> Quality:
     """Return likeness before and after each step, the smallest Jacobian, and how much of the two lies together."""
+    fixed = still.on(still.grid.with_voxels(VOXELS[0]))
     ways = ((torch.eye(4, dtype=torch.float64, device=rigid.device), None), (rigid, None), (rigid, field))
     there = moving.on(moving.grid.spaced(float(fixed.grid.spacing.mean())))
     points = fixed.grid.points()
@@ -178,7 +183,26 @@ def _quality(fixed: Field, moving: Field, rigid: Tensor, field: Field) -> Qualit
         likeness=tuple(float(_likeness(fixed, there, motion, shift)) for motion, shift in ways),
         least_jacobian=float(jacobian(field).min()),
         overlap=(float(inside.float().mean()), float(2 * both / (bodies[0].sum() + bodies[1].sum()).clamp(min=1))),
+        mirrored=mirrored_likeness(still, moving),
     )
+
+
+def mirrored_likeness(fixed: Field, moving: Field) -> tuple[float, ...]:
+    """Return the likeness after the rigid step as the moving volume is, and mirrored along the patient's x, y and z.
+
+    A volume that is more like the other when it is mirrored has swapped sides, or stands on its head. The smooth
+    deformation hides that in symmetric bodies.
+    """
+    here = fixed.on(fixed.grid.with_voxels(FLIP_VOXELS))
+    there = moving.on(moving.grid.spaced(float(here.grid.spacing.mean())))
+    along = (there.grid.affine[:3, :3].abs() / there.grid.spacing).argmax(1).tolist()
+    found = []
+    for axis in (None, *along):
+        seen = there if axis is None else Field(there.values.flip(axis + 1), there.grid)
+        with torch.enable_grad():
+            rigid = find_rigid(here, seen)
+        found.append(float(_likeness(here, seen, rigid, None)))
+    return tuple(found)
 
 
 def find_rigid(fixed: Field, moving: Field) -> Tensor:
