@@ -72,6 +72,8 @@ class Frame:
         Rescale Type or Modality LUT Type, empty where the header has none.
     unscaled
         What the header lacks to say what stored values mean; empty where it lacks nothing.
+    mapping_fault
+        Why its Real World Value Mapping leaves open what stored values mean; empty where it does not.
     ignored
         Sentences about values of the header that cannot be used, and count as absent.
     """
@@ -86,6 +88,7 @@ class Frame:
     lut: ModalityLut | None = None
     unit: str = ""
     unscaled: str = ""
+    mapping_fault: str = ""
     ignored: tuple[str, ...] = ()
 
     def __str__(self) -> str:

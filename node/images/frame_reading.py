@@ -15,6 +15,7 @@ from node.images.frame import Frame, Values, Vector
 from node.images.header_summary import KEYWORDS
 from node.images.part10 import FAULTS
 from node.images.real_values import UNSCALED
+from node.images.real_world_values import mapping_items, with_real_world_values
 from node.images.stored_instance import StoredInstance, uid_of
 from node.images.usable_values import name_of
 
@@ -116,7 +117,7 @@ def _frame(stored: StoredInstance, number: int) -> Frame:
         spacing=cast(tuple[float, float], spacing) if placed else None,
         ignored=tuple(ignored),
     )
-    return _with_rescale(frame, stored)
+    return with_real_world_values(_with_rescale(frame, stored), mapping_items(stored.values, number))
 
 
 def _plane(stored: StoredInstance, number: int, ignored: list[str]) -> tuple[tuple[float, ...] | None, ...]:

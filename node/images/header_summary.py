@@ -76,12 +76,13 @@ EXCLUDING = (
     "PerFrameFunctionalGroupsSequence",
     "InversionTimes",
     "ModalityLUTSequence",
+    "RealWorldValueMappingSequence",
 )
 """An instance that has one of these attributes has no summary: it has several frames, several values, or a table."""
 CHARACTER_SET = "SpecificCharacterSet"
 """Checked, but not kept: pydicom cannot read a header in which it is malformed."""
 CHARACTER_SETS = re.compile(r"[A-Z0-9_ \\]*")
-FORM = 2
+FORM = 3
 PIXEL_GROUP = 0x7FE00000
 TRANSFER_SYNTAX = 0x00020010
 PREFIX = 132

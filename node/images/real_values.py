@@ -113,6 +113,8 @@ def meaning_fault(frames: Sequence[Frame], modality: str) -> str:
 
     Rescale Slope and Intercept are required in CT and PET, and in no stack may some images have them and others not.
     """
+    if unclear := [frame for frame in frames if frame.mapping_fault]:
+        return f"{unclear[0].mapping_fault}, in {len(unclear)} of {len(frames)} images, {listed(unclear)}"
     lacking = [frame for frame in frames if frame.unscaled]
     if lacking and (modality in TYPE_1 or len(lacking) < len(frames) or any(f.unscaled != UNSCALED for f in lacking)):
         clause = f" (Type 1, {TYPE_1[modality]})" if modality in TYPE_1 else ""

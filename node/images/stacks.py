@@ -197,8 +197,6 @@ def _warnings(series: Series, stack: _Stack, stacks_of_series: int, left_out: Ma
         yield f"one of {stacks_of_series} stacks of its series, separated by {', '.join(stack.split_by)}"
     if series.meaning_fault:
         yield series.meaning_fault
-    if "RealWorldValueMappingSequence" in series.header:
-        yield "values are those of Rescale Slope and Intercept: the Real World Value Mapping is not applied"
     yield from _not_usable(series, left_out)
     if series.frames[0].position is not None:
         try:
