@@ -1,10 +1,14 @@
 """The builder: a node from its settings."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -31,6 +35,8 @@ log = structlog.get_logger()
 
 ROLES: Mapping[str, type[NodeRole]] = {"receive": ReceiveRole, "work": WorkRole, "deliver": DeliverRole}
 """The roles in the order of the flow."""
+REPORT_SECONDS = 10.0
+"""How often a process notes in the ledger that it runs."""
 RELOADED = ("routes", "plugins", "destinations", "priors")
 RELOADED_OF_RECEIVE = ("accept_from", "commitment_to")
 """The keys that a node takes in while it runs."""
@@ -74,6 +80,8 @@ class Node:
     _beside: list[Step] = field(init=False)
     _reloading: threading.Lock = field(init=False, default_factory=threading.Lock)
     _reloads: int = field(init=False, default=0)
+    _name: str = field(init=False, default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    _started_at: float = field(init=False, default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.routes = load_routes(self.settings)
@@ -106,8 +114,10 @@ class Node:
             Step(name="news", work=news.hear),
             Step(name="clock", work=clock.look),
             Step(name="reload", work=self._reload_where_asked),
+            Step(name="presence", work=self._report),
         ]
         self._engine = Engine(self._steps(), courier=courier)
+        self._note_killed()
         for role in reversed(self._roles):
             role.start()
         try:
@@ -132,8 +142,28 @@ class Node:
         self._engine.stop(seconds=seconds + KILL_SECONDS)
         for role in self._roles:
             role.close(max(ends - time.monotonic(), 0))
+        with suppress(NodeError):  # the ledger is away: the next start notices
+            self.ledger.processes.remove(self._name)
         self.ledger.close()
         log.info("node.stopped")
+
+    def _report(self) -> float:
+        """Note in the ledger that this process runs, for `isocenter status`."""
+        detail = "; ".join(filter(None, (role.describe() for role in self._roles)))
+        self.ledger.processes.report(
+            self._name, roles=", ".join(self.roles), version=version("isocenter"), started_at=self._started_at,
+            detail=detail,
+        )  # fmt: skip
+        return REPORT_SECONDS
+
+    def _note_killed(self) -> None:
+        """Log which processes of this machine were killed before they could say that they stop."""
+        host, own = self._name.rsplit(":", 1)
+        for process in self.ledger.processes.all():
+            there, pid = process.name.rsplit(":", 1)
+            if there == host and (pid == own or not Path(f"/proc/{pid}").exists()):
+                log.warning("node.was_killed", process=process.name, roles=process.roles)
+                self.ledger.processes.remove(process.name)
 
     def reload(self) -> str:
         """Go on with the routes, plugins, destinations and callers that the files name now; return what came of it.

@@ -4,27 +4,25 @@ Each command imports what it needs when it runs, so that `isocenter --help` star
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from node.errors import NodeError
+from node import operations
+from node.command_options import DEFAULT, ConfigFile, reported_errors
 
 app = typer.Typer(
     help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
+operations.add_to(app)
 app.add_typer(plugin_app, name="plugin")
 model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 ledger_app = typer.Typer(help="The database of the node.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
-DEFAULT = Path("config/isocenter.toml")
 PRIVATE = 0o077
 """The umask of commands that write images or rows: they are for the node's user alone."""
 FOR_OTHERS = {"plugin", "model"}
@@ -37,16 +35,6 @@ def isolate_children() -> None:
     A folder `node` or `plugins` there would be imported in place of ours. A job's process begins with `python -c`.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
-
-
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """Print an error of the node as one sentence on stderr, and exit with 2."""
-    try:
-        yield
-    except NodeError as error:
-        typer.echo(f"{typer.style('isocenter:', fg='red')} {error}", err=True)
-        raise typer.Exit(2) from error
 
 
 def print_version(requested: bool) -> None:  # noqa: FBT001 (typer calls it so)
@@ -131,20 +119,6 @@ def run(config: Path, *roles: str) -> None:
 
 
 @app.command()
-def reload(config: ConfigFile = DEFAULT) -> None:
-    """Have the running node take in new routes, plugins, destinations and callers; a mistake changes nothing."""
-    from node.commands import reload
-    from node.settings import Settings
-
-    with reported_errors():
-        answers = reload.reload(Settings.read(config))
-    for answer in answers:
-        typer.echo(answer.sentence)
-    if not answers or not all(answer.good for answer in answers):
-        raise typer.Exit(1)
-
-
-@app.command()
 def check(config: ConfigFile = DEFAULT) -> None:
     """Check configuration, plugins, models, disk and destinations, and say what to mend."""
     from node.commands import check
@@ -186,40 +160,6 @@ def send(
     typer.echo(f"{stored} of {len(results)} instances stored by {to}")
     if stored < len(results):
         raise typer.Exit(1)
-
-
-@app.command()
-def explain(
-    study: Annotated[str | None, typer.Argument(help="Study Instance UID; without it, failed associations.")] = None,
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Print the history of a study, and why each route did or did not match; or which associations failed, and why."""
-    from node.commands import explain
-    from node.settings import Settings
-    from node.storage import open_ledger
-
-    with reported_errors():
-        ledger = open_ledger(Settings.read(config))
-        for line in explain.failed_associations(ledger) if study is None else explain.explain(ledger, study):
-            typer.echo(line)
-
-
-@app.command()
-def requeue(
-    study: Annotated[str | None, typer.Option(help="Only this study; it is analysed as it is.")] = None,
-    job: Annotated[int | None, typer.Option(help="Only this job; isocenter explain prints its number.")] = None,
-    delivery: Annotated[str | None, typer.Option(help="Only deliveries of this object, by its UID.")] = None,
-    destination: Annotated[str | None, typer.Option(help="Only deliveries to this destination.")] = None,
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Put parked studies, jobs and deliveries back."""
-    from node.settings import Settings
-    from node.storage import open_ledger
-
-    with reported_errors():
-        ledger = open_ledger(Settings.read(config))
-        back = ledger.queries.requeue(study, job_id=job, object_uid=delivery, destination=destination)
-    typer.echo("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))
 
 
 @ledger_app.command("rebuild")

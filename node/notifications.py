@@ -27,6 +27,7 @@ HEARD = {
     "object.delivered": ("commit",),
     "commitment.answered": ("commit",),
     RELOAD: ("reload",),
+    "resumed": ("route", "infer", "deliver"),
     "requeued": ("route", "infer", "deliver"),
 }
 """Event → first word of the names of the steps that have work after it."""

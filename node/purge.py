@@ -34,11 +34,15 @@ def purge(
         studies += len(purged)
     while retention.forget(before=clock() - tell_seconds):
         pass
-    objects = _drop_objects(retention, spool)
-    packs = _drop_packs(retention, instances, spool)
+    objects, packs = drop_files(retention, instances, spool)
     if studies or objects or packs:
         log.info("spool.purged", studies=studies, objects=objects, packs=packs)
     return EVERY_SECONDS
+
+
+def drop_files(retention: Retention, instances: Instances, spool: Spool) -> tuple[int, int]:
+    """Delete the files that no row needs; return how many objects and packs."""
+    return _drop_objects(retention, spool), _drop_packs(retention, instances, spool)
 
 
 def _drop_objects(retention: Retention, spool: Spool) -> int:

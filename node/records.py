@@ -299,6 +299,8 @@ class Delivery:
     attempts: int
     queued_at: float
     reason: str
+    due_at: float = 0.0
+    """When it is tried next, if it waits."""
     worker: str = ""
     """The claim that holds it while it is sent."""
     delivered_at: float | None = None

@@ -1,11 +1,13 @@
 """The story of a study, as the ledger can tell it: for `isocenter explain`, and the times that the demo prints."""
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 
 from node.ledger import Ledger
 from node.plain_text import plain
-from node.records import DeliveryState, Event, JobState
+from node.records import Delivery, DeliveryState, Event, JobState
 
 STAGES = (
     ("receive", "study.begun", "study.stable"),
@@ -18,6 +20,9 @@ STAGES = (
 STORED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
 
 
+FOLLOW_SECONDS = 0.5
+OVERLAP = 50
+"""How often new events are looked for, and how many are looked at again: a later number may be committed first."""
 ASIDE = {"instance.aside": "set aside", "instance.lost": "lost"}
 """Events that tell of instances which were received and are not used."""
 
@@ -60,8 +65,18 @@ def _story(ledger: Ledger, study_uid: str) -> Iterator[str]:
         yield from _routes(ledger, study_uid)
         yield from _jobs(ledger, study_uid)
     yield "history"
-    for _, event in ledger.events.read(study_uid):
-        yield f"  {moment(event.at)}  {event.name}  {event.detail}".rstrip()
+    yield from _history([event for _, event in ledger.events.read(study_uid)])
+
+
+def _history(events: Sequence[Event]) -> Iterator[str]:
+    """Tell each event; events of single instances in a row are one line, as when a study is sent again."""
+    for name, group in groupby(events, key=lambda event: event.name):
+        alike = list(group)
+        if name.startswith("instance.") and len(alike) > 1:
+            since, until = moment(alike[0].at), moment(alike[-1].at)
+            yield f"  {since}  {name}  {len(alike)} instances, until {until}; the first: {alike[0].detail}"
+            continue
+        yield from (f"  {moment(event.at)}  {event.name}  {event.detail}".rstrip() for event in alike)
 
 
 def _aside(ledger: Ledger, study_uid: str) -> Iterator[str]:
@@ -87,7 +102,30 @@ def _jobs(ledger: Ledger, study_uid: str) -> Iterator[str]:
     yield "deliveries" if deliveries else "deliveries: none"
     for one in deliveries:
         why = f" – {one.reason}" if one.reason and one.state not in STORED else ""
-        yield f"  {one.object.kind} {one.object.sop_instance_uid} to {one.destination}: {one.state}{why}"
+        name = f"{one.object.kind} {one.object.sop_instance_uid}"
+        yield f"  {name} to {one.destination}: {one.state}{why}{_next_try(one)}"
+
+
+def _next_try(sent: Delivery) -> str:
+    """Return when a delivery that waits after a failure is tried again."""
+    again = sent.state is DeliveryState.WAITING and sent.attempts
+    return f"; tried {sent.attempts} times, next at {moment(sent.due_at)}" if again else ""
+
+
+def follow(ledger: Ledger) -> Iterator[Event]:
+    """Yield each event of the ledger that happens from now on, for ever."""
+    after, seen = ledger.events.last(), set[int]()
+    while True:
+        new = [(number, event) for number, event in ledger.events.read(after=after) if number not in seen]
+        seen |= {number for number, _ in new}
+        after = max(after, max(seen, default=after) - OVERLAP)
+        yield from (event for _, event in new)
+        time.sleep(FOLLOW_SECONDS)
+
+
+def told(event: Event) -> str:
+    """Return an event as one line."""
+    return plain(f"{moment(event.at)}  {event.name}  {event.study_uid}  {event.detail}".rstrip())
 
 
 def stages(events: Sequence[Event]) -> list[tuple[str, float]]:

@@ -68,6 +68,8 @@ class Outbox:
         A delivery that is queued for longer is parked at its next failure.
     commitment
         Whether the destination will be asked for Storage Commitment.
+    paused
+        Whether a person has paused the destination.
     transfer_syntax
         What uncompressed objects are encoded in; as they are, where it is empty.
     """
@@ -81,6 +83,7 @@ class Outbox:
     spool: Spool
     commitment: bool = False
     stopping: Callable[[], bool] = lambda: False
+    paused: Callable[[], bool] = lambda: False
     transfer_syntax: str = ""
     clock: Callable[[], float] = time.time
     send_objects: SendObjects = store
@@ -92,6 +95,8 @@ class Outbox:
 
         A fallback for an unsupported object may change which other objects of its job are sent.
         """
+        if self.paused():
+            return None
         while not self.stopping():
             claimed = self.deliveries.claim(self.destination, lease_seconds=LEASE_SECONDS)
             if not claimed or not self._send(claimed):

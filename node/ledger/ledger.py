@@ -12,8 +12,12 @@ from node.ledger.failed_associations import FailedAssociations
 from node.ledger.fallbacks import Fallbacks
 from node.ledger.future_times import FutureTimes
 from node.ledger.instances import Instances
+from node.ledger.interventions import Interventions
 from node.ledger.job_queue import JobQueue
 from node.ledger.jobs import Jobs
+from node.ledger.node_processes import NodeProcesses
+from node.ledger.overview import Overview
+from node.ledger.pauses import Pauses
 from node.ledger.priors import PriorStudies
 from node.ledger.queries import Queries
 from node.ledger.rebuilding import Rebuilding
@@ -69,6 +73,10 @@ class Ledger:
         self.failed_associations = FailedAssociations(self.db)
         self.future_times = FutureTimes(self.db)
         self.queries = Queries(self.db)
+        self.interventions = Interventions(self.db)
+        self.overview = Overview(self.db)
+        self.processes = NodeProcesses(self.db)
+        self.pauses = Pauses(self.db)
 
     def close(self) -> None:
         """Close all connections."""

@@ -131,7 +131,7 @@ class Queries(LedgerPart):
         object_uid: str | None = None,
         destination: str | None = None,
     ) -> dict[str, int]:
-        """Requeue parked studies, jobs and deliveries; return how many of each.
+        """Requeue parked studies, jobs and deliveries; return how many of each. Deliveries that wait are due at once.
 
         Of all studies or of one. `job_id` names one job alone; `object_uid` and `destination` choose deliveries alone.
         A study that is named is analysed as it is, though some of its instances were purged, or it was fetched as a
@@ -172,6 +172,9 @@ class Queries(LedgerPart):
             self.db.announce(connection, jobs)
             again = {"due_at": now, "queued_at": now, "attempts": 0}
             deliveries = make_move(connection, delivery, mine(delivery, "deliveries"), "requeue", DELIVERY_MOVES, again)
+            waits = and_(delivery.c.state == DeliveryState.WAITING, delivery.c.due_at > now)
+            sooner = and_(mine(delivery, "deliveries"), waits)
+            deliveries += make_move(connection, delivery, sooner, "postpone", DELIVERY_MOVES, {"due_at": now})
             for row in (*studies, *jobs, *deliveries):
                 self.db.add_event(connection, row.study_uid, "requeued", "")
         return {"studies": len(studies), "jobs": len(jobs), "deliveries": len(deliveries)}

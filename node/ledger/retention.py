@@ -25,6 +25,7 @@ from node.ledger.schema import (
     event,
     failed_association,
     fetch,
+    identifiers,
     instance,
     job,
     pack,
@@ -41,7 +42,7 @@ from node.records import (
 
 TOGETHER = 20
 """Studies purged in one transaction: other writers wait for it."""
-HISTORY = (event, decision, refusal)
+HISTORY = (event, decision, refusal, identifiers)
 """Tables that hold only the story of a study; no other code reads them to decide anything."""
 DONE_WITH = (StudyState.ROUTED, StudyState.PRIOR)
 """States of a study from which it is purged, once nothing is left to do for it."""
@@ -65,9 +66,10 @@ class Retention(LedgerPart):
             still = connection.execute(
                 due.where(study.c.study_uid.in_(chosen))
             ).all()  # nobody has begun anew meanwhile
-            return [row.study_uid for row in still if self._purge_one(connection, row, now)]
+            return [row.study_uid for row in still if self.purge_one(connection, row, now)]
 
-    def _purge_one(self, connection: Connection, seen: Any, now: float) -> bool:
+    def purge_one(self, connection: Connection, seen: Any, now: float) -> bool:
+        """Purge a study that is as it was seen; False if something has come meanwhile."""
         which = and_(
             study.c.study_uid == seen.study_uid,
             study.c.state.in_(DONE_WITH),

@@ -1,4 +1,7 @@
-"""The tables of the ledger. No name, birth date or other word about a patient is kept in them: UIDs only."""
+"""The tables of the ledger. No name or birth date of a patient is kept in them.
+
+`identifiers` alone has more than UIDs: what a person finds a study by. It is deleted with the history of the study.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -114,6 +117,41 @@ study = Table(
     Column("purged_at", Float, comment="when its bytes were last let go"),
     Column("caveat", Text, nullable=False, server_default="", comment="what was missing when it was taken for stable"),
     Index("study_quiet", "state", "changed_at"),
+)
+
+identifiers = Table(
+    "identifiers",
+    tables,
+    Column("study_uid", UID, primary_key=True),
+    Column("patient_id", String(64), nullable=False),
+    Column("accession_number", String(64), nullable=False),
+    Column("study_date", String(8), nullable=False, comment="YYYYMMDD, or empty"),
+    Column("modalities", String, nullable=False, comment="with commas, in the order of the alphabet"),
+    Column("sender", String(16), nullable=False, comment="AE title that sent its first instance"),
+    Index("identifiers_of_patient", "patient_id"),
+    Index("identifiers_of_order", "accession_number"),
+    comment="what a person finds a study by, since it was planned; deleted with its history",
+)
+
+process = Table(
+    "process",
+    tables,
+    Column("name", String(128), primary_key=True, comment="host and process id"),
+    Column("roles", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False, comment="when it last said that it runs"),
+    Column("detail", Text, nullable=False, comment="what it says of its Triton servers"),
+    comment="each process of a node that runs, or was killed",
+)
+
+pause = Table(
+    "pause",
+    tables,
+    Column("kind", String(16), primary_key=True, comment="destination, route or plugin"),
+    Column("name", String, primary_key=True),
+    Column("since", Float, nullable=False),
+    comment="what a person has paused",
 )
 
 decision = Table(

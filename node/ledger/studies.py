@@ -14,23 +14,19 @@ from sqlalchemy import (
     update,
 )
 
-from node.ledger.database import LOOKUP, LedgerPart, groups, hold
+from node.ledger.database import LOOKUP, LedgerPart, groups, hold, insert_or
 from node.ledger.instances import count_present
 from node.ledger.job_planning import plan_job
+from node.ledger.pauses import Pauses
 from node.ledger.rows import to_instance, to_place, to_study
 from node.ledger.schema import (
     decision,
+    identifiers,
     instance,
     study,
 )
-from node.records import (
-    Decision,
-    Instance,
-    Place,
-    Plan,
-    Study,
-    StudyState,
-)
+from node.operation_records import Identifiers
+from node.records import Decision, Instance, Place, Plan, Study, StudyState
 
 NAMED = 3
 """How many lost instances the reason names."""
@@ -108,6 +104,17 @@ class Studies(LedgerPart):
             urgency, sender = _urgency(connection, seen.study_uid), _sender(connection, seen.study_uid)
             urged = [replace(wanted, priority=wanted.priority + urgency) for wanted in plans]
             return sum(plan_job(self.db, connection, seen, wanted, sender=sender) for wanted in urged)
+
+    def identify(self, study_uid: str, found: Identifiers) -> None:
+        """Keep what a person finds a study by; its sender is that of its first instance."""
+        with self.db.writing() as connection:
+            row = asdict(found) | {"study_uid": study_uid, "sender": _sender(connection, study_uid)}
+            statement = insert_or(connection, identifiers).values(row)
+            connection.execute(statement.on_conflict_do_update(index_elements=[identifiers.c.study_uid], set_=row))
+
+    def paused_routes(self) -> set[str]:
+        """Return the routes that a person has paused."""
+        return Pauses(self.db).names("route")
 
     def lose(self, seen: Study, holds: Callable[[Instance, Place], bool]) -> int:
         """Mark the instances of a study whose bytes are lost, and park the study; return how many there are.

@@ -54,6 +54,7 @@ class DeliverRole(NodeRole):
             commitment=destination.commitment,
             stopping=self.parts.stopping,
             availability=self._availability[name],
+            paused=lambda: name in self.parts.ledger.pauses.names("destination"),
             transfer_syntax=TRANSFER_SYNTAXES[destination.wants.transfer_syntax],
         )
 

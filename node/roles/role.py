@@ -57,6 +57,10 @@ class NodeRole:
         """Go on with other routes, plugins and destinations; the steps are asked for anew afterwards."""
         self.parts = parts
 
+    def describe(self) -> str:
+        """Return what a person should know of what the role depends on; empty if it depends on nothing."""
+        return ""
+
     def start(self) -> None:
         """Recover what a former process left, and start what the steps need. The steps run afterwards."""
 

@@ -71,6 +71,12 @@ class WorkRole(NodeRole):
             log.info("arenas.swept", arenas=removed)
         self._adopt()
 
+    def describe(self) -> str:
+        """See `NodeRole.describe`: the state of each Triton server."""
+        names = dict(zip(self.parts.servers.urls, self.parts.settings.triton.urls, strict=True))
+        states = self._fleet.states().items()
+        return "; ".join(f"{names.get(url, url)} {state}" for url, state in states) or "no models are needed"
+
     def check(self, parts: NodeParts) -> None:
         """See `NodeRole.check`: each model must be on the servers."""
         if parts.routes.models and not parts.servers.started:
@@ -131,9 +137,9 @@ class WorkRole(NodeRole):
             )
 
     def _plugins_that_wait(self) -> list[str]:
-        """Return the plugins that still wait for one of their models to be loaded."""
-        plugins = self.parts.routes.plugins.items()
-        return [name for name, plugin in plugins if self._fleet.is_loading(plugin.manifest.models)]
+        """Return the plugins that still wait for one of their models to be loaded, and those that are paused."""
+        plugins, paused = self.parts.routes.plugins.items(), self.parts.ledger.pauses.names("plugin")
+        return [name for name, plugin in plugins if name in paused or self._fleet.is_loading(plugin.manifest.models)]
 
     def _models_of_waiting_jobs(self) -> set[str]:
         """Return the models that due jobs wait for."""

@@ -16,6 +16,8 @@ from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.ledger.instances import Instances
 from node.ledger.studies import Studies
+from node.operation_records import Identifiers
+from node.plain_text import plain
 from node.records import Decision, Plan, StudyState
 from node.route.rules import Route, Routes
 from node.spool import Spool
@@ -24,12 +26,17 @@ log = structlog.get_logger()
 
 ALLOWED = "demonstration allowed"
 """Part of the digest of a plan if all its routes allow a demonstration network."""
+PAUSED_SECONDS = 60.0
+"""How often a study of a paused route is looked at; `isocenter resume` has it looked at at once."""
 LOOK_AGAIN_SECONDS = 5.0
 """How long a study waits if its images cannot be read for the moment."""
 
 
 def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Routes) -> float | None:
-    """Plan the jobs of every stable study or park it; return in how many seconds to look again."""
+    """Plan the jobs of every stable study or park it; return in how many seconds to look again.
+
+    A study that matches a paused route waits.
+    """
     again = None
     for study in studies.in_state(StudyState.STABLE):
         if lacking := studies.lacking(study):
@@ -39,6 +46,7 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
         try:
             assembled = group_into_stacks(spool.part10(place, row.note) for row, place in rows)
             checksums = {row.sop_instance_uid: row.checksum for row, _ in rows}
+            studies.identify(study.study_uid, _identifiers(assembled.series))
             planned = plan(assembled.series, routes, checksums, caveat=study.caveat)
         except Transient as error:
             log.warning("study.waits", study=study.study_uid, reason=str(error))
@@ -50,6 +58,9 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
             continue
         if assembled.set_aside and studies.lose(study, spool.holds):
             continue
+        if {decision.route for decision in planned.decisions if decision.matched} & studies.paused_routes():
+            again = PAUSED_SECONDS
+            continue
         aside = [f"instance {uid}: {reason}" for uid, reason in assembled.set_aside]
         try:
             studies.plan(study, planned.decisions, planned.plans, planned.remarks, aside)
@@ -57,6 +68,20 @@ def plan_due(studies: Studies, instances: Instances, spool: Spool, routes: Route
             studies.park(study, str(error))
         fault("route.planned")
     return again
+
+
+def _identifiers(stacks: Sequence[Series]) -> Identifiers:
+    """Return what a person finds a study by, as its first image says."""
+    if not stacks:
+        return Identifiers()
+    keywords = ("PatientID", "AccessionNumber", "StudyDate")
+    patient_id, accession_number, date = (str(stacks[0].header.get(keyword) or "").strip() for keyword in keywords)
+    return Identifiers(
+        patient_id=plain(patient_id, 64),
+        accession_number=plain(accession_number, 64),
+        study_date=date if len(date) == 8 and date.isdigit() else "",
+        modalities=",".join(sorted({series.modality for series in stacks} - {""})),
+    )
 
 
 @dataclass(frozen=True, slots=True)

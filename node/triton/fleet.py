@@ -89,6 +89,16 @@ class Fleet:
             with self._client(url) as triton:
                 _check_models(url, triton, models)
 
+    def states(self) -> dict[str, str]:
+        """Return the state of each server in words: away, or up, with the number of models that are still loaded."""
+        return {url: self._state(url) for url in (self.urls() if self.models else ())}
+
+    def _state(self, url: str) -> str:
+        if url in self._away:
+            return "is away"
+        left = len(self._loader.unfinished(url))
+        return f"is up, {left} of {len(self.models)} models are being loaded" if left else "is up"
+
     def renew(self, models: Sequence[str]) -> None:
         """Have other models loaded from now on; what is loaded stays."""
         new = [model for model in models if model not in self.models]
