@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Finding, Heatmap, KeyImages, NotSuitable, Result, Series, Triton, Volume, codes
+from node import Code, Finding, Heatmap, KeyImages, NotSuitable, Result, Series, Triton, Volume, codes
 
 KINDS = (
     codes.SCT.IntracranialHemorrhage,
-    codes.own("EPIDURAL_HAEMORRHAGE", "Epidural haemorrhage"),
-    codes.own("INTRAPARENCHYMAL_HAEMORRHAGE", "Intraparenchymal haemorrhage"),
+    Code("82999001", "SCT", "Epidural intracranial hemorrhage"),
+    Code("274100004", "SCT", "Cerebral hemorrhage"),
     codes.own("INTRAVENTRICULAR_HAEMORRHAGE", "Intraventricular haemorrhage"),
-    codes.own("SUBARACHNOID_HAEMORRHAGE", "Subarachnoid haemorrhage"),
-    codes.own("SUBDURAL_HAEMORRHAGE", "Subdural haemorrhage"),
+    Code("21454007", "SCT", "Subarachnoid intracranial hemorrhage"),
+    Code("35486000", "SCT", "Subdural intracranial hemorrhage"),
 )
-"""In the order of the model's classes. The first is any haemorrhage."""
+"""In the order of the model's classes: any haemorrhage, epidural, intraparenchymal, intraventricular and so on."""
 PRESENT = 0.5
 HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L)."""

@@ -45,8 +45,8 @@ def test_blood_is_a_finding_with_a_heat_map_and_key_images() -> None:
     found = results(images, bleeding={3: 0.6, 12: 0.9, 13: 0.4})
     reported = {result.name.value: result for result in found if isinstance(result, Finding)}
     assert len(reported) == 6
-    assert [name for name, finding in reported.items() if finding.present] == ["1386000", "SUBDURAL_HAEMORRHAGE"]
-    assert reported["SUBDURAL_HAEMORRHAGE"].score == pytest.approx(0.9)
+    assert [name for name, finding in reported.items() if finding.present] == ["1386000", "35486000"]
+    assert reported["35486000"].score == pytest.approx(0.9)
     (heat,) = (result for result in found if isinstance(result, Heatmap))
     assert heat.array.shape == (len(HEIGHTS), ROWS, ROWS)
     (key,) = (result for result in found if isinstance(result, KeyImages))

@@ -46,7 +46,7 @@ STEATOTIC_HU = 40.0
 """Up to this value without contrast medium, steatosis is moderate to severe (Boyce et al. 2010)."""
 STEATOSIS = Code("197321007", "SCT", "Steatosis of liver")
 BELOW_SPLEEN = codes.own("liver-spleen-HU", "Attenuation of the liver less that of the spleen")
-CUT = codes.own("liver-cut", "Liver reaches beyond the images")
+CUT = codes.DCM.AnatomyCoverageIncomplete
 HU, ML = codes.UCUM.HounsfieldUnit, codes.UCUM.CubicCentimeter
 
 

@@ -125,9 +125,9 @@ def test_with_contrast_medium_fat_is_not_reported(header: dict[str, str]) -> Non
 
 def test_a_liver_that_is_cut_off_has_no_volume() -> None:
     hu, marked = abdomen()
-    assert present(results(hu, marked))["Liver reaches beyond the images"] is False
+    assert present(results(hu, marked))["Anatomy coverage incomplete"] is False
     found = results(hu[3:], marked[3:])
-    assert present(found)["Liver reaches beyond the images"] is True
+    assert present(found)["Anatomy coverage incomplete"] is True
     assert ("Volume", "") not in values(found, "Liver without lesions") | values(found, "")
     assert ("Volume", "") in values(found, "Spleen")
 

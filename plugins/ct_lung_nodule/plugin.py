@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA
 
 from node import (
+    Code,
     Comparison,
     Finding,
     KeyImages,
@@ -36,9 +37,9 @@ INSIDE = 0.3
 SOLID_HU = -300
 """A voxel of a nodule is solid from this value on."""
 TYPES = (
-    (0.05, codes.own("GROUND_GLASS_NODULE", "Ground-glass pulmonary nodule")),
-    (0.70, codes.own("PART_SOLID_NODULE", "Part-solid pulmonary nodule")),
-    (1.01, codes.own("SOLID_NODULE", "Solid pulmonary nodule")),
+    (0.05, Code("RID50153", "RADLEX", "Non-solid pulmonary nodule")),
+    (0.70, Code("RID50152", "RADLEX", "Part-solid pulmonary nodule")),
+    (1.01, Code("RID50151", "RADLEX", "Solid pulmonary nodule")),
 )
 """Types of nodule, each with the upper limit of its solid part. Voxels at the edge of a solid nodule are half lung."""
 NEW = codes.own("NEW_NODULE", "Nodule without a counterpart in the prior")

@@ -111,7 +111,7 @@ def test_the_type_of_a_nodule_follows_from_its_solid_part() -> None:
         result.of.label: result.name.meaning.split()[0] for result in found if isinstance(result, Finding) and result.of
     }
     labels = [outlines.segments[outlines.labels.array[at] - 1].label for at in (SOLID, PART_SOLID, GROUND_GLASS)]
-    assert [reported[label] for label in labels] == ["Solid", "Part-solid", "Ground-glass"]
+    assert [reported[label] for label in labels] == ["Solid", "Part-solid", "Non-solid"]
 
 
 def test_the_key_images_are_those_where_nodules_are_largest() -> None:

@@ -20,7 +20,7 @@ FINDINGS = (
     Code("84089009", "SCT", "Hiatal hernia"),
     codes.DCM.Infiltrate,
     codes.own("LUNG_LESION", "Lung lesion"),
-    codes.own("LUNG_OPACITY", "Lung opacity"),
+    codes.DCM.Opacity,
     codes.SCT.Mass,
     codes.SCT.Nodule,
     codes.SCT.PulmonaryEdema,

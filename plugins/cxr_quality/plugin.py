@@ -12,8 +12,8 @@ FRONTAL = codes.own("cxr-frontal", "Frontal view of the chest")
 VIEW_DIFFERS = codes.own("cxr-view-differs", "View is not the one in the header")
 INVERTED = codes.own("cxr-inverted", "Grey scale inverted")
 OFF_MIDDLE = codes.own("cxr-off-middle", "Mediastinum off the middle: rotated, or one lung smaller")
-CUT_OFF = codes.own("cxr-cut-off", "Lungs cut off by the edge of the image")
-WRONG_SIDE = codes.own("cxr-wrong-side", "Laterality marker on the wrong side")
+CUT_OFF = codes.DCM.AnatomyCoverageIncomplete
+WRONG_SIDE = codes.DCM.ViewAndLateralityMarkerIsIncorrect
 OFFSET = codes.own("cxr-mediastinal-offset", "Offset of the mediastinum in widths of the lungs")
 MARKER = codes.SCT.OpaqueMarker
 

@@ -48,7 +48,7 @@ def test_a_good_chest_has_nothing_wrong_and_a_box_around_its_lungs() -> None:
     [
         (model(correlation=-0.6), "Grey scale inverted"),
         (model(measures=(-0.08, 0, 0, 0)), "Mediastinum off the middle: rotated, or one lung smaller"),
-        (model(measures=(0, 0.1, 0, 0)), "Lungs cut off by the edge of the image"),
+        (model(measures=(0, 0.1, 0, 0)), "Anatomy coverage incomplete"),
         (model(measures=(0, 0, 0.2, 0)), "Over exposed"),
         (model(measures=(0, 0, 0, 0.2)), "Under exposed"),
         (model(correlation=0.2), "View is not the one in the header"),
@@ -75,7 +75,7 @@ def test_a_marker_belongs_on_the_side_where_the_header_puts_it(
     image = testing.radiograph()
     image.PatientOrientation = [orientation, "F"]
     found = looked_at(image, model(markers=[[letter, 0.9, 1, column, 6, column + 4]]))
-    assert found["Laterality marker on the wrong side"] == wrong
+    assert found["View and Laterality Marker is incorrect"] == wrong
 
 
 @pytest.mark.parametrize(("deviation", "found"), [(-4.0, "Under exposed"), (4.0, "Over exposed"), (1.0, None)])

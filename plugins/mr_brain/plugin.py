@@ -27,7 +27,7 @@ SEGMENTS = tuple(
         ("Hippocampus", SCT.Hippocampus, (220, 216, 20)),
         ("Amygdala", SCT.Amygdala, (103, 255, 255)),
         ("Nucleus accumbens", SCT.NucleusAccumbens, (255, 165, 0)),
-        ("Ventral diencephalon", codes.own("ventral-dienceph", "Ventral diencephalon"), (165, 42, 42)),
+        ("Ventral diencephalon", codes.DCM.VentralDiencephalon, (165, 42, 42)),
     )
 )
 """In the order of the model's labels; both sides together, in the colours of FreeSurfer."""

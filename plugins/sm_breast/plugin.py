@@ -25,7 +25,7 @@ CLASSES = tuple(
         worst=codes.own(f"SLIDE_{key.upper()}", f"The slide as a whole: {meaning}"),
     )
     for key, meaning, name in (
-        ("normal", "normal", codes.own("NORMAL_BREAST", "Normal breast tissue")),
+        ("normal", "normal", codes.DCM.NormalBreastTissue),
         ("benign", "benign lesion", codes.own("BENIGN_BREAST", "Benign lesion of breast")),
         ("in_situ", "carcinoma in situ", Code("189336000", "SCT", "Carcinoma in situ of breast")),
         ("invasive", "invasive carcinoma", Code("713609000", "SCT", "Invasive carcinoma of breast")),

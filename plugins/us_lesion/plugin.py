@@ -13,7 +13,8 @@ from node.measuring import label_components
 
 LESION, MALIGNANT = 0, 1
 """Classes of the model."""
-HEIGHT = codes.own("HEIGHT", "Extent away from the transducer")
+HEIGHT = codes.DCM.Height
+"""Extent away from the transducer (PS3.16 CID 7470)."""
 PRESENT = 0.5
 WITHIN = 0.9
 """A pixel belongs to the lesion from this part of the highest value of the map on; chosen on phantoms."""

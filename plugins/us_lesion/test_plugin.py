@@ -79,7 +79,7 @@ def test_the_network_gets_the_scanned_tissue_alone_and_the_size_is_in_mm() -> No
     (lesion,) = (result for result in found if isinstance(result, Region))
     assert lesion.points.tolist() == [[60, 40], [100, 60]]
     measures = {result.name.meaning: result.value for result in found if isinstance(result, Measurement)}
-    assert measures == {"Width": pytest.approx(40 * 0.2), "Extent away from the transducer": pytest.approx(20 * 0.2)}
+    assert measures == {"Width": pytest.approx(40 * 0.2), "Height": pytest.approx(20 * 0.2)}
 
 
 def test_an_ultrasound_region_outside_the_image_is_ignored() -> None:

@@ -98,7 +98,7 @@ def test_real_chest_radiographs(
     found = present(answered(triton, "cxr_quality", real(images, tmp_path), tmp_path))
     assert found["Frontal view of the chest"]
     assert found["Grey scale inverted"] == inverted
-    assert found.get("Laterality marker on the wrong side") == marked
+    assert found.get("View and Laterality Marker is incorrect") == marked
     seen = {name for name, there in found.items() if there}
     assert seen <= {"Frontal view of the chest", "Grey scale inverted"}
 

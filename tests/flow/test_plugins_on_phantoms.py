@@ -55,14 +55,17 @@ def test_nodules_of_60_mm_in_a_real_chest_are_not_reported(triton: Triton, tmp_p
     assert "Long axis of Nodule 1 is 60 mm; plausible is 2 to 40" in result.reason
 
 
-@pytest.mark.parametrize("kind", ["subdural", "intraparenchymal"])
-def test_blood_in_a_head_is_reported_and_shown(kind: str, triton: Triton, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("subdural", "Subdural intracranial hemorrhage"), ("intraparenchymal", "Cerebral hemorrhage")],
+)
+def test_blood_in_a_head_is_reported_and_shown(kind: str, name: str, triton: Triton, tmp_path: Path) -> None:
     hu, blood = head.with_bleeds(HEIGHTS, 256, np.random.default_rng(21), bleeds=[kind])
     series = series_of(head_ct(hu), tmp_path)
     results = answered(triton, "ct_head_bleed", series, tmp_path)
     presence = present(results)
     assert presence.pop("Intracranial hemorrhage (disorder)")
-    assert presence[f"{kind.capitalize()} haemorrhage"]
+    assert presence[name]
     (heat,) = (result for result in results if isinstance(result, Heatmap))
     elsewhere = heat.array[(blood == 0) & (hu > 0)].mean()
     assert heat.array[blood > 0].mean() > 2 * elsewhere

@@ -57,7 +57,7 @@ def test_the_liver_of_an_abdomen_is_outlined_and_measured_with_its_lesions(trito
     voxel_ml = float(np.prod(ct_liver.SPACING)) / 1000
     whole = np.isin(truth, (LIVER, LESION)).sum() * voxel_ml
     assert values["", "Volume"] == pytest.approx(whole, rel=0.08)
-    assert present(results) == {"Liver reaches beyond the images": False, "Steatosis of liver": False}
+    assert present(results) == {"Anatomy coverage incomplete": False, "Steatosis of liver": False}
     below = hu[truth == LIVER].mean() - hu[truth == SPLEEN].mean()
     assert values["", "Attenuation of the liver less that of the spleen"] == pytest.approx(below, abs=4)
     (key,) = (result for result in results if isinstance(result, KeyImages))

@@ -1,0 +1,92 @@
+"""Every code of the node's own scheme has a reason: no public table has a code that means the same."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydicom.sr.codedict import codes as public
+
+from node.codes import Code
+from tests.peers import ROOT
+
+MODIFIER = "public tables have a concept and a modifier, which readers drop"
+COMPARISON = "a value beside that of a prior: tables of PS3.16 have none"
+SCORE = "a number of a network that is no probability: DICOM has Certainty of Finding and Probability"
+QUALITY = "PS3.16 CID 6135 names failures of a radiograph, and not this one"
+CLASS = "a class of the data set that the network learned from, which unites several concepts"
+MEASURE = "PS3.16 and RadElement have no such measure"
+PRIVATE = {
+    "PRIOR": COMPARISON,
+    "PRIOR_AGE": COMPARISON,
+    "CHANGE": COMPARISON,
+    "CHANGE_PERCENT": COMPARISON,
+    "DOUBLING_TIME": COMPARISON,
+    "NEW_NODULE": COMPARISON,
+    "NOT_COMPARED": COMPARISON,
+    "PRESENCE_SCORE": SCORE,
+    "INTERVAL_LOW": SCORE,
+    "INTERVAL_HIGH": SCORE,
+    "INDETERMINATE_FROM": SCORE,
+    "AFTER_R_WAVE": "DICOM has it as an attribute (Trigger Time), not as a concept",
+    "PERC15": MODIFIER,
+    "SUVBW_MEAN": MODIFIER,
+    "MEAN_SLICE_AREA": MODIFIER,
+    "ct-contrast": "DCM 122086 says that contrast medium was administered, not that it is seen in vessels",
+    "INTRAVENTRICULAR_HAEMORRHAGE": "not in the tables of PS3.16, and sources of SNOMED CT at hand disagree",
+    "liver-spleen-HU": MEASURE,
+    "ENLARGED_CARDIOMEDIASTINUM": CLASS,
+    "LUNG_LESION": CLASS,
+    "PLEURAL_THICKENING": "not in the tables of PS3.16, and not verified in SNOMED CT",
+    "SUPPORT_DEVICES": CLASS,
+    "cxr-frontal": QUALITY,
+    "cxr-view-differs": QUALITY,
+    "cxr-inverted": QUALITY,
+    "cxr-off-middle": QUALITY,
+    "cxr-mediastinal-offset": MEASURE,
+    "as-in-dementia": CLASS,
+    "as-in-parkinson": CLASS,
+    "SYNTHETIC_CT": "PS3.16 CID 7203 has no derivation by a network",
+    "WHOLE_TUMOUR_VOLUME": MEASURE,
+    "REFERABLE_RETINOPATHY": "a decision of screening, which unites several grades",
+    "RETINAL_VESSEL_DENSITY": MEASURE,
+    "pt-raised-uptake": "SNOMED CT has it of the heart and the lung alone",
+    "pt-uptake-outside": "SNOMED CT has it of the heart and the lung alone",
+    "pt-volume-above": MEASURE,
+    "LOCAL_CORRELATION": MEASURE,
+    "LOCAL_CORRELATION_RIGID": MEASURE,
+    "PART_{key.upper()}": MEASURE,
+    "SLIDE_{key.upper()}": "the worst class of a slide, as in BACH",
+    "BENIGN_BREAST": CLASS,
+    "BENIGN_KERATOSIS": CLASS,
+    "DERMATOFIBROMA": "not in the tables of PS3.16, and not verified in SNOMED CT",
+    "VASCULAR_SKIN_LESION": CLASS,
+}
+"""Value of a private code → why there is no public one."""
+REPLACED = (
+    Code("112181", "DCM", "Mean Attenuation Coefficient"),
+    Code("112183", "DCM", "Standard Deviation of Attenuation Coefficient"),
+    Code("110700", "DCM", "Ventral Diencephalon"),
+    Code("111287", "DCM", "Normal breast tissue"),
+    Code("112001", "DCM", "Opacity"),
+    Code("130576", "DCM", "Anatomy coverage incomplete"),
+    Code("111183", "DCM", "View and Laterality Marker is incorrect"),
+    Code("121207", "DCM", "Height"),
+)
+"""Codes that took the place of private ones."""
+
+
+def private_codes() -> Iterator[str]:
+    """Yield the values of all codes that node and plugins make by `own`."""
+    for path in sorted(Path(ROOT).glob("node/**/*.py")) + sorted(Path(ROOT).glob("plugins/*/plugin.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in {"own", "codes.own"}:
+                yield ast.unparse(call.args[0]).removeprefix("f").strip("'\"")
+
+
+def test_every_private_code_has_a_reason() -> None:
+    assert set(private_codes()) == PRIVATE.keys()
+
+
+def test_the_public_codes_in_their_place_are_those_of_the_tables() -> None:
+    known = {(getattr(public.DCM, name).value, getattr(public.DCM, name).meaning) for name in public.DCM.dir()}
+    assert {(code.value, code.meaning) for code in REPLACED} <= known
