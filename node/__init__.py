@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from node import codes
     from node.codes import Code
     from node.errors import UnsuitableSeries
+    from node.images.acquisition import Acquisition
     from node.images.frame import Frame
     from node.images.series import Series, Volume
     from node.results import (
+        Caveat,
         Comparison,
         Deformation,
         DerivedSeries,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from node.triton.model_inputs import volume_inputs
 
 __all__ = [
+    "Acquisition",
+    "Caveat",
     "Code",
     "Comparison",
     "Deformation",
@@ -65,6 +69,7 @@ _MODULES = {
     "node.triton.client": ("Triton",),
     "node.triton.model_inputs": ("volume_inputs",),
     "node.results": (
+        "Caveat",
         "Comparison",
         "Deformation",
         "DerivedSeries",
@@ -81,6 +86,7 @@ _MODULES = {
         "Segment",
         "Segmentation",
     ),
+    "node.images.acquisition": ("Acquisition",),
     "node.images.frame": ("Frame",),
     "node.images.series": ("Series", "Volume"),
 }

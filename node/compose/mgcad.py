@@ -22,7 +22,7 @@ from node.compose.sr.context import LANGUAGE
 from node.compose.sr.statement_items import score_in_digits
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
-from node.results import NotSuitable, Region, Segmentation
+from node.results import Finding, NotSuitable, Region, Segmentation
 from node.results.figures import without_exponent
 
 FINDINGS: dict[Code, Code] = {
@@ -218,7 +218,10 @@ def _image(findings: MammogramFindings, frame: Frame, relation: str) -> Dataset:
 
 def _detections_summary(findings: MammogramFindings) -> Dataset:
     """Return the kinds of findings that were looked for, and the images (TID 4015, 4017)."""
-    kinds = list(dict.fromkeys(FINDINGS[drawable.type] for drawable, _ in findings.marks))
+    sought = [finding.name for finding in findings.case.results_of(Finding) if finding.name in FINDINGS]
+    kinds = list(
+        dict.fromkeys(FINDINGS[kind] for kind in (*sought, *(drawable.type for drawable, _ in findings.marks)))
+    )
     detections = [_detection(findings, kind) for kind in kinds or [codes.cid6014.MammographyBreastDensity]]
     name, status = (DCM.FailedDetections, DCM.Failed) if findings.failed else (DCM.SuccessfulDetections, DCM.Succeeded)
     performed = container(name, detections, Relationship.INFERRED_FROM)

@@ -13,6 +13,7 @@ from node.compose.sr.statement_items import SCORE_DIGITS, score_in_digits
 from node.compose.sr.whole_images import NOT_CALIBRATED
 from node.images.series import Series
 from node.results import (
+    Caveat,
     Comparison,
     DerivedSeries,
     Finding,
@@ -205,7 +206,8 @@ def remarks(case: Case) -> list[str]:
         or (isinstance(result, Finding) and result.score is not None and not result.calibrated)
         for result in case.results
     )
-    return [*case.incomplete, *warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
+    caveats = [result.text for result in case.results_of(Caveat)]
+    return [*case.incomplete, *caveats, *warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
 
 
 def verdict(results: Sequence[Result]) -> str:
@@ -219,4 +221,6 @@ def verdict(results: Sequence[Result]) -> str:
 def _is_positive(result: Result) -> bool:
     if isinstance(result, Segmentation):
         return bool(result.labels.array.any())
+    if isinstance(result, Caveat):
+        return False
     return bool(result.present) if isinstance(result, Finding) else True

@@ -9,6 +9,7 @@ from node.errors import BrokenResult, UnsuitableSeries
 from node.images.series import Series
 from node.images.stack_geometry import corners
 from node.results import (
+    Caveat,
     Comparison,
     DerivedSeries,
     Finding,
@@ -50,7 +51,7 @@ def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
                 _check_subject(result, results)
             case Comparison():
                 _check_subject(result.measurement, results)
-            case NotSuitable():
+            case NotSuitable() | Caveat():
                 pass
 
 

@@ -5,6 +5,7 @@ from node.results.image_results import DerivedSeries, Heatmap
 from node.results.region import REGION_POINTS, Region, RegionKind
 from node.results.segmentation import MASK_THRESHOLD, Segment, Segmentation
 from node.results.statements import (
+    Caveat,
     Comparison,
     Finding,
     KeyImages,
@@ -19,6 +20,7 @@ __all__ = [
     "LABEL_LENGTH",
     "MASK_THRESHOLD",
     "REGION_POINTS",
+    "Caveat",
     "Comparison",
     "Deformation",
     "DerivedSeries",
@@ -47,6 +49,7 @@ Result = (
     | DerivedSeries
     | Registration
     | KeyImages
+    | Caveat
     | NotSuitable
 )
 """Everything that a plugin may return."""

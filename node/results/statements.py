@@ -75,6 +75,9 @@ class Measurement:
         The value is this percentile of all values, 0 to 100 (PS3.16 TID 1419): 15 for the HU below which 15 % lie.
     after_r_wave
         Time in the heartbeat: ms after the R wave, as in Trigger Time (PS3.3 C.8.3.1).
+    method
+        How it was measured (PS3.16 TID 300), where several methods give several numbers:
+        `codes.DCM.AgatstonScoringMethod`.
     site, laterality
         Where it was measured, if it is not of a segment: `codes.SCT.Lung`, `codes.SCT.Bilateral`.
     """
@@ -86,6 +89,7 @@ class Measurement:
     derivation: Code | None = None
     percentile: float | None = None
     after_r_wave: float | None = None
+    method: Code | None = None
     site: Code | None = None
     laterality: Code | None = None
 
@@ -221,6 +225,20 @@ class Comparison:
         if not 0 < self.prior < self.measurement.value:
             return None
         return self.days * math.log(2) / math.log(self.measurement.value / self.prior)
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """What a reader must know to believe the numbers, or why a number is not given, in a sentence of the report.
+
+    "No emphysema index: kernel B70f is sharp, and its noise counts as emphysema."
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("say what a reader must know to believe the numbers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,19 @@
 import math
 from collections.abc import Iterator
 
-from node import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node import (
+    Acquisition,
+    Caveat,
+    Finding,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Triton,
+    codes,
+)
 
 BONE = Segment(label="Bone", type=codes.SCT.Bone, category=codes.SCT.Tissue, color=(235, 220, 140))
 MUSCLE = Segment(
@@ -22,6 +34,7 @@ CALCIUM = Segment(
 SEGMENTS = (BONE, MUSCLE, OUTER_FAT, INNER_FAT, CALCIUM)
 CONTRAST = codes.own("ct-contrast", "Contrast medium in the vessels")
 MEAN_AREA = codes.own("MEAN_SLICE_AREA", "Mean area per slice")
+AGATSTON_KV = 120.0
 CONTRAST_ML = 5.0
 """Smaller volumes are streaks, or the bright inside of a bone."""
 MM_PER_CM = 10.0
@@ -35,7 +48,9 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
         yield NotSuitable(reason)
         return
     score, height, contrast = map(float, answer["score"])
-    scored = not math.isnan(score)
+    how = Acquisition.of(ct.header)
+    reason = unscored(how, contrast) or ("slices are too thick or tilted" if math.isnan(score) else "")
+    scored = not reason
     segments = SEGMENTS if scored else SEGMENTS[:-1]
     yield Segmentation(labels=volume.with_array(answer["labels"]), segments=segments)
     for segment, (millilitres, density) in zip(segments, answer["statistics"], strict=False):
@@ -59,4 +74,27 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
         )
     yield Finding(name=CONTRAST, present=contrast >= CONTRAST_ML)
     if scored:
-        yield Measurement(name=codes.DCM.CalciumScore, value=round(score, 1), unit=codes.UCUM.NoUnits, of=CALCIUM)
+        yield Measurement(
+            name=codes.DCM.CalciumScore,
+            value=round(score, 1),
+            unit=codes.UCUM.NoUnits,
+            method=codes.DCM.AgatstonScoringMethod,
+            of=CALCIUM,
+        )
+        yield Caveat(
+            f"Calcium score: of all vessels and valves in the chest together, so that categories of coronary scores do "
+            f"not apply; after Agatston with {how.in_words()}; not known to be gated."
+        )
+    else:
+        yield Caveat(f"No calcium score: {reason}. Acquired with {how.in_words()}.")
+
+
+def unscored(how: Acquisition, contrast_ml: float) -> str:
+    """Return why calcium is not scored; empty if it may be (Agatston et al., J Am Coll Cardiol 1990;15:827)."""
+    if how.contrast or contrast_ml >= CONTRAST_ML:
+        return "contrast medium is as bright as calcium"
+    if how.kilovolts != AGATSTON_KV:
+        return "the score is defined at 120 kV"
+    if how.sharp:
+        return f"kernel {how.kernel} is sharp, and its noise counts as calcium"
+    return ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Finding, Measurement, NotSuitable, Segmentation, testing
+from node import Caveat, Finding, Measurement, NotSuitable, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 
@@ -26,8 +26,11 @@ def model(*, score: float = 120.0, contrast: float = 0.0, reason: str = "") -> A
     return answer
 
 
-def results(answer: Any) -> tuple[Any, ...]:
+def results(answer: Any, **header: Any) -> tuple[Any, ...]:
     images = testing.ct_series(slices=3, rows=8, columns=8)
+    for image in images:
+        for keyword, value in header.items():
+            setattr(image, keyword, value)
     return testing.run_plugin(HERE, {"ct": images}, {"ct_body": answer})
 
 
@@ -43,6 +46,7 @@ def test_each_tissue_has_volume_mean_area_and_density() -> None:
         result for result in found if isinstance(result, Measurement) and result.name.meaning == "Calcium score"
     )
     assert score.value == 120
+    assert score.method == codes.DCM.AgatstonScoringMethod
     assert score.of == segmentation.segments[4]
 
 
@@ -57,3 +61,19 @@ def test_contrast_medium_is_reported_and_calcium_then_is_not() -> None:
 
 def test_images_without_a_chest_are_reported_with_the_models_reason() -> None:
     assert results(model(reason="no ribs")) == (NotSuitable("no ribs"),)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"KVP": 100}, "defined at 120 kV"),
+        ({"KVP": None}, "defined at 120 kV"),
+        ({"ConvolutionKernel": "BONE"}, "kernel BONE is sharp"),
+        ({"ContrastBolusAgent": "Iodine"}, "as bright as calcium"),
+    ],
+)
+def test_calcium_is_scored_by_its_method_or_not_at_all(header: dict[str, Any], words: str) -> None:
+    segmentation, *found = results(model(), **header)
+    assert len(segmentation.segments) == 4
+    assert "Calcium score" not in {result.name.meaning for result in found if isinstance(result, Measurement)}
+    assert words in next(result.text for result in found if isinstance(result, Caveat))

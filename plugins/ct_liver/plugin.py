@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import (
+    Acquisition,
+    Caveat,
     Code,
     Finding,
     KeyImages,
@@ -42,6 +44,7 @@ INSIDE = 0.5
 """Least part of a lesion's rim that is liver. A lesion with less lies outside the liver."""
 CONTRAST_HU = 80.0
 """Spleen and fatty liver have lower values without contrast medium."""
+STEATOSIS_KV = 120.0
 STEATOTIC_HU = 40.0
 """Up to this value without contrast medium, steatosis is moderate to severe (Boyce et al. 2010)."""
 STEATOSIS = Code("197321007", "SCT", "Steatosis of liver")
@@ -136,8 +139,20 @@ def organs(volume: Volume, labels: NDArray[np.uint8], segments: list[Segment], c
     if not cut and labels.max() > len(segments):
         whole = ((labels == 1) | (labels > len(segments))).sum() * volume.voxel_ml
         yield Measurement(name=codes.SCT.Volume, value=round(whole, 1), unit=ML, site=codes.SCT.Liver)
-    if ct.header.get("ContrastBolusAgent") or max(means) > CONTRAST_HU:
+    how = Acquisition.of(ct.header)
+    if reason := no_steatosis(how, max(means)):
+        yield Caveat(f"Steatosis is not judged: {reason}. Acquired with {how.in_words()}.")
         return
+    yield Caveat(f"Steatosis: attenuation up to {STEATOTIC_HU:.0f} HU without contrast medium; {how.in_words()}.")
     if len(means) > 1:
         yield Measurement(name=BELOW_SPLEEN, value=round(means[0] - means[1], 1), unit=HU, site=codes.SCT.Liver)
     yield Finding(name=STEATOSIS, present=means[0] <= STEATOTIC_HU)
+
+
+def no_steatosis(how: Acquisition, brightest: float) -> str:
+    """Return why steatosis is not judged; empty if it may be (Boyce et al., AJR 2010;194:623)."""
+    if how.contrast or brightest > CONTRAST_HU:
+        return "contrast medium brightens the liver"
+    if how.kilovolts not in (None, STEATOSIS_KV):
+        return "the limit is that of 120 kV"
+    return ""

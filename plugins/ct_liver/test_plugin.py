@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
+from node import Caveat, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (20, 60, 60), (5.0, 4.0, 4.0)
@@ -115,12 +115,13 @@ def test_without_contrast_medium_fat_is_reported_and_the_liver_compared_with_the
     assert less == pytest.approx(30 - SPLEEN_HU, abs=1)
 
 
-@pytest.mark.parametrize("header", [{"ContrastBolusAgent": "IODINE"}, {}])
-def test_with_contrast_medium_fat_is_not_reported(header: dict[str, str]) -> None:
+@pytest.mark.parametrize("header", [{"ContrastBolusAgent": "IODINE"}, {"KVP": 80}, {}])
+def test_with_contrast_medium_or_another_voltage_fat_is_not_reported(header: dict[str, Any]) -> None:
     hu, marked = abdomen(spleen_hu=SPLEEN_HU if header else 120)
     found = results(hu, marked, **header)
     assert "Steatosis of liver" not in present(found)
     assert not [name for name, _ in values(found, "") if "less" in name]
+    assert any("not judged" in result.text for result in found if isinstance(result, Caveat))
 
 
 def test_a_liver_that_is_cut_off_has_no_volume() -> None:

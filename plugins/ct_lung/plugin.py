@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from node import Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node import Acquisition, Caveat, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
 
 RIGHT, LEFT = (
     Segment(label=f"{side.meaning} lung", type=codes.SCT.Lung, category=codes.SCT.Organ, laterality=side, color=color)
@@ -11,6 +11,7 @@ RIGHT, LEFT = (
 LAA_950 = codes.Code("RDE1953", "RADELEMENT", "Emphysema scale (% - 950hu)")
 """RadElement set RDES286; no DICOM table has the percentage of voxels below -950 HU."""
 PERC15 = codes.own("PERC15", "15th percentile of lung attenuation (Perc15)")
+EMPHYSEMA = LAA_950, PERC15
 COLUMNS = (
     {"name": codes.SCT.Volume, "unit": codes.UCUM.CubicCentimeter},
     {"name": codes.DCM.MeanAttenuationCoefficient, "unit": codes.UCUM.HounsfieldUnit},
@@ -30,7 +31,25 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     if reason := str(answer["reason"][0]):
         yield NotSuitable(reason)
         return
+    how = Acquisition.of(ct.header)
+    invalid = without_emphysema(how)
     yield Segmentation(labels=volume.with_array(answer["labels"]), segments=[RIGHT, LEFT])
     for row, values in zip(ROWS, answer["statistics"].round(DIGITS), strict=True):
         for column, value in zip(COLUMNS, values, strict=True):
-            yield Measurement(value=value, **column, **row)
+            if not (invalid and column["name"] in EMPHYSEMA):
+                yield Measurement(value=value, **column, **row)
+    acquired = f"acquired with {how.in_words()}; depth of inspiration is not known."
+    if invalid:
+        yield Caveat(f"No emphysema index and no 15th percentile: {invalid}. Volume and density: {acquired}")
+    else:
+        unknown = "" if how.sharp is False else " It is not known whether the kernel is smooth."
+        yield Caveat(f"Emphysema index and 15th percentile: {acquired}{unknown}")
+
+
+def without_emphysema(how: Acquisition) -> str:
+    """Return why measures of emphysema are invalid; empty if they may be valid (RSNA QIBA Profile CT Lung Density)."""
+    if how.contrast:
+        return "contrast medium was given, which makes the lungs denser"
+    if how.sharp:
+        return f"kernel {how.kernel} is sharp, and its noise counts as emphysema"
+    return ""

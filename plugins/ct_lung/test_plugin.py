@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Measurement, NotSuitable, Segmentation, codes, testing
+from node import Caveat, Measurement, NotSuitable, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 STATISTICS = [[2500.04, -820.0, 5.0, -910.0], [2000.0, -810.0, 4.0, -900.0], [4500.04, -815.55, 4.5, -905.0]]
@@ -61,3 +61,21 @@ def test_a_slice_that_is_missing_makes_the_images_unsuitable() -> None:
     (result,) = testing.run_plugin(HERE, {"ct": images}, {"ct_lung": answer})
     assert isinstance(result, NotSuitable)
     assert "spaced" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"ConvolutionKernel": "B70f"}, "kernel B70f is sharp"),
+        ({"ContrastBolusAgent": "Iodine"}, "makes the lungs denser"),
+    ],
+)
+def test_a_sharp_kernel_or_contrast_medium_leaves_no_measure_of_emphysema(header: dict[str, str], words: str) -> None:
+    images = testing.ct_series(slices=3, rows=8, columns=8)
+    for image in images:
+        for keyword, value in header.items():
+            setattr(image, keyword, value)
+    results = testing.run_plugin(HERE, {"ct": images}, {"ct_lung": answer}, judge=False)
+    names = {result.name.value for result in results if isinstance(result, Measurement)}
+    assert names == {codes.SCT.Volume.value, codes.DCM.MeanAttenuationCoefficient.value}
+    assert words in next(result.text for result in results if isinstance(result, Caveat))

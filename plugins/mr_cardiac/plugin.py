@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from node import (
+    Caveat,
     KeyImages,
     Measurement,
     NotSuitable,
@@ -39,6 +41,16 @@ LEAST_MOVING, MOST_MOVING = 0.001, 0.3
 MUSCLE_G_PER_ML = 1.05
 """Density of myocardium (Schulz-Menger et al. 2020)."""
 VENTRICLE = codes.SCT.LeftVentricularStructure
+INDEXED = (
+    codes.own("LV_EDV_INDEX", "LV end-diastolic volume indexed to body surface area"),
+    codes.own("LV_ESV_INDEX", "LV end-systolic volume indexed to body surface area"),
+    codes.own("LV_SV_INDEX", "LV stroke volume indexed to body surface area"),
+    codes.own("LV_MASS_INDEX", "LV mass indexed to body surface area"),
+)
+METRES, KILOGRAMS = (0.3, 2.5), (2.0, 400.0)
+"""What is believed of height and weight."""
+PER_M2 = codes.Code("ml/m2", "UCUM", "milliliter per square meter")
+GRAM_PER_M2 = codes.Code("g/m2", "UCUM", "gram per square meter")
 ML, PERCENT, GRAM = codes.UCUM.CubicCentimeter, codes.UCUM.Percent, codes.Code("g", "UCUM", "gram")
 
 
@@ -71,6 +83,10 @@ def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
         yield Segmentation(labels=shown.volume.with_array(labels[index]), segments=segments(time), source=shown.series)
     muscle = discs(labels[diastole] == MYOCARDIUM, phases[0].volume)
     yield from measured(cavities[diastole], cavities[systole], muscle)
+    if surface := surface_m2(phases[0].series.header):
+        yield from indexed(cavities[diastole], cavities[systole], muscle, surface)
+    else:
+        yield Caveat("Volumes and mass are not indexed: the header lacks height or weight, or they are not believed.")
     middle = len(phases[0].series.frames) // 2
     yield KeyImages(
         images=[phases[index].series.frames[middle] for index in (diastole, systole)], description=" and ".join(TIMES)
@@ -161,3 +177,18 @@ def measured(diastolic: float, systolic: float, muscle: float) -> Iterator[Measu
         name=loinc.LeftVentricularEjectionFractionByMR, value=round(100 * stroke / diastolic, 1), unit=PERCENT
     )
     yield Measurement(name=loinc.LeftVentricleMass, value=round(MUSCLE_G_PER_ML * muscle, 1), unit=GRAM, of=myocardium)
+
+
+def surface_m2(header: Dataset) -> float:
+    """Return the body surface in m² by Du Bois and Du Bois (PS3.16 CID 3663); 0 if height or weight is not known."""
+    height, weight = float(header.get("PatientSize") or 0), float(header.get("PatientWeight") or 0)
+    if not (METRES[0] <= height <= METRES[1] and KILOGRAMS[0] <= weight <= KILOGRAMS[1]):
+        return 0.0
+    return float(0.007184 * weight**0.425 * (100 * height) ** 0.725)
+
+
+def indexed(diastolic: float, systolic: float, muscle: float, surface: float) -> Iterator[Measurement]:
+    """Measure the ventricle as a part of the body surface, by which norms are given (Kawel-Boehm et al. 2020)."""
+    values = diastolic, systolic, diastolic - systolic, MUSCLE_G_PER_ML * muscle
+    for name, value, unit in zip(INDEXED, values, (PER_M2, PER_M2, PER_M2, GRAM_PER_M2), strict=True):
+        yield Measurement(name=name, value=round(value / surface, 1), unit=unit, site=VENTRICLE)

@@ -85,6 +85,17 @@ def test_volumes_fraction_and_mass_are_those_of_the_ellipsoids() -> None:
     assert found["Left Ventricle Mass"] == pytest.approx(1.05 * (ellipsoid(0, 9.0) - large), rel=0.03)
 
 
+def test_volumes_and_mass_are_indexed_where_height_and_weight_are_known() -> None:
+    images = cine()
+    for image in images:
+        image.PatientSize, image.PatientWeight = 1.8, 80
+    found = values(results(marked(), images))
+    surface = 0.007184 * 80**0.425 * 180**0.725
+    index = found["LV end-diastolic volume indexed to body surface area"]
+    assert index == pytest.approx(found["Left Ventricular End Diastolic Volume"] / surface, abs=0.1)
+    assert "LV mass indexed to body surface area" not in values(results(marked()))
+
+
 def test_outlines_lie_on_the_images_of_their_phase() -> None:
     diastole, systole = (result for result in results(marked()) if isinstance(result, Segmentation))
     assert diastole.source is not None

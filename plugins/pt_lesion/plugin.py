@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
 from node import (
+    Caveat,
     Code,
     Finding,
     Measurement,
@@ -40,6 +41,7 @@ GRAM = Code("g", "UCUM", "gram")
 SUV_MEAN = codes.own("SUVBW_MEAN", "SUVbw, mean")
 BODY_WEIGHT = (codes.DCM.Suvbw, codes.UCUM.StandardizedUptakeValueBodyWeight)
 LEAN = (codes.DCM.SuvlbmJames128, codes.UCUM.StandardizedUptakeValueLeanBodyMassJames128Multiplier)
+SUL_PEAK = codes.own("SUL_PEAK", "SUVlbm(James128), peak")
 SURFACE = (codes.DCM.Suvbsa, codes.UCUM.StandardizedUptakeValueBodySurfaceArea)
 FEWEST_SLICES = 3
 SHOWN = 20
@@ -52,6 +54,7 @@ KILOGRAMS, BECQUEREL, SECONDS, MINUTES = (2.0, 400.0), (5e6, 1.5e9), (6500.0, 67
 
 EANM asks for 2 to 14 MBq per kg and 60 minutes (Boellaard et al. 2015).
 """
+MINUTES_OF_A_DAY = 24 * 60
 FAT_HU = (-190.0, -10.0)
 """Of brown fat: BARCIST 1.0 (Chen et al. 2016)."""
 LIVER_HU = (40.0, 140.0)
@@ -136,6 +139,7 @@ def run(pt: Series, ct: Series | None, triton: Triton) -> Iterator[Result]:
     if reason := _no_reference(found, volume, dense):
         yield NotSuitable(f"the threshold of PERCIST is that of the liver: {reason}")
         return
+    yield Caveat(conditions(pt, patient))
     answer = Answer(found, found["statistics"][:, PLACE].astype(np.int64), volume)
     yield from _reported(Answer(found, _with_fat(answer, dense), volume), patient, dense)
 
@@ -229,6 +233,9 @@ def _measured(segment: Segment, row: NDArray[np.float64], patient: Patient) -> I
         yield _suv(codes.DCM.PeakValueWithinROI, peak, segment)
     yield _suv(SUV_MEAN, mean, segment)
     lean_kg, surface_cm2 = patient.lean_kg(), patient.surface_cm2()
+    if lean_kg and not math.isnan(peak):
+        value = round(peak * lean_kg / patient.weight, DIGITS)
+        yield Measurement(name=SUL_PEAK, value=value, unit=LEAN[1], of=segment)
     # SUVbw counts the weight in g, SUVbsa the surface in cm²: 1000 converts kg to g.
     for (name, unit), scale in ((LEAN, lean_kg), (SURFACE, surface_cm2 and surface_cm2 / 1000)):
         if scale:
@@ -269,6 +276,22 @@ def _patient(header: Dataset) -> Patient:
     _believe(weight, KILOGRAMS, "a weight of {:g} kg")
     height = 100 * float(header.get("PatientSize") or 0)
     return Patient(weight=weight, height=height, sex=str(header.get("PatientSex") or ""))
+
+
+def conditions(pt: Series, patient: Patient) -> str:
+    """Return what the SUV depend on, in a sentence: activity, time, weight, and the region that is the reference."""
+    given = _given(pt.header)
+    said = [f"weight {patient.weight:g} kg"]
+    if patient.height:
+        said.append(f"height {patient.height:g} cm")
+    if dose := float(given.get("RadionuclideTotalDose") or 0):
+        said.append(f"{dose / 1e6:.0f} MBq injected")
+    try:
+        minutes = (_scan_start(pt) - _injection(given, pt.header)).total_seconds() / 60 % MINUTES_OF_A_DAY
+        said.append(f"{minutes:.0f} minutes before the images")
+    except Unknown:
+        said.append("time of injection not stated")
+    return f"SUV of FDG: {', '.join(said)}. The reference region is the liver (PERCIST); no Deauville score is given."
 
 
 def _believe(value: float, limits: tuple[float, float], what: str) -> None:

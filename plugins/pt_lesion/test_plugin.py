@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
+from node import Caveat, Finding, Measurement, NotSuitable, Result, Segmentation, codes, testing
 
 HERE = Path(__file__).parent
 KG, METRES = 80.0, 2.0
@@ -130,7 +130,17 @@ def test_lean_mass_and_surface_are_those_of_their_formulas() -> None:
     surface = 0.007184 * KG**0.425 * 200**0.725  # m²
     assert found["Uptake 1", "SUVbw", "Maximum"] == 10
     assert found["Uptake 1", "SUVlbm(James128)", "Maximum"] == pytest.approx(10 * lean / KG, abs=0.01)
+    peak = found["Uptake 1", "Peak Value Within ROI", ""]
+    assert found["Uptake 1", "SUVlbm(James128), peak", ""] == pytest.approx(peak * lean / KG, abs=0.01)
     assert found["Uptake 1", "SUVbsa", "Maximum"] == pytest.approx(10 * surface * 10_000 / (KG * 1000), abs=0.01)
+
+
+def test_what_suv_depend_on_is_said() -> None:
+    results = testing.run_plugin(HERE, {"pt": images()}, {"pt_lesion": answer})
+    (said,) = (result.text for result in results if isinstance(result, Caveat))
+    assert f"weight {KG:g} kg, height 200 cm" in said
+    assert "MBq injected" in said
+    assert "minutes before the images" in said
 
 
 def test_glycolysis_is_volume_times_mean() -> None:

@@ -15,7 +15,7 @@ from node.compose import Case, compose
 from node.compose.identity import RESEARCH_USE
 from node.compose.sr.statement_items import SCORE
 from node.errors import BrokenResult
-from node.results import Finding, Measurement, NotSuitable, Result, Segmentation
+from node.results import Caveat, Finding, Measurement, NotSuitable, Result, Segmentation
 from node.testing import ct_series, radiograph
 from tests.lung_case import (
     LEFT,
@@ -59,6 +59,15 @@ def test_the_report_refers_to_each_segment_by_number_and_tracking_uid(tmp_path: 
     assert groups[2].finding_category == SCT.MorphologicallyAbnormalStructure
     assert (groups[2].finding_sites[0].value, groups[2].finding_sites[0].laterality) == (SCT.Lung, SCT.Left)
     assert not groups[0].get_measurements()
+
+
+def test_what_a_number_needs_to_be_believed_stands_beside_it(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    score = Measurement(name=DCM.CalciumScore, value=12, unit=UCUM.NoUnits, method=DCM.AgatstonScoringMethod)
+    (report,) = composed(series, [score, Caveat("120 kV, kernel B30f")])
+    (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert [item.method for item in images.get_measurements()] == [DCM.AgatstonScoringMethod]
+    assert "120 kV, kernel B30f" in {str(item.get("TextValue", "")) for item in images[0].ContentSequence}
 
 
 def test_findings_are_present_or_absent_with_the_score_that_was_given(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from node.codes import Code
 from tests.peers import ROOT
 
 MODIFIER = "public tables have a concept and a modifier, which readers drop"
+INDEXED = "LOINC in the tables of PS3.16 has indexed volumes and masses of echocardiography alone"
 COMPARISON = "a value beside that of a prior: tables of PS3.16 have none"
 SCORE = "a number of a network that is no probability: DICOM has Certainty of Finding and Probability"
 QUALITY = "PS3.16 CID 6135 names failures of a radiograph, and not this one"
@@ -31,6 +32,11 @@ PRIVATE = {
     "PERC15": MODIFIER,
     "SUVBW_MEAN": MODIFIER,
     "MEAN_SLICE_AREA": MODIFIER,
+    "SUL_PEAK": MODIFIER,
+    "LV_EDV_INDEX": INDEXED,
+    "LV_ESV_INDEX": INDEXED,
+    "LV_SV_INDEX": INDEXED,
+    "LV_MASS_INDEX": INDEXED,
     "ct-contrast": "DCM 122086 says that contrast medium was administered, not that it is seen in vessels",
     "INTRAVENTRICULAR_HAEMORRHAGE": "not in the tables of PS3.16, and sources of SNOMED CT at hand disagree",
     "liver-spleen-HU": MEASURE,

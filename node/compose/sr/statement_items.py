@@ -71,6 +71,7 @@ def measurement_item(result: Measurement) -> sr.Measurement:
         value=reported(result.value),
         unit=concept(result.unit),
         derivation=concept(result.derivation) if result.derivation else None,
+        method=concept(result.method) if result.method else None,
         finding_sites=[finding_site(result.site, result.laterality)] if result.site else None,
     )
     (item,) = measurement

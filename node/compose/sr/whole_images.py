@@ -11,7 +11,7 @@ from node.compose.seg import takes_segmentation
 from node.compose.sr.context import algorithm_identification, comment
 from node.compose.sr.statement_items import evaluation_item, measurement_item
 from node.compose.sr.subjects import ReportedSegment
-from node.results import Finding, Measurement, NotSuitable, Region
+from node.results import Caveat, Finding, Measurement, NotSuitable, Region
 
 NOT_CALIBRATED = "A score for presence is the model's own number from 0 to 1: it is not calibrated, and no probability."
 NO_SEGMENTATION = "No segmentation object was stored, because the images have no frame of reference."
@@ -66,6 +66,7 @@ def _evaluations(
 def _comments(case: Case, segments: Sequence[ReportedSegment]) -> list[str]:
     comments = [*case.identity.notices, *case.incomplete]
     comments += [f"Not suitable, because {result.reason}" for result in case.results_of(NotSuitable)]
+    comments += [result.text for result in case.results_of(Caveat)]
     if any(segment.found and not takes_segmentation(segment.series) for segment in segments):
         comments.append(NO_SEGMENTATION)
     findings = case.results_of(Finding)
