@@ -12,6 +12,7 @@ from node.commands.check import check_known_destinations
 from node.commands.shutdown import Shutdown
 from node.errors import NodeError
 from node.log import log_to_stderr
+from node.receive import try_port
 from node.settings import Settings, environment, forget_overrides
 from node.triton import Servers
 
@@ -38,6 +39,8 @@ def serve(config: Path, roles: Sequence[str], shutdown: Shutdown) -> None:
 
 def _serve(node: Node, shutdown: Shutdown) -> None:
     settings = node.settings
+    if "receive" in node.roles:  # a port in use is told before Triton has started
+        try_port(settings.receive.listening)
     if "deliver" in node.roles:  # beside the start: a destination that is down must not delay it
         threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()
     needed = "work" in node.roles and bool(node.routes.models)

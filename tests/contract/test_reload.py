@@ -1,5 +1,7 @@
 """A node takes in new routes, plugins and destinations while it runs, all together or, with a mistake, none."""
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,8 @@ import pytest
 
 from node.app import Node
 from node.commands import reload
+from node.commands.serve import serve
+from node.commands.shutdown import shutdown_on_signals
 from node.errors import ConfigError
 from node.ledger import Ledger
 from node.records import DeliveryState, Plan, ResultObject
@@ -109,3 +113,33 @@ def test_what_needs_a_start_is_named(node: Node, write: Callable[..., Path]) -> 
 def test_without_a_node_nobody_answers(write: Callable[..., Path]) -> None:
     (answer,) = reload.reload(Settings.read(write()), seconds=0.1)
     assert (answer.good, "none runs on this ledger" in answer.sentence) == (False, True)
+
+
+def test_a_node_reports_that_it_runs_until_it_stops(write: Callable[..., Path]) -> None:
+    settings = Settings.read(write())
+    former = f"{socket.gethostname()}:{2**22 + 1}"  # above the greatest process id
+    node = Node(settings, ("deliver",))
+    node.ledger.processes.report(former, roles="work", version="1", started_at=0, detail="")
+    with Servers(settings.triton, settings.spool.path / "triton.log", needed=False) as servers:
+        node.start(servers)
+        own = f"{socket.gethostname()}:{os.getpid()}"
+        wait_until(
+            lambda: [process.name for process in node.ledger.processes.all()] == [own],
+            what="its own report, and none of the process that was killed",
+        )
+        node.stop()
+    ledger = Ledger(settings.ledger.url)
+    assert ledger.processes.all() == []
+    ledger.close()
+
+
+def test_a_port_in_use_is_reported_before_triton_is_started(write: Callable[..., Path], tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = write(more=f'[receive]\naddress = "ISOCENTER@127.0.0.1:{other.getsockname()[1]}"\n')
+        config.write_text(config.read_text().replace('urls = ["127.0.0.1:1"]', 'model_repository = "none"'))
+        manifest = tmp_path / "plugins" / "spleen" / "plugin.toml"
+        manifest.write_text(manifest.read_text().replace("[series.ct]", 'models = ["spleen"]\n[series.ct]'))
+        with shutdown_on_signals() as shutdown, pytest.raises(ConfigError, match="the port is in use"):
+            serve(config, ("receive", "work"), shutdown)
