@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "ohif"
+OHIF = (Path(__file__).resolve().parents[2] / ".viewer" / "ohif").resolve()
 CONFIG = Path(__file__).with_name("app-config.js")
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade"}
 """Headers that a proxy does not pass on (RFC 9110 section 7.6.1), and the length, which it counts itself."""
