@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Result,
         Segment,
         Segmentation,
+        Summary,
     )
     from node.triton.client import Triton
     from node.triton.model_inputs import volume_inputs
@@ -56,6 +57,7 @@ __all__ = [
     "Segment",
     "Segmentation",
     "Series",
+    "Summary",
     "Triton",
     "UnsuitableSeries",
     "Volume",
@@ -85,6 +87,7 @@ _MODULES = {
         "Result",
         "Segment",
         "Segmentation",
+        "Summary",
     ),
     "node.images.acquisition": ("Acquisition",),
     "node.images.frame": ("Frame",),

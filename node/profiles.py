@@ -84,6 +84,9 @@ STAND_INS = frozenset(kind for chain in CHAIN.values() for kind in chain)
 LESSER_REPORTS: tuple[Kind, ...] = ("COMPREHENSIVE", "ENHANCED")
 """Kinds that are only made from a refused report, never composed at once."""
 
+NAMED: tuple[Kind, ...] = ("PM", "DERIVED", "REG", "DEFORMABLE")
+"""Kinds beside Segmentations that a report lists as evidence."""
+
 FIRST_SERIES_NUMBER = 3000
 DEFAULT_KINDS: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
 """Kinds that are composed where no destination asks for others."""
@@ -123,9 +126,11 @@ class Profile:
         """What distinguishes its objects from those of other profiles: part of their UIDs; empty for the default."""
         default = Profile()
         forms = "+".join(kind for kind in ("SEG", "LABELMAP", "FRACTIONAL") if kind in self.objects)
-        unnamed = "none" if "SR" in self.objects else ""  # a report names the Segmentations that go with it
+        unnamed = "none" if "SR" in self.objects else ""  # a report names the objects that go with it
+        named = [kind for kind in NAMED if kind in self.objects]
         differences = {
             "forms": "" if forms == "SEG" else forms or unnamed,
+            "named": "" if not unnamed or len(named) == len(NAMED) else "+".join(named) or "none",
             "frames": self.most_frames or "",
             "numbers": "" if self.first_series_number == default.first_series_number else self.first_series_number,
             "names": self.series_description,

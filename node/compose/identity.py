@@ -108,6 +108,17 @@ class Identity:
         tail = f" {plain(self.version, 20)} ({self.in_short})"
         return plain(self.warned(f"AI {kind} {self.plugin}"), LO - len(tail)) + tail
 
+    def report_description(self, glance: str) -> str:
+        """Return the Series Description of a report: what it says at a glance, "AI CT lung: emphysema 8 % (research)".
+
+        The kind of the plugin stands in the brackets too, as in `series_description`. A format of the profile is used
+        as it is.
+        """
+        if self.description_format:
+            return self.series_description("SR")
+        tail = f" ({self.in_short})"
+        return plain(self.warned(f"AI {glance}"), LO - len(tail)) + tail
+
     @property
     def is_demonstration(self) -> bool:
         """Whether a network answers that was trained on phantoms."""

@@ -41,6 +41,8 @@ def read_stored_outlines(objects: Sequence[Dataset], frames: Mapping[FrameKey, F
         for annotation, key, kind, points in new:
             of_frame = shapes.setdefault(key, {})
             _, drawn = of_frame.setdefault(annotation.tracking_uid, (annotation, []))
+            if _is_border(frames[key], points):  # the place of what has none
+                continue
             if not any(np.array_equal(shape.points, points) for shape in drawn):  # a report has a group per finding
                 drawn.append(Shape(frame=frames[key], kind=kind, points=points))
         known |= {annotation.tracking_uid for annotation, *_ in new}
@@ -48,7 +50,13 @@ def read_stored_outlines(objects: Sequence[Dataset], frames: Mapping[FrameKey, F
         (frame, annotation, drawn)
         for key, frame in frames.items()
         for annotation, drawn in shapes.get(key, {}).values()
+        if drawn
     ]
+
+
+def _is_border(frame: Frame, points: Loop) -> bool:
+    corner = frame.header.get("Columns"), frame.header.get("Rows")
+    return len(points) == 5 and not points.min() and tuple(points.max(axis=0)) == corner and not points[0].any()
 
 
 def _sources(objects: Sequence[Dataset]) -> Iterator[Iterator[StoredOutline]]:

@@ -13,7 +13,8 @@ from node.compose.identity import SOFTWARE_VERSIONS, Identity
 from node.compose.outlines import frame_index
 from node.compose.overlays import Overlays, overlays_on, tile_matrix
 from node.compose.png import png
-from node.compose.summary_table import Row, remarks, series_name, table_rows, verdict
+from node.compose.summary import summary_sentence
+from node.compose.summary_table import Row, remarks, series_name, table_rows
 from node.images.series import Series
 from node.results import KeyImages, NotSuitable
 
@@ -60,7 +61,7 @@ def draw_summary_page(case: Case) -> bytes:
     unwritable = [UNWRITABLE] if missing_letters("".join(written)) else []
     blocks = [
         *_heading(case, width),
-        *_verdict(case, width),
+        *_summary(case, width),
         *_pictures(pictures, columns),
         *(_row(row, width) for row in rows),
         *_remarks([*remarks(case), *unwritable], width),
@@ -136,11 +137,10 @@ def _heading(case: Case, width: int) -> Iterator[Block]:
     yield 10, _draw_nothing
 
 
-def _verdict(case: Case, width: int) -> Iterator[Block]:
-    if sentence := verdict(case.results):
-        ink = WARNING if case.results_of(NotSuitable) else INK
-        yield from _text([sentence], width, LOUD, ink, line=36)
-        yield 10, _draw_nothing
+def _summary(case: Case, width: int) -> Iterator[Block]:
+    ink = WARNING if case.results_of(NotSuitable) else INK
+    yield from _text([summary_sentence(case)], width, LOUD, ink, line=36)
+    yield 10, _draw_nothing
 
 
 def _pictures(pictures: Sequence[Image.Image], columns: int) -> Iterator[Block]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from node.compose.case import Case
+from node.compose.figures_in_words import number_in_words, unit_in_words
 from node.compose.fonts import Color
 from node.compose.image_names import name_in_series
 from node.compose.outlines import frame_index
@@ -20,17 +21,13 @@ from node.results import (
     Heatmap,
     KeyImages,
     Measurement,
-    NotSuitable,
     Region,
     Registration,
     Result,
     Segment,
     Segmentation,
 )
-from node.results.figures import in_words, reported, without_exponent
-
-UNITS = {"1": "", "[hnsf'U]": "HU", "cm3": "cm³", "mm3": "mm³", "mm2": "mm²", "cm2": "cm²"}
-"""UCUM code → unit as it is printed, for codes that are not printed as they are."""
+from node.results.figures import in_words, without_exponent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,7 @@ def _statement_rows(case: Case, subject: Segment | Region | None) -> list[Row]:
 
 def _change(result: Comparison) -> str:
     """Return the value in the prior, the time since then, and the change."""
-    was = f"{_number(result.prior)} {_unit(result.measurement)}".rstrip()
+    was = f"{number_in_words(result.prior)} {unit_in_words(result.measurement.unit)}".rstrip()
     grown = "" if result.percent is None else f": {result.percent:+.0f} %"
     doubling = f", doubles in {result.doubling_days:.0f} days" if result.doubling_days else ""
     return f"was {was} {result.days:.0f} days ago{grown}{doubling}"
@@ -113,7 +110,7 @@ def _change(result: Comparison) -> str:
 def _statement_row(result: Measurement | Finding) -> Row:
     if isinstance(result, Measurement):
         name = f"{_derived(result)}{result.name.meaning}{_site(result)}{_time(result)}"
-        return Row(name=name, value=f"{_number(result.value)} {_unit(result)}".rstrip())
+        return Row(name=name, value=f"{number_in_words(result.value)} {unit_in_words(result.unit)}".rstrip())
     return Row(name=result.name.meaning, value=result.presence.value, note=_score(result))
 
 
@@ -149,16 +146,6 @@ def _time(result: Measurement) -> str:
     return "" if result.after_r_wave is None else f", {result.after_r_wave:.0f} ms after the R wave"
 
 
-def _number(value: float) -> str:
-    return f"{reported(value):.0f}" if 1e3 <= abs(value) < 1e9 else f"{reported(value):.4g}"
-
-
-def _unit(result: Measurement) -> str:
-    """Return a unit as it is printed, without the brackets and annotations of UCUM, and with raised powers."""
-    before_remark = result.unit.value.partition("{")[0]  # g/ml{SUVbw}
-    return UNITS.get(result.unit.value, (before_remark or result.unit.value).strip("[]{}"))
-
-
 def _other_rows(case: Case, result: Result) -> list[Row]:
     """Return the row of a heat map, derived series, registration or key images; none for other results."""
     match result:
@@ -166,7 +153,7 @@ def _other_rows(case: Case, result: Result) -> list[Row]:
             low, high = result.window or tuple(
                 sorted(float(end) * result.slope + result.intercept for end in (result.array.min(), result.array.max()))
             )
-            return [Row(what="Heat map", name=result.label, value=f"{_number(low)} to {_number(high)}")]
+            return [Row(what="Heat map", name=result.label, value=f"{number_in_words(low)} to {number_in_words(high)}")]
         case DerivedSeries():
             note = "synthetic" if result.synthetic else ""
             name = f"{result.description} ({result.derivation.meaning})"
@@ -208,19 +195,3 @@ def remarks(case: Case) -> list[str]:
     )
     caveats = [result.text for result in case.results_of(Caveat)]
     return [*case.incomplete, *caveats, *warnings, *([NOT_CALIBRATED] if uncalibrated else [])]
-
-
-def verdict(results: Sequence[Result]) -> str:
-    """Return the sentence above the pictures, for images that were not suitable or without findings; else empty."""
-    unsuitable = [result for result in results if isinstance(result, NotSuitable)]
-    if unsuitable:
-        return "Not suitable, because " + "; ".join(result.reason for result in unsuitable)
-    return "" if any(_is_positive(result) for result in results) else "Nothing found"
-
-
-def _is_positive(result: Result) -> bool:
-    if isinstance(result, Segmentation):
-        return bool(result.labels.array.any())
-    if isinstance(result, Caveat):
-        return False
-    return bool(result.present) if isinstance(result, Finding) else True

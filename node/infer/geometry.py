@@ -21,6 +21,7 @@ from node.results import (
     Registration,
     Result,
     Segmentation,
+    Summary,
 )
 
 
@@ -51,7 +52,7 @@ def check(results: Sequence[Result], inputs: Mapping[str, Series]) -> None:
                 _check_subject(result, results)
             case Comparison():
                 _check_subject(result.measurement, results)
-            case NotSuitable() | Caveat():
+            case NotSuitable() | Caveat() | Summary():
                 pass
 
 

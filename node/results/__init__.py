@@ -13,6 +13,7 @@ from node.results.statements import (
     NotSuitable,
     OperatingPoint,
     Presence,
+    Summary,
 )
 from node.results.transforms import Deformation, Registration
 
@@ -37,6 +38,7 @@ __all__ = [
     "Result",
     "Segment",
     "Segmentation",
+    "Summary",
 ]
 
 Result = (
@@ -51,5 +53,6 @@ Result = (
     | KeyImages
     | Caveat
     | NotSuitable
+    | Summary
 )
 """Everything that a plugin may return."""

@@ -11,6 +11,9 @@ from node.results.checks import check_score
 from node.results.region import Region
 from node.results.segmentation import Segment
 
+GLANCE = 25
+"""Characters for a summary beside the name of the plugin in a list of series."""
+
 
 class Presence(StrEnum):
     """Whether a finding is there."""
@@ -131,6 +134,8 @@ class Finding:
         How often the threshold was right, where that is known.
     of
         The segment or region that it is of.
+    notable
+        Whether it is a finding if it is present. A frontal view, contrast medium or normal tissue is none.
     """
 
     name: Code
@@ -142,6 +147,7 @@ class Finding:
     interval: tuple[float, float] | None = None
     operating_point: OperatingPoint | None = None
     of: Segment | Region | None = None
+    notable: bool = True
 
     def __post_init__(self) -> None:
         name = self.name.meaning
@@ -239,6 +245,22 @@ class Caveat:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ValueError("say what a reader must know to believe the numbers")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the results say in one sentence, first in the report: "Lungs outlined; emphysema index 8 %".
+
+    Without it the node makes a sentence of findings and measurements. `glance` is for the list of series: at most 25
+    characters, "emphysema 8 %".
+    """
+
+    text: str
+    glance: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip() or len(self.glance) > GLANCE:
+            raise ValueError(f"a summary has a sentence, and at most {GLANCE} characters to be seen at a glance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,7 +290,7 @@ class House:
         done = [job for job in jobs if job.state == JobState.DONE]
         wrong = [*self._unkept(files, rows), *self._undone(done, rows)]
         kinds = Counter(delivery.object.kind for delivery in deliveries)
-        if kinds != {"SEG": len(done), "SR": 2 * len(done)}:
+        if kinds != {"SEG": len(done), "SR": len(done)}:
             wrong.append(f"{len(done)} jobs made {dict(kinds)}")
         for row in deliveries:
             arrived = self.pacs.arrived.get(row.object.sop_instance_uid, [])

@@ -57,7 +57,7 @@ def test_a_pacs_that_refuses_for_good_or_rejects_has_it_when_a_person_or_the_clo
     pacs.answer = lambda event: 0xC000
     node.start()
     assert not node.send(refused)
-    wait_until(lambda: node.explain(study_uid(refused)).count("object.parked") == 3, what="parked deliveries")
+    wait_until(lambda: node.explain(study_uid(refused)).count("object.parked") == 2, what="parked deliveries")
     assert "cannot understand (0xC000)" in node.explain(study_uid(refused))
     pacs.answer, pacs.rejects = lambda event: 0, True
     assert not node.send(rejected)

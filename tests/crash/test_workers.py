@@ -160,7 +160,7 @@ def test_a_whole_node_runs_on_it(house: Callable[..., House], pacs: Pacs, url: s
     node = house()
     node.start(ISOCENTER_LEDGER__URL=url, ISOCENTER_ENGINE__KIND="procrastinate")
     assert node.send(study(tmp_path, "one")) == []
-    wait_until(lambda: len(pacs.arrived) == 3, what="SEG and two reports")
+    wait_until(lambda: len(pacs.arrived) == 2, what="SEG and report")
     node.stop()
     with psycopg.connect(url, autocommit=True) as rows:
         assert rows.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)

@@ -79,12 +79,12 @@ def test_a_report_without_segmentations_does_not_show_how_they_were_divided(seri
 
 def test_regions_are_drawn_as_a_report_has_them(series: Series, tmp_path: Path) -> None:
     results = [*liver_results(series), *_regions(series)]
-    *_, planar = compose(liver_case(series, results), kinds=("SR",))
+    (report,) = compose(liver_case(series, results), kinds=("SR",))
     (expected,) = compose(liver_case(series, results[2:]), kinds=("GSPS",))
     frames = {(frame.sop_instance_uid, frame.number): frame for frame in series.frames}
     outlines = [
         outline
-        for outline in read_stored_outlines([read_back(tmp_path, planar)], frames)
+        for outline in read_stored_outlines([read_back(tmp_path, report)], frames)
         if outline[1].label not in ("Liver", "Cyst")
     ]
     (made,) = presentation_states(series, outlines, liver_identity(), name="0", number=0)

@@ -78,16 +78,15 @@ def test_findings_are_present_or_absent_with_the_score_that_was_given(tmp_path: 
         Finding(name=SCT.Mass, score=0.0625, threshold=0.5, calibrated=True, interval=(0.03125, 0.125), of=NODULE),
         Finding(name=SCT.PleuralEffusion, present=False),
     ]
-    _, report, _ = composed(series, results)
+    _, report = composed(series, results)
     content = hd.sr.Comprehensive3DSR.from_dataset(report).content
     first, second = content.get_volumetric_roi_measurement_groups(tracking_uid=_tracking(report, "Nodule 1"))
     assert _evaluations(first) == {SCT.Calcified: SCT.Present}
     assert _evaluations(second) == {SCT.Mass: SCT.Absent}
     assert [(item.name, item.value, item.unit) for item in first.get_measurements()] == [(SCORE, 0.75, UCUM.NoUnits)]
     assert [(item.name, item.value) for item in second.get_measurements()] == [(DCM.Probability, 0.062)]
-    effusion, images = content.get_image_measurement_groups()
-    assert _evaluations(effusion) == {SCT.PleuralEffusion: SCT.Absent}
-    assert effusion.finding_type == SCT.PleuralEffusion
+    images = _images(report)
+    assert _evaluations(images)[SCT.PleuralEffusion] == SCT.Absent
     assert _evaluations(images)[DCM.CADProcessingAndFindingsSummary] == DCM.AllAlgorithmsSucceededWithFindings
     assert any("not calibrated" in comment for comment in _comments(report))
 
@@ -110,7 +109,7 @@ def test_equal_segments_of_two_segmentations_cannot_be_measured(tmp_path: Path) 
 def test_nothing_found_is_a_report_that_says_absent(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     (report,) = composed(series, [])
-    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    group = _images(report)
     assert _evaluations(group) == {
         DCM.SummaryOfAnalyses: DCM.Succeeded,
         DCM.CADProcessingAndFindingsSummary: DCM.AllAlgorithmsSucceededWithoutFindings,
@@ -123,7 +122,7 @@ def test_an_empty_segmentation_makes_no_object_and_an_absent_finding(tmp_path: P
     empty = Segmentation(labels=on_grid_of(series, np.zeros(shape_of(series), np.uint8)), segments=[NODULE])
     volume = Measurement(name=SCT.Volume, value=0, unit=UCUM.CubicCentimeter, of=NODULE)
     (report,) = composed(series, [empty, volume])
-    nodule, images = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    images, nodule = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     assert _evaluations(nodule) == {SCT.Nodule: SCT.Absent}
     assert nodule.get_measurements()[0].value == 0
     assert _evaluations(images)[SCT.ImagingFinding] == SCT.Absent
@@ -136,14 +135,14 @@ def test_an_empty_segment_beside_a_full_one_is_absent_and_keeps_its_number(tmp_p
     assert [item.SegmentNumber for item in seg.SegmentSequence] == [1, 2, 3]
     content = hd.sr.Comprehensive3DSR.from_dataset(report).content
     assert [group.tracking_identifier for group in content.get_volumetric_roi_measurement_groups()] == ["Nodule 1"]
-    right, left, _ = content.get_image_measurement_groups()
+    _, right, left, _ = content.get_planar_roi_measurement_groups()
     assert _evaluations(right) == _evaluations(left) == {SCT.Lung: SCT.Absent}
 
 
 def test_images_that_were_not_suitable_give_a_failed_report_with_the_reason(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     (report,) = composed(series, [NotSuitable("the apices are missing – 12 mm at least")])
-    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    group = _images(report)
     assert _evaluations(group) == {
         DCM.SummaryOfAnalyses: DCM.Failed,
         DCM.CADProcessingAndFindingsSummary: DCM.NoAlgorithmsSucceededWithoutFindings,
@@ -154,13 +153,12 @@ def test_images_that_were_not_suitable_give_a_failed_report_with_the_reason(tmp_
 def test_without_a_frame_of_reference_there_is_a_report_that_says_so_and_no_segmentation(tmp_path: Path) -> None:
     series = series_of(tmp_path, without(ct_series(), "FrameOfReferenceUID"))
     volume = Measurement(name=SCT.Volume, value=3.5, unit=UCUM.CubicCentimeter, of=LEFT)
-    report, planar = composed(series, [lungs_on(series), volume])
-    assert len(_groups(planar)) == 3, "an outline on an image needs no frame of reference"
+    (report,) = composed(series, [lungs_on(series), volume])
     assert any("no frame of reference" in comment for comment in _comments(report))
-    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     names = [group.tracking_identifier for group in groups]
-    assert names == ["Right lung", "Left lung", "Nodule 1", "Images as a whole"]
-    assert groups[1].get_measurements()[0].value == 3.5
+    assert names == ["Images as a whole", "Right lung", "Left lung", "Nodule 1"]
+    assert groups[2].get_measurements()[0].value == 3.5
 
 
 def test_a_radiograph_is_reported_on_without_any_geometry(tmp_path: Path) -> None:
@@ -183,7 +181,7 @@ def test_a_report_is_unverified_preliminary_and_says_so_where_a_person_reads(tmp
     )
     assert (seg.SeriesDescription, report.SeriesDescription) == (
         "AI SEG ct_lung 1.0.0 (validation unknown, research)",
-        "AI SR ct_lung 1.0.0 (validation unknown, research)",
+        "AI CT lung: nodule 1 found (validation unknown, research)",
     )
     assert RESEARCH_USE in _comments(report)
     assert _text(report, "Device Observer UID") == "2.25.42"
@@ -262,7 +260,13 @@ def _groups(report: Dataset) -> list[Dataset]:
 
 
 def _comments(report: Dataset) -> list[str]:
-    return [item.TextValue for group in _groups(report) for item in group.ContentSequence if _name(item) == "Comment"]
+    container = next(item for item in report.ContentSequence if _name(item) == "Qualitative Evaluations")
+    return [str(item.TextValue) for item in container.ContentSequence]
+
+
+def _images(report: Dataset) -> Any:
+    """Return the group on the images as a whole, which comes first."""
+    return hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()[0]
 
 
 def _tracking(report: Dataset, label: str) -> str:

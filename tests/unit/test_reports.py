@@ -1,4 +1,4 @@
-"""Reports: what is on an image has coordinates there, in a report of its own; what changed since a prior is said."""
+"""The report is one: a summary, and groups that all have coordinates; what changed since a prior is said."""
 
 import subprocess
 from collections.abc import Sequence
@@ -14,15 +14,25 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.codes import SCT, UCUM
+from node.codes import DCM, SCT, UCUM
 from node.compose import Case, Identity, compose, write_object
-from node.compose.sr import is_planar
 from node.compose.sr.groups import border
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
 from node.images.stacks import group_into_stacks
-from node.results import Comparison, Finding, Measurement, Region, Result, Segment, Segmentation
+from node.results import (
+    Comparison,
+    Finding,
+    Heatmap,
+    KeyImages,
+    Measurement,
+    Region,
+    Result,
+    Segment,
+    Segmentation,
+    Summary,
+)
 from node.testing import ct_series, enhanced_ct, radiograph
 from node.testing import write as write_images
 from tests.peers import SYSTEM_PATH, missing
@@ -31,26 +41,76 @@ NODULE = Segment(label="Nodule 1", type=SCT.Nodule, category=SCT.Morphologically
 GROUPS = {"1410": "planar", "1411": "volumetric", "1501": "image-level"}
 
 
-def test_what_has_a_place_on_an_image_comes_again_with_coordinates_in_every_group(tmp_path: Path) -> None:
+def test_the_report_is_one_and_every_group_has_coordinates_or_is_of_one_that_has(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     volume = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=NODULE)
-    seg, general, planar = _composed(series, [_ball(series), volume, Finding(name=SCT.Mass, present=False)])
-    assert _kinds(general) == ["volumetric", "image-level", "image-level"]
-    assert _kinds(planar) == ["planar"]
-    assert (is_planar(general), is_planar(planar)) == (False, True)
-    assert planar.SeriesInstanceUID != general.SeriesInstanceUID
-    assert "SR planar" in planar.SeriesDescription
-    (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
-    assert group.tracking_uid == seg.SegmentSequence[0].TrackingUID
-    assert [(one.name, one.value) for one in group.get_measurements()] == [(SCT.Volume, 1.5), (SCT.Area, 12 * 0.64)]
-    behind, research = _comments(planar)[:2]
-    assert (behind, research.split(" only")[0]) == ("Network brought by its user, validation unknown.", "Research use")
+    missing = replace(NODULE, label="Nodule 2")
+    ball = _ball(series)
+    both = Segmentation(labels=ball.labels, segments=[NODULE, missing])
+    _, report = _composed(series, [both, volume, Finding(name=SCT.Mass, present=False)])
+    assert _kinds(report) == ["planar", "volumetric", "planar", "planar"]
+    groups = _groups(report)
+    placed = {_tracking(group) for group in groups if any(item.ValueType == "SCOORD" for item in group.ContentSequence)}
+    assert placed == {_tracking(group) for group in groups}
+    content = hd.sr.Comprehensive3DSR.from_dataset(report).content
+    (of_segment,) = content.get_volumetric_roi_measurement_groups()
+    assert [(one.name, one.value) for one in of_segment.get_measurements()] == [(SCT.Volume, 1.5)]
+    outlines = content.get_planar_roi_measurement_groups(tracking_uid=of_segment.tracking_uid)
+    assert [[(one.name, one.value) for one in outline.get_measurements()] for outline in outlines] == [
+        [(SCT.Area, 12 * 0.64)]
+    ]
+
+
+def test_the_summary_and_its_limits_come_before_everything_that_was_found(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    _, report = _composed(series, [_ball(series), Summary("One nodule of 7 mm", glance="nodule 7 mm")])
+    texts, library, measured = report.ContentSequence[-3:]
+    assert [_name(one) for one in (texts, library, measured)] == [
+        "Qualitative Evaluations", "Image Library", "Imaging Measurements",
+    ]  # fmt: skip
+    said = [(_name(item), item.TextValue) for item in texts.ContentSequence]
+    assert said[:2] == [
+        ("Summary", "One nodule of 7 mm"), ("Comment", "Network brought by its user, validation unknown."),
+    ]  # fmt: skip
+    assert said[2][1].startswith("Research use only")
+    assert report.SeriesDescription == "AI Nodules: nodule 7 mm (validation unknown, research)"
+    assert {item.ContinuityOfContent for item in _items(report) if item.ValueType == "CONTAINER"} == {"SEPARATE"}
+
+
+def test_what_has_no_place_stands_in_one_group_with_the_whole_image_as_its_place(tmp_path: Path) -> None:
+    series = _series(tmp_path, [radiograph()])
+    findings = [Finding(name=name, score=score, threshold=0.5) for name, score in ((SCT.Mass, 0.9), (SCT.Nodule, 0.1))]
+    (report,) = _composed(series, findings)
+    assert _kinds(report) == ["planar"]
+    ((points, reference),) = _coordinates(report)
+    rows, columns = int(series.header.Rows), int(series.header.Columns)
+    assert points.tolist() == [[0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0]]
+    assert reference.ReferencedSOPInstanceUID == series.header.SOPInstanceUID
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
+    scores = [(one.name.meaning, one.value) for one in group.get_measurements()]
+    assert scores == [("Mass, presence score 0-1", 0.9), ("Nodule, presence score 0-1", 0.1)]
+    assert len({one.name.value for one in group.get_measurements()}) == 2
+
+
+def test_a_report_lists_what_was_made_beside_it_as_evidence(tmp_path: Path) -> None:
+    series = _series(tmp_path, ct_series())
+    heat = Heatmap(array=np.ones((8, 32, 32), np.float32), source=series, name=DCM.ClassActivation, label="Attention")
+    key = KeyImages(images=[series.frames[1]])
+    made = {one.Modality: one for one in _composed(series, [_ball(series), heat, key])}
+    (study,) = made["SR"].CurrentRequestedProcedureEvidenceSequence
+    listed = {
+        item.ReferencedSOPInstanceUID for one in study.ReferencedSeriesSequence for item in one.ReferencedSOPSequence
+    }
+    assert {made["SEG"].SOPInstanceUID, made["OT"].SOPInstanceUID} <= listed
+    assert made["KO"].SOPInstanceUID not in listed, "another archive may have the report without it"
+    opened = _coordinates(made["SR"])[0][1].ReferencedSOPInstanceUID
+    assert opened == series.frames[1].sop_instance_uid, "the report opens on the key image"
 
 
 def test_the_outline_is_where_the_segment_is_largest_and_on_that_image(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
-    _, _, planar = _composed(series, [_ball(series)])
-    points, reference = _coordinates(planar)[0]
+    _, report = _composed(series, [_ball(series)])
+    points, reference = _coordinates(report)[1]
     assert reference.ReferencedSOPInstanceUID == series.frames[4].sop_instance_uid
     assert points.min(axis=0).tolist() == [10, 5]
     assert points.max(axis=0).tolist() == [14, 9], "the outer edges of the pixels, not their centres"
@@ -59,15 +119,9 @@ def test_the_outline_is_where_the_segment_is_largest_and_on_that_image(tmp_path:
 
 def test_the_frame_of_a_multi_frame_image_is_named_by_its_number(tmp_path: Path) -> None:
     series = _series(tmp_path, [enhanced_ct()])
-    *_, planar = _composed(series, [_ball(series, at=2)])
-    _, reference = _coordinates(planar)[0]
+    *_, report = _composed(series, [_ball(series, at=2)])
+    _, reference = _coordinates(report)[1]
     assert reference.ReferencedFrameNumber == series.frames[2].number
-
-
-def test_a_report_without_anything_on_an_image_is_alone(tmp_path: Path) -> None:
-    series = _series(tmp_path, ct_series())
-    (report,) = _composed(series, [Finding(name=SCT.Mass, present=False)])
-    assert not is_planar(report)
 
 
 def test_a_measurement_of_one_phase_of_a_heartbeat_says_when_it_was(tmp_path: Path) -> None:
@@ -100,13 +154,12 @@ def test_a_region_on_an_image_is_a_planar_group(
     series = _series(tmp_path, [radiograph()])
     region = _region(kind, points, image=series.frames[0], score=0.75, threshold=0.2)
     diameter = Measurement(name=SCT.Diameter, value=8, unit=UCUM.Millimeter, of=region)
-    general, planar = _composed(series, [region, diameter])
-    item = next(item for item in _items(planar) if item.ValueType == "SCOORD")
+    (report,) = _composed(series, [region, diameter])
+    item = [item for item in _items(report) if item.ValueType == "SCOORD"][1]
     assert (item.GraphicType, list(item.GraphicData)) == (graphic, expected)
-    (group,) = hd.sr.Comprehensive3DSR.from_dataset(planar).content.get_planar_roi_measurement_groups()
+    _, group = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     assert [one.value for one in group.get_measurements()] == [8, 0.75]
-    assert "Image-level" not in _kinds(planar)
-    assert _summary(general) == "All algorithms succeeded; with findings"
+    assert _summary(report) == "All algorithms succeeded; with findings"
 
 
 def test_a_place_in_the_patient_is_reported_in_space_and_drawn_on_its_image(tmp_path: Path) -> None:
@@ -114,15 +167,16 @@ def test_a_place_in_the_patient_is_reported_in_space_and_drawn_on_its_image(tmp_
     assert series.frames[3].position is not None
     at = np.add(series.frames[3].position, (0.8 * 10, 0.8 * 6, 0.4))
     region = _region("point3d", [at], frame_of_reference_uid=series.frame_of_reference_uid)
-    general, planar = _composed(series, [region])
-    (place,) = [item for item in _items(general) if item.ValueType == "SCOORD3D"]
+    (report,) = _composed(series, [region])
+    (place,) = [item for item in _items(report) if item.ValueType == "SCOORD3D"]
     assert np.allclose(place.GraphicData, at)
-    points, reference = _coordinates(planar)[0]
+    points, reference = _coordinates(report)[1]
     assert np.allclose(points, [[10.5, 6.5]])
     assert reference.ReferencedSOPInstanceUID == series.frames[3].sop_instance_uid
+    assert len({_tracking(group) for group in _groups(report)[1:]}) == 1
 
 
-def test_a_polygon_in_no_plane_of_the_images_is_reported_in_space_alone(tmp_path: Path) -> None:
+def test_a_polygon_in_no_plane_of_the_images_is_reported_in_space_and_its_centre_on_the_nearest(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     corner = series.frames[3].position
     assert corner is not None
@@ -132,7 +186,8 @@ def test_a_polygon_in_no_plane_of_the_images_is_reported_in_space_alone(tmp_path
         frame_of_reference_uid=series.frame_of_reference_uid,
     )
     (report,) = _composed(series, [region])
-    assert _kinds(report) == ["planar", "image-level"]
+    assert _kinds(report) == ["planar", "planar", "planar"]
+    assert [len(points) for points, _ in _coordinates(report)] == [5, 1]
 
 
 def test_what_is_said_of_a_region_that_is_not_returned_is_a_broken_result(tmp_path: Path) -> None:
@@ -149,21 +204,19 @@ def test_a_comparison_tells_what_was_what_is_and_how_fast(tmp_path: Path) -> Non
     known = replace(NODULE, tracking_uid="2.25.77")
     measured = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=known)
     compared = Comparison(measurement=measured, prior=0.75, days=90)
-    seg, general, planar = _composed(series, [_ball(series, known), compared])
+    seg, report = _composed(series, [_ball(series, known), compared])
     assert seg.SegmentSequence[0].TrackingUID == "2.25.77"
-    for report in (general, planar):
-        content = hd.sr.Comprehensive3DSR.from_dataset(report).content
-        groups = [*content.get_volumetric_roi_measurement_groups(), *content.get_planar_roi_measurement_groups()]
-        assert {group.tracking_uid for group in groups} == {"2.25.77"}
-        measured = [(one.name.meaning, one.value, one.unit.value) for one in groups[0].get_measurements()]
-        assert measured[:6] == [
-            ("Volume", 1.5, "cm3"),
-            ("Value in the prior", 0.75, "cm3"),
-            ("Time since the prior", 90, "d"),
-            ("Change since the prior", 0.75, "cm3"),
-            ("Change since the prior", 100, "%"),
-            ("Doubling time", 90, "d"),
-        ]
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
+    assert group.tracking_uid == "2.25.77"
+    told = [(one.name.meaning, one.value, one.unit.value) for one in group.get_measurements()]
+    assert told == [
+        ("Volume", 1.5, "cm3"),
+        ("Value in the prior", 0.75, "cm3"),
+        ("Time since the prior", 90, "d"),
+        ("Change since the prior", 0.75, "cm3"),
+        ("Change since the prior", 100, "%"),
+        ("Doubling time", 90, "d"),
+    ]
 
 
 @pytest.mark.parametrize(("prior", "value", "doubling"), [(2, 1, None), (0, 1, None), (1, 2, 100), (1, 1, None)])
@@ -182,25 +235,25 @@ def test_a_comparison_needs_the_tracking_uid_of_the_prior() -> None:
 def test_a_segmentation_in_several_objects_has_a_group_for_each_and_its_numbers_once(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     volume = Measurement(name=SCT.Volume, value=1.5, unit=UCUM.CubicCentimeter, of=NODULE)
-    *segs, general, _ = _composed(series, [_ball(series), volume], most_frames=2)
-    groups = hd.sr.Comprehensive3DSR.from_dataset(general).content.get_volumetric_roi_measurement_groups()
+    *segs, report = _composed(series, [_ball(series), volume], most_frames=2)
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
     assert len(segs) == len(groups) == 3
     assert [len(group.get_measurements()) for group in groups] == [1, 0, 0]
-    named = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in _items(general) if _segment(item)]
+    named = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in _items(report) if _segment(item)]
     assert named == [seg.SOPInstanceUID for seg in segs]
 
 
 @pytest.mark.skipif(bool(missing("dsrdump")), reason=missing("dsrdump"))
-def test_dsrdump_reads_both_reports(tmp_path: Path) -> None:
+def test_dsrdump_reads_the_report(tmp_path: Path) -> None:
     series = _series(tmp_path, ct_series())
     region = _region("ellipse", [(1, 5), (9, 5), (5, 3), (5, 7)], image=series.frames[0], score=0.5, threshold=0.2)
-    for number, report in enumerate(_composed(series, [_ball(series), region])[1:]):
-        path = tmp_path / f"{number}.dcm"
-        report.save_as(path)
-        read = subprocess.run(["dsrdump", path], capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
-        assert read.returncode == 0, read.stderr
-        assert "E: " not in read.stderr
-        assert "Nodule 1" in read.stdout
+    _, report = _composed(series, [_ball(series), region])
+    path = tmp_path / "report.dcm"
+    report.save_as(path)
+    read = subprocess.run(["dsrdump", path], capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
+    assert read.returncode == 0, read.stderr
+    assert "E: " not in read.stderr
+    assert "Nodule 1" in read.stdout
 
 
 def test_a_border_of_very_many_corners_is_thinned_out() -> None:
@@ -261,8 +314,12 @@ def _coordinates(report: Dataset) -> list[tuple[np.ndarray, Dataset]]:
     return [(np.reshape(item.GraphicData, (-1, 2)), item.ContentSequence[0].ReferencedSOPSequence[0]) for item in items]
 
 
-def _comments(report: Dataset) -> list[str]:
-    return [str(item.TextValue) for item in _items(report) if item.ValueType == "TEXT" and _name(item) == "Comment"]
+def _groups(report: Dataset) -> list[Dataset]:
+    return [item for item in _items(report) if _name(item) == "Measurement Group"]
+
+
+def _tracking(group: Dataset) -> str:
+    return str(next(item.UID for item in group.ContentSequence if _name(item) == "Tracking Unique Identifier"))
 
 
 def _summary(report: Dataset) -> str:

@@ -7,7 +7,7 @@ import highdicom as hd
 import pytest
 
 from node.codes import DCM, SCT
-from node.compose.sr.statement_items import SCORE
+from node.compose.sr.statement_items import SCORE, score_of
 from node.compose.summary_table import table_rows
 from node.results import Finding, Measurement, OperatingPoint, Presence
 from node.results.figures import in_words, reported, rounded_with_limits, significant, without_exponent
@@ -49,13 +49,13 @@ def test_a_score_in_the_report_has_two_digits_threshold_and_operating_point(tmp_
     series = series_of(tmp_path, ct_series())
     finding = Finding(name=SCT.Mass, score=0.97956, threshold=0.5, operating_point=POINT)
     (report,) = composed(series, [finding])
-    group, images = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
-    (score,) = group.get_measurements()
-    assert (score.name, score.value) == (SCORE, 0.98)
+    (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
+    (score,) = images.get_measurements()
+    assert (score.name, score.value) == (score_of(SCT.Mass, SCORE), 0.98)
     (item,) = score
     parameters = {one.ConceptNameCodeSequence[0].CodeMeaning: one.value for one in item.ContentSequence}
     assert parameters == {"Threshold Value": 0.5, "Case Sensitivity": 91, "Case Specificity": 80}
-    texts = [one.TextValue for one in images[0].ContentSequence if one.ValueType == "TEXT"]
+    texts = [one.value for one in report.iterall() if one.keyword == "TextValue"]
     assert "Operating points were measured on 200 phantoms" in texts
     assert DCM.CertaintyOfFinding.value not in str(report)
 
@@ -63,7 +63,7 @@ def test_a_score_in_the_report_has_two_digits_threshold_and_operating_point(tmp_
 def test_an_indeterminate_finding_is_said_to_be_so(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     (report,) = composed(series, [Finding(name=SCT.Mass, score=0.4, threshold=0.5, indeterminate_from=0.3)])
-    (group, _) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     assert (SCT.Mass, SCT.Indeterminate) in [(one.name, one.value) for one in group.get_qualitative_evaluations()]
 
 
@@ -71,7 +71,7 @@ def test_a_measured_number_has_four_digits_in_the_report(tmp_path: Path) -> None
     series = series_of(tmp_path, ct_series())
     area = Measurement(name=SCT.Area, value=17161.684446, unit=hd.sr.CodedConcept("mm2", "UCUM", "mm2"))
     (report,) = composed(series, [area])
-    (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     assert [one.value for one in images.get_measurements()] == [17162]
 
 
@@ -79,7 +79,7 @@ def test_a_rounded_score_never_says_another_presence(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
     finding = Finding(name=SCT.Mass, score=0.4996, threshold=0.5, indeterminate_from=0.3)
     (report,) = composed(series, [finding])
-    (group, _) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     (score,) = group.get_measurements()
     assert score.value == 0.4996
     limits = {one.ConceptNameCodeSequence[0].CodeMeaning: one.value for one in score[0].ContentSequence}

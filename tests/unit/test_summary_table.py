@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from node.codes import DCM, SCT, UCUM, Code
+from node.compose.figures_in_words import unit_in_words
 from node.compose.outlines import drawables
 from node.compose.sr.whole_images import NOT_CALIBRATED
-from node.compose.summary_table import Row, _unit, remarks, table_rows, verdict
+from node.compose.summary_table import Row, remarks, table_rows
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -17,7 +18,6 @@ from node.results import (
     Heatmap,
     KeyImages,
     Measurement,
-    NotSuitable,
     Registration,
     Result,
     Segment,
@@ -90,18 +90,9 @@ def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> No
         assert table_rows(spleen_case(series, results))[1:] == [expected]
 
 
-def test_the_verdict_says_that_nothing_was_found_or_why_there_is_none(tmp_path: Path) -> None:
-    series = series_of(tmp_path, ct_series())
-    empty = spleen_segmentation(series, np.zeros((8, 32, 32), np.uint8))
-    assert verdict([empty, Finding(name=SCT.Mass, present=False)]) == "Nothing found"
-    assert verdict([]) == "Nothing found"
-    assert verdict([Finding(name=SCT.Mass, present=True)]) == ""
-    assert verdict([NotSuitable("no lung is there")]) == "Not suitable, because no lung is there"
-
-
 @pytest.mark.parametrize(
     ("unit", "printed"),
     [(UCUM.HounsfieldUnit, "HU"), (UCUM.StandardizedUptakeValueBodyWeight, "g/ml"), (UCUM.CubicCentimeter, "cm³")],
 )
 def test_a_unit_is_printed_without_what_is_for_machines(unit: Code, printed: str) -> None:
-    assert _unit(Measurement(name=SCT.Volume, value=1, unit=unit)) == printed
+    assert unit_in_words(unit) == printed

@@ -28,6 +28,12 @@ class Study:
     def series(self) -> int:
         return len({dataset.SeriesInstanceUID for dataset in (*self.images, *self.objects)})
 
+    @property
+    def report(self) -> Dataset:
+        """The report of the job; there is one."""
+        (report,) = (one for one in self.objects if one.Modality == "SR")
+        return report
+
     def named(self, words: str) -> Dataset:
         """Return the object whose series description begins so: what a reader clicks on."""
         (dataset,) = (dataset for dataset in self.objects if str(dataset.SeriesDescription).startswith(words))

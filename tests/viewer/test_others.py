@@ -28,13 +28,13 @@ def test_the_viewer_says_that_it_can_open_the_expected_objects(study: Study, vie
 
 
 def test_a_report_opens_on_its_image_with_outline_and_numbers(study: Study, viewer: Viewer, shots: Path) -> None:
-    report = study.named("AI SR planar ct_lung")
+    report = study.report
     viewer.open(study.uid, series=study.series)
     viewer.open_report(report.SeriesDescription)
     said = []
     for uid in dict.fromkeys(references([report])):
         viewer.go_to(uid)
-        viewer.shot(shots / f"SR planar, {uid[-6:]}.png")
+        viewer.shot(shots / f"SR, {uid[-6:]}.png")
         said += viewer.texts()
     known = measured([report])
     for label in (RIGHT.label, LEFT.label):

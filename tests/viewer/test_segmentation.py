@@ -39,7 +39,7 @@ def test_a_segmentation_opens_on_the_lungs_with_its_names_and_numbers(
         assert {key: color for key, color in colors.items() if side_of(color) != key[0]} == {}
 
     # what the viewer itself counts under the overlay: another slice, a flip or a shift has another mean
-    known = measured([study.named("AI SR ct_lung")])
+    known = measured([study.report])
     segments = viewer.segments(seg.SeriesDescription)
     assert set(segments) == {RIGHT.label, LEFT.label}
     for label, segment in segments.items():

@@ -1,4 +1,4 @@
-"""Measurement groups of the reports: on segments, regions and findings, with or without coordinates."""
+"""Measurement groups of a report: on the images as a whole, on segments and on regions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,60 +14,48 @@ from node.compose.ascii_text import LO, concept, plain
 from node.compose.case import Case
 from node.compose.outlines import Shape, closed, drawables
 from node.compose.sr.context import algorithm_identification
+from node.compose.sr.places import centre_on_image, in_patient, key_frame, on_image, whole_image
 from node.compose.sr.statement_items import (
     GroupContent,
     divide_statements,
     evaluation_item,
     finding_site,
-    presence_item,
-    score_items,
 )
 from node.compose.sr.subjects import GroupSubject, ReportedSegment, reported_regions, statements_on
-from node.compose.sr.whole_images import whole_images_group
+from node.compose.sr.whole_images import whole_images_content
 from node.images.contours import contours
+from node.images.frame import Frame
 from node.results import Finding, Region
 from node.results.figures import reported
 
 MOST_POINTS = 4000
 """Greatest number of points of an outline; a spatial coordinate holds 8,191 (its length has two bytes, PS3.5 7.1.2)."""
 
-Group = (
-    sr.MeasurementsAndQualitativeEvaluations
-    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
-    | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
-)
+Group = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+Place = sr.ImageRegion | sr.ImageRegion3D
 
 
-def general_groups(case: Case, segments: Sequence[ReportedSegment]) -> list[Group]:
-    """Return the groups without coordinates on an image: segments, regions in the patient, findings, all images."""
-    groups: list[Group] = []
+def measurement_groups(case: Case, segments: Sequence[ReportedSegment]) -> list[Group]:
+    """Return the groups of a report, each with coordinates on an image, or beside one that has.
+
+    First comes the group on the images as a whole. A segment has a volumetric group, which refers to the Segmentation
+    and has all numbers, and with the same Tracking UID a planar group, with its outline on the slice where it is
+    largest. So has a region in the patient: one group on the image, one in space. What was looked for and is on no
+    image has the whole image as its place.
+    """
+    frame = key_frame(case, segments)
+    groups: list[Group] = [_whole_images_group(case, segments, frame)]
     for segment in segments:
-        groups += _segment_groups(case, segment)
-    for subject, region in reported_regions(case):
-        if region.in_patient:
-            place = _region_in_patient(region)
-            groups += [_planar_group(case, subject, content, place) for content in _region_contents(case, region)]
-    findings = [finding for finding in case.results_of(Finding) if finding.of is None]
-    groups += [_finding_group(case, order, finding) for order, finding in enumerate(findings)]
-    groups.append(whole_images_group(case, segments))
-    return groups
-
-
-def planar_groups(case: Case, segments: Sequence[ReportedSegment]) -> list[Group]:
-    """Return the groups of all segments and regions that lie on an image, with their coordinates there."""
-    groups: list[Group] = []
-    for segment in (segment for segment in segments if segment.found):
-        frame = segment.series.frames[segment.largest]
-        outline = border(segment.result.plane(segment.largest, segment.number))
-        place = _region_on_image(Shape(frame=frame, kind="POLYLINE", points=closed(outline)))
-        first, *further = divide_statements(statements_on(case, segment.segment))
-        first = replace(first, measurements=(*first.measurements, *_area(segment)))
-        groups += [_planar_group(case, segment.subject, content, place) for content in (first, *further)]
+        groups += _segment_groups(case, segment, frame)
     drawn = {id(drawable.result): drawable for drawable in drawables(case) if isinstance(drawable.result, Region)}
     for subject, region in reported_regions(case):
-        for shape in drawn[id(region)].shapes(_no_outlines) if id(region) in drawn else ():
-            place = _region_on_image(shape)
-            groups += [_planar_group(case, subject, content, place) for content in _region_contents(case, region)]
+        shapes = list(drawn[id(region)].shapes(_no_outlines)) if id(region) in drawn else []
+        places: list[Place] = [on_image(shape) for shape in shapes]
+        if not places:
+            places = [centre_on_image(case, region) or whole_image(frame)]
+        groups += [_planar_group(case, subject, content, places[0]) for content in _region_contents(case, region)]
+        further = [*places[1:], *([in_patient(region)] if region.in_patient else [])]
+        groups += [_planar_group(case, subject, GroupContent(), place) for place in further]
     return groups
 
 
@@ -82,20 +70,29 @@ def _no_outlines(_: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return []
 
 
-def _segment_groups(case: Case, segment: ReportedSegment) -> list[Group]:
-    """Return the groups of a segment: volumetric, or image-level if no Segmentation holds it.
+def _segment_groups(case: Case, segment: ReportedSegment, frame: Frame) -> list[Group]:
+    """Return the groups of a segment: volumetric ones, and its outline; that of the whole image if it was not found.
 
     If several Segmentations hold it, each has a group, and the first has the content.
     """
     contents = divide_statements(statements_on(case, segment.segment))
-    if segment.found and segment.objects:
-        first, *others = segment.objects
-        groups: list[Group] = [_volumetric_group(case, segment, content, *first) for content in contents]
-        return groups + [_volumetric_group(case, segment, GroupContent(), *other) for other in others]
-    absent = () if segment.found else (evaluation_item(segment.segment.type, SCT.Absent),)
+    if not segment.found:
+        absent = evaluation_item(segment.segment.type, SCT.Absent)
+        contents = [replace(content, evaluations=(*content.evaluations, absent)) for content in contents]
+        return [_planar_group(case, segment.subject, content, whole_image(frame)) for content in contents]
+    largest = segment.series.frames[segment.largest]
+    outline = border(segment.result.plane(segment.largest, segment.number))
+    place = on_image(Shape(frame=largest, kind="POLYLINE", points=closed(outline)))
+    area = GroupContent(measurements=tuple(_area(segment)))
+    if not segment.objects:
+        first, *further = contents
+        first = replace(first, measurements=(*first.measurements, *area.measurements))
+        return [_planar_group(case, segment.subject, content, place) for content in (first, *further)]
+    first_object, *others = segment.objects
     return [
-        _image_level_group(case, segment.subject, replace(content, evaluations=(*content.evaluations, *absent)))
-        for content in contents
+        *(_volumetric_group(case, segment, content, *first_object) for content in contents),
+        *(_volumetric_group(case, segment, GroupContent(), *other) for other in others),
+        _planar_group(case, segment.subject, area, place),
     ]
 
 
@@ -108,18 +105,12 @@ def _region_contents(case: Case, region: Region) -> list[GroupContent]:
     return divide_statements(statements)
 
 
-def _finding_group(case: Case, order: int, finding: Finding) -> Group:
+def _whole_images_group(case: Case, segments: Sequence[ReportedSegment], frame: Frame) -> Group:
+    """Return the group on the images as a whole: status, findings without a place, and their numbers."""
     subject = GroupSubject(
-        label=finding.name.meaning,
-        tracking_uid=case.identity.tracking_uid("finding", str(order)),
-        type=finding.name,
+        label="Images as a whole", tracking_uid=case.identity.uid("tracking", "images"), type=SCT.ImagingFinding
     )
-    content = GroupContent(measurements=tuple(score_items(finding)), evaluations=(presence_item(finding),))
-    return _image_level_group(case, subject, content)
-
-
-def _image_level_group(case: Case, subject: GroupSubject, content: GroupContent) -> Group:
-    return sr.MeasurementsAndQualitativeEvaluations(**_common(case, subject, content))
+    return _planar_group(case, subject, whole_images_content(case, segments), whole_image(frame))
 
 
 def _volumetric_group(case: Case, segment: ReportedSegment, content: GroupContent, seg: Dataset, number: int) -> Group:
@@ -134,9 +125,7 @@ def _volumetric_group(case: Case, segment: ReportedSegment, content: GroupConten
     )
 
 
-def _planar_group(
-    case: Case, subject: GroupSubject, content: GroupContent, place: sr.ImageRegion | sr.ImageRegion3D
-) -> Group:
+def _planar_group(case: Case, subject: GroupSubject, content: GroupContent, place: Place) -> Group:
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=place, **_common(case, subject, content))
 
 
@@ -150,28 +139,6 @@ def _common(case: Case, subject: GroupSubject, content: GroupContent) -> dict[st
         "measurements": list(content.measurements),
         "qualitative_evaluations": list(content.evaluations),
     }
-
-
-def _region_on_image(shape: Shape) -> sr.ImageRegion:
-    frame = shape.frame
-    return sr.ImageRegion(
-        graphic_type=sr.GraphicTypeValues(shape.kind),
-        graphic_data=shape.points,
-        source_image=sr.SourceImageForRegion(
-            referenced_sop_class_uid=frame.sop_class_uid,
-            referenced_sop_instance_uid=frame.sop_instance_uid,
-            referenced_frame_numbers=[frame.number] if frame.multi_frame else None,
-        ),
-    )
-
-
-def _region_in_patient(region: Region) -> sr.ImageRegion3D:
-    point = region.kind == "point3d"
-    return sr.ImageRegion3D(
-        graphic_type=sr.GraphicTypeValues3D.POINT if point else sr.GraphicTypeValues3D.POLYGON,
-        graphic_data=region.points if point else closed(region.points),
-        frame_of_reference_uid=region.frame_of_reference_uid,
-    )
 
 
 def _area(segment: ReportedSegment) -> list[sr.Measurement]:

@@ -1,14 +1,20 @@
-"""The two reports of a case: what was found, measured, ruled out, or not possible.
-
-OHIF loses a whole report, and shows a black screen, if a single group has no coordinates. So everything that lies on an
-image comes once more in a second report, with coordinates in every group and the same Tracking UIDs.
-"""
+"""The report of a case: what was found, measured, ruled out, or not possible. There is one, and it is whole."""
 
 from collections.abc import Iterator, Sequence
 
 from highdicom import sr
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import (
+    ColorSoftcopyPresentationStateStorage,
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    MammographyCADSRStorage,
+    RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from node.codes import DCM
 from node.compose.ascii_text import concept
@@ -16,20 +22,40 @@ from node.compose.case import Case
 from node.compose.content_items import walk
 from node.compose.finish import count_series, finish
 from node.compose.object_references import by_study
-from node.compose.sr.context import LANGUAGE, comment, observer_context, procedures_reported
+from node.compose.sr.context import LANGUAGE, observer_context, procedures_reported
 from node.compose.sr.evidence import add_evidence, referenced_requests
-from node.compose.sr.groups import Group, general_groups, planar_groups
+from node.compose.sr.groups import measurement_groups
 from node.compose.sr.image_library import image_library
 from node.compose.sr.subjects import ReportedSegment, check_subjects, reported_segments
+from node.compose.sr.whole_images import summary_texts
+from node.compose.summary import glance
 from node.errors import BrokenResult
+
+UNNAMED = frozenset(
+    {
+        ColorSoftcopyPresentationStateStorage,
+        EncapsulatedPDFStorage,
+        GrayscaleSoftcopyPresentationStateStorage,
+        KeyObjectSelectionDocumentStorage,
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage, which pydicom does not name
+        MammographyCADSRStorage,
+        RTStructureSetStorage,
+        SecondaryCaptureImageStorage,
+        SegmentationStorage,
+    }
+)
+"""SOP classes of objects that a report does not list for themselves: of pictures, and of what not every reader takes.
+
+Segmentations are listed where a segment refers to them. Another archive may have the report without the pictures.
+"""
 
 
 def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
-    """Yield the report of a case, and a second one with coordinates if something lies on an image.
+    """Yield the report of a case (PS3.16 TID 1500).
 
-    The first has a measurement group for each segment, region in the patient and finding, and one on the images as a
-    whole. The second has a group for each segment, with its outline on the slice where it is largest, and for each
-    region. The reports refer to the Segmentations in `made`.
+    It begins with the summary and its limits. Then come measurement groups on the images as a whole, on segments and on
+    regions, each of which has coordinates on an image. It refers to the Segmentations in `made`, and lists the other
+    objects of `NAMED` there as evidence.
 
     Raises
     ------
@@ -39,56 +65,43 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
     segments = reported_segments(case, made)
     check_subjects(case, segments)
     try:
-        general = _content(case, general_groups(case, segments))
-        planar = _planar_content(case, segments)
+        content = _content(case, segments)
     except (TypeError, ValueError) as error:
         raise BrokenResult(
             f"plugin {case.identity.plugin} returned a result that DICOM cannot hold: {error}"
         ) from error
-    report = _report(case, general, "sr", planar=False)
-    add_evidence(report, case, [seg for segment in segments for seg, _ in segment.objects])
-    yield finish(report, case.header, case.identity, kind="SR", modality="SR", number=count_series(made))
-    if planar is not None:
-        report = _report(case, planar, "sr planar", planar=True)
-        add_evidence(report, case)
-        yield finish(report, case.header, case.identity, kind="SR planar", modality="SR", number=count_series(made))
+    report = _report(case, content)
+    named = [seg for segment in segments for seg, _ in segment.objects]
+    named += [one for one in made if one.SOPClassUID not in UNNAMED]
+    add_evidence(report, case, named)
+    done = finish(report, case.header, case.identity, kind="SR", modality="SR", number=count_series(made))
+    done.SeriesDescription = case.identity.report_description(glance(case))
+    yield done
 
 
-def is_planar(report: Dataset) -> bool:
-    """Return whether every measurement group of a report has coordinates on an image (PS3.16 TID 1410)."""
-    groups = [item for item in walk(report) if "ContentTemplateSequence" in item]
-    templates = {str(item.ContentTemplateSequence[0].TemplateIdentifier) for item in groups}
-    return "1410" in templates and not templates & {"1411", "1501"}
-
-
-def _planar_content(case: Case, segments: Sequence[ReportedSegment]) -> Dataset | None:
-    groups = planar_groups(case, segments)
-    if not groups:
-        return None
-    groups[0][0].ContentSequence.extend(comment(text) for text in (*case.identity.notices, *case.incomplete))
-    return _content(case, groups)
-
-
-def _content(case: Case, groups: Sequence[Group]) -> Dataset:
-    """Return the content tree (PS3.16 TID 1500), with the image library before the measurement groups."""
+def _content(case: Case, segments: Sequence[ReportedSegment]) -> Dataset:
+    """Return the content tree: after its context the summary, the image library, and the measurement groups."""
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer_context(case.identity)),
         procedure_reported=[concept(code) for code in procedures_reported(case)],
-        imaging_measurements=groups,
+        imaging_measurements=measurement_groups(case, segments),
         title=concept(DCM.ImagingMeasurementReport),
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(LANGUAGE),
     )
     content: Dataset = report[0]
     items = list(content.ContentSequence)
-    content.ContentSequence = [*items[:-1], image_library(case), items[-1]]
+    content.ContentSequence = [*items[:-1], summary_texts(case, segments), image_library(case), items[-1]]
+    for container in walk(content):
+        if container.ValueType == "CONTAINER":
+            container.ContinuityOfContent = "SEPARATE"  # items are no running text, and viewers print their names
     return content
 
 
-def _report(case: Case, content: Dataset, name: str, *, planar: bool) -> Dataset:
+def _report(case: Case, content: Dataset) -> Dataset:
     built = Dataset()
     built.update({element.tag: element for element in content})
     built.SOPClassUID = Comprehensive3DSRStorage
-    built.SOPInstanceUID = case.identity.uid(name)
+    built.SOPInstanceUID = case.identity.uid("sr")
     built.CompletionFlag = "COMPLETE"
     built.VerificationFlag = "UNVERIFIED"
     built.PreliminaryFlag = "PRELIMINARY"
@@ -96,11 +109,7 @@ def _report(case: Case, content: Dataset, name: str, *, planar: bool) -> Dataset
     built.PerformedProcedureCodeSequence = []
     if requests := referenced_requests(case.header):
         built.ReferencedRequestSequence = requests
-    earlier = [report for report in case.predecessors if _is_predecessor(report, planar=planar)]
+    earlier = [report for report in case.predecessors if report.SOPClassUID == Comprehensive3DSRStorage]
     if earlier:
         built.PredecessorDocumentsSequence = by_study(earlier)
     return built
-
-
-def _is_predecessor(report: Dataset, *, planar: bool) -> bool:
-    return bool(report.SOPClassUID == Comprehensive3DSRStorage) and is_planar(report) == planar

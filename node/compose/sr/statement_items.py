@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
 
 from node.codes import DCM, SCT, UCUM, Code, own
-from node.compose.ascii_text import concept
+from node.compose.ascii_text import LO, concept, plain
 from node.compose.sr.subjects import Statement
 from node.results import Comparison, Finding, Measurement, Presence, Region
 from node.results.figures import reported, rounded_with_limits, significant
@@ -121,19 +122,29 @@ def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
     return sr.QualitativeEvaluation(concept(name), concept(value))
 
 
-def score_items(finding: Finding) -> list[sr.Measurement]:
+def score_items(finding: Finding, *, named: bool = False) -> list[sr.Measurement]:
     """Return the score with what it is read by: threshold, operating point, interval; empty without a score.
 
-    A calibrated score is Probability (DCM 111047), another is `SCORE`.
+    A calibrated score is Probability (DCM 111047), another is `SCORE`. If it is `named`, it has a concept of its own
+    with the name of the finding: it stands in a group with the scores of others, and readers drop modifiers.
     """
     if finding.score is None:
         return []
     name = DCM.Probability if finding.calibrated else SCORE
+    if named:
+        name = score_of(finding.name, name)
     told = score_in_digits(finding)
     score = sr.Measurement(concept(name), told.score, concept(UCUM.NoUnits))
     (item,) = score
     item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *_read_by(finding, told)])
     return [score]
+
+
+def score_of(finding: Code, name: Code) -> Code:
+    """Return the concept of the score or probability of one finding: "Mass, presence score 0-1"."""
+    key = sha256("|".join((finding.scheme_designator, finding.value, name.value)).encode()).hexdigest()[:8].upper()
+    kind = ", presence score 0-1" if name == SCORE else ", probability 0-1"
+    return own(f"SCORE_{key}", plain(finding.meaning, LO - len(kind)) + kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,27 @@
-"""The measurement group on the images as a whole: status of the analysis, summary, measurements, comments."""
+"""What a report says of the images as a whole: the summary and its limits, status, findings, measurements."""
 
 from collections.abc import Sequence
 
 from highdicom import sr
+from highdicom.sr import RelationshipTypeValues as Relationship
 
-from node.codes import DCM, SCT
-from node.compose.ascii_text import concept
+from node.codes import DCM, SCT, Code
+from node.compose.ascii_text import concept, plain
 from node.compose.case import Case
 from node.compose.seg import takes_segmentation
-from node.compose.sr.context import algorithm_identification, comment
-from node.compose.sr.statement_items import evaluation_item, measurement_item
+from node.compose.sr.context import comment
+from node.compose.sr.statement_items import (
+    GroupContent,
+    evaluation_item,
+    measurement_item,
+    presence_item,
+    score_items,
+)
 from node.compose.sr.subjects import ReportedSegment
+from node.compose.summary import is_positive, summary_sentence
 from node.results import Caveat, Finding, Measurement, NotSuitable, Region
 
+QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
 NOT_CALIBRATED = "A score for presence is the model's own number from 0 to 1: it is not calibrated, and no probability."
 NO_SEGMENTATION = "No segmentation object was stored, because the images have no frame of reference."
 
@@ -29,31 +38,33 @@ SUMMARY = {
 """(status, whether anything was found) → CAD processing and findings summary (PS3.16 CID 6047)."""
 
 
-def whole_images_group(case: Case, segments: Sequence[ReportedSegment]) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Return the group (PS3.16 TID 1501)."""
+def whole_images_content(case: Case, segments: Sequence[ReportedSegment]) -> GroupContent:
+    """Return status, findings without a place, and numbers of the images as a whole."""
     measured = [result for result in case.results_of(Measurement) if result.of is None]
-    group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(
-            uid=case.identity.tracking_uid("images"), identifier="Images as a whole"
+    findings = [finding for finding in case.results_of(Finding) if finding.of is None]
+    scores = [score for finding in findings for score in score_items(finding, named=True)]
+    return GroupContent(
+        measurements=(*(measurement_item(result) for result in measured), *scores),
+        evaluations=(
+            *_evaluations(case, segments, has_measurements=bool(measured)),
+            *(presence_item(finding) for finding in findings),
         ),
-        finding_type=concept(SCT.ImagingFinding),
-        algorithm_id=algorithm_identification(case.identity),
-        measurements=[measurement_item(result) for result in measured],
-        qualitative_evaluations=_evaluations(case, segments, has_measurements=bool(measured)),
     )
-    group[0].ContentSequence.extend(comment(text) for text in _comments(case, segments))
-    return group
+
+
+def summary_texts(case: Case, segments: Sequence[ReportedSegment]) -> sr.ContainerContentItem:
+    """Return what a reader reads first: the summary, what stands behind it, and its limits (TID 1500 rows 12, 14)."""
+    container = sr.ContainerContentItem(concept(QUALITATIVE), relationship_type=Relationship.CONTAINS)
+    summary = sr.TextContentItem(concept(DCM.Summary), plain(summary_sentence(case)), Relationship.CONTAINS)
+    container.ContentSequence = sr.ContentSequence([summary, *(comment(text) for text in _comments(case, segments))])
+    return container
 
 
 def _evaluations(
     case: Case, segments: Sequence[ReportedSegment], *, has_measurements: bool
 ) -> list[sr.QualitativeEvaluation]:
     findings, unsuitable = case.results_of(Finding), case.results_of(NotSuitable)
-    found = (
-        bool(case.results_of(Region))
-        or any(segment.found for segment in segments)
-        or any(finding.present for finding in findings)
-    )
+    found = any(map(is_positive, case.results))
     status = STATUS.get((bool(unsuitable), len(case.results) > len(unsuitable)), DCM.Succeeded)
     evaluations = [evaluation_item(DCM.SummaryOfAnalyses, status)]
     if found or segments or findings or not has_measurements:
@@ -65,7 +76,6 @@ def _evaluations(
 
 def _comments(case: Case, segments: Sequence[ReportedSegment]) -> list[str]:
     comments = [*case.identity.notices, *case.incomplete]
-    comments += [f"Not suitable, because {result.reason}" for result in case.results_of(NotSuitable)]
     comments += [result.text for result in case.results_of(Caveat)]
     if any(segment.found and not takes_segmentation(segment.series) for segment in segments):
         comments.append(NO_SEGMENTATION)

@@ -1,0 +1,69 @@
+"""The summary of a case is a sentence that a person would write; an organ that was outlined is no finding."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.codes import DCM, SCT, UCUM
+from node.compose.summary import glance, is_positive, summary_sentence
+from node.images.series import Series
+from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Summary
+from node.testing import ct_series
+from tests.lung_case import LEFT, RIGHT, lung_case, lung_labels, lungs_on, on_grid_of, series_of
+
+INDEX = Measurement(name=DCM.AttenuationCoefficient, value=-811.4, unit=UCUM.HounsfieldUnit, of=LEFT)
+MASS, ABSENT = Finding(name=SCT.Mass, score=0.9, threshold=0.5), Finding(name=SCT.Nodule, score=0.1, threshold=0.5)
+UNSURE = Finding(name=SCT.Calcified, score=0.4, threshold=0.5, indeterminate_from=0.3)
+
+
+def _lungs(series: Series, segments: tuple[Segment, ...] = (RIGHT, LEFT)) -> Segmentation:
+    return Segmentation(labels=on_grid_of(series, np.minimum(lung_labels(series), 2)), segments=segments)
+
+
+@pytest.mark.parametrize(
+    ("results", "sentence", "seen"),
+    [
+        (lambda s: [_lungs(s), INDEX], "Right lung, Left lung outlined; Attenuation Coefficient of Left lung -811.4 HU",
+         "CT lung: right lung.. outlined"),
+        (lambda s: [lungs_on(s)], "Nodule 1 found; Right lung, Left lung outlined", "CT lung: nodule 1 found"),
+        (lambda _: [MASS, ABSENT, UNSURE], "Mass found; Calcified indeterminate", "CT lung: mass found"),
+        (lambda _: [ABSENT], "Nothing found", "CT lung: nothing found"),
+        (lambda _: [], "Nothing found", "CT lung: nothing found"),
+        (lambda _: [NotSuitable("no lung")], "Not suitable, because no lung", "CT lung: not suitable"),
+        (lambda _: [Summary("Lungs outlined; emphysema index 8 %", glance="emphysema 8 %")],
+         "Lungs outlined; emphysema index 8 %", "CT lung: emphysema 8 %"),
+    ],
+)  # fmt: skip
+def test_the_summary_is_of_findings_first_then_of_what_was_outlined_and_measured(
+    tmp_path: Path, results: Callable[[Series], list[Result]], sentence: str, seen: str
+) -> None:
+    series = series_of(tmp_path, ct_series())
+    case = lung_case(series, results(series))
+    assert summary_sentence(case) == sentence
+    assert glance(case) == seen
+    assert len(glance(case)) <= 37
+
+
+def test_a_healthy_organ_is_no_finding_and_a_lesion_is_one(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    lesion = replace(LEFT, label="Tumour", category=SCT.MorphologicallyAbnormalStructure)
+    assert not is_positive(_lungs(series))
+    assert is_positive(_lungs(series, (RIGHT, lesion)))
+    assert [is_positive(one) for one in (MASS, ABSENT, UNSURE, replace(MASS, notable=False), INDEX)] == [
+        True, False, False, False, False,
+    ]  # fmt: skip
+
+
+def test_a_long_title_leaves_room_for_what_was_found(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    case = lung_case(series, [MASS])
+    case = replace(case, identity=replace(case.identity, title="Registration of the prior, rigid and deformed"))
+    assert glance(case) == "Registration of the prior: mass found"
+
+
+def test_a_summary_has_words_that_fit() -> None:
+    with pytest.raises(ValueError, match="at most 25 characters"):
+        Summary("Lungs outlined", glance="x" * 26)
