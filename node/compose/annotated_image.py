@@ -1,6 +1,8 @@
 """One image as a reader would set it up: windowed, at its proportions, with outlines and the patient's directions."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,20 @@ PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing
 """Attributes with height and width of a pixel of an image without a position (PS3.3 10.7, C.7.6.3)."""
 
 
-def draw_annotated_image(series: Series, index: int, overlays: Overlays, size: int, stamp: str = "") -> Image.Image:
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What a picture says of itself beside the name of its image, and values (row, column) to show on its grid.
+
+    Without values they are those of the image. The window is that of the image in any case.
+    """
+
+    words: str = ""
+    values: NDArray[Any] | None = None
+
+
+def draw_annotated_image(
+    series: Series, index: int, overlays: Overlays, size: int, stamp: str = "", shown: Shown | None = None
+) -> Image.Image:
     """Return the image at an index of a series with its overlays, `size` pixels wide and at most `size` high.
 
     A `stamp` is written across its lower edge.
@@ -41,7 +56,7 @@ def draw_annotated_image(series: Series, index: int, overlays: Overlays, size: i
     If the image cannot be decoded, a black image with the reason is returned.
     """
     try:
-        drawn = _draw(series, index, overlays, size)
+        drawn = _draw(series, index, overlays, size, shown or Shown())
     except UnsuitableSeries as error:
         panel = Image.new("RGB", (size, size // 2), PANEL)
         lines = wrap_text(f"The image cannot be shown: {error}", 18, size - 32)
@@ -55,14 +70,15 @@ def draw_annotated_image(series: Series, index: int, overlays: Overlays, size: i
     return drawn
 
 
-def _draw(series: Series, index: int, overlays: Overlays, size: int) -> Image.Image:
+def _draw(series: Series, index: int, overlays: Overlays, size: int, shown: Shown) -> Image.Image:
     frame = series.frames[index]
     stored = stored_image(series, index)
     rows, columns = stored.shape[:2]
     row_mm, column_mm = _proportions(frame)
     scale = size / max(rows * row_mm, columns * column_mm)
     extent = max(1, round(columns * column_mm * scale)), max(1, round(rows * row_mm * scale))
-    seen = to_grey(stored, frame, select_window(stored, series, frame, overlays.types), series.modality)
+    values = stored if shown.values is None else shown.values
+    seen = to_grey(values, frame, select_window(stored, series, frame, overlays.types), series.modality)
     image = np.array(Image.fromarray(seen).resize(extent, Image.Resampling.BILINEAR).convert("RGB"))
     for heatmap in overlays.heatmaps:
         image = _with_heatmap(image, heatmap, index)
@@ -75,14 +91,14 @@ def _draw(series: Series, index: int, overlays: Overlays, size: int) -> Image.Im
             _draw_region(ImageDraw.Draw(drawn), overlay, zoom)
     framed = Image.new("RGB", (size, extent[1]), PANEL)
     framed.paste(drawn, ((size - extent[0]) // 2, 0))
-    _caption(ImageDraw.Draw(framed), series, index, framed.size)
+    _caption(ImageDraw.Draw(framed), series, index, framed.size, shown.words)
     return framed
 
 
-def _caption(draw: ImageDraw.ImageDraw, series: Series, index: int, size: tuple[int, int]) -> None:
-    """Write the name of the image and the patient's directions."""
+def _caption(draw: ImageDraw.ImageDraw, series: Series, index: int, size: tuple[int, int], words: str) -> None:
+    """Write words and the name of the image, and the patient's directions."""
     frame, (wide, high) = series.frames[index], size
-    if name := name_in_series(series, index):
+    if name := ", ".join(filter(None, (words, name_in_series(series, index)))):
         draw_text(draw, (8, high - 10), name, 16, FAINT, edge=PANEL)
     left, right, top = directions(frame)
     draw_text(draw, (8, high // 2 + 8), left, 22, INK, edge=PANEL)

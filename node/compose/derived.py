@@ -101,7 +101,7 @@ class DerivedObjects:
 
     @property
     def shown(self) -> tuple[Dataset, ...]:
-        """Identities of the images whose values are shown, if they are not the source's own."""
+        """Identities of the images whose values are shown, such as a prior's, if they are not the source's own."""
         return self.result.shows.identities if self.result.shows else ()
 
 
@@ -129,7 +129,7 @@ def _on_source_grid(derived: DerivedObjects) -> Iterator[Dataset]:
         chosen = [index for index, frame in enumerate(result.source.frames) if frame.sop_instance_uid == uid]
         frames = [result.source.frames[index] for index in chosen]
         built = _begin(derived, header, instance)
-        built.SourceImageSequence = [_source(reference, "YES") for reference in image_references(frames)]
+        _set_sources(built, derived, frames, "YES")
         _set_pixels(built, result.array[chosen], frames, result)
         if frames[0].multi_frame:
             built.NumberOfFrames = len(frames)
@@ -155,6 +155,22 @@ def _begin(derived: DerivedObjects, header: Dataset, instance: int) -> Dataset:
     if "ContentQualification" in header:
         built.ContentQualification = "RESEARCH"
     return built
+
+
+def _set_sources(built: Dataset, derived: DerivedObjects, frames: Sequence[Frame], preserved: str) -> None:
+    """Name the images that the pixels are of; those whose grid they have are images of later, beside a prior's."""
+    references = image_references(frames)
+    if derived.shown:
+        built.SourceImageSequence = [_source(instance_reference(image), "NO") for image in derived.shown]
+        built.ReferencedImageSequence = [_later(reference) for reference in references]
+    else:
+        built.SourceImageSequence = [_source(reference, preserved) for reference in references]
+
+
+def _later(reference: Dataset) -> Dataset:
+    """Return a reference with its purpose (PS3.16 CID 7201)."""
+    reference.PurposeOfReferenceCodeSequence = [concept(DCM.TemporalSuccessor)]
+    return reference
 
 
 def _source(reference: Dataset, preserved: str) -> Dataset:
@@ -187,8 +203,6 @@ def _end(derived: DerivedObjects, built: Dataset, header: Dataset, instance: int
     if result.shows:
         for keyword in ACQUIRED:
             copy_element(result.shows.header, done, keyword)
-        if "PerFrameFunctionalGroupsSequence" not in done:
-            done.ReferencedImageSequence = [instance_reference(image) for image in derived.shown]
     palette = PALETTE_PREFIXES if header.get("PhotometricInterpretation") == "PALETTE COLOR" else ()
     dropped = {*DROPPED, *(ACQUIRED if result.shows else ()), *(DISPLAY if result.unit else ())}
     if result.source.frames[0].lut is not None:  # the values are those that it gave, and went through it already
@@ -297,15 +311,22 @@ def _set_frames(built: Dataset, derived: DerivedObjects, frames: Sequence[Frame]
         derivation = Dataset()
         derivation.DerivationDescription = built.DerivationDescription
         derivation.DerivationCodeSequence = [concept(derived.result.derivation)]
-        derivation.SourceImageSequence = [_source(reference, "YES") for reference in image_references([frame])]
-        derivation.SourceImageSequence.extend(_source(instance_reference(image), "NO") for image in derived.shown)
+        _set_sources(derivation, derived, [frame], "YES")
+        if "ReferencedImageSequence" in derivation:
+            group.ReferencedImageSequence = derivation.ReferencedImageSequence
+            del derivation.ReferencedImageSequence
         group.DerivationImageSequence = [derivation]
     for item in _frame_types([*shared, *chosen]):
         item.FrameType = ["DERIVED", *list(item.FrameType)[1:]]
     built.SharedFunctionalGroupsSequence = shared
     built.PerFrameFunctionalGroupsSequence = chosen
-    for keyword in ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence"):
-        delattr(built, keyword)
+    for keyword in (
+        "DerivationDescription",
+        "DerivationCodeSequence",
+        "SourceImageSequence",
+        "ReferencedImageSequence",
+    ):
+        built.pop(keyword, None)
     built.SourceImageEvidenceSequence = by_study([header, *derived.shown])
 
 
@@ -340,7 +361,7 @@ def _on_own_grid(derived: DerivedObjects, affine: NDArray[np.float64]) -> Iterat
             del built.SpacingBetweenSlices  # the CT Image Module has none
         built.SliceLocation = _decimals([float(np.cross(axes[:, 2], axes[:, 1]) @ position)])[0]
         nearest = source.frames[max(index - 1, 0) : index + 2]
-        built.SourceImageSequence = [_source(reference, "NO") for reference in image_references(nearest)]
+        _set_sources(built, derived, nearest, "NO")
         _set_pixels(built, plane[None], [frame], result)
         yield _end(derived, built, frame.header, instance)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from node.compose.annotated_image import ALERT, FAINT, INK, draw_annotated_image
+from node.compose.annotated_image import ALERT, FAINT, INK, Shown, draw_annotated_image
 from node.compose.case import Case
 from node.compose.fonts import Color, Side, draw_text, missing_letters, wrap_text
 from node.compose.identity import SOFTWARE_VERSIONS, Identity
@@ -16,9 +16,11 @@ from node.compose.png import png
 from node.compose.summary import summary_sentence
 from node.compose.summary_table import Row, remarks, series_name, table_rows
 from node.images.series import Series
-from node.results import KeyImages, NotSuitable
+from node.results import DerivedSeries, KeyImages, NotSuitable
 
 KEY_SLICES = 6
+COMPARED_SLICES = 3
+"""Slices on which a prior is shown beside the present images."""
 GRID = {1: (1, 976), 2: (2, 640), 3: (3, 480), 4: (2, 640), 5: (3, 480), 6: (3, 480)}
 """Number of pictures → columns, and longest side of a picture in pixels."""
 MARGIN = 16
@@ -49,12 +51,15 @@ def draw_summary_page(case: Case) -> bytes:
     overlays = {role: overlays_on(series, case.results) for role, series in case.inputs.items()}
     role = max(overlays, key=lambda role: _count(overlays[role]))
     series = case.inputs[role]
-    chosen = _chosen_slices(case, series)
-    indices = [0] if tile_matrix(series) else key_slices(overlays[role], len(series.frames), chosen)
-    columns, size = GRID[len(indices)]
-    width = columns * (size + MARGIN) + MARGIN
     stamp = STAMP if case.identity.is_demonstration else ""
-    pictures = [draw_annotated_image(series, index, overlays[role], size, stamp) for index in indices]
+    if compared := _compared(case):
+        columns, size = GRID[2]
+        pictures = list(_side_by_side(compared, size, stamp))
+    else:
+        indices = [0] if tile_matrix(series) else key_slices(overlays[role], len(series.frames), _chosen(case, series))
+        columns, size = GRID[len(indices)]
+        pictures = [draw_annotated_image(series, index, overlays[role], size, stamp) for index in indices]
+    width = columns * (size + MARGIN) + MARGIN
     rows = table_rows(case)
     written = [case.identity.title, *map(series_name, case.inputs.values())]
     written += [text for row in rows for text in (row.what, row.name)]
@@ -75,11 +80,36 @@ def draw_summary_page(case: Case) -> bytes:
     return png(page)
 
 
+def _compared(case: Case) -> DerivedSeries | None:
+    """Return the prior on the grid of the present images, if the case has it."""
+    derived = case.results_of(DerivedSeries)
+    return next((one for one in derived if one.shows is not None and one.affine is None), None)
+
+
+def _side_by_side(compared: DerivedSeries, size: int, stamp: str) -> Iterator[Image.Image]:
+    """Yield the present image and the prior's values on its grid, both in one window, on slices through the stack."""
+    source, prior = compared.source, compared.shows
+    for index in _evenly(np.arange(len(source.frames)), COMPARED_SLICES) or [0]:
+        present = Shown(f"present, {_date(source)}")
+        earlier = Shown(f"prior, {_date(prior) if prior else ''}, moved onto", compared.array[index])
+        for shown in (present, earlier):
+            yield draw_annotated_image(source, index, Overlays(), size, stamp, shown)
+
+
+def _date(series: Series) -> str:
+    """Return the date of acquisition, else that of the study, as 2026-11-02; "no date" if the header has none."""
+    for keyword in ("AcquisitionDate", "SeriesDate", "StudyDate"):
+        given = str(series.header.get(keyword) or "")
+        if len(given) == 8 and given.isdecimal():
+            return f"{given[:4]}-{given[4:6]}-{given[6:]}"
+    return "no date"
+
+
 def _count(overlays: Overlays) -> int:
     return len(overlays.layers) + len(overlays.regions) + len(overlays.heatmaps)
 
 
-def _chosen_slices(case: Case, series: Series) -> list[int]:
+def _chosen(case: Case, series: Series) -> list[int]:
     """Return the indices of the key images that are of a series."""
     images = [image for result in case.results_of(KeyImages) for image in result.images]
     return [index for image in images if (index := frame_index(image, series)) is not None]
@@ -133,6 +163,7 @@ def _heading(case: Case, width: int) -> Iterator[Block]:
     for series in case.inputs.values():
         name, images = series_name(series), len(series.frames)
         line = f"{name[0].upper()}{name[1:]} – {series.modality or 'no modality'}, {images} image{'s'[: images > 1]}"
+        line += f", {_date(series)}" if len(case.inputs) > 1 else ""
         yield from _text([line], width, TEXT, FAINT)
     yield 10, _draw_nothing
 

@@ -51,9 +51,7 @@ def test_a_report_that_replaces_an_earlier_report_also_replaces_its_substitute(s
         liver_case(series, liver_results(series), identity=replace(liver_identity(), revision=2), predecessors=earlier)
     )
     for change in (partial(without_segmentations, follows=False), as_comprehensive, as_enhanced):
-        (first, _), (second, _) = (
-            [dataset for dataset in made if dataset.Modality == "SR"] for made in (earlier, later)
-        )
+        (first,), (second,) = ([dataset for dataset in made if dataset.Modality == "SR"] for made in (earlier, later))
         first, second = (change(read_back(tmp_path, report)) for report in (first, second))
         (study,) = second.PredecessorDocumentsSequence
         (reference,) = study.ReferencedSeriesSequence

@@ -69,7 +69,7 @@ def test_the_prior_of_a_chest_is_brought_into_its_place_and_named(triton: Triton
     for image in images:
         assert (image.StudyInstanceUID, image.AcquisitionDate) == (now.study_uid, "20230102")
         assert "PRIOR" in image.SeriesDescription
-        shown = {item.ReferencedSOPInstanceUID for item in image.ReferencedImageSequence}
+        shown = {item.ReferencedSOPInstanceUID for item in image.SourceImageSequence}
         assert shown == {frame.sop_instance_uid for frame in before.frames}
     report = next(dataset for dataset in made if dataset.Modality == "SR")
     assert report.PertinentOtherEvidenceSequence[0].StudyInstanceUID == before.study_uid
