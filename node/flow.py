@@ -100,7 +100,7 @@ def perform(
     compose = partial(compose_job, profiles, order.job, identity, spool, order.predecessors)
     with consumer_thread(compose) as (put, composed):
         runs = ((by_role, run_plugin(by_role)) for by_role in inputs)
-        for answer in reported_runs(runs, remarks):
+        for answer in reported_runs(runs, remarks, not_suitable=order.reports_not_suitable):
             put(answer)
         watch.lap("infer")
         release_slot()

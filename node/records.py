@@ -246,6 +246,8 @@ class Plan:
     """What is known to be missing in the study: its reports say so."""
     allow_demonstration: bool = False
     """Whether a demonstration network may be asked about images of patients: all of its routes allow it."""
+    report_not_suitable: bool = False
+    """Whether a report is sent of images that the plugin cannot analyse: one of its routes asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +272,8 @@ class Job:
     """What is known to be missing in the study: its reports say so."""
     allow_demonstration: bool = False
     """Whether a demonstration network may be asked about images of patients."""
+    report_not_suitable: bool = False
+    """Whether a report is sent of images that the plugin cannot analyse."""
     digest: str = ""
     """Tells the images behind the inputs and what else of the study decides the answer, as in `Plan`."""
     priority: int = 0

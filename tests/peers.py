@@ -57,6 +57,7 @@ when.Modality = "CT"
 stable = {{ released = true, quiet_seconds = {quiet} }}
 plugins = ["ct_lung"]
 to = ["PACS"]
+report_not_suitable = true
 """
 
 

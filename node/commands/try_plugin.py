@@ -97,6 +97,7 @@ def order_of(plugin: Plugin, fitting: Fitting, *, allow_demonstration: bool = Fa
         id=0, study_uid=fitting.study_uid, revision=1, plugin=plugin.name, version=plugin.manifest.version, route="try",
         inputs=fitting.inputs, destinations=(), state=JobState.RUNNING, attempts=1, planned_at=time.time(),
         ordinal=0, worker="", reason="", allow_demonstration=allow_demonstration,
+        report_not_suitable=True,
     )  # fmt: skip
     return Order(
         job=job, plugin=plugin, parts=fitting.parts, predecessors=(), device_uid=f"2.25.{uuid4().int}", inputs=""

@@ -50,6 +50,11 @@ class Order:
         return self.job.allow_demonstration
 
     @property
+    def reports_not_suitable(self) -> bool:
+        """Whether a report is sent of unsuitable images: a route asks for it, or it replaces an earlier report."""
+        return self.job.report_not_suitable or bool(self.predecessors)
+
+    @property
     def volume_bytes(self) -> int:
         """How many bytes the volumes of the largest run of the plugin take, estimated from header summaries."""
         sizes: dict[str, int] = defaultdict(int)
@@ -191,12 +196,12 @@ def _after_death(jobs: Jobs, job: Job, reason: str, attempts: int) -> None:
 Run = tuple[Mapping[str, Series], tuple[Result, ...]]
 
 
-def reported_runs(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
+def reported_runs(runs: Iterable[Run], remarks: list[str], *, not_suitable: bool = True) -> Iterator[Run]:
     """Yield each run that a job reports, as soon as this is known, and add a remark for each unsuitable stack.
 
     A study often contains a localiser or a second reconstruction: if a plugin could use any stack, the unsuitable
     stacks become remarks only. If it could use none, the run on the largest stack is reported, with its reason, if the
-    reason is for readers.
+    reason is for readers and `not_suitable` runs are.
     """
     unsuitable: list[Run] = []
     suitable = False
@@ -206,7 +211,7 @@ def reported_runs(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
             suitable = True
             yield inputs, results
         else:
-            if refused.reported:
+            if refused.reported and not_suitable:
                 unsuitable.append((inputs, results))
             keys = " and ".join(series.key for series in inputs.values())
             remarks.append(f"{keys}: not suitable, because {refused.reason}")

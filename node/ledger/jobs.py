@@ -317,6 +317,7 @@ class Jobs(LedgerPart):
             digest=old.digest,
             caveat=old.caveat,
             allow_demonstration=old.allow_demonstration,
+            report_not_suitable=old.report_not_suitable,
         )
         row = connection.execute(select(study).where(study.c.study_uid == old.study_uid)).mappings().one()
         plan_job(self.db, connection, to_study(row), wanted, sender=old.sender, revision=old.revision)

@@ -184,6 +184,7 @@ job = Table(
     Column("digest", String, nullable=False),
     Column("caveat", Text, nullable=False, server_default="", comment="what is missing in its study"),
     Column("allow_demonstration", Boolean, nullable=False, server_default="0", comment="all of its routes allow it"),
+    Column("report_not_suitable", Boolean, nullable=False, server_default="1", comment="one of its routes asks for it"),
     Column("ordinal", Integer, nullable=False, comment="counts the jobs of the study: keeps series numbers apart"),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -28,6 +28,8 @@ ALLOWED = "demonstration allowed"
 """Part of the digest of a plan if all its routes allow a demonstration network."""
 PAUSED_SECONDS = 60.0
 """How often a study of a paused route is looked at; `isocenter resume` has it looked at at once."""
+REPORTED = "not suitable reported"
+"""Part of the digest of a plan if one of its routes asks for reports of unsuitable images."""
 LOOK_AGAIN_SECONDS = 5.0
 """How long a study waits if its images cannot be read for the moment."""
 
@@ -229,6 +231,7 @@ def _plan(
 ) -> Plan:
     keys = tuple({role: series.key for role, series in stacks_of_run.items()} for stacks_of_run in inputs)
     allowed = all(route.allow_demonstration for route in calling)
+    report = any(route.report_not_suitable for route in calling)
     return Plan(
         plugin=plugin.name,
         version=plugin.manifest.version,
@@ -236,9 +239,10 @@ def _plan(
         inputs=keys,
         destinations=tuple(dict.fromkeys(destination for route in calling for destination in route.to)),
         priority=max(route.priority for route in calling),
-        digest=_digest(keys, stacks, checksums, (caveat, ALLOWED if allowed else "")),
+        digest=_digest(keys, stacks, checksums, (caveat, ALLOWED if allowed else "", *([REPORTED] if report else []))),
         caveat=caveat,
         allow_demonstration=allowed,
+        report_not_suitable=report,
     )
 
 

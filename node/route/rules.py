@@ -37,6 +37,8 @@ class Route(BaseModel):
 
     `allow_demonstration` lets plugins of kind C, whose networks were trained on phantoms, run on images of patients.
     All destinations of such a route are marked `test`, and every picture of the results has a notice.
+    `report_not_suitable` has the node send a report of images that a plugin cannot analyse. Without it the reason
+    stands in the story of the study, and is sent only where an earlier report of the plugin has to be replaced.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class Route(BaseModel):
     priority: int = Field(default=0, ge=-10, le=10)
     stable: Evidence | None = None
     allow_demonstration: bool = False
+    report_not_suitable: bool = False
 
     def mismatch(self, series: Series) -> str | None:
         """Return in one sentence why a stack does not match or is no clinical image, or None when it matches."""

@@ -61,6 +61,7 @@ when.Modality = "CT"
 stable = { released = true, quiet_seconds = QUIET }
 plugins = ["threshold"]
 to = ["PACS"]
+report_not_suitable = true
 """
 
 

@@ -257,6 +257,16 @@ def test_the_ledger_keeps_the_permission_and_a_new_version_of_the_plugin_inherit
     assert {job.plugin: job.allow_demonstration for job in again} == {"spleen": True, "liver": False}
 
 
+def test_the_ledger_keeps_whether_a_job_reports_unsuitable_images(
+    ledger: Ledger, routed: Callable[..., int], wanted: Callable[..., Plan]
+) -> None:
+    routed(replace(wanted("spleen"), report_not_suitable=True), wanted("liver"))
+    assert {job.plugin: job.report_not_suitable for job in ledger.jobs.of("1.2.1")} == {"spleen": True, "liver": False}
+    ledger.jobs.adopt({"spleen": "2", "liver": "2"})
+    again = [job for job in ledger.jobs.of("1.2.1") if job.version == "2"]
+    assert {job.plugin: job.report_not_suitable for job in again} == {"spleen": True, "liver": False}
+
+
 # What a reader sees.
 
 
