@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from node.codes import SCT, UCUM
+from node.codes import OWN_SCHEME, SCT, UCUM
 from node.compose.sr import statement_items as node_items
 from node.host import find_plugins
 from tests.peers import ROOT
@@ -37,4 +37,6 @@ def _of_the_node(number: Quantity) -> bool:
     concept = number.scheme, number.concept
     if concept == (SCT.Area.scheme_designator, SCT.Area.value):
         return number.unit == UCUM.SquareMillimeter.value  # of an outline, where it is largest
+    if number.scheme == OWN_SCHEME and number.concept.startswith("SCORE_"):
+        return True  # the score of one finding
     return any(concept == (code.scheme_designator, code.value) for code in NODES)

@@ -214,7 +214,7 @@ def test_a_comparison_tells_what_was_what_is_and_how_fast(tmp_path: Path) -> Non
         ("Value in the prior", 0.75, "cm3"),
         ("Time since the prior", 90, "d"),
         ("Change since the prior", 0.75, "cm3"),
-        ("Change since the prior", 100, "%"),
+        ("Change since the prior in percent", 100, "%"),
         ("Doubling time", 90, "d"),
     ]
 
