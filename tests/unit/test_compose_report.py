@@ -155,10 +155,12 @@ def test_without_a_frame_of_reference_there_is_a_report_that_says_so_and_no_segm
     volume = Measurement(name=SCT.Volume, value=3.5, unit=UCUM.CubicCentimeter, of=LEFT)
     (report,) = composed(series, [lungs_on(series), volume])
     assert any("no frame of reference" in comment for comment in _comments(report))
-    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
-    names = [group.tracking_identifier for group in groups]
+    content = hd.sr.Comprehensive3DSR.from_dataset(report).content
+    outlines, groups = content.get_planar_roi_measurement_groups(), content.get_image_measurement_groups()
+    names = [group.tracking_identifier for group in outlines]
     assert names == ["Images as a whole", "Right lung", "Left lung", "Nodule 1"]
-    assert groups[2].get_measurements()[0].value == 3.5
+    assert groups[1].get_measurements()[0].value == 3.5
+    assert [group.tracking_uid for group in groups] == [group.tracking_uid for group in outlines[1:]]
 
 
 def test_a_radiograph_is_reported_on_without_any_geometry(tmp_path: Path) -> None:

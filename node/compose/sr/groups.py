@@ -73,7 +73,8 @@ def _no_outlines(_: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 def _segment_groups(case: Case, segment: ReportedSegment, frame: Frame) -> list[Group]:
     """Return the groups of a segment: volumetric ones, and its outline; that of the whole image if it was not found.
 
-    If several Segmentations hold it, each has a group, and the first has the content.
+    If several Segmentations hold it, each has a group, and the first has the content. If none does, the content is at
+    image level, with the same Tracking UID.
     """
     contents = divide_statements(statements_on(case, segment.segment))
     if not segment.found:
@@ -83,16 +84,14 @@ def _segment_groups(case: Case, segment: ReportedSegment, frame: Frame) -> list[
     largest = segment.series.frames[segment.largest]
     outline = border(segment.result.plane(segment.largest, segment.number))
     place = on_image(Shape(frame=largest, kind="POLYLINE", points=closed(outline)))
-    area = GroupContent(measurements=tuple(_area(segment)))
+    outlined = _planar_group(case, segment.subject, GroupContent(measurements=tuple(_area(segment))), place)
     if not segment.objects:
-        first, *further = contents
-        first = replace(first, measurements=(*first.measurements, *area.measurements))
-        return [_planar_group(case, segment.subject, content, place) for content in (first, *further)]
-    first_object, *others = segment.objects
+        return [*(_image_level_group(case, segment.subject, content) for content in contents), outlined]
+    first, *others = segment.objects
     return [
-        *(_volumetric_group(case, segment, content, *first_object) for content in contents),
+        *(_volumetric_group(case, segment, content, *first) for content in contents),
         *(_volumetric_group(case, segment, GroupContent(), *other) for other in others),
-        _planar_group(case, segment.subject, area, place),
+        outlined,
     ]
 
 
@@ -111,6 +110,10 @@ def _whole_images_group(case: Case, segments: Sequence[ReportedSegment], frame: 
         label="Images as a whole", tracking_uid=case.identity.uid("tracking", "images"), type=SCT.ImagingFinding
     )
     return _planar_group(case, subject, whole_images_content(case, segments), whole_image(frame))
+
+
+def _image_level_group(case: Case, subject: GroupSubject, content: GroupContent) -> Group:
+    return sr.MeasurementsAndQualitativeEvaluations(**_common(case, subject, content))
 
 
 def _volumetric_group(case: Case, segment: ReportedSegment, content: GroupContent, seg: Dataset, number: int) -> Group:
