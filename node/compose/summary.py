@@ -94,7 +94,7 @@ def _cut(words: str, room: int) -> str:
 
 def _found(case: Case) -> list[str]:
     """Return the names of what is present, and of what is unsure."""
-    named = [finding.name.meaning for finding in case.results_of(Finding) if is_positive(finding) and not finding.of]
+    named = [one.name.meaning for one in case.results_of(Finding) if is_positive(one) and not _of_lesion(one)]
     named += [region.label for region in case.results_of(Region) if is_positive(region)]
     named += [
         segment.label
@@ -105,16 +105,21 @@ def _found(case: Case) -> list[str]:
     unsure = [
         finding.name.meaning
         for finding in case.results_of(Finding)
-        if finding.presence is Presence.INDETERMINATE and finding.of is None
+        if finding.presence is Presence.INDETERMINATE and not _of_lesion(finding)
     ]
     parts = [f"{_listed(named)} found"] if named else []
     parts += [f"{_listed(unsure)} indeterminate"] if unsure else []
-    asked = any(finding.of is None and finding.notable for finding in case.results_of(Finding)) or any(
+    asked = any(finding.notable and not _of_lesion(finding) for finding in case.results_of(Finding)) or any(
         segment.category == SCT.MorphologicallyAbnormalStructure
         for result in case.results_of(Segmentation)
         for segment in result.segments
     )
     return parts or (["Nothing found"] if asked else [])
+
+
+def _of_lesion(finding: Finding) -> bool:
+    """Return whether a finding says more of a lesion, which has its own name in the summary."""
+    return finding.of is not None and finding.of.category not in NORMAL
 
 
 def _outlined(case: Case) -> list[str]:

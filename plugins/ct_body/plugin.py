@@ -72,7 +72,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
             unit=codes.UCUM.HounsfieldUnit,
             of=segment,
         )
-    yield Finding(name=CONTRAST, present=contrast >= CONTRAST_ML)
+    yield Finding(name=CONTRAST, present=contrast >= CONTRAST_ML, notable=False)
     if scored:
         yield Measurement(
             name=codes.DCM.CalciumScore,

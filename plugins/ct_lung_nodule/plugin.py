@@ -103,7 +103,7 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
         if prior is not None:
             matches = matched(ct, chest, prior, analysed(prior, triton))
     except UnsuitableSeries:
-        yield Finding(name=NOT_COMPARED, present=True)
+        yield Finding(name=NOT_COMPARED, present=True, notable=False)
         prior = None
     labels = np.zeros(chest.lungs.shape, np.uint8)
     for number, nodule in enumerate(chest.nodules, 1):

@@ -49,7 +49,7 @@ def _checked(frame: Frame, answer: Mapping[str, NDArray[Any]], number: str) -> I
         frame, box, label=f"{'Lungs' if frontal else 'Image'}{number}", kind=codes.SCT.Lung, shape=(rows, columns)
     )
     yield seen
-    yield Finding(name=FRONTAL, present=frontal, of=seen)
+    yield Finding(name=FRONTAL, present=frontal, of=seen, notable=False)
     view = str(header.get("ViewPosition") or "").upper()
     if view in FRONTAL_VIEWS + LATERAL_VIEWS:
         yield Finding(name=VIEW_DIFFERS, present=frontal != (view in FRONTAL_VIEWS), of=seen)
@@ -103,4 +103,5 @@ def _box(frame: Frame, box: Any, *, label: str, kind: codes.Code, shape: tuple[i
     """Return a box of top, left, bottom and right in pixels, cut at the edges of the image."""
     top, left, bottom, right = (float(edge) for edge in box)
     points = np.clip([[left, top], [right, bottom]], 0, [shape[1], shape[0]])
-    return Region(kind="box", points=points, label=label, type=kind, image=frame)
+    category = codes.SCT.PhysicalObject if kind == MARKER else codes.SCT.AnatomicalStructure
+    return Region(kind="box", points=points, label=label, type=kind, category=category, image=frame)

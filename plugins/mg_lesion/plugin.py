@@ -94,7 +94,8 @@ def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, flo
     yield Measurement(
         name=codes.DCM.PercentFibroglandularTissue, value=round(percent, 1), unit=codes.UCUM.Percent, of=breast
     )
-    yield Finding(name=next(name for most, name in COMPOSITION if percent < most), present=True, of=breast)
+    composition = next(name for most, name in COMPOSITION if percent < most)
+    yield Finding(name=composition, present=True, of=breast, notable=False)
     if spacing is not None:
         area = float((tissue > 0).sum()) * spacing[0] * spacing[1] / 100
         yield Measurement(name=codes.SCT.Area, value=round(area, 1), unit=codes.UCUM.SquareCentimeter, of=breast)
@@ -136,6 +137,9 @@ def region(frame: Frame, kind: RegionKind, points: NDArray[np.float64], label: s
         points=points,
         label=label,
         type=of,
+        category=(
+            codes.SCT.AnatomicalStructure if of == codes.SCT.Breast else codes.SCT.MorphologicallyAbnormalStructure
+        ),
         image=frame,
         site=codes.SCT.Breast,
         laterality=SIDES.get(str(frame.header.get("ImageLaterality") or "")),

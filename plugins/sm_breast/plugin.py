@@ -87,9 +87,10 @@ def run(slide: Series, triton: Triton) -> Iterator[Result]:
 def classes(probabilities: NDArray[np.float64]) -> Iterator[Finding]:
     """Yield which classes are on the slide, and the worst of them: normal tissue may lie beside a carcinoma."""
     for kind, score in zip(CLASSES, probabilities.tolist(), strict=True):
-        yield Finding(name=kind.name, score=score, threshold=PRESENT)
+        yield Finding(name=kind.name, score=score, threshold=PRESENT, notable=kind is not CLASSES[0])
     present = np.flatnonzero(probabilities >= PRESENT)
-    yield Finding(name=CLASSES[int(present[-1]) if len(present) else 0].worst, present=True)
+    worst = CLASSES[int(present[-1]) if len(present) else 0]
+    yield Finding(name=worst.worst, present=True, notable=worst is not CLASSES[0])
 
 
 def asked(slide: Series, fields: NDArray[np.int64], triton: Triton) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

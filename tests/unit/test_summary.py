@@ -10,8 +10,8 @@ import pytest
 from node.codes import DCM, SCT, UCUM
 from node.compose.summary import glance, is_positive, summary_sentence
 from node.images.series import Series
-from node.results import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Summary
-from node.testing import ct_series
+from node.results import Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation, Summary
+from node.testing import ct_series, radiograph
 from tests.lung_case import LEFT, RIGHT, lung_case, lung_labels, lungs_on, on_grid_of, series_of
 
 INDEX = Measurement(name=DCM.AttenuationCoefficient, value=-811.4, unit=UCUM.HounsfieldUnit, of=LEFT)
@@ -67,3 +67,16 @@ def test_a_long_title_leaves_room_for_what_was_found(tmp_path: Path) -> None:
 def test_a_summary_has_words_that_fit() -> None:
     with pytest.raises(ValueError, match="at most 25 characters"):
         Summary("Lungs outlined", glance="x" * 26)
+
+
+def test_a_faultless_radiograph_has_no_findings_and_a_fault_is_one(tmp_path: Path) -> None:
+    series = series_of(tmp_path, [radiograph()])
+    seen = Region(
+        kind="box", points=np.array([(1.0, 1.0), (9.0, 9.0)]), label="Lungs", type=SCT.Lung, image=series.frames[0],
+        category=SCT.AnatomicalStructure,
+    )  # fmt: skip
+    frontal = Finding(name=SCT.Calcified, present=True, of=seen, notable=False)
+    for cut, sentence in ((False, "Nothing found"), (True, "Mass found")):
+        results = [seen, frontal, Finding(name=SCT.Mass, present=cut, of=seen)]
+        assert any(map(is_positive, results)) is cut
+        assert summary_sentence(lung_case(series, results)) == sentence
