@@ -31,7 +31,11 @@ from node.results.figures import reported
 MOST_POINTS = 4000
 """Greatest number of points of an outline; a spatial coordinate holds 8,191 (its length has two bytes, PS3.5 7.1.2)."""
 
-Group = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+Group = (
+    sr.MeasurementsAndQualitativeEvaluations
+    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 Place = sr.ImageRegion | sr.ImageRegion3D
 
 
