@@ -65,9 +65,8 @@ def test_what_a_number_needs_to_be_believed_stands_beside_it(tmp_path: Path) -> 
     series = series_of(tmp_path, ct_series())
     score = Measurement(name=DCM.CalciumScore, value=12, unit=UCUM.NoUnits, method=DCM.AgatstonScoringMethod)
     (report,) = composed(series, [score, Caveat("120 kV, kernel B30f")])
-    (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
-    assert [item.method for item in images.get_measurements()] == [DCM.AgatstonScoringMethod]
-    assert "120 kV, kernel B30f" in {str(item.get("TextValue", "")) for item in images[0].ContentSequence}
+    assert [item.method for item in _images(report).get_measurements()] == [DCM.AgatstonScoringMethod]
+    assert "120 kV, kernel B30f" in _comments(report), "first in the report, with the other limits"
 
 
 def test_findings_are_present_or_absent_with_the_score_that_was_given(tmp_path: Path) -> None:
