@@ -3,6 +3,7 @@
 Such a part stands between two comments in its page. tests/unit/test_documents.py checks that it is up to date.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -169,6 +170,35 @@ def plausible(plugin: Plugin) -> str:
     return "\n".join(lines)
 
 
+COUNTS: Mapping[str, Any] = json.loads((DOCS / "trust.json").read_text(encoding="utf-8"))
+"""By plugin, what `python -m tests.bench trust` found last."""
+
+
+def trust_of(name: str) -> str:
+    """Return the row of one plugin in the matrix of right and wrong images, for its model card."""
+    if name not in COUNTS:
+        return "Its row in the matrix of right and wrong images (docs/trust.md) has not been run with its guards."
+    counts = COUNTS[name]
+    (answered, rights), (refused, wrongs) = counts["right"], counts["wrong"]
+    told = (
+        f"On real images of `docs/trust.md` ({counts['day']}): of {rights} right ones {answered} answered and "
+        f"{rights - answered} refused, of {wrongs} wrong ones {refused} refused and {wrongs - refused} answered."
+    )
+    exceptions = [f"- {exception}" for exception in counts["exceptions"]]
+    return "\n".join([told, "", *exceptions] if exceptions else [told])
+
+
+def trust() -> str:
+    """Return the matrix of all plugins, and every exception."""
+    lines = ["| plugin | day | kind | right images answered | wrong images refused |", "|---|---|---|---|---|"]
+    for name, counts in sorted(COUNTS.items()):
+        cells = (f"{done} of {all_of_them}" for done, all_of_them in (counts["right"], counts["wrong"]))
+        lines.append(f"| `{name}` | {counts['day']} | {PLUGINS[name].manifest.kind} | {' | '.join(cells)} |")
+    missing = ", ".join(f"`{name}`" for name in PLUGINS if name not in COUNTS and name != "template")
+    exceptions = [f"- `{name}` {line}" for name, counts in sorted(COUNTS.items()) for line in counts["exceptions"]]
+    return "\n".join([*lines, "", f"Not run: {missing}.", "", "Every exception:", "", *exceptions])
+
+
 def quantities() -> str:
     """Return the table of quantities that plausible.toml may have."""
     lines = ["| quantity | in a sentence | unit |", "|---|---|---|"]
@@ -186,7 +216,11 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/errors.md": {"errors": error_tree},
     "reference/states.md": {"jobs": job_moves, "deliveries": delivery_moves},
     "plugin-author.md": {"quantities": quantities},
-    **{f"../plugins/{name}/README.md": {"plausible": partial(plausible, plugin)} for name, plugin in PLUGINS.items()},
+    "trust.md": {"trust": trust},
+    **{
+        f"../plugins/{name}/README.md": {"plausible": partial(plausible, plugin), "trust": partial(trust_of, name)}
+        for name, plugin in PLUGINS.items()
+    },
 }
 """Page → name of a part → what makes it."""
 

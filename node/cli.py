@@ -268,6 +268,9 @@ def model_add(
         str,
         typer.Option(help="The data these weights were validated on; without it, results say: validation unknown."),
     ] = "",
+    guard: Annotated[
+        str, typer.Option(help="The guard that judges the images first: NAME of the model guard_NAME.")
+    ] = "",
     *,
     trust: Annotated[
         bool,
@@ -287,7 +290,7 @@ def model_add(
         added = add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
             modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
-            validated_on=validated_on,
+            validated_on=validated_on, guard=guard,
         )  # fmt: skip
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
     typer.echo(f"{added.kind}, {added.classes} classes{phantom}")

@@ -17,7 +17,7 @@ from node.deliver import CommitmentScu, Outbox, commitment_step
 from node.engine import Slots, Step, consumer_thread, release_slot
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
-from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, reported_runs, run
+from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, models_asked, reported_runs, run
 from node.ledger import Ledger
 from node.profiles import Profile
 from node.purge import purge as purge_finished
@@ -92,7 +92,7 @@ def perform(
     stacks = {series.key: series for series in group_into_stacks(order.parts, memory).series}
     inputs = [{role: stacks[key] for role, key in keys.items()} for keys in order.job.inputs]
     watch.lap("load")
-    triton.prepare(order.plugin.manifest.models, PREPARE_SECONDS)
+    triton.prepare(models_asked(order.plugin, inputs, allowed=order.allow_demonstration), PREPARE_SECONDS)
     identity = partial(
         job_identity, order.job, order.plugin.manifest, triton.version, device_uid=order.device_uid, inputs=order.inputs
     )

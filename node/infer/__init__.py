@@ -1,6 +1,6 @@
 """Stage: run one plugin on the images of one study, with a Triton server."""
 
-from node.infer.demonstration import check_kind
+from node.infer.demonstration import check_kind, models_asked
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, reported_runs
 from node.infer.prior_search import Priors
 from node.infer.run import run
@@ -13,6 +13,7 @@ __all__ = [
     "Stopwatch",
     "attempt",
     "check_kind",
+    "models_asked",
     "reported_runs",
     "run",
 ]

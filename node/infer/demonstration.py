@@ -1,6 +1,6 @@
 """A network that was trained on phantoms is asked about phantoms only, and its plugin says what it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from node.errors import ModelRefused
 from node.host import Kind, Plugin
@@ -23,6 +23,12 @@ def demonstration_refusal(plugin: Plugin, inputs: Mapping[str, Series], *, allow
         return None
     card = f"{plugin.folder.parent.name}/{plugin.folder.name}/README.md"
     return NotSuitable(REFUSAL.format(name=plugin.name, card=card), reported=False)
+
+
+def models_asked(plugin: Plugin, runs: Iterable[Mapping[str, Series]], *, allowed: bool) -> tuple[str, ...]:
+    """Return the models that the runs of a plugin ask: none if each is a demonstration that is refused."""
+    refused = all(demonstration_refusal(plugin, inputs, allowed=allowed) for inputs in runs)
+    return () if refused else plugin.manifest.models
 
 
 def check_kind(plugin: Plugin, triton: Triton) -> None:

@@ -12,6 +12,7 @@ from node.host import Plugin
 from node.images.agreement import check_stack, check_study
 from node.images.series import Series
 from node.infer.declarative import declared_run
+from node.infer.declared_models import DeclaredModels
 from node.infer.demonstration import check_kind, demonstration_refusal
 from node.infer.geometry import check
 from node.infer.guards import suitable_inputs
@@ -38,7 +39,7 @@ def run(
     MixedStudy
         The images of a study carry two Patient IDs, or those of a series two names, dates or orders.
     ModelRefused
-        A model is a demonstration, and the plugin says that it is none.
+        A model is a demonstration, and the plugin says that it is none, or the plugin does not declare the model.
     BrokenResult
         The plugin returned something that is no result, or does not fit the images.
     PluginFailed
@@ -58,7 +59,7 @@ def run(
             check_stack(series)
         roles = plugin.manifest.series
         inputs = inputs_of_one_body(roles, suitable_inputs(roles, inputs, triton))
-        results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=triton)))
+        results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=DeclaredModels(triton, plugin))))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)
     for result in results:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
-from node.host import VALIDATED_ON, Kind
+from node.host import VALIDATED_ON
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
+from node.models.manifest_lines import guard_line, guards, kind_lines, kind_of
 from node.models.model_card import CARD, SOURCE, UNKNOWN, card
 from node.models.monai_bundle import is_bundle, read_bundle
 from node.models.network_file import EXTENT, read
@@ -24,6 +25,7 @@ from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
 from node.models.triton_folder import ServedVolumeModel, copy, is_triton, served_network, try_out, understand
 from node.models.trust import require_trust_of_folder
+from node.records import GUARD
 from node.results import MASK_THRESHOLD
 from node.serving import chains
 from node.serving.chain import Chain, Resize
@@ -50,7 +52,7 @@ models = ["{name}"]
 """
 SERIES = """
 [series.{role}]
-when.Modality = "{modality}"
+{guard}when.Modality = "{modality}"
 """
 WHICH = """when.SeriesDescription = {{ matches = "(?i){role}" }}
 """
@@ -115,6 +117,7 @@ def add(
     backend: str = native_backends.PYTHON,
     trust: bool = False,
     validated_on: str = "",
+    guard: str = "",
 ) -> Added:
     """Make `models/NAME` and `plugins/NAME` from a network, and `models/NAME_net` where another back end runs it.
 
@@ -132,6 +135,8 @@ def add(
     validated_on
         The data that these very weights were validated on, such as "LiTS, 131 CT of 7 hospitals": the plugin is then of
         kind "V". Without it, it is of kind "U": validation unknown.
+    guard
+        Name of the guard that every role names: the model `guard_NAME` of the repository judges its images first.
     backend
         What runs the network on Triton: "python", the volume model itself, everywhere; "onnxruntime", "tensorrt" or
         "pytorch", a model of its own, where the server is of NVIDIA's container.
@@ -145,12 +150,14 @@ def add(
     for folder in (models / name, models / f"{name}_net", plugins / name):
         if folder.exists():
             raise ConfigError(f"{folder} is there already: remove it, or choose another name")
+    if guard and not (models / f"{GUARD}{guard}").is_dir():
+        raise ConfigError(f"--guard {guard}: {models} has no model {GUARD}{guard}; it has {', '.join(guards(models))}")
     if len(validated_on) > VALIDATED_ON:
         raise ConfigError(f"--validated-on has {len(validated_on)} characters: name the data in {VALIDATED_ON}")
     if is_triton(source):
         require_trust_of_folder(source, trust=trust)
         if isinstance(model := understand(source), ServedVolumeModel):
-            return _beside(source, model, name, models, plugins, labels, modality or "CT", validated_on)
+            return _beside(source, model, name, models, plugins, labels, modality or "CT", validated_on, guard)
     reader = next(reader for knows, reader in READERS if knows(source))
     brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
     named = tuple(labels) or brought.labels
@@ -166,7 +173,15 @@ def add(
             )
     with tempfile.TemporaryDirectory(dir=models) as scratch:
         made = _made(
-            Path(scratch), name, brought, named, modality or brought.modality or "CT", source, backend, validated_on
+            Path(scratch),
+            name,
+            brought,
+            named,
+            modality or brought.modality or "CT",
+            source,
+            backend,
+            validated_on,
+            guard,
         )
         folders = (*(models / folder.name for folder in made[:-1]), plugins / name)
         for folder, place in zip(made, folders, strict=True):
@@ -206,6 +221,7 @@ def _beside(
     labels: Sequence[str],
     modality: str,
     validated_on: str,
+    guard: str,
 ) -> Added:
     """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
     if not labels:
@@ -217,7 +233,12 @@ def _beside(
         plugin.mkdir()
         (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
         words = (PLUGIN + CODED + SERIES).format(
-            name=name, title=name.replace("_", " "), kind=kind_lines(validated_on), role="image", modality=modality
+            name=name,
+            title=name.replace("_", " "),
+            kind=kind_lines(validated_on),
+            role="image",
+            modality=modality,
+            guard=guard_line(guard),
         )
         (plugin / "plugin.toml").write_text(words, encoding="utf-8")
         folders = (models / name, plugins / name)
@@ -308,6 +329,7 @@ def _made(
     source: Path,
     backend: str,
     validated_on: str,
+    guard: str,
 ) -> tuple[Path, ...]:
     """Write the models and, last, the plugin into folders of their own below `scratch`."""
     volume, plugin = scratch / name, scratch / "plugin" / name
@@ -324,7 +346,7 @@ def _made(
     (volume / "config.pbtxt").write_text(volume_config(name, chain, network, warm_up, kind=kind_of(validated_on)))
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     plugin.mkdir(parents=True)
-    (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network, validated_on))
+    (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network, validated_on, guard))
     suggestions = [(label, suggested(label, chain.answer)) for label in labels]
     text = card(
         name,
@@ -341,11 +363,18 @@ def _made(
 
 
 def _manifest(
-    name: str, chain: AnyChain, labels: Sequence[str], modality: str, network: OwnModel | None, validated_on: str
+    name: str,
+    chain: AnyChain,
+    labels: Sequence[str],
+    modality: str,
+    network: OwnModel | None,
+    validated_on: str,
+    guard: str,
 ) -> str:
     """Return plugin.toml; where there are several roles, that a series is for one is guessed from its description."""
     which = WHICH if len(chain.roles) > 1 else ""
-    series = ((SERIES + which).format(role=role, modality=modality) for role in chain.roles)
+    line = guard_line(guard)
+    series = ((SERIES + which).format(role=role, modality=modality, guard=line) for role in chain.roles)
     table = TABLES[chain.answer]
     threshold = chain.threshold if isinstance(chain, Chain) else MASK_THRESHOLD
     tables = (
@@ -355,18 +384,6 @@ def _manifest(
     own = OWN_MODEL.format(name=network.name) if network else ""
     begin = (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " "), kind=kind_lines(validated_on))
     return begin + "".join([own, *series, *tables])
-
-
-def kind_of(validated_on: str) -> Kind:
-    """Return the kind of weights that were brought."""
-    return Kind.VALIDATED if validated_on else Kind.UNVALIDATED
-
-
-def kind_lines(validated_on: str) -> str:
-    """Return what plugin.toml says of the kind: validated weights, or weights of which nothing is known."""
-    if not validated_on:
-        return 'kind = "U"                            # validation unknown; "V" with validated_on, when it is known\n'
-    return f'kind = "V"\nvalidated_on = {json.dumps(validated_on, ensure_ascii=False)}\n'
 
 
 def suggested(label: str, answer: str = "labels") -> str | list[str]:

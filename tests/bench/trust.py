@@ -2,22 +2,27 @@
 
 Images are real ones of ../shared/data, wrapped as DICOM of the plugin's modality, and the right ones distorted. With
 `random`, networks answer at random. Demonstration networks are asked as if a route permitted it. It prints a table and
-every exception; docs/trust.md has the latest table.
+every exception, and writes them into docs/trust.json; `python docs/generate.py` then writes them into docs/trust.md and
+the card of each plugin.
 """
 
+import json
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from node.triton import GrpcTriton, LocalServer
 from tests.peers import ROOT
-from tests.trust.judging import Verdict, judged, table
+from tests.trust.judging import Verdict, counts, judged, table
 from tests.trust.pairs import PURPOSES, pairs
 
 DEADLINE_SECONDS = 600
+COUNTS = ROOT / "docs" / "trust.json"
+"""What docs/generate.py writes into docs/trust.md and the cards; a run replaces the plugins that it ran."""
 
 
 def main() -> None:
@@ -40,4 +45,8 @@ def main() -> None:
             print(f"{sign}{pair.plugin} {pair.name}: {last.outcome} {last.reason[:120]}", flush=True)
         triton.close()
     print("\n".join(table(verdicts)))
+    if "random" not in words:
+        known = json.loads(COUNTS.read_text(encoding="utf-8"))
+        known |= counts(verdicts, datetime.now(UTC).date().isoformat())
+        COUNTS.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{len(verdicts)} pairs in {time.monotonic() - started:.0f} s")

@@ -109,6 +109,17 @@ each = { t2 = { normalise = true, clip_percentiles = [] } }
 """
 
 
+def waves(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], origin: tuple[float, float, float]
+) -> np.ndarray:
+    """Return the signal of one body on a grid: two series must show the same one."""
+    z, y, x = (
+        start + step * np.arange(n).reshape([-1 if axis == own else 1 for axis in range(3)])
+        for own, (start, step, n) in enumerate(zip(origin[::-1], spacing, shape, strict=True))
+    )
+    return 800 + 300 * (np.sin(x / 4) + np.sin(y / 5) * np.cos(z / 6) + np.sin((x + z) / 9))
+
+
 def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -122,12 +133,10 @@ def test_two_series_with_grids_of_their_own_are_channels_of_one_network(
         chain=tmp_path / "chain.toml", trust=True,
     )  # fmt: skip
     assert read_plugin(plugins / "two").roles == ("t1", "t2")
-    signal = np.random.default_rng(2).normal(800, 300, (22, 60, 50)).clip(0, 4000)
-    smooth = functional.avg_pool3d(torch.from_numpy(signal)[None], 5, 1, 2)[0].numpy()
-    t1_images = testing.mr_series(array=smooth[:14, :44, :40], spacing=(3.0, 1.0, 1.0), description="t1")
-    t2_images = testing.mr_series(
-        array=smooth[::-1], spacing=(2.5, 1.5, 1.5), origin=(-130.0, -118.0, -55.0), description="t2", series="t2"
-    )
+    t1_grid = {"spacing": (3.0, 1.0, 1.0), "origin": (-120.0, -108.0, -50.0)}
+    t2_grid = {"spacing": (2.5, 1.5, 1.5), "origin": (-130.0, -118.0, -55.0)}
+    t1_images = testing.mr_series(array=waves((14, 44, 40), **t1_grid), description="t1", **t1_grid)
+    t2_images = testing.mr_series(array=1600 - waves((22, 60, 50), **t2_grid), description="t2", series="t2", **t2_grid)
     t1, t2 = (
         series_of(testing.write(images, tmp_path / name)) for name, images in (("t1", t1_images), ("t2", t2_images))
     )

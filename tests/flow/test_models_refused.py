@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from node.errors import ConfigError
+from node.host import read_plugin
 from node.models import add
 from tests.edge_network import saved
 
@@ -40,6 +41,21 @@ def test_a_network_that_cannot_be_served_is_refused_and_leaves_nothing(
         )  # fmt: skip
     assert [folder.name for folder in models.iterdir()] == ["taken"]
     assert not list(plugins.iterdir())
+
+
+def test_a_guard_is_written_into_the_manifest_and_must_be_in_the_repository(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    models, plugins = folders
+    (models / "guard_head_mr").mkdir()
+    source, _ = saved(tmp_path, "TorchScript")
+    wanted: dict[str, Any] = {"models": models, "plugins": plugins, "labels": ["Spleen", "Liver"], "trust": True}
+    with pytest.raises(ConfigError, match="has no model guard_chest_ct; it has head_mr"):
+        add(source, "edges", guard="chest_ct", **wanted)
+    add(source, "edges", guard="head_mr", **wanted)
+    manifest = read_plugin(plugins / "edges").manifest
+    assert manifest.guards == {"image": "head_mr"}
+    assert "guard_head_mr" in manifest.models
 
 
 @pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])

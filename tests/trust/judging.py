@@ -101,6 +101,27 @@ def inputs_of(pair: Pair, plugin: Plugin, folder: Path) -> dict[str, Series]:
     return plugin.named(stacks) if several else dict.fromkeys(roles, stacks[0])
 
 
+def counts(verdicts: Sequence[Verdict], day: str) -> dict[str, Any]:
+    """Return by plugin what docs/generate.py writes into its card: the day, right and wrong images, every exception."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(verdict.pair.plugin for verdict in verdicts):
+        mine = [verdict for verdict in verdicts if verdict.pair.plugin == name]
+        right, wrong = ([verdict for verdict in mine if verdict.pair.right is side] for side in (True, False))
+        found[name] = {
+            "day": day,
+            "right": [sum(verdict.as_wanted for verdict in right), len(right)],
+            "wrong": [sum(verdict.as_wanted for verdict in wrong), len(wrong)],
+            "exceptions": [exception(verdict) for verdict in mine if not verdict.as_wanted],
+        }
+    return found
+
+
+def exception(verdict: Verdict) -> str:
+    """Return one line about an answer that is not as it should be."""
+    reason = f": {' '.join(verdict.reason.split())[:160]}" if verdict.reason else ""
+    return f"{verdict.outcome} {verdict.pair.name}{reason}"
+
+
 def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield a table, a row per plugin, and then every exception by name."""
     yield "| plugin | kind | right images answered | wrong images not answered |"
@@ -114,5 +135,4 @@ def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield ""
     for verdict in verdicts:
         if not verdict.as_wanted or verdict.outcome == FAILED:
-            reason = f": {' '.join(verdict.reason.split())[:160]}" if verdict.reason else ""
-            yield f"- `{verdict.pair.plugin}` {verdict.outcome} {verdict.pair.name}{reason}"
+            yield f"- `{verdict.pair.plugin}` {exception(verdict)}"

@@ -25,12 +25,12 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
 from node.images.synthetic import all_marked, is_marked
-from node.infer import Order
+from node.infer import Order, models_asked
 from node.infer.run import run
 from node.ledger import Ledger
-from node.models.add import kind_lines
-from node.models.add import kind_of as kind_of_weights
 from node.models.config_pbtxt import volume_config
+from node.models.manifest_lines import kind_lines
+from node.models.manifest_lines import kind_of as kind_of_weights
 from node.profiles import SOP_CLASSES
 from node.records import Job, JobState, Plan
 from node.results import NotSuitable, Result
@@ -57,7 +57,7 @@ ASCII = DEMONSTRATION.replace("–", "-")
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Callable[..., Plugin]:
-    def made(kind: str = "C", *, prior: bool = False, more: str = "") -> Plugin:
+    def made(kind: str = "C", *, prior: bool = False, more: str = 'models = ["spleen"]\n') -> Plugin:
         folder = tmp_path / "plugins" / "spleen"
         folder.mkdir(parents=True, exist_ok=True)
         more += 'validated_on = "1,000 CT of three hospitals"\n' if kind == "V" else ""
@@ -192,9 +192,29 @@ def test_a_plugin_that_asks_a_demonstration_network_cannot_pass_for_more(
             assert model == "spleen"
             return "C"
 
-    one = plugin("A", more='models = ["spleen"]\n')
+    one = plugin("A")
     with pytest.raises(ModelRefused, match='plugin spleen is of kind "A", and its model spleen of kind "C"'):
         run(one, {"ct": loaded(phantom())}, Demonstration({"spleen": dict}))
+
+
+def test_a_plugin_cannot_ask_a_model_that_it_does_not_declare(
+    plugin: Callable[..., Plugin], loaded: Callable[..., Series]
+) -> None:
+    """Its kind and its version would be unknown: a demonstration could answer for a deterministic plugin."""
+    triton = FakeTriton({"spleen": dict})
+    with pytest.raises(ModelRefused, match="asks the model spleen, which its plugin"):
+        run(plugin("A", more=""), {"ct": loaded(phantom())}, triton)
+    assert not triton.calls
+
+
+def test_no_model_is_loaded_for_a_demonstration_that_is_refused(
+    plugin: Callable[..., Plugin], loaded: Callable[..., Series]
+) -> None:
+    made, acquired = {"ct": loaded(phantom())}, {"ct": loaded(testing.unmarked(phantom()), "acquired")}
+    assert models_asked(plugin(), [acquired], allowed=False) == ()
+    assert models_asked(plugin(), [acquired, made], allowed=False) == ("spleen",)
+    assert models_asked(plugin(), [acquired], allowed=True) == ("spleen",)
+    assert models_asked(plugin("A"), [acquired], allowed=False) == ("spleen",)
 
 
 def test_weights_that_are_brought_are_validated_if_the_data_are_named_and_unknown_otherwise() -> None:

@@ -150,7 +150,8 @@ def plugin(tmp_path: Path) -> Callable[..., Plugin]:
         folder = tmp_path / "plugins" / "spleen"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plugin.toml").write_text(
-            f'name = "spleen"\nversion = "{version}"\ntitle = "Spleen"\nkind = "A"\n[series.ct]\nwhen.Modality = "CT"\n'
+            f'name = "spleen"\nversion = "{version}"\ntitle = "Spleen"\nkind = "A"\n'
+            'models = ["spleen"]\n[series.ct]\nwhen.Modality = "CT"\n'
         )
         (folder / "plugin.py").write_text(f"{head}def run(ct, triton):\n    {body}\n")
         return read_plugin(folder)

@@ -224,11 +224,11 @@ def test_labels_lie_on_the_grid_that_the_model_says_not_on_that_of_the_first_ser
     both: dict[str, Any] = {"spleen": model}
     images = {
         role: testing.ct_series(slices=4, rows=16, columns=16, series=role, origin=(at, 0, 0))
-        for role, at in (("ct", 0), ("pt", 40))
+        for role, at in (("ct", 0), ("pt", 4))
     }
     outlines, _ = testing.run_plugin(plugin(manifest=TWO, code=None), images, both)
     assert isinstance(outlines, Segmentation)
-    assert outlines.labels.affine[0, 3] == 40
+    assert outlines.labels.affine[0, 3] == 4
 
 
 TABLES = {
