@@ -129,6 +129,8 @@ class EngineSettings(Table):
     volumes_mb: int = Field(default=2048, ge=0)
     """Memory in `/dev/shm` for the volumes of all jobs together, which a Triton on this machine reads directly. A job
     that finds no space waits. 0: none; arrays travel by gRPC."""
+    job_memory_mb: int = Field(default=4096, ge=256)
+    """Memory that one job may allocate, beside 48 times the size of its volumes. A job that needs more is parked."""
     stop_seconds: float = Field(default=20, ge=0)
     """How long open associations and running jobs may take to end at SIGTERM."""
 

@@ -34,6 +34,7 @@ OOM_SCORE = 500
 """Of a job's process; the node has 0, and 1000 is the first to go."""
 START_SECONDS = 120.0
 """How long the fork server may take to start."""
+MORE_MEMORY = "; raise engine.job_memory_mb if the images are in order"
 SETTING = "ISOCENTER_"
 """Settings in the environment begin so; the ledger's password may be one. No child has them."""
 
@@ -174,6 +175,10 @@ def _child(
         send_answer(to_parent.fileno(), work(*arguments), returns)
     except NodeError as error:
         send_error(to_parent.fileno(), error)
+    except MemoryError as error:
+        limit = f": {sandbox.memory // 2**20} MB" if sandbox is not None and sandbox.memory is not None else ""
+        sentence = f"it needs more memory than a job with such images may use{limit}{MORE_MEMORY} ({_where(error)})"
+        send_error(to_parent.fileno(), PluginFailed(sentence))
     except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
         place = f" ({_where(error)})"
         raised = plain(f"{type(error).__name__}: {error}", LONGEST - len(place))

@@ -7,6 +7,7 @@ See landlock(7). A kernel without it confines nothing: `isocenter check` says so
 
 import ctypes
 import os
+import resource
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -44,14 +45,20 @@ class Sandbox:
         TCP ports that it may connect to; all where it is None.
     signals
         Whether it may signal processes that it has not started.
+    memory
+        Bytes that it may allocate, beside what it has at the start and shared memory; no limit where it is None. Each
+        process that it starts has the same limit.
     """
 
     writable: tuple[Path, ...] = ()
     ports: tuple[int, ...] | None = ()
     signals: bool = False
+    memory: int | None = None
 
     def enter(self, scratch: Path) -> None:
         """Confine this process and all that it will start; `scratch` is its folder for temporary files."""
+        if self.memory is not None:
+            limit_memory(self.memory)
         version = landlock_version()
         if version == 0:
             return
@@ -73,6 +80,15 @@ class Sandbox:
         size = 8 if version < 4 else 16 if version < 6 else 24
         attributes = struct.pack("=QQQ", _writing(version), network, scopes)[:size]
         return _call(CREATE_RULESET, attributes, len(attributes), 0)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process allocate so many bytes more than it has; a further request fails (setrlimit(2), RLIMIT_DATA)."""
+    status = Path("/proc/self/status").read_text()
+    has = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = has + more if hard == resource.RLIM_INFINITY else min(has + more, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def landlock_version() -> int:

@@ -8,6 +8,7 @@ from node.assemble import decode
 from node.engine import Sandbox, Step, run_in_child
 from node.faults import armed
 from node.images import decoded
+from node.images.header_summary import read_summary
 from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
@@ -15,6 +16,16 @@ from node.roles.role import BEAT_SECONDS, DAY_SECONDS, KILL_SECONDS, NodeParts, 
 
 DECODE_SECONDS = 120.0
 """How long the decoding of a few images may take before its process is killed."""
+
+
+DECODER_BYTES, DECODED = 2**30, 16
+"""A process that decodes may allocate so many bytes, and so many times the size of its images."""
+
+
+def memory_limit(parts: Sequence[Part10]) -> int:
+    """Return how many bytes the decoding of images may allocate, by the sizes in their headers."""
+    summaries = [summary for part in parts if (summary := read_summary(part.summary)) is not None]
+    return DECODER_BYTES + DECODED * sum(summary.volume_bytes for summary in summaries)
 
 
 class ReceiveRole(NodeRole):
@@ -83,7 +94,7 @@ class ReceiveRole(NodeRole):
             decode,
             (parts,),
             returns=NoneType,
-            sandbox=Sandbox(writable=(self.parts.spool.decoded,), signals=armed()),
+            sandbox=Sandbox(writable=(self.parts.spool.decoded,), signals=armed(), memory=memory_limit(parts)),
             seconds=DECODE_SECONDS,
             beat=lambda: not self.parts.stopping(),
             beat_seconds=BEAT_SECONDS,

@@ -24,6 +24,15 @@ ARENA_SECONDS = 0.5
 """How often studies that are being received are measured, to have arenas ready for their volumes."""
 
 
+VOLUMES = 48
+"""A job may allocate so many times the size of its volumes: eight copies in float64 with as many masks and fields."""
+
+
+def memory_limit(volume_bytes: int, base_mb: int) -> int:
+    """Return how many bytes a job may allocate, by the size that its images have according to their headers."""
+    return base_mb * 2**20 + VOLUMES * volume_bytes
+
+
 class WorkRole(NodeRole):
     """Claims jobs that are due, runs each in a child process, and records its result objects."""
 
@@ -133,6 +142,7 @@ class WorkRole(NodeRole):
                     writable=(self.parts.spool.objects,),
                     ports=None if manifest.network else tcp_ports(urls),
                     signals=armed(),
+                    memory=memory_limit(order.volume_bytes, self.parts.settings.engine.job_memory_mb),
                 ),
             )
 

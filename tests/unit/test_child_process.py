@@ -1,20 +1,23 @@
 """A job's process ends with all that it has started, dies before the node, and starts when its server was killed."""
 
 import os
+import resource
 import runpy
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 from types import NoneType
 
 import pytest
 
-from node.engine import run_in_child
+from node.engine import Sandbox, run_in_child
 from node.engine.child_process import OOM_SCORE
-from node.errors import JobDied
+from node.errors import JobDied, PluginFailed
 from tests.unit.test_engine import PATIENCE, always, gone, wait_for
 
+NOBODY = 65534
 Script = Callable[[str], tuple[str]]
 
 LEAVES_ONE_BEHIND = """
@@ -66,6 +69,32 @@ def test_a_job_starts_although_the_fork_server_was_killed() -> None:
 def test_the_kernel_kills_a_job_before_the_node_when_memory_runs_out() -> None:
     path = Path("/proc/self/oom_score_adj")
     assert int(run_in_child(Path.read_text, (path,), returns=str, seconds=PATIENCE, beat=always)) == OOM_SCORE
+
+
+def test_a_job_that_needs_more_memory_than_its_images_explain_fails_with_a_sentence() -> None:
+    limit = Sandbox(memory=64 * 2**20)
+    assert run_in_child(_allocate, (16,), returns=int, seconds=PATIENCE, beat=always, sandbox=limit) == 16
+    with pytest.raises(PluginFailed, match="more memory than a job with such images may use: 64 MB; raise engine"):
+        run_in_child(_allocate, (128,), returns=int, seconds=PATIENCE, beat=always, sandbox=limit)
+
+
+def test_a_job_cannot_raise_its_own_limit() -> None:
+    with pytest.raises(PluginFailed, match="more memory"):
+        run_in_child(
+            _raise_and_allocate, (128,), returns=int, seconds=PATIENCE, beat=always, sandbox=Sandbox(memory=64 * 2**20)
+        )
+
+
+def _allocate(megabytes: int) -> int:
+    return len(bytearray(megabytes * 2**20)) // 2**20
+
+
+def _raise_and_allocate(megabytes: int) -> int:
+    """As a plugin that would have more; only a privileged process may."""
+    os.setuid(NOBODY) if os.getuid() == 0 else None
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return _allocate(megabytes)
 
 
 def _run(path: str) -> None:
