@@ -18,8 +18,6 @@ from tests.peers import ROOT, VALIDATOR, complaints
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton is not installed")
 
-OWN_CODES = "Unrecognized defined term = <99ISOCENTER>"
-
 
 @cache
 def plugins() -> dict[str, Plugin]:
@@ -69,8 +67,7 @@ def answered_with(
         write_object(made, folder / "made" / f"{number}.dcm")
     if not VALIDATOR.is_file():
         pytest.skip("shared/tools/validate_dicom.py is not beside the repository")
-    said = complaints(folder / "images", folder / "made", "DicomSRValidator", *skip)
-    assert not {line for line in said if OWN_CODES not in line}
+    assert not complaints(folder / "images", folder / "made", "DicomSRValidator", *skip)
     return results
 
 
