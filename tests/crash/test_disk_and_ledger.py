@@ -141,6 +141,6 @@ def test_what_waits_for_a_rule_or_a_destination_that_is_gone_is_parked_and_comes
     pacs.answer = lambda event: 0
     node.start()
     with node.ledger() as ledger:
-        assert ledger.queries.requeue()["deliveries"] == 3
+        assert ledger.queries.requeue()["deliveries"] == 2
     node.rest(study_uid(files))
     assert node.account(files) == []

@@ -11,6 +11,7 @@ from node.images.header_summary import read_summary, summarize_file
 from node.receive.c_store import CANNOT_UNDERSTAND, MISMATCH, SUCCESS
 from node.receive.connection import Connection
 from node.receive.p_data import BUFFER_SIZE
+from node.receive.store import CUT
 from node.records import Arrival, Refusal
 from node.testing import ct_series
 from tests.fast_path import (
@@ -121,9 +122,11 @@ def test_a_connection_that_ends_at_any_byte_leaves_only_complete_instances(
     observed.wait_for_end()
     wait_until(lambda: threading.active_count() <= before, what="the end of every association")
     more = len(ABORT) if end in ("abort", "release") else 0  # it is data where that is not yet whole
-    assert len(observed.rows) == sum(cut + more >= whole for cut in cuts for whole in (first, len(content)))
+    complete = [row for row in observed.rows if isinstance(row, Arrival)]
+    assert len(complete) == sum(cut + more >= whole for cut in cuts for whole in (first, len(content)))
+    assert {row.reason for row in observed.rows if isinstance(row, Refusal)} == {CUT}
     recovered = [arrival.instance.sop_instance_uid for arrival in observed.spool.unwritten({})]
-    assert len(recovered) == len(observed.rows)
+    assert len(recovered) == len(complete)
     assert observed.spool.unread({}) == {}
 
 
