@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -263,6 +264,11 @@ def serve(
         process.terminate()
         code = process.wait(60)
     assert code == 0, f"serve ended with {code}: {log.read_text()[-2000:]}"
+
+
+def events(story: str, name: str) -> int:
+    """Return how many events of a name are in what `isocenter explain` prints; alike ones share a line."""
+    return sum(int(number or 1) for number in re.findall(rf"{re.escape(name)}  (?:(\d+) instances, )?", story))
 
 
 PRIVATE_CODE = "Unrecognized defined term = <99ISOCENTER>"
