@@ -15,10 +15,11 @@ class Pauses(LedgerPart):
         """Pause a destination, route or plugin; False if it is paused already."""
         with self.db.writing() as connection:
             row = {"kind": kind, "name": name, "since": self.db.clock()}
-            added = connection.execute(insert_or(connection, pause).values(row).on_conflict_do_nothing())
-            if added.rowcount:
+            insert = insert_or(connection, pause).values(row).on_conflict_do_nothing()
+            added = connection.execute(insert.returning(pause.c.name)).first() is not None
+            if added:
                 self.db.add_event(connection, "", "paused", f"{kind} {name}")
-            return bool(added.rowcount)
+            return added
 
     def remove(self, kind: str, name: str) -> bool:
         """Resume a destination, route or plugin; False if it is not paused."""

@@ -334,7 +334,7 @@ def test_rows_are_deleted_before_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     finished()
-    monkeypatch.setattr(Retention, "_purge_one", lambda *_: False)
+    monkeypatch.setattr(Retention, "purge_one", lambda *_: False)
     old()
     assert len(files(spool)) == 4, "no row has gone, so no file may"
 
