@@ -155,7 +155,7 @@ def test_a_restart_does_not_forget_what_was_refused(house: New, tmp_path: Path) 
     node.rest(study_uid(files))
     assert node.account(files) == []
     assert revisions_done(node, study_uid(files)) == [1]
-    assert [MISSING in text for text in reports(node)] == [False] * 4
+    assert [MISSING in text for text in reports(node)] == [False] * 2
 
 
 def test_an_association_that_is_aborted_midway_is_no_whole_study(house: New, tmp_path: Path) -> None:
