@@ -47,7 +47,7 @@ def in_patient(image: Dataset, column: float, row: float) -> tuple[float, float,
 
 
 def measured(reports: Sequence[Dataset]) -> dict[tuple[str, str], float]:
-    """Return the volumes and means in reports by (tracking identifier, name); no percentiles."""
+    """Return the volumes and means in reports by (tracking identifier, name)."""
     return {key: value for report in reports for key, value in _measured(report.ContentSequence, "")}
 
 
@@ -56,7 +56,7 @@ def _measured(items: Sequence[Dataset], tracked: str) -> Iterator[tuple[tuple[st
         below = list(item.get("ContentSequence") or [])
         if _name(item) == "Tracking Identifier":
             tracked = item.TextValue
-        if _name(item) == "Volume" or "Derivation" in map(_name, below):
+        if _name(item) in {"Volume", "Mean Attenuation Coefficient"}:
             yield (tracked, _name(item)), float(item.MeasuredValueSequence[0].NumericValue)
         yield from _measured(below, tracked)
 
