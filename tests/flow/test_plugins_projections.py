@@ -121,6 +121,7 @@ def test_a_real_cine_of_a_heart_is_not_suitable(triton: Triton, tmp_path: Path) 
 
 
 def test_real_frames_that_are_coloured_are_not_suitable(triton: Triton, tmp_path: Path) -> None:
-    (result,) = answered(triton, "us_lesion", real("US/palette_2frame/OBXXXX1A_2frame.dcm", tmp_path), tmp_path)
+    images = real("US/palette_2frame/OBXXXX1A_2frame.dcm", tmp_path)  # two frames in a class for single ones
+    (result,) = answered(triton, "us_lesion", images, tmp_path, "dciodvfy")
     assert isinstance(result, NotSuitable)
     assert "not a greyscale ultrasound of the breast or the thyroid" in result.reason
