@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from node.ledger import Ledger
+from node.notifications import LOOK_SECONDS, take_new
 from node.plain_text import plain
 from node.records import Delivery, DeliveryState, Event, JobState
 
@@ -20,9 +21,6 @@ STAGES = (
 STORED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
 
 
-FOLLOW_SECONDS = 0.5
-OVERLAP = 50
-"""How often new events are looked for, and how many are looked at again: a later number may be committed first."""
 ASIDE = {"instance.aside": "set aside", "instance.lost": "lost"}
 """Events that tell of instances which were received and are not used."""
 
@@ -114,13 +112,11 @@ def _next_try(sent: Delivery) -> str:
 
 def follow(ledger: Ledger) -> Iterator[Event]:
     """Yield each event of the ledger that happens from now on, for ever."""
-    after, seen = ledger.events.last(), set[int]()
+    after, known = ledger.events.last(), set[int]()
     while True:
-        new = [(number, event) for number, event in ledger.events.read(after=after) if number not in seen]
-        seen |= {number for number, _ in new}
-        after = max(after, max(seen, default=after) - OVERLAP)
-        yield from (event for _, event in new)
-        time.sleep(FOLLOW_SECONDS)
+        new, after, known = take_new(ledger.events.read(after=after), after=after, known=known)
+        yield from new
+        time.sleep(LOOK_SECONDS)
 
 
 def told(event: Event) -> str:

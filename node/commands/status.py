@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from node.ledger import Ledger
+from node.ledger.queries import span
 from node.operation_records import NodeProcess, Queue
 from node.plain_text import plain
 from node.settings import Settings
@@ -120,11 +121,3 @@ def _destination(of: DestinationState) -> str:
         "" if of.oldest_seconds is None else f", {of.waiting} wait, the oldest for {span(of.oldest_seconds)}{failing}"
     )
     return f"destination {of.name}: last stored {last}{waits}"
-
-
-def span(seconds: float) -> str:
-    """Return a time span in the unit that people would use."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"

@@ -1,6 +1,6 @@
 """The summary of a case: a sentence for the head of its report and page, and a few words for the list of series."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from node.codes import SCT
 from node.compose.ascii_text import plain
@@ -41,10 +41,7 @@ def is_positive(result: Result) -> bool:
         case Region():
             return result.category not in NORMAL
         case Segmentation():
-            return any(
-                segment.category == SCT.MorphologicallyAbnormalStructure and area.any()
-                for segment, area in zip(result.segments, result.areas, strict=True)
-            )
+            return any(True for _ in _shown(result, abnormal=True))
         case _:
             return False
 
@@ -96,12 +93,7 @@ def _found(case: Case) -> list[str]:
     """Return the names of what is present, and of what is unsure."""
     named = [one.name.meaning for one in case.results_of(Finding) if is_positive(one) and not _of_lesion(one)]
     named += [region.label for region in case.results_of(Region) if is_positive(region)]
-    named += [
-        segment.label
-        for result in case.results_of(Segmentation)
-        for segment, area in zip(result.segments, result.areas, strict=True)
-        if segment.category == SCT.MorphologicallyAbnormalStructure and area.any()
-    ]
+    named += [label for result in case.results_of(Segmentation) for label in _shown(result, abnormal=True)]
     unsure = [
         finding.name.meaning
         for finding in case.results_of(Finding)
@@ -117,18 +109,20 @@ def _found(case: Case) -> list[str]:
     return parts or (["Nothing found"] if asked else [])
 
 
+def _shown(result: Segmentation, *, abnormal: bool) -> Iterator[str]:
+    """Yield the labels of the segments that have voxels, of abnormal structures or of all others."""
+    for segment, area in zip(result.segments, result.areas, strict=True):
+        if (segment.category == SCT.MorphologicallyAbnormalStructure) == abnormal and area.any():
+            yield segment.label
+
+
 def _of_lesion(finding: Finding) -> bool:
     """Return whether a finding says more of a lesion, which has its own name in the summary."""
     return finding.of is not None and finding.of.category not in NORMAL
 
 
 def _outlined(case: Case) -> list[str]:
-    names = [
-        segment.label
-        for result in case.results_of(Segmentation)
-        for segment, area in zip(result.segments, result.areas, strict=True)
-        if segment.category != SCT.MorphologicallyAbnormalStructure and area.any()
-    ]
+    names = [label for result in case.results_of(Segmentation) for label in _shown(result, abnormal=False)]
     return [f"{_listed(names)} outlined"] if names else []
 
 

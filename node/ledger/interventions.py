@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 
 from node.ledger.database import LedgerPart, hold, make_move
 from node.ledger.job_moves import supersede
@@ -59,9 +59,10 @@ class Interventions(LedgerPart):
             if seen is None:
                 return None
             self._cancel(connection, study_uid)
-            held = connection.execute(select(instance.c.study_uid).where(instance.c.study_uid == study_uid)).all()
+            held = select(func.count()).select_from(instance).where(instance.c.study_uid == study_uid)
+            count = int(connection.execute(held).scalar_one())
             Retention(self.db).purge_one(connection, seen, self.db.clock())
             for table in HISTORY:
                 connection.execute(delete(table).where(table.c.study_uid == study_uid))
-            self.db.add_event(connection, study_uid, "study.deleted", f"{len(held)} instances, by a person")
-            return len(held)
+            self.db.add_event(connection, study_uid, "study.deleted", f"{count} instances, by a person")
+            return count

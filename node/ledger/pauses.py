@@ -5,8 +5,6 @@ from sqlalchemy import delete, select
 from node.ledger.database import LedgerPart, insert_or
 from node.ledger.schema import pause
 
-KINDS = ("destination", "route", "plugin")
-
 
 class Pauses(LedgerPart):
     """Paused destinations are sent nothing, paused plugins start no job, and studies of paused routes wait."""

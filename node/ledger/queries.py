@@ -102,14 +102,14 @@ class Queries(LedgerPart):
             jobs, studies = connection.execute(held).all(), connection.execute(growing).all()
             waiting = [(row, self._reason(connection, row)) for row in connection.execute(due).all()]
         return [
-            *(f"study {row.study_uid} has been receiving for {_span(now - row.since)}" for row in studies),
+            *(f"study {row.study_uid} has been receiving for {span(now - row.since)}" for row in studies),
             *(
                 f"job {row.id} ({row.plugin}) of study {row.study_uid} has run past its lease by "
-                f"{_span(now - row.lease_until)}: nobody works, or the node is being restarted"
+                f"{span(now - row.lease_until)}: nobody works, or the node is being restarted"
                 for row in jobs
             ),
             *(
-                f"{row.count} deliveries to {row.destination} wait, the oldest for {_span(now - row.since)}: "
+                f"{row.count} deliveries to {row.destination} wait, the oldest for {span(now - row.since)}: "
                 f"{reason or 'not tried yet'}"
                 for row, reason in waiting
             ),
@@ -180,9 +180,9 @@ class Queries(LedgerPart):
         return {"studies": len(studies), "jobs": len(jobs), "deliveries": len(deliveries)}
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Return a time span in the unit that people would use."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{max(seconds, 0):.0f} s"

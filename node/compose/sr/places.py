@@ -3,7 +3,7 @@
 OHIF shows no report, but a black viewport, if one group has no coordinates: docs/decisions/0007-one-report.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from highdicom import sr
@@ -21,16 +21,20 @@ def key_frame(case: Case, segments: Sequence[ReportedSegment]) -> Frame:
     The first key image of the study, else that of the first region, else where the first segment is largest, else the
     middle one.
     """
-    series = case.study_series
-    own = {frame.sop_instance_uid for one in series for frame in one.frames}
-    chosen = [
-        frame for result in case.results_of(KeyImages) for frame in result.images if frame.sop_instance_uid in own
-    ]
+    middle = case.study_series[0].frames[len(case.study_series[0].frames) // 2]
+    return next(_key_frames(case, segments), middle)
+
+
+def _key_frames(case: Case, segments: Sequence[ReportedSegment]) -> Iterator[Frame]:
+    """Yield the images that a report may open on, the best first; a region is located when it is asked for."""
+    own = {frame.sop_instance_uid for series in case.study_series for frame in series.frames}
+    for result in case.results_of(KeyImages):
+        yield from (frame for frame in result.images if frame.sop_instance_uid in own)
     for region in case.results_of(Region):
-        located = ((one, locate_region(region, one)) for one in series)
-        chosen += [one.frames[position.index] for one, position in located if position is not None]
-    chosen += [segment.series.frames[segment.largest] for segment in segments if segment.found]
-    return next(iter(chosen), series[0].frames[len(series[0].frames) // 2])
+        for series in case.study_series:
+            if (position := locate_region(region, series)) is not None:
+                yield series.frames[position.index]
+    yield from (segment.series.frames[segment.largest] for segment in segments if segment.found)
 
 
 def on_image(shape: Shape) -> sr.ImageRegion:

@@ -55,7 +55,7 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
 
     It begins with the summary and its limits. Then come measurement groups on the images as a whole, on segments and on
     regions, each of which has coordinates on an image. It refers to the Segmentations in `made`, and lists the other
-    objects of `NAMED` there as evidence.
+    objects there as evidence, but those of `UNNAMED`.
 
     Raises
     ------
