@@ -36,6 +36,8 @@ PICKED: Mapping[int, tuple[str, bytes, Pattern]] = {
 REQUIRED = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 """Without these an instance cannot be filed (Type 1 in PS3.3 C.12.1, C.7.2.1 and C.7.3.1)."""
 
+CHARACTER_SET = 0x00080005
+"""Specific Character Set. pydicom refuses the whole data set where the value has a null within it."""
 REQUEST_ATTRIBUTES = 0x00400275
 REQUESTED_PRIORITY = 0x00401003
 REQUESTED_PRIORITY_BYTES = b"\x40\x00\x03\x10"
@@ -82,6 +84,8 @@ def pick(walk: Walk, *, whole: bool, last_tag: int = PIXELS[-1]) -> dict[str, st
     if REQUESTED_PRIORITY in found or (
         REQUEST_ATTRIBUTES in found and REQUESTED_PRIORITY_BYTES in found[REQUEST_ATTRIBUTES][1]
     ):
+        return None
+    if CHARACTER_SET in found and b"\0" in found[CHARACTER_SET][1]:
         return None
     picked: dict[str, str] = {}
     for tag, (keyword, its_vr, pattern) in PICKED.items():

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -240,6 +241,8 @@ class House:
         self.process.terminate()
         try:
             assert self.process.wait(60) == 0, self.log[-3000:]
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"the node did not end: {self.log[-3000:]}") from error
         finally:
             for pid in session(self.process.pid):
                 os.kill(pid, signal.SIGKILL)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from node.errors import NotUnderstood
 from node.images.part10 import file_header, parse
-from node.receive.header_fields import inflated, pick, walked
+from node.receive.header_fields import inflated, pick, values_of_whole, walked
 from tests.fast_path import BODIES, CONTEXTS
 from tests.peers import DICOM
 
@@ -41,6 +42,15 @@ def test_picked_fields_equal_those_that_pydicom_reads() -> None:
             assert found == read
             assert "Modality" in found or not header.get("Modality")
     assert picked >= 3
+
+
+def test_a_null_within_the_character_set_is_left_to_pydicom_which_refuses_it() -> None:
+    syntax, body = CONTEXTS[1][1], bytearray(BODIES[1])
+    assert body[:6] == b"\x08\0\x05\0CS"
+    body[8] = 0
+    assert pick(walked(bytes(body), syntax), whole=True) is None
+    with pytest.raises(NotUnderstood, match="null"):
+        values_of_whole(bytes(body), syntax)
 
 
 @settings(max_examples=200, deadline=None)
