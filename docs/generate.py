@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from node import errors, records
 from node.cli import app
+from node.commands.init import toml_value
 from node.host import Plugin, find_plugins
 from node.host.plausible_table import PHRASES
 from node.profiles import CHAIN, KIND_NAMES, PROFILES, SOP_CLASSES
@@ -40,24 +41,9 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
         for table in tables:
             yield from _keys(table, f"{prefix}{name}." + ("NAME." if table is Destination else ""))
         if not tables:
-            default = "–" if field.is_required() else f"`{_toml(field.get_default(call_default_factory=True))}`"
+            default = "–" if field.is_required() else f"`{toml_value(field.get_default(call_default_factory=True))}`"
             meaning = _linked(" ".join(meanings[model.__name__, name]).strip())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
-
-
-def _toml(value: object) -> str:
-    """Write a default as a configuration file has it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return f"{value:g}"
-        case tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case None:
-            return '"profile"'  # of `objects` and `fallback`
-        case _:
-            return f'"{value}"'
 
 
 def _linked(text: str) -> str:

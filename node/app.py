@@ -46,7 +46,7 @@ def load_routes(settings: Settings) -> Routes:
     """Read plugins and routes; ConfigError if they do not fit together."""
     return read_routes(
         settings.routes,
-        plugins=find_plugins(settings.plugins),
+        plugins=find_plugins(settings.plugin_folders),
         destinations=tuple(settings.destinations),
         test_destinations=[name for name, destination in settings.destinations.items() if destination.test],
         quiet_seconds=settings.assemble.quiet_seconds,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from node import operations
+from node import installation, operations
 from node.command_options import DEFAULT, ConfigFile, reported_errors
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
 operations.add_to(app)
+installation.add_to(app)
 app.add_typer(plugin_app, name="plugin")
 model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
@@ -181,7 +182,7 @@ def plugin_list(config: ConfigFile = DEFAULT) -> None:
 
     with reported_errors():
         settings = Settings.read(config)
-        for plugin in find_plugins(settings.plugins).values():
+        for plugin in find_plugins(settings.plugin_folders).values():
             manifest = plugin.manifest
             what = f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})"
             typer.echo(f"{what}  {manifest.kind}: {manifest.statement}")
@@ -239,8 +240,8 @@ def model_list(config: ConfigFile = DEFAULT) -> None:
 
     with reported_errors():
         settings = Settings.read(config)
-        plugins = find_plugins(settings.plugins)
-        for line in listed(settings.triton.model_repository, settings.triton.urls, plugins):
+        plugins = find_plugins(settings.plugin_folders)
+        for line in listed(settings.triton.model_repository, settings.triton.urls, plugins, settings.triton.included):
             typer.echo(line)
 
 
@@ -314,7 +315,7 @@ def model_export(
     with reported_errors():
         settings = Settings.read(config)
         names = model or [name.partition(":")[0] for name in load_routes(settings).models]
-        for written in export(settings.triton.model_repository, folder, names):
+        for written in export(settings.triton.model_repository, folder, names, settings.triton.included):
             typer.echo(written)
     typer.echo(f"serve it: tritonserver --model-repository={folder}; its Python needs PyTorch and NumPy")
 

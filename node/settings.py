@@ -30,6 +30,8 @@ from node.records import Address
 from node.toml_files import first_fault, load_toml
 
 PREFIX = "ISOCENTER_"
+PACKAGE = Path(__file__).resolve().parents[1]
+"""Where the plugins and models that come with isocenter lie: beside the package, in a checkout and when installed."""
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """All interfaces, and the loopback interface of the same protocol."""
 
@@ -143,11 +145,18 @@ class TritonSettings(Table):
     model_repository: Path = Path("../triton_models")
     """Model repository of the local server. With servers elsewhere that have the same models, the sizes of models are
     read from it."""
+    included_models: bool = False
+    """Whether the models that come with isocenter are found, too. One of its name in `model_repository` replaces it."""
     deadline_seconds: float = Field(default=120, gt=0)
     """Time limit of one answer. As much again is added for each job that is ahead at the same instance of a model."""
     models_mb: int = Field(default=16384, ge=0)
     """Memory for the models of a server, counted as the size of their files and 200 MB for each process of the Python
     backend. 0: no limit."""
+
+    @property
+    def included(self) -> tuple[Path, ...]:
+        """The repository of the models that come with isocenter, if they are to be found."""
+        return (PACKAGE / "triton_models",) if self.included_models else ()
 
 
 def _template(text: str) -> str:
@@ -253,6 +262,8 @@ class Settings(Table):
     """The file with the routes."""
     plugins: tuple[Path, ...] = (Path("../plugins"),)
     """Folders of plugins, beside the installed entry points `isocenter.plugins`."""
+    included_plugins: bool = False
+    """Whether the plugins that come with isocenter are found, too. One of the same name in `plugins` replaces it."""
     receive: Receive = Field(default_factory=Receive)
     assemble: Assemble = Field(default_factory=Assemble)
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
@@ -269,6 +280,11 @@ class Settings(Table):
             there = ", ".join(sorted(self.destinations)) or "none"
             raise ValueError(f"priors.ask names the destination {self.priors.ask!r}; there are: {there}")
         return self
+
+    @property
+    def plugin_folders(self) -> tuple[Path, ...]:
+        """The folders of plugins, with that of the plugins that come with isocenter if they are to be found."""
+        return (*self.plugins, *([PACKAGE / "plugins"] if self.included_plugins else []))
 
     @property
     def profiles(self) -> dict[str, Profile]:

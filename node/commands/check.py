@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from node.settings import LOOPBACK, Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
 from node.triton import LOCAL, GrpcTriton, Servers
+from node.triton.model_config import CONFIG, model_folder
 
 log = structlog.get_logger()
 
@@ -151,7 +152,7 @@ def _triton(settings: Settings) -> Iterator[Report]:
     routes = load_routes(settings)
     models = routes.models
     if LOCAL in settings.triton.urls:
-        _model_folders(settings.triton.model_repository, models)
+        _model_folders((settings.triton.model_repository, *settings.triton.included), models)
     with Servers(settings.triton, settings.spool.path / "triton-check.log") as servers:
         check_models(routes, servers.urls, settings.triton.deadline_seconds)
     yield Report(
@@ -159,11 +160,11 @@ def _triton(settings: Settings) -> Iterator[Report]:
     )
 
 
-def _model_folders(repository: Path, models: list[str]) -> None:
+def _model_folders(places: Sequence[Path], models: list[str]) -> None:
     """Raise ModelRefused for a missing model, before a server is started."""
     for model in (model.partition(":")[0] for model in models):
-        if not (repository / model / "config.pbtxt").is_file():
-            raise ModelRefused(f"model {model} is not in {repository}; put its folder there, with its config.pbtxt")
+        if not (model_folder(places, model) / CONFIG).is_file():
+            raise ModelRefused(f"model {model} is not in {places[0]}; put its folder there, with its config.pbtxt")
 
 
 def _destinations(settings: Settings) -> Iterator[Report]:

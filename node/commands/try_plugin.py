@@ -126,7 +126,7 @@ def find(settings: Settings, plugin: str) -> Plugin:
     """Return the plugin in a folder, else the plugin of that name; ConfigError if there is neither."""
     if (Path(plugin) / "plugin.toml").is_file():
         return read_plugin(Path(plugin).resolve())
-    plugins = find_plugins(settings.plugins)
+    plugins = find_plugins(settings.plugin_folders)
     if plugin not in plugins:
         raise ConfigError(f"there is no plugin {plugin!r}; there are: {', '.join(sorted(plugins)) or 'none'}")
     return plugins[plugin]

@@ -29,6 +29,7 @@ from node.serving import chains
 from node.serving.network_loader import network_file
 from node.settings import Settings
 from node.triton import GrpcTriton, Servers
+from node.triton.model_config import model_folder
 from node.triton.model_inputs import volume_inputs
 
 Answer = Mapping[str, NDArray[Any]]
@@ -85,7 +86,7 @@ def compare(settings: Settings, name: str, framework: str, folder: Path, source:
     theirs = FRAMEWORKS[framework]
     if importlib.util.find_spec(theirs.package) is None:
         raise ConfigError(f"{framework} is not installed here: {theirs.install}")
-    model = settings.triton.model_repository / plugin.manifest.model.name
+    model = model_folder((settings.triton.model_repository, *settings.triton.included), plugin.manifest.model.name)
     place = source or _source(model)
     fitting = yield from what_fits(plugin, folder)
     inputs = [{role: fitting.series[key] for role, key in key_of_role.items()} for key_of_role in fitting.inputs]

@@ -33,8 +33,12 @@ class Listed:
         return f"{self.name}: {'; '.join([self.kind, versions, *self.states, users])}"
 
 
-def listed(repository: Path, urls: Sequence[str], plugins: Mapping[str, Plugin]) -> Iterator[Listed | str]:
+def listed(
+    repository: Path, urls: Sequence[str], plugins: Mapping[str, Plugin], beside: Sequence[Path] = ()
+) -> Iterator[Listed | str]:
     """Give every model that is in the repository, on a server, or asked for; and a sentence for each server away.
+
+    `beside` are repositories whose models are served, too, unless `repository` has one of the same name.
 
     The server called "local" is the node's own, and tells nobody else what it has loaded.
     """
@@ -50,7 +54,7 @@ def listed(repository: Path, urls: Sequence[str], plugins: Mapping[str, Plugin])
     for plugin in plugins.values():
         for name in plugin.manifest.model_names:
             users.setdefault(name, []).append(plugin.name)
-    here = {path.parent.name: path.parent for path in repository.glob(f"*/{CONFIG}")}
+    here = {path.parent.name: path.parent for folder in (*beside, repository) for path in folder.glob(f"*/{CONFIG}")}
     for name in sorted({*here, *there, *users}):
         yield Listed(
             name=name,

@@ -45,7 +45,11 @@ class WorkRole(NodeRole):
         self._fleet = Fleet(
             urls=lambda: parts.servers.urls,
             models=parts.routes.models,
-            memory=ModelMemory(repository=settings.triton.model_repository, limit=settings.triton.models_mb * 2**20),
+            memory=ModelMemory(
+                repository=settings.triton.model_repository,
+                limit=settings.triton.models_mb * 2**20,
+                beside=settings.triton.included,
+            ),
             deadline_seconds=settings.triton.deadline_seconds,
             stopping=parts.stopping,
             on_loaded=lambda: parts.wake("infer"),

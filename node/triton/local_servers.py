@@ -31,7 +31,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         if LOCAL in self.settings.urls and self.needed:
-            self._server = LocalServer(self.settings.model_repository, self.log_file)
+            self._server = LocalServer(self.settings.model_repository, self.log_file, beside=self.settings.included)
             self._local = self._server.start()
         return self
 

@@ -1,5 +1,6 @@
 """Triton's config.pbtxt, held against the schema that Triton documents: its protobuf message ModelConfig."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from node.errors import ConfigError
 
 CONFIG = "config.pbtxt"
+
+
+def model_folder(repositories: Sequence[Path], name: str) -> Path:
+    """Return the folder of a model in the first repository that has it; where none has, its place in the first."""
+    folders = [repository / name for repository in repositories]
+    return next((folder for folder in folders if (folder / CONFIG).is_file()), folders[0])
 
 
 def read_config(folder: Path) -> Any:

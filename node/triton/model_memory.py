@@ -1,10 +1,10 @@
 """The memory of a server for models: which are unloaded when another is to be loaded and not all fit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.triton.model_config import CONFIG, instances, read_config
+from node.triton.model_config import CONFIG, instances, model_folder, read_config
 
 PROCESS_BYTES = 200 << 20
 """What a Python process with PyTorch in it takes, beside the model's files; the Python backend has one per instance."""
@@ -20,10 +20,13 @@ class ModelMemory:
         The folder of the server's models; a model that is not in it counts as 0 bytes.
     limit
         Bytes for all models together; 0 is no limit.
+    beside
+        More folders of its models, for those that are not in `repository`.
     """
 
     repository: Path
     limit: int
+    beside: Sequence[Path] = ()
 
     def to_unload(self, wanted: Collection[str], used: Mapping[str, int], busy: Collection[str]) -> list[str]:
         """Return the models to unload before the wanted ones are loaded, the least recently used first.
@@ -38,7 +41,8 @@ class ModelMemory:
         """
         if not self.limit or used.keys() >= set(wanted):
             return []
-        bytes_of = {name: footprint(self.repository / name) for name in {*used, *wanted}}
+        places = (self.repository, *self.beside)
+        bytes_of = {name: footprint(model_folder(places, name)) for name in {*used, *wanted}}
         idle = sorted(used.keys() - {*wanted, *busy}, key=lambda name: (used[name] == 0, used[name], name))
         unloaded: list[str] = []
         for name in idle:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +121,8 @@ class LocalServer:
         Triton's --model-control-mode: "explicit" loads a model when a client asks for it, "none" all models at start.
     environment
         Of the server and its stubs; that of `Wheel.environment` without it.
+    beside
+        More model repositories. Of models with the same name the first one found is served, where Triton serves none.
     """
 
     def __init__(
@@ -131,8 +133,10 @@ class LocalServer:
         folder: Path | None = None,
         control_mode: str = CONTROL_MODE,
         environment: Mapping[str, str] | None = None,
+        beside: Sequence[Path] = (),
     ) -> None:
         self.model_repository = model_repository
+        self._beside = beside
         self.log = log
         self._folder = folder
         self._control_mode = control_mode
@@ -211,6 +215,7 @@ class LocalServer:
             str(wheel.binary),
             f"--id={name}",
             f"--model-repository={self.model_repository.resolve()}",
+            *([f"--model-repository={_links(folder, self.model_repository, self._beside)}"] if self._beside else []),
             f"--model-control-mode={self._control_mode}",
             "--exit-on-error=false",
             f"--backend-directory={folder}",
@@ -270,6 +275,18 @@ def _private_folder(wheel: Wheel, folder: Path | None) -> Path:
         if part.is_file():
             (backend / part.name).symlink_to(part)
     return folder
+
+
+def _links(folder: Path, first: Path, beside: Sequence[Path]) -> Path:
+    """Make a repository of links to the models beside the first repository that it does not have itself."""
+    repository = folder / "models"
+    repository.mkdir()
+    taken = {path.name for path in first.iterdir()}
+    for model in (path for place in beside for path in sorted(place.iterdir()) if path.is_dir()):
+        if model.name not in taken:
+            (repository / model.name).symlink_to(model)
+            taken.add(model.name)
+    return repository
 
 
 def _check_stub(wheel: Wheel, environment: dict[str, str]) -> None:

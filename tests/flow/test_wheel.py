@@ -1,4 +1,4 @@
-"""The wheel: files that models share are links in the repository, and copies beside each model when installed."""
+"""The wheel: all that a node needs; what is a link in the repository is a copy when installed."""
 
 import importlib.metadata
 import shutil
@@ -11,11 +11,11 @@ import pytest
 
 from tests.peers import ROOT
 
-PARTS = "pyproject.toml", "README.md", "LICENSE", "node", "plugins", "triton_models"
+PARTS = "pyproject.toml", "README.md", "LICENSE", "config", "node", "plugins", "triton_models"
 UNSEEN = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
-def test_every_model_in_the_wheel_has_all_its_files(tmp_path: Path) -> None:
+def test_every_file_of_nodes_plugins_and_models_is_in_the_wheel(tmp_path: Path) -> None:
     try:
         present = int(importlib.metadata.version("setuptools").split(".")[0])
     except importlib.metadata.PackageNotFoundError:
@@ -32,10 +32,9 @@ def test_every_model_in_the_wheel_has_all_its_files(tmp_path: Path) -> None:
     subprocess.run([*command, str(tmp_path / "source")], check=True, capture_output=True, timeout=300)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("triton_models/")}
-    models = ROOT / "triton_models"
-    wanted = {path for model in models.iterdir() for path in model.rglob("*") if path.is_file()}
-    wanted |= {path for link in models.glob("*/1/serving") for path in link.glob("*.*")}
-    wanted = {path for path in wanted if "__pycache__" not in path.parts}
-    assert {f"triton_models/{path.relative_to(models).as_posix()}" for path in wanted} == set(packed)
-    assert all(packed[f"triton_models/{path.relative_to(models).as_posix()}"] == path.read_bytes() for path in wanted)
+        packed = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+    wanted = {path for name in ("node", "plugins", "triton_models") for path in (ROOT / name).rglob("*")}
+    wanted |= {path for link in (ROOT / "triton_models").glob("*/1/serving") for path in link.glob("*.*")}
+    wanted = {path for path in wanted if path.is_file() and "__pycache__" not in path.parts}
+    assert {path.relative_to(ROOT).as_posix() for path in wanted} == set(packed)
+    assert all(packed[path.relative_to(ROOT).as_posix()] == path.read_bytes() for path in wanted)
