@@ -130,6 +130,11 @@ class Node:
         self._engine.start()
         log.info("node.started", roles=", ".join(self.roles), address=str(self.settings.receive.address))
 
+    @property
+    def alive(self) -> bool:
+        """Whether every step of the node still has its threads."""
+        return self._engine.alive
+
     def stop(self) -> None:
         """Accept no more associations, give associations and jobs `engine.stop_seconds` to end, and close everything.
 

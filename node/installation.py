@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import reported_errors
+from node.command_options import DEFAULT, ConfigFile, reported_errors
+
+service_app = typer.Typer(help="The node as a service of systemd.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(init)
+    app.add_typer(service_app, name="service")
 
 
 def init(
@@ -29,3 +32,22 @@ def init(
     typer.echo(typer.style("next:", bold=True))
     for line in begun.advice:
         typer.echo(f"  {line}")
+
+
+@service_app.command("install")
+def service_install(
+    config: ConfigFile = DEFAULT,
+    *,
+    only_print: Annotated[bool, typer.Option("--print", help="Only print the unit; nothing is written.")] = False,
+) -> None:
+    """Install the node as a service of systemd: a hardened unit, its own user, and what that user may read."""
+    from node.commands import install_service
+    from node.settings import Settings
+
+    with reported_errors():
+        settings = Settings.read(config)
+        if only_print:
+            typer.echo(install_service.unit(config, settings, gpu=install_service.has_gpu()), nl=False)
+            return
+        for line in install_service.install(config, settings):
+            typer.echo(line)

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from node.app import Node
+from node.commands import systemd
 from node.commands.check import check_known_destinations
 from node.commands.shutdown import Shutdown
 from node.errors import NodeError
@@ -46,5 +47,8 @@ def _serve(node: Node, shutdown: Shutdown) -> None:
     needed = "work" in node.roles and bool(node.routes.models)
     with Servers(settings.triton, settings.spool.path / "triton.log", needed) as servers:
         node.start(servers, stopping=lambda: shutdown.requested)
+        systemd.notify("READY=1", f"STATUS=serves as {', '.join(node.roles)}")
+        systemd.start_watchdog(lambda: node.alive)
         shutdown.wait(settings.engine.stop_seconds, on_hangup=node.reload)
+        systemd.notify("STOPPING=1")
         node.stop()

@@ -128,6 +128,12 @@ class Engine:
             log.warning("engine.late", steps=late)
 
     @property
+    def alive(self) -> bool:
+        """Whether each step still has a thread; one ends before the engine stops only by a fault."""
+        running = {thread.name.rpartition("-")[0] for thread in self._threads if thread.is_alive()}
+        return self.stopping or running >= self._loops.keys()
+
+    @property
     def stopping(self) -> bool:
         """Whether no more work should be begun."""
         return self._stopping.is_set()

@@ -19,7 +19,7 @@ HEAVY = {
     "PIL",
     "structlog",
 }
-COMMAND_LINE = {"node", "node.cli", "node.command_options", "node.errors", "node.operations"}
+COMMAND_LINE = {"node", "node.cli", "node.command_options", "node.errors", "node.installation", "node.operations"}
 DATABASE = {"sqlalchemy", "alembic", "psycopg"}
 UNUSED_BY_EXPLAIN = HEAVY | {"alembic", "psycopg", "rich"}
 PROGRAM = """\
