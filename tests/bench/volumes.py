@@ -85,6 +85,7 @@ def noise(array: Array) -> Array:
 CHANGES: Mapping[str, Callable[[Array, tuple[int, int, int]], Array]] = {
     "upside down": lambda array, xyz: np.flip(array, xyz[2]),
     "front to back": lambda array, xyz: np.flip(array, xyz[1]),
+    "mirrored": lambda array, xyz: np.flip(array, xyz[0]),
     "inverted": lambda array, _: array.min() + array.max() - array,
     "blank": lambda array, _: np.zeros_like(array),
     "uniform": lambda array, _: np.full_like(array, 40),
@@ -103,10 +104,10 @@ CHANGES: Mapping[str, Callable[[Array, tuple[int, int, int]], Array]] = {
 """What makes a right volume wrong."""
 CANNOT_TELL: Mapping[str, frozenset[str]] = {
     "patient_ct": frozenset(name for name in CHANGES if "half" in name or "turned" in name)
-    | {"upside down", "front to back"},
-    "head_mr": frozenset({"front to back"}),
-    "head_mr_t1": frozenset({"front to back"}),
-    "head_ct": frozenset({"front to back"}),
+    | {"upside down", "front to back", "mirrored"},
+    "head_mr": frozenset({"front to back", "mirrored"}),
+    "head_mr_t1": frozenset({"front to back", "mirrored"}),
+    "head_ct": frozenset({"front to back", "mirrored"}),
 }
 """Guard → changes that it does not notice, or need not: a part of a body is a body."""
 

@@ -10,9 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node import DerivedSeries, NotSuitable, Triton, codes
-from node.images.part10 import Part10
 from node.images.series import Series
-from node.images.stacks import group_into_stacks
 from tests.flow.test_plugins import answered, real
 from tests.flow.test_plugins_on_phantoms import series_of
 from tests.studies import ct_denoise, mr_superres, mr_to_ct
@@ -38,17 +36,6 @@ def squares(array: NDArray[np.number]) -> NDArray[np.number]:
     slices, rows, columns = array.shape
     parted = array.reshape(slices, rows // SQUARE, SQUARE, columns // SQUARE, SQUARE)
     return parted.swapaxes(2, 3).reshape(-1, SQUARE, SQUARE)
-
-
-def first_of(name: str, count: int, folder: Path) -> Series:
-    """Return the first slices of a real series."""
-    series = real(name, folder)
-    chosen = {frame.sop_instance_uid for frame in series.frames[:count]}
-    for file in (folder / "images").iterdir():
-        if dcmread(file, stop_before_pixels=True).SOPInstanceUID not in chosen:
-            file.unlink()
-    (part,) = group_into_stacks(Part10.of_file(file) for file in (folder / "images").iterdir()).series
-    return part
 
 
 def geometry(images: Sequence[Dataset]) -> NDArray[np.float64]:
@@ -105,9 +92,9 @@ def test_thick_slices_of_a_phantom_become_thin_ones_nearer_to_the_truth(triton: 
 
 
 def test_thick_slices_of_a_real_head_become_thin_slices(triton: Triton, tmp_path: Path) -> None:
-    series = first_of("MR/T1_sag_brain_35", 9, tmp_path)
+    series = real("MR/T1_sag_brain_35", tmp_path)
     result, images = derived(triton, "mr_superres", series, tmp_path)
-    assert len(images) == round(8 * 4.8) + 1
+    assert len(images) == round(34 * 4.8) + 1
     assert np.linalg.norm(np.diff(geometry(images)[:, :3], axis=0), axis=1) == pytest.approx(1.0, abs=1e-3)
     middle = result.array[::24][:2]  # every fifth source slice lies 24 mm from the last
     assert off(middle, series.volume().array[::5][:2]) < 0.1 * series.volume().array.max()
@@ -128,7 +115,7 @@ def test_ct_of_a_phantom_is_estimated_from_its_mr(triton: Triton, tmp_path: Path
 
 
 def test_an_image_estimated_from_a_real_head_is_not_marked_as_an_acquired_ct(triton: Triton, tmp_path: Path) -> None:
-    series = first_of("MR/T1_sag_brain_35", 35, tmp_path)
+    series = real("MR/T1_sag_brain_35", tmp_path)
     result, images = derived(triton, "mr_to_ct", series, tmp_path)
     assert result.array.min() < -800
     for image in images:

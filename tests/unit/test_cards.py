@@ -45,6 +45,19 @@ def test_a_card_says_what_a_reader_must_know(plugin: Plugin) -> None:
     assert "Limits" in text
 
 
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_plugin_has_a_guard_or_its_card_says_why_not(plugin: Plugin) -> None:
+    """A role of another day needs none: its series is chosen by what is like the guarded one."""
+    said = card(plugin)["Guard"]
+    guards = plugin.manifest.guards
+    if not guards:
+        assert re.fullmatch(r"none: .{40,}", said), f"{plugin.name} has no guard, and its card does not say why"
+        return
+    assert re.findall(r"`guard_(\w+)`", said) == list(dict.fromkeys(guards.values()))
+    required = {name for name, role in plugin.manifest.series.items() if not (role.optional or role.prior_of)}
+    assert required <= guards.keys()
+
+
 def test_the_plugins_page_shows_the_cards() -> None:
     assert table() in (ROOT / "docs" / "plugins.md").read_text(), f"put this into docs/plugins.md:\n{table()}"
 

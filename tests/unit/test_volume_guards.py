@@ -22,6 +22,7 @@ from tests.bench.volumes import (
     RIGHT,
     Case,
     asked,
+    axes_of,
     changed,
     quality_phantom,
     real,
@@ -130,16 +131,48 @@ def real_volumes() -> tuple[Case, ...]:
     return tuple(case for case in real() if not any(part in case.name for part in ("phase1", "phase2", "SAX_ES")))
 
 
+TURNS = ("upside down", "front to back", "mirrored", "turned about z", "turned about x", "inverted", "upper half")
+
+
+@pytest.mark.parametrize("part", RIGHT["chest_ct"])
+def test_a_real_chest_is_refused_however_it_is_turned(part: str) -> None:
+    chest = real_volume(part)
+    assert asked("chest_ct", chest)[0]
+    assert [change for change in TURNS if asked("chest_ct", changed(chest, change))[0]] == []
+
+
+@pytest.mark.parametrize("part", RIGHT["chest_ct"])
+def test_a_real_chest_is_accepted_prone_and_in_the_size_of_a_child(part: str) -> None:
+    chest = real_volume(part)
+    right_left, front_back, _ = axes_of(chest.affine)
+    prone = replace(chest, volume=np.flip(chest.volume, (right_left, front_back)), affine=chest.affine.copy())
+    for axis in (right_left, front_back):
+        prone.affine[:3, 3] += prone.affine[:3, axis] * (chest.volume.shape[axis] - 1)
+        prone.affine[:3, axis] *= -1
+    child = replace(chest, affine=np.diag([0.7, 0.7, 0.7, 1]) @ chest.affine)
+    assert [asked("chest_ct", case) for case in (prone, child)] == [(True, "")] * 2
+
+
+def real_volume(part: str) -> Case:
+    """Return a real volume by what stands in its name; skip without the data."""
+    found = next((case for case in real_volumes() if part in case.name), None) if OPEN3D.is_dir() else None
+    if found is None:
+        pytest.skip("the real volumes of ../shared/data are not here")
+    return found
+
+
 @pytest.mark.parametrize(
     ("plugin", "guards"),
     [
         ("ct_lung_nodule", {"ct": "chest_ct", "prior": "chest_ct"}),
         ("ct_body", {"ct": "chest_ct"}),
+        ("ct_lung", {"ct": "chest_ct"}),
         ("ct_liver", {"ct": "liver_ct"}),
         ("ct_head_bleed", {"ct": "head_ct"}),
         ("ct_denoise", {"ct": "patient_ct"}),
         ("mr_brain", {"mr": "head_mr_t1"}),
         ("mr_to_ct", {"mr": "head_mr_t1"}),
+        ("mr_superres", {"mr": "head_mr"}),
         ("mr_tumour", {"t1c": "head_mr_t1", "t1": "head_mr_t1", "t2": "head_mr", "flair": "head_mr"}),
     ],
 )
