@@ -28,7 +28,7 @@ PRIVATE = {
     "SCORE_{key}": SCORE,
     "INTERVAL_LOW": SCORE,
     "INTERVAL_HIGH": SCORE,
-    "INDETERMINATE_FROM": SCORE,
+    "INDETERMINATE": SCORE,
     "AFTER_R_WAVE": "DICOM has it as an attribute (Trigger Time), not as a concept",
     "PERC15": MODIFIER,
     "SUVBW_MEAN": MODIFIER,

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from node.codes import DCM, SCT, UCUM
 from node.compose import Case, Identity, compose, write_object
 from node.compose.sr.groups import border
+from node.compose.sr.statement_items import INDETERMINATE_FROM, SCORE
 from node.errors import BrokenResult
 from node.images.part10 import Part10
 from node.images.series import Series, Volume
@@ -79,8 +80,10 @@ def test_the_summary_and_its_limits_come_before_everything_that_was_found(tmp_pa
 
 def test_what_has_no_place_stands_in_one_group_with_the_whole_image_as_its_place(tmp_path: Path) -> None:
     series = _series(tmp_path, [radiograph()])
-    findings = [Finding(name=name, score=score, threshold=0.5) for name, score in ((SCT.Mass, 0.9), (SCT.Nodule, 0.1))]
-    (report,) = _composed(series, findings)
+    scored = ((SCT.Mass, 0.9), (SCT.Nodule, 0.1), (SCT.PleuralEffusion, 0.8))
+    findings = [Finding(name=name, score=score, threshold=0.5) for name, score in scored]
+    area = Measurement(name=SCT.Area, value=3, unit=UCUM.SquareMillimeter)
+    (report,) = _composed(series, [area, *findings])
     assert _kinds(report) == ["planar"]
     ((points, reference),) = _coordinates(report)
     rows, columns = int(series.header.Rows), int(series.header.Columns)
@@ -88,8 +91,30 @@ def test_what_has_no_place_stands_in_one_group_with_the_whole_image_as_its_place
     assert reference.ReferencedSOPInstanceUID == series.header.SOPInstanceUID
     (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     scores = [(one.name.meaning, one.value) for one in group.get_measurements()]
-    assert scores == [("Mass, presence score 0-1", 0.9), ("Nodule, presence score 0-1", 0.1)]
-    assert len({one.name.value for one in group.get_measurements()}) == 2
+    assert scores == [
+        ("Mass, presence score 0-1", 0.9), ("Pleural effusion, presence score 0-1", 0.8), ("Area", 3),
+    ]  # fmt: skip
+    assert len({one.name.value for one in group.get_measurements()}) == 3
+
+
+def test_a_viewer_that_prints_numbers_alone_prints_none_of_what_is_absent(tmp_path: Path) -> None:
+    series = _series(tmp_path, [radiograph()])
+    absent = Finding(name=SCT.Nodule, score=0.1, threshold=0.5)
+    unsure = Finding(name=SCT.Mass, score=0.4, threshold=0.5, indeterminate_from=0.3)
+    (report,) = _composed(series, [absent, unsure])
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
+    assert group.get_measurements() == []
+    scores = [
+        (_name(item), _name(score), float(score.MeasuredValueSequence[0].NumericValue), [*map(_name, _below(score))])
+        for item in _items(report)
+        if item.ValueType == "CODE"
+        for score in _below(item)
+        if score.ValueType == "NUM"
+    ]
+    assert scores == [
+        ("Nodule", SCORE.meaning, 0.1, ["Threshold Value"]),
+        ("Mass", SCORE.meaning, 0.4, ["Threshold Value", INDETERMINATE_FROM.meaning]),
+    ]
 
 
 def test_a_report_lists_what_was_made_beside_it_as_evidence(tmp_path: Path) -> None:
@@ -294,6 +319,10 @@ def _composed(series: Series, results: Sequence[Result], **more: Any) -> list[Da
 def _items(dataset: Dataset) -> list[Dataset]:
     below = [item for one in dataset.get("ContentSequence", ()) for item in _items(one)]
     return [dataset, *below] if "ValueType" in dataset else below
+
+
+def _below(item: Dataset) -> list[Dataset]:
+    return list(item.get("ContentSequence", ()))
 
 
 def _kinds(report: Dataset) -> list[str]:

@@ -79,6 +79,7 @@ def test_a_double_click_on_a_report_shows_an_image(
     viewer.settle()
     viewer.shot(shots / f"report, {name}.png")
     assert any(said in text for text in ["", *viewer.texts()])
+    assert not any("Mass" in text for text in viewer.texts()), "an absent finding stands beside the image"
     assert not viewer.errors
 
 

@@ -24,7 +24,7 @@ SCORE = own("PRESENCE_SCORE", "Score for presence, 0 to 1")
 """DICOM has Certainty of Finding and Probability, which an uncalibrated score is not."""
 INTERVAL_LOW = own("INTERVAL_LOW", "Lower end of the 95 % interval")
 INTERVAL_HIGH = own("INTERVAL_HIGH", "Upper end of the 95 % interval")
-INDETERMINATE_FROM = own("INDETERMINATE_FROM", "Indeterminate from this score on")
+INDETERMINATE_FROM = own("INDETERMINATE", "Indeterminate from this score on")
 SCORE_DIGITS = 2
 PRESENCE = {
     Presence.PRESENT: SCT.Present,
@@ -113,8 +113,16 @@ def _comparison_items(result: Comparison) -> Iterator[sr.Measurement]:
 
 
 def presence_item(finding: Finding) -> sr.QualitativeEvaluation:
-    """Return the statement that a finding is present, absent or indeterminate."""
-    return evaluation_item(finding.name, PRESENCE[finding.presence])
+    """Return the statement that a finding is present, absent or indeterminate.
+
+    The score of what is not present is below the statement, as what it is inferred from. Among the numbers of the group
+    it would be misread: OHIF prints the names of the first three, cuts off what is long, and prints no evaluation, so
+    that "Mass, presence" would stand beside an image without a mass.
+    """
+    evaluation = evaluation_item(finding.name, PRESENCE[finding.presence])
+    if finding.score is not None and not finding.present:
+        evaluation[0].ContentSequence = sr.ContentSequence([_score_below(finding)])
+    return evaluation
 
 
 def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
@@ -123,12 +131,15 @@ def evaluation_item(name: Code, value: Code) -> sr.QualitativeEvaluation:
 
 
 def score_items(finding: Finding, *, named: bool = False) -> list[sr.Measurement]:
-    """Return the score with what it is read by: threshold, operating point, interval; empty without a score.
+    """Return the score of a finding that is present, with what it is read by; empty without a score.
+
+    It is read by its threshold, its operating point and its interval. What is not present has its score in
+    `presence_item`.
 
     A calibrated score is Probability (DCM 111047), another is `SCORE`. If it is `named`, it has a concept of its own
     with the name of the finding: it stands in a group with the scores of others, and readers drop modifiers.
     """
-    if finding.score is None:
+    if finding.score is None or not finding.present:
         return []
     name = DCM.Probability if finding.calibrated else SCORE
     if named:
@@ -138,6 +149,14 @@ def score_items(finding: Finding, *, named: bool = False) -> list[sr.Measurement
     (item,) = score
     item.ContentSequence = sr.ContentSequence([*item.get("ContentSequence", ()), *_read_by(finding, told)])
     return [score]
+
+
+def _score_below(finding: Finding) -> sr.NumContentItem:
+    """Return the score that an evaluation is inferred from, with what it is read by."""
+    told = score_in_digits(finding)
+    score = _parameter(DCM.Probability if finding.calibrated else SCORE, told.score, UCUM.NoUnits)
+    score.ContentSequence = sr.ContentSequence([*_read_by(finding, told)])
+    return score
 
 
 def score_of(finding: Code, name: Code) -> Code:

@@ -39,12 +39,15 @@ SUMMARY = {
 
 
 def whole_images_content(case: Case, segments: Sequence[ReportedSegment]) -> GroupContent:
-    """Return status, findings without a place, and numbers of the images as a whole."""
+    """Return status, findings without a place, and numbers of the images as a whole.
+
+    The scores of what is present come first: OHIF prints the first three numbers of a group.
+    """
     measured = [result for result in case.results_of(Measurement) if result.of is None]
     findings = [finding for finding in case.results_of(Finding) if finding.of is None]
     scores = [score for finding in findings for score in score_items(finding, named=True)]
     return GroupContent(
-        measurements=(*(measurement_item(result) for result in measured), *scores),
+        measurements=(*scores, *(measurement_item(result) for result in measured)),
         evaluations=(
             *_evaluations(case, segments, has_measurements=bool(measured)),
             *(presence_item(finding) for finding in findings),
