@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -32,6 +33,8 @@ from node.toml_files import first_fault, load_toml
 PREFIX = "ISOCENTER_"
 PACKAGE = Path(__file__).resolve().parents[1]
 """Where the plugins and models that come with isocenter lie: beside the package, in a checkout and when installed."""
+SQLITE, SQLITE_FILES = "sqlite:///", ("", "-wal", "-shm", "-journal")
+"""How the URL of such a ledger begins, and what the names of its files end in."""
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """All interfaces, and the loopback interface of the same protocol."""
 
@@ -273,6 +276,7 @@ class Settings(Table):
     log: LogSettings = Field(default_factory=LogSettings)
     priors: PriorsSettings = Field(default_factory=PriorsSettings)
     destinations: dict[str, Destination] = Field(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _asks_a_destination(self) -> "Settings":
@@ -285,6 +289,13 @@ class Settings(Table):
     def plugin_folders(self) -> tuple[Path, ...]:
         """The folders of plugins, with that of the plugins that come with isocenter if they are to be found."""
         return (*self.plugins, *([PACKAGE / "plugins"] if self.included_plugins else []))
+
+    @property
+    def private_files(self) -> tuple[Path, ...]:
+        """The files that no guest may read: the configuration, which may hold a password, and a ledger of SQLite."""
+        ledger = self.ledger.url.partition(SQLITE)[2]
+        beside = [Path(f"{ledger}{end}") for end in SQLITE_FILES] if ledger else []
+        return (*([self._file] if self._file else []), *beside)
 
     @property
     def profiles(self) -> dict[str, Profile]:
@@ -305,10 +316,12 @@ class Settings(Table):
         for name, text in overrides.items():
             _override(content, name.removeprefix(PREFIX).split("__"), text)
         try:
-            return cls.model_validate(content).at(path.resolve().parent)
+            settings = cls.model_validate(content).at(path.resolve().parent)
         except ValidationError as error:
             source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
             raise ConfigError(f"{source}: {first_fault(error)}") from error
+        settings._file = path.resolve()  # noqa: SLF001 (it is of this class)
+        return settings
 
     def at(self, folder: Path) -> "Settings":
         """Return the same settings, with relative paths taken from a folder."""
@@ -364,7 +377,6 @@ def _toml_or_text(text: str) -> object:
 
 def _sqlite_at(folder: Path, url: str) -> str:
     """Make the path of `sqlite:///relative.db` absolute; `sqlite:////absolute.db` has four slashes."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.startswith(prefix + "/"):
+    if not url.startswith(SQLITE) or url.startswith(SQLITE + "/"):
         return url
-    return f"{prefix}{folder / url.removeprefix(prefix)}"
+    return f"{SQLITE}{folder / url.removeprefix(SQLITE)}"

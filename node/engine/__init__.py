@@ -3,9 +3,9 @@
 from node.engine.child_process import preload_children, release_slot, run_in_child, start_fork_server
 from node.engine.consumer import consumer_thread
 from node.engine.lease import LEASE_SECONDS, Lease
-from node.engine.sandbox import Sandbox, landlock_version, tcp_ports
 from node.engine.slots import Slots
 from node.engine.steps import Courier, Engine, Step
+from node.sandbox import Sandbox, landlock_version, tcp_ports
 
 __all__ = [
     "LEASE_SECONDS",

@@ -2,7 +2,7 @@
 
 A plugin's code, large arrays and C libraries can crash, hang or exhaust memory; in a child process they harm nothing
 else. The child is forked from the fork server of `multiprocessing`, a process without threads that has imported the
-heavy libraries. It is confined (`node.engine.sandbox`), and answers with data (`node.engine.child_answers`).
+heavy libraries. It is confined (`node.sandbox`), and answers with data (`node.engine.child_answers`).
 """
 
 import multiprocessing
@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 
 from node.engine.child_answers import ChildAnswers, SlotReleased, send_answer, send_error, send_slot_released
 from node.engine.descendants import adopt_orphans, kill_descendants
-from node.engine.sandbox import Sandbox
 from node.errors import JobDied, NodeError, PluginFailed
 from node.plain_text import LONGEST, plain
+from node.sandbox import Sandbox
 
 Answer = TypeVar("Answer")
 

@@ -90,11 +90,17 @@ class ReceiveRole(NodeRole):
         return self._receivers.port
 
     def _decode(self, parts: Sequence[Part10]) -> None:
+        sandbox = Sandbox(
+            writable=(self.parts.spool.decoded,),
+            hidden=self.parts.settings.private_files,
+            signals=armed(),
+            memory=memory_limit(parts),
+        )
         run_in_child(
             decode,
             (parts,),
             returns=NoneType,
-            sandbox=Sandbox(writable=(self.parts.spool.decoded,), signals=armed(), memory=memory_limit(parts)),
+            sandbox=sandbox,
             seconds=DECODE_SECONDS,
             beat=lambda: not self.parts.stopping(),
             beat_seconds=BEAT_SECONDS,

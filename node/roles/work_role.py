@@ -144,6 +144,7 @@ class WorkRole(NodeRole):
                 on_slot_released=release_slot,
                 sandbox=Sandbox(
                     writable=(self.parts.spool.objects,),
+                    hidden=self.parts.settings.private_files,
                     ports=None if manifest.network else tcp_ports(urls),
                     signals=armed(),
                     memory=memory_limit(order.volume_bytes, self.parts.settings.engine.job_memory_mb),

@@ -1,5 +1,6 @@
 """A plugin is a guest: what its process can reach of the node and of the network."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ from types import NoneType
 import pytest
 
 from node.engine import Sandbox, run_in_child, tcp_ports
-from node.engine.sandbox import landlock_version
 from node.errors import PluginFailed
+from node.sandbox import landlock_version, leave_network
 
 PATIENCE = 60
+NOBODY, PR_SET_DUMPABLE = 65534, 4
 FROM_FILES, FROM_NETWORK, FROM_SIGNALS = 1, 4, 6
 """Versions of Landlock."""
 
@@ -167,3 +169,63 @@ def test_what_a_plugin_starts_is_confined_too(node: Path) -> None:
 
 def _start_program(command: str) -> None:
     subprocess.run(command.split(), check=False)
+
+
+def test_a_file_beside_others_can_be_hidden(node: Path) -> None:
+    needs(FROM_FILES)
+    (node / "isocenter.toml").write_text("url = 'postgresql://node:secret@db/ledger'")
+    hidden = Sandbox(writable=(node / "objects",), hidden=(node / "isocenter.toml", node / "ledger.db-wal"))
+    for way in (_read, _link_and_read):
+        with pytest.raises(PluginFailed, match=r"Permission denied|Invalid cross-device link"):
+            confined(way, str(node / "isocenter.toml"), sandbox=hidden)
+    confined(_copy, str(node), sandbox=hidden)
+    confined(_begin, str(node / "objects" / "begun"), sandbox=hidden)
+
+
+def _link_and_read(path: str) -> None:
+    link = Path(tempfile.gettempdir()) / "link"
+    os.link(path, link)
+    link.read_text()
+
+
+def _begin(file: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import socket, json; open({file!r}, 'w').write('yes')"], check=True)
+
+
+def test_a_child_without_network_sends_no_datagram_either() -> None:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
+        other.bind(("127.0.0.1", 0))
+        confined(_send_datagram, other.getsockname()[1], sandbox=Sandbox(ports=None))
+        assert other.recv(10) == b"name"
+        if not in_a_child(leave_network):
+            pytest.skip("this system allows no network namespace")
+        with pytest.raises(PluginFailed, match="Network is unreachable"):
+            confined(_send_datagram, other.getsockname()[1], sandbox=Sandbox())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_node_without_privileges_takes_the_network_from_its_children_too() -> None:
+    if (child := os.fork()) == 0:
+        os._exit(_leave_as_nobody())
+    left, interfaces = divmod(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 100)
+    if not left:
+        pytest.skip("this system allows no user namespace")
+    assert interfaces == 1, "the loopback interface alone"
+
+
+def _leave_as_nobody() -> int:
+    """Return the number of network interfaces, and 100 more if it has left the network and is still the same user."""
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # what a process of this user is from its start
+    left = leave_network() and os.getuid() == NOBODY
+    return 100 * left + Path("/proc/self/net/dev").read_text().count(":")
+
+
+def in_a_child(work: Callable[[], bool]) -> bool:
+    return run_in_child(work, (), returns=bool, seconds=PATIENCE, beat=lambda: True)
+
+
+def _send_datagram(port: int) -> None:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as own:
+        own.sendto(b"name", ("127.0.0.1", port))

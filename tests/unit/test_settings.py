@@ -256,3 +256,11 @@ def test_a_node_that_nobody_may_call_listens_on_loopback(
     address: str, accept_from: tuple[str, ...], listening: str
 ) -> None:
     assert str(Receive.model_validate({"address": address, "accept_from": accept_from}).listening) == listening
+
+
+def test_the_configuration_and_a_ledger_of_sqlite_are_private(tmp_path: Path) -> None:
+    file = tmp_path / "isocenter.toml"
+    file.write_text("[ledger]\nurl = 'sqlite:///ledger.db'\n")
+    assert {file, tmp_path / "ledger.db", tmp_path / "ledger.db-wal"} <= set(Settings.read(file).private_files)
+    file.write_text("[ledger]\nurl = 'postgresql://node:secret@db/ledger'\n")
+    assert Settings.read(file).private_files == (file,)
