@@ -283,6 +283,7 @@ def model_add(
 ) -> None:
     """Make a Triton model and a plugin of a network."""
     from node.models import add
+    from node.sandbox import landlock_version
     from node.settings import Settings
 
     with reported_errors():
@@ -293,6 +294,8 @@ def model_add(
             modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
             validated_on=validated_on, guard=guard,
         )  # fmt: skip
+    if trust and not landlock_version():
+        typer.echo("this kernel has no Landlock: what was trusted was loaded without being confined")
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
     typer.echo(f"{added.kind}, {added.classes} classes{phantom}")
     for folder in added.folders:

@@ -4,7 +4,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 
 from node import codes
 from node.errors import ConfigError
-from node.host import VALIDATED_ON
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
-from node.models.manifest_lines import guard_line, guards, kind_lines, kind_of
+from node.models.made_in_sandbox import PICTURE, Made, Order, made_in_sandbox, place_made
+from node.models.manifest_lines import guard_line, kind_lines, kind_of
 from node.models.model_card import CARD, SOURCE, UNKNOWN, card
 from node.models.monai_bundle import is_bundle, read_bundle
 from node.models.network_file import EXTENT, read
@@ -25,7 +24,6 @@ from node.models.nnunet_folder import is_results, read_results
 from node.models.phantom_picture import draw
 from node.models.triton_folder import ServedVolumeModel, copy, is_triton, served_network, try_out, understand
 from node.models.trust import require_trust_of_folder
-from node.records import GUARD
 from node.results import MASK_THRESHOLD
 from node.serving import chains
 from node.serving.chain import Chain, Resize
@@ -90,20 +88,6 @@ LIKENESS = 0.9
 """Lowest Dice of the phantom and its answer: below it, the answer is mirrored, shifted, scaled or cut off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """What was made: the folders of the volume model, of its network where another back end runs it, and of the plugin.
-
-    `likeness` is the Dice of the phantom that was sent and of the answer; None where the answer has no place,
-    as with findings.
-    """
-
-    folders: tuple[Path, ...]
-    kind: str
-    classes: int
-    likeness: float | None
-
-
 def add(
     source: Path,
     name: str,
@@ -118,7 +102,7 @@ def add(
     trust: bool = False,
     validated_on: str = "",
     guard: str = "",
-) -> Added:
+) -> Made:
     """Make `models/NAME` and `plugins/NAME` from a network, and `models/NAME_net` where another back end runs it.
 
     Parameters
@@ -146,47 +130,50 @@ def add(
     ConfigError
         A folder is there already, the network cannot be read, answers in another extent or with another number of
         classes than there are labels, or the phantom did not come back as it was sent. Nothing is left behind.
+
+    The network is loaded and asked in a child process, which is confined (`node.models.made_in_sandbox`).
     """
-    for folder in (models / name, models / f"{name}_net", plugins / name):
-        if folder.exists():
-            raise ConfigError(f"{folder} is there already: remove it, or choose another name")
-    if guard and not (models / f"{GUARD}{guard}").is_dir():
-        raise ConfigError(f"--guard {guard}: {models} has no model {GUARD}{guard}; it has {', '.join(guards(models))}")
-    if len(validated_on) > VALIDATED_ON:
-        raise ConfigError(f"--validated-on has {len(validated_on)} characters: name the data in {VALIDATED_ON}")
-    if is_triton(source):
-        require_trust_of_folder(source, trust=trust)
-        if isinstance(model := understand(source), ServedVolumeModel):
-            return _beside(source, model, name, models, plugins, labels, modality or "CT", validated_on, guard)
-    reader = next(reader for knows, reader in READERS if knows(source))
-    brought = reader(Source(path=source, chain=chain, builder=builder, trust=trust))
-    named = tuple(labels) or brought.labels
-    classes = _classes(brought, named, source)
+    order = Order(
+        source=Source(path=source, chain=chain, builder=builder, trust=trust),
+        name=name,
+        models=models,
+        plugins=plugins,
+        labels=tuple(labels),
+        modality=modality,
+        backend=backend,
+        validated_on=validated_on,
+        guard=guard,
+    )
+    order.check()
+    with tempfile.TemporaryDirectory(dir=models) as scratch:
+        return place_made(order, Path(scratch), made_in_sandbox(make, order, Path(scratch)))
+
+
+def make(order: Order, scratch: Path) -> Made:
+    """Write the models and, last, the plugin into folders of their own below `scratch`; it alone loads the network."""
+    source = order.source
+    if is_triton(source.path):
+        require_trust_of_folder(source.path, trust=source.trust)
+        if isinstance(model := understand(source.path), ServedVolumeModel):
+            return _beside(order, model, scratch)
+    reader = next(reader for knows, reader in READERS if knows(source.path))
+    brought = reader(source)
+    named = order.labels or brought.labels
+    classes = _classes(brought, named, source.path)
     likeness = None
     if brought.chain.answer != "findings":
         likeness, sent, back = self_test(brought.chain)
         if likeness < LIKENESS:
-            picture = draw(sent, back, (chain or source).with_name(f"{name}_phantom.png"))
+            draw(sent, back, scratch / PICTURE)
             raise ConfigError(
                 f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
-                f"look at {picture}, and at orientation, spacing, size and align in {chain or source}"
+                f"look at {order.picture}, and at orientation, spacing, size and align in {source.chain or source.path}"
             )
-    with tempfile.TemporaryDirectory(dir=models) as scratch:
-        made = _made(
-            Path(scratch),
-            name,
-            brought,
-            named,
-            modality or brought.modality or "CT",
-            source,
-            backend,
-            validated_on,
-            guard,
-        )
-        folders = (*(models / folder.name for folder in made[:-1]), plugins / name)
-        for folder, place in zip(made, folders, strict=True):
-            shutil.move(folder, place)
-    return Added(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
+    modality = order.modality or brought.modality or "CT"
+    folders = _made(
+        scratch, order.name, brought, named, modality, source.path, order.backend, order.validated_on, order.guard
+    )
+    return Made(folders=folders, kind=brought.network.kind, classes=classes, likeness=likeness)
 
 
 def read_file(source: Source) -> Brought:
@@ -212,39 +199,26 @@ READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
 """What a source is → who reads it; the first that knows it."""
 
 
-def _beside(
-    source: Path,
-    model: ServedVolumeModel,
-    name: str,
-    models: Path,
-    plugins: Path,
-    labels: Sequence[str],
-    modality: str,
-    validated_on: str,
-    guard: str,
-) -> Added:
-    """Put a volume model that Triton serves already into the repository, and a plugin with code beside it."""
+def _beside(order: Order, model: ServedVolumeModel, scratch: Path) -> Made:
+    """Write a volume model that Triton serves already, and a plugin with code beside it."""
+    source, name, labels = order.source.path, order.name, order.labels
     if not labels:
         raise ConfigError(f"{source} gives labels: say what they are, with --labels")
     try_out(source, model, labels)
-    with tempfile.TemporaryDirectory(dir=models) as scratch:
-        volume, plugin = Path(scratch) / name, Path(scratch) / "plugin"
-        copy(source, volume)
-        plugin.mkdir()
-        (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
-        words = (PLUGIN + CODED + SERIES).format(
-            name=name,
-            title=name.replace("_", " "),
-            kind=kind_lines(validated_on),
-            role="image",
-            modality=modality,
-            guard=guard_line(guard),
-        )
-        (plugin / "plugin.toml").write_text(words, encoding="utf-8")
-        folders = (models / name, plugins / name)
-        for folder, place in zip((volume, plugin), folders, strict=True):
-            shutil.move(folder, place)
-    return Added(folders=folders, kind=model.kind, classes=len(labels), likeness=None)
+    volume, plugin = scratch / name, scratch / "plugin"
+    copy(source, volume)
+    plugin.mkdir()
+    (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
+    words = (PLUGIN + CODED + SERIES).format(
+        name=name,
+        title=name.replace("_", " "),
+        kind=kind_lines(order.validated_on),
+        role="image",
+        modality=order.modality or "CT",
+        guard=guard_line(order.guard),
+    )
+    (plugin / "plugin.toml").write_text(words, encoding="utf-8")
+    return Made(folders=(volume, plugin), kind=model.kind, classes=len(labels), likeness=None)
 
 
 def _chain(path: Path | None) -> Chain:

@@ -171,6 +171,8 @@ def of_nnunet(asked: Asked) -> Answer:
     """Return what nnU-Net's own predictor answers to the images as files, as its command line does."""
     itk = importlib.import_module("SimpleITK")  # nnU-Net needs it too
     folder, checkpoints = nnunet_folder.checkpoints(asked.source)
+    for checkpoint in checkpoints:
+        nnunet_folder.load_checkpoint(checkpoint, trust=False)  # nnU-Net itself would run code in it
     ending = json.loads((folder / nnunet_folder.DATASET).read_text(encoding="utf-8"))["file_ending"]
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         inference = importlib.import_module("nnunetv2.inference.predict_from_raw_data")
@@ -219,10 +221,7 @@ def of_monai(asked: Asked) -> Answer:
 
 
 def _of_bundle(parser: Any, name: str, models: Path) -> torch.nn.Module:
-    """Return the network of a bundle as MONAI has it."""
-    if (models / monai_bundle.SCRIPTED).is_file():
-        scripted: torch.nn.Module = torch.jit.load(models / monai_bundle.SCRIPTED, map_location="cpu")  # type: ignore[no-untyped-call]
-        return scripted.eval()
+    """Return the network of a bundle as MONAI has it; never its script, which can hold code."""
     network: torch.nn.Module = parser.get_parsed_content(name)
     held = torch.load(models / monai_bundle.WEIGHTS, map_location="cpu", weights_only=True)
     network.load_state_dict(held.get("model", held))

@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from node.errors import ConfigError
+from node.models.torchscript_operators import check_operators
 from node.models.trust import check_external_data, require_trust
 
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
@@ -101,6 +103,7 @@ def _kind(source: Path) -> str:
 
 
 def _torchscript(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
+    check_operators(source)
     network = torch.jit.load(source, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     return Network(kind=TORCHSCRIPT, ask=_first(network), save=_copied(source, SUFFIXES[TORCHSCRIPT]))
 
@@ -136,7 +139,12 @@ def with_weights(network: torch.nn.Module, source: Path, example: tuple[int, ...
     it becomes TorchScript, in which extents stay open.
     """
     network = network.eval()
-    held = torch.load(source, map_location="cpu", weights_only=True)
+    try:
+        held = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"{source} holds more than numbers and text, which is code: save the network's state_dict alone"
+        ) from error
     wrapped = next(
         (held[key] for key in WRAPPED if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
     )

@@ -90,7 +90,7 @@ def read_results(source: Source) -> Brought:
     folder, files = checkpoints(source.path)
     if importlib.util.find_spec("nnunetv2") is None:
         raise ConfigError(f"{source.path}: {MISSING}")
-    loaded = [_loaded(file, trust=source.trust) for file in files]
+    loaded = [load_checkpoint(file, trust=source.trust) for file in files]
     plans, dataset = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PLANS, DATASET))
     try:
         with redirect_stdout(StringIO()):  # nnU-Net tells of environment variables that only training needs
@@ -128,7 +128,7 @@ def checkpoints(path: Path) -> tuple[Path, list[Path]]:
     raise ConfigError(f"{path} has no fold with {' or '.join(CHECKPOINTS)}: train one, or copy it there")
 
 
-def _loaded(checkpoint: Path, *, trust: bool) -> Mapping[str, Any]:
+def load_checkpoint(checkpoint: Path, *, trust: bool) -> Mapping[str, Any]:
     """Load a checkpoint; what is in it beside numbers and text is built only where it is trusted."""
     try:
         with torch.serialization.safe_globals(PLAIN):

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from node.errors import ConfigError
 from node.host import read_plugin
@@ -56,19 +55,6 @@ def test_a_guard_is_written_into_the_manifest_and_must_be_in_the_repository(
     manifest = read_plugin(plugins / "edges").manifest
     assert manifest.guards == {"image": "head_mr"}
     assert "guard_head_mr" in manifest.models
-
-
-@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
-def test_a_file_that_can_hold_code_is_not_loaded_without_trust(
-    kind: str, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models, plugins = folders
-    source, _ = saved(tmp_path, kind)
-    for loader in (torch.jit, torch.export):
-        monkeypatch.setattr(loader, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    with pytest.raises(ConfigError, match=f"is {kind}, which can hold code .*: if you trust .*, say --trust"):
-        add(source, "edges", models=models, plugins=plugins, labels=["Spleen", "Liver"])
-    assert not [*models.iterdir(), *plugins.iterdir()]
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "../net.data", "link.data"])
