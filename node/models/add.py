@@ -15,7 +15,7 @@ from node.errors import ConfigError
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
-from node.models.made_in_sandbox import PICTURE, Made, Order, made_in_sandbox, place_made
+from node.models.made_in_sandbox import PICTURE, Made, ModelToAdd, made_in_sandbox, place_made
 from node.models.manifest_lines import guard_line, kind_lines, kind_of
 from node.models.model_card import CARD, SOURCE, UNKNOWN, card
 from node.models.monai_bundle import is_bundle, read_bundle
@@ -133,7 +133,7 @@ def add(
 
     The network is loaded and asked in a child process, which is confined (`node.models.made_in_sandbox`).
     """
-    order = Order(
+    order = ModelToAdd(
         source=Source(path=source, chain=chain, builder=builder, trust=trust),
         name=name,
         models=models,
@@ -149,7 +149,7 @@ def add(
         return place_made(order, Path(scratch), made_in_sandbox(make, order, Path(scratch)))
 
 
-def make(order: Order, scratch: Path) -> Made:
+def make(order: ModelToAdd, scratch: Path) -> Made:
     """Write the models and, last, the plugin into folders of their own below `scratch`; it alone loads the network."""
     source = order.source
     if is_triton(source.path):
@@ -199,7 +199,7 @@ READERS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
 """What a source is → who reads it; the first that knows it."""
 
 
-def _beside(order: Order, model: ServedVolumeModel, scratch: Path) -> Made:
+def _beside(order: ModelToAdd, model: ServedVolumeModel, scratch: Path) -> Made:
     """Write a volume model that Triton serves already, and a plugin with code beside it."""
     source, name, labels = order.source.path, order.name, order.labels
     if not labels:

@@ -28,7 +28,7 @@ MEMORY_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ModelToAdd:
     """What `isocenter model add` was asked for; the fields are the parameters of `node.models.add`."""
 
     source: Source
@@ -76,7 +76,7 @@ class Made:
     likeness: float | None
 
 
-def made_in_sandbox(make: Callable[[Order, Path], Made], order: Order, scratch: Path) -> Made:
+def made_in_sandbox(make: Callable[[ModelToAdd, Path], Made], order: ModelToAdd, scratch: Path) -> Made:
     """Call `make(order, scratch)` in a confined child process; it may write into `scratch`.
 
     Raises
@@ -97,7 +97,7 @@ def made_in_sandbox(make: Callable[[Order, Path], Made], order: Order, scratch: 
         raise ConfigError(f"{order.source.path} cannot be loaded: {error}") from error
 
 
-def place_made(order: Order, scratch: Path, made: Made) -> Made:
+def place_made(order: ModelToAdd, scratch: Path, made: Made) -> Made:
     """Move what a child has made in `scratch` to its place; return it with its folders there."""
     *models, plugin = made.folders
     places = (*(order.models / folder.name for folder in models), order.plugins / order.name)
