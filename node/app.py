@@ -107,7 +107,8 @@ class Node:
         )
         self._roles = [ROLES[name](parts) for name in ROLES if name in self.roles]
         news = News(self.ledger.events, self._names, self._wake)
-        clock = ClockWatch(self.ledger.future_times.bring_back, lambda: self._wake(*self._names()))
+        times = self.ledger.future_times
+        clock = ClockWatch(times.bring_back, times.carry_over, lambda: self._wake(*self._names()))
         courier = open_courier(self.settings) if "work" in self.roles else None
         self._reloads = self.ledger.events.count(RELOAD)
         self._beside = [
@@ -116,7 +117,7 @@ class Node:
             Step(name="reload", work=self._reload_where_asked),
             Step(name="presence", work=self._report),
         ]
-        self._engine = Engine(self._steps(), courier=courier)
+        self._engine = Engine(self._steps(), courier=courier, first=clock.look)
         self._note_killed()
         for role in reversed(self._roles):
             role.start()

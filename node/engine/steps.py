@@ -64,6 +64,8 @@ class Engine:
         comes, and reminds when it is due or woken.
     elsewhere
         Is called with the name of a step of another process that may have something to do.
+    first
+        Is called before each run of a step.
     idle_seconds, rest_seconds
         How long a step sleeps at most, and how long it rests after an error.
     """
@@ -71,6 +73,7 @@ class Engine:
     steps: Sequence[Step]
     courier: Courier | None = None
     elsewhere: Callable[[str], object] = lambda _name: None
+    first: Callable[[], object] = lambda: None
     idle_seconds: float = IDLE_SECONDS
     rest_seconds: float = REST_SECONDS
     _current: dict[str, Step] = field(init=False, default_factory=dict)
@@ -167,6 +170,7 @@ class Engine:
     def _once(self, step: Step) -> tuple[bool, float | None]:
         """Run a step once; return whether it raised no error, and in how many seconds to run it again."""
         try:
+            self.first()
             wait = step.work()
         except Exception as error:  # noqa: BLE001 (one of three: whatever a step meets, the flow goes on)
             log.error("step.failed", step=step.name, reason=f"{type(error).__name__}: {error}")

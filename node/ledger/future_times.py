@@ -1,12 +1,13 @@
-"""Rows whose time lies in the future because the clock was set back."""
+"""Rows whose times are wrong because the clock was set: they lie in the future, or seem to be long past."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, update
+from sqlalchemy import Column, ColumnElement, update
 
 from node.ledger.database import LedgerPart
 from node.ledger.schema import commitment_request, delivery, job, pack, refusal, study
+from node.records import JobState, StudyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,15 @@ LIMITS: Sequence[Limit] = (
 """Each column with a time, and its limit: past events may not lie in the future, due times only so far."""
 
 
+LEASE_SECONDS = 60.0
+LEASES: Sequence[tuple[Column[float], ColumnElement[bool]]] = (
+    (job.c.lease_until, job.c.state == JobState.RUNNING),
+    (delivery.c.lease_until, delivery.c.worker != ""),
+)
+
+
 class FutureTimes(LedgerPart):
-    """Corrects times that lie further in the future than any wait lasts."""
+    """Corrects times that lie further in the future than any wait lasts, and those that a step of the clock ended."""
 
     def bring_back(self) -> int:
         """Set every time beyond its limit to what it becomes, counted from now; return how many there were."""
@@ -49,4 +57,20 @@ class FutureTimes(LedgerPart):
                 column = limit.column
                 beyond = update(column.table).where(column > now + limit.seconds)
                 found += connection.execute(beyond.values({column: now + limit.becomes})).rowcount
+        return found
+
+    def carry_over(self, step: float) -> int:
+        """After the clock was set forward, count the quiet times of studies and the leases that ran from now.
+
+        A study of which images still come would be complete at once, and a job that runs would be done a second time.
+        `step` is in seconds. Several processes may do this; it is the same as once. Returns how many times there were.
+        """
+        now = self.db.clock()
+        receiving = update(study).where(study.c.state == StudyState.RECEIVING, study.c.changed_at < now)
+        found = 0
+        with self.db.writing() as connection:
+            found += connection.execute(receiving.values(changed_at=now)).rowcount
+            for column, held in LEASES:
+                ended = update(column.table).where(held, column <= now, column > now - step)
+                found += connection.execute(ended.values({column: now + LEASE_SECONDS})).rowcount
         return found

@@ -1,4 +1,4 @@
-"""The clock is set back a day: what is due is due again, and nothing waits for yesterday's tomorrow."""
+"""The clock is set by a day: back, what is due is due again; forward, nothing that goes on counts as over."""
 
 from collections.abc import Callable
 
@@ -81,7 +81,10 @@ def test_a_delivery_that_failed_is_due_again(
 def test_a_clock_that_is_set_is_noticed_and_every_step_looks_again(clock: Clock, seconds: float) -> None:
     steady = Clock(0.0)
     calls: list[str] = []
-    watch = ClockWatch(lambda: calls.append("back") or 1, lambda: calls.append("wake"), wall=clock, steady=steady)
+    watch = ClockWatch(
+        lambda: calls.append("back") or 1, lambda step: calls.append("over") or 1, lambda: calls.append("wake"),
+        wall=clock, steady=steady,
+    )  # fmt: skip
     assert watch.look() == LOOK_SECONDS
     assert calls == ["back", "wake"], "it may have been set while the node was down"
     for each in (clock, steady):
@@ -92,4 +95,38 @@ def test_a_clock_that_is_set_is_noticed_and_every_step_looks_again(clock: Clock,
     assert calls == ["back", "wake"], "time passed, and the clock drifted"
     clock.advance(seconds)
     watch.look()
-    assert calls == ["back", "wake"] * 2
+    assert calls == ["back", "wake", "back", *(["over"] if seconds > 0 else []), "wake"]
+
+
+def test_a_study_whose_images_still_come_is_not_complete_because_the_clock_went_forward(
+    ledger: Ledger, clock: Clock, arrival: Arrive
+) -> None:
+    ledger.instances.record([arrival(1)])
+    clock.advance(DAY)
+    for _ in range(2):  # another process notices, too
+        ledger.future_times.carry_over(DAY)
+        (study,) = ledger.studies.in_state(StudyState.RECEIVING)
+        assert study.changed_at == clock()
+
+
+def test_work_in_progress_is_claimed_by_nobody_else_because_the_clock_went_forward(
+    ledger: Ledger,
+    clock: Clock,
+    routed: Callable[..., int],
+    wanted: Callable[..., Plan],
+    result: Callable[..., ResultObject],
+) -> None:
+    routed(wanted())
+    held = ledger.jobs.claim(lease_seconds=60)
+    assert held is not None
+    clock.advance(DAY)
+    ledger.future_times.carry_over(DAY)
+    assert ledger.jobs.claim(lease_seconds=60) is None
+    ledger.jobs.finish(held, [result()])
+    assert ledger.deliveries.claim("PACS", lease_seconds=60)
+    clock.advance(DAY)
+    ledger.future_times.carry_over(DAY)
+    assert not ledger.deliveries.claim("PACS", lease_seconds=60)
+    clock.advance(120)
+    ledger.future_times.carry_over(3.0)
+    assert ledger.deliveries.claim("PACS", lease_seconds=60), "its holder was gone before the clock was set"

@@ -34,6 +34,14 @@ def test_a_step_that_is_woken_runs_and_no_other(start: Engines) -> None:
     assert second.calls == 1
 
 
+def test_what_comes_first_is_done_before_each_run_of_a_step() -> None:
+    order: list[str] = []
+    engine = Engine([Step(name="one", work=lambda: order.append("work"))], first=lambda: order.append("first"))
+    for _ in range(2):
+        engine._once(engine.steps[0])
+    assert order == ["first", "work"] * 2
+
+
 def test_a_step_wakes_those_that_follow_it(start: Engines) -> None:
     first, second, third = Counted(), Counted(), Counted()
     engine = start(
