@@ -89,7 +89,7 @@ NAMED: tuple[Kind, ...] = ("PM", "DERIVED", "REG", "DEFORMABLE")
 
 FIRST_SERIES_NUMBER = 3000
 DEFAULT_KINDS: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")
-"""Kinds that are composed where no destination asks for others."""
+"""Kinds that are composed where no destination asks for others: at most three series for a job of each plugin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ def compose_reg(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
                 _linear(result.fixed, np.eye(4), "RIGID"),
                 _linear(result.moving, result.matrix, MATRIX_TYPE[result.kind]),
             ]
-            yield finish(built, case.header, case.identity, kind="REG", number=count_series(made))
+            yield _finished(built, case, made)
 
 
 def compose_deformable(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -49,7 +49,21 @@ def compose_deformable(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]
             built.SOPClassUID = DeformableSpatialRegistrationStorage
             built.SOPInstanceUID = case.identity.uid("deformable", str(order))
             built.DeformableRegistrationSequence = [_non_linear(result, result.deformation)]
-            yield finish(built, case.header, case.identity, kind="REG", number=count_series(made))
+            yield _finished(built, case, made)
+
+
+def _finished(built: Dataset, case: Case, made: Sequence[Dataset]) -> Dataset:
+    """Return a registration in the series of all registrations of the job."""
+    before = [other for other in made if other.Modality == "REG"]
+    return finish(
+        built,
+        case.header,
+        case.identity,
+        kind="REG",
+        number=before[0].SeriesNumber - case.identity.first_series_number if before else count_series(made),
+        series="registrations",
+        instance=1 + len(before),
+    )
 
 
 def _begin(case: Case, result: Registration) -> Dataset:

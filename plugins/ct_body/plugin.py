@@ -13,6 +13,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     codes,
 )
@@ -85,8 +86,13 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
             f"Calcium score: of all vessels and valves in the chest together, so that categories of coronary scores do "
             f"not apply; after Agatston with {how.in_words()}; not known to be gated."
         )
+        yield Summary(
+            f"Tissues of the chest outlined; calcium score {score:.0f} (Agatston, all vessels and valves)",
+            glance=f"calcium score {score:.0f}",
+        )
     else:
         yield Caveat(f"No calcium score: {reason}. Acquired with {how.in_words()}.")
+        yield Summary(f"Tissues of the chest outlined; no calcium score: {reason}", glance="no calcium score")
 
 
 def unscored(how: Acquisition, contrast_ml: float) -> str:

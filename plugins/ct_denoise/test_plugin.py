@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Result, codes, testing
+from node import DerivedSeries, NotSuitable, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,8 @@ def images_of(array: NDArray[np.int16] | None = None, **values: Any) -> list[Dat
 def test_the_answer_is_a_series_of_whole_hu_on_the_grid_of_the_images() -> None:
     hu = np.full((3, 32, 32), 40, np.int16)
     hu[1, 4, 5] = 2000
-    (made,) = results(images_of(hu))
+    made, summary = results(images_of(hu))
+    assert isinstance(summary, Summary)
     assert isinstance(made, DerivedSeries)
     assert made.array.dtype == np.int16
     assert made.array[0, 0, 0] == 40
@@ -47,7 +48,7 @@ def test_the_answer_is_a_series_of_whole_hu_on_the_grid_of_the_images() -> None:
 def test_metal_stays_as_it_was() -> None:
     hu = np.full((3, 32, 32), 40, np.int16)
     hu[1, 4, 5] = 3000
-    (made,) = results(images_of(hu, RescaleSlope=2))
+    made, _ = results(images_of(hu, RescaleSlope=2))
     assert isinstance(made, DerivedSeries)
     assert made.array[1, 4, 5] == 2 * (3000 + 1024) - 1024
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Code, Finding, Heatmap, KeyImages, NotSuitable, Result, Series, Triton, Volume, codes
+from node import Code, Finding, Heatmap, KeyImages, NotSuitable, Result, Series, Summary, Triton, Volume, codes
 
 KINDS = (
     codes.SCT.IntracranialHemorrhage,
@@ -39,6 +39,7 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     for kind, probability in zip(KINDS, planes.max(0).tolist(), strict=True):
         yield Finding(name=kind, score=probability, threshold=PRESENT)
     if planes[:, 0].max() < PRESENT:
+        yield Summary("No haemorrhage inside the skull found", glance="no haemorrhage found")
         return
     yield Heatmap(
         array=answer["maps"][0],
@@ -50,6 +51,8 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     yield KeyImages(
         images=[ct.frames[index] for index in key_images(planes[:, 0])], description="Where haemorrhage is likeliest"
     )
+    seen = [kind.meaning for kind, score in zip(KINDS, planes.max(0), strict=True) if score >= PRESENT]
+    yield Summary("; ".join(seen) + " found", glance="haemorrhage found")
 
 
 def key_images(probabilities: NDArray[np.float32]) -> list[int]:

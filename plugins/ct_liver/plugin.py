@@ -17,6 +17,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     Volume,
     codes,
@@ -67,12 +68,26 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
     focal = sorted(lesions(answer, volume.spacing), key=lambda lesion: -lesion.diameter)[:MOST]
     segments, labels = outlined(answer, focal, volume.voxel_ml)
     yield Segmentation(labels=volume.with_array(labels), segments=segments)
-    yield from organs(volume, labels, segments[: len(segments) - len(focal)], ct)
+    measured = list(organs(volume, labels, segments[: len(segments) - len(focal)], ct))
+    yield from measured
     for lesion, of in zip(focal, segments[len(segments) - len(focal) :], strict=True):
         yield from size_measurements(lesion, of, volume.array, volume.voxel_ml)
     if focal:
         slices = sorted({lesion.slice for lesion in focal})
         yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each lesion is largest")
+    yield summary(
+        focal, steatosis=any(isinstance(each, Finding) and each.present and each.name == STEATOSIS for each in measured)
+    )
+
+
+def summary(focal: list[Component], *, steatosis: bool) -> Summary:
+    """Say how many lesions there are, the largest, and whether the liver is fatty."""
+    fatty = "; attenuation as in steatosis" if steatosis else ""
+    if not focal:
+        none = f"no focal lesion of {LEAST_LESION_MM:.0f} mm or more found"
+        return Summary(f"Liver outlined; {none}{fatty}", glance="steatosis" if steatosis else "no focal lesion found")
+    count = f"{len(focal)} focal lesion{'s' if len(focal) > 1 else ''}"
+    return Summary(f"{count}, the largest {focal[0].diameter:.0f} mm{fatty}", glance=f"{count} found")
 
 
 def unsuitable(ct: Series, volume: Volume) -> str:

@@ -2,7 +2,19 @@
 
 from collections.abc import Iterator
 
-from node import Acquisition, Caveat, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node import (
+    Acquisition,
+    Caveat,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Summary,
+    Triton,
+    codes,
+)
 
 RIGHT, LEFT = (
     Segment(label=f"{side.meaning} lung", type=codes.SCT.Lung, category=codes.SCT.Organ, laterality=side, color=color)
@@ -38,12 +50,17 @@ def run(ct: Series, triton: Triton) -> Iterator[Result]:
         for column, value in zip(COLUMNS, values, strict=True):
             if not (invalid and column["name"] in EMPHYSEMA):
                 yield Measurement(value=value, **column, **row)
+    millilitres, _, emphysema, _ = answer["statistics"][-1].tolist()
+    lungs = f"Lungs outlined, {millilitres:.0f} ml"
     acquired = f"acquired with {how.in_words()}; depth of inspiration is not known."
     if invalid:
         yield Caveat(f"No emphysema index and no 15th percentile: {invalid}. Volume and density: {acquired}")
+        yield Summary(f"{lungs}; no emphysema index: {invalid}", glance=f"lungs {millilitres:.0f} ml")
     else:
         unknown = "" if how.sharp is False else " It is not known whether the kernel is smooth."
         yield Caveat(f"Emphysema index and 15th percentile: {acquired}{unknown}")
+        index = f"{emphysema:.0f} %" if emphysema >= 1 else "below 1 %"
+        yield Summary(f"{lungs}; emphysema index {index}", glance=f"emphysema {index}")
 
 
 def without_emphysema(how: Acquisition) -> str:

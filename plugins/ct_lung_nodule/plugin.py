@@ -1,6 +1,6 @@
 """Find nodules in the lungs of a chest CT, measure and type them, and compare them with those of the prior."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
@@ -19,6 +19,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     UnsuitableSeries,
     Volume,
@@ -97,6 +98,7 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
     """Find nodules, measure those in a lung, and compare them with those of the prior, if there is a prior."""
     chest = analysed(ct, triton)
     if not chest.nodules:
+        yield Summary(f"No nodule of {LEAST_MM:.0f} mm or more found in the lungs", glance="no nodule found")
         return
     matches: dict[int, PriorNodule] = {}
     try:
@@ -116,6 +118,16 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
             yield Finding(name=NEW, present=True, of=of)
     slices = sorted({nodule.slice for nodule in chest.nodules})
     yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each nodule is largest")
+    yield summary(chest.nodules, None if prior is None else len(chest.nodules) - len(matches))
+
+
+def summary(nodules: Sequence[Nodule], new: int | None) -> Summary:
+    """Say how many nodules there are, the largest, and how many the prior does not have; None: there is no prior."""
+    largest, count = nodules[0], f"{len(nodules)} nodule{'s' if len(nodules) > 1 else ''}"
+    place = f"in the {SIDES[largest.side - 1].meaning.lower()} lung"
+    compared = "" if new is None else f"; {new or 'none'} without a counterpart in the prior"
+    text = f"{count} of {LEAST_MM:.0f} mm or more, the largest {largest.diameter:.0f} mm {place}{compared}"
+    return Summary(text, glance=f"{count}, {largest.diameter:.0f} mm")
 
 
 def analysed(ct: Series, triton: Triton) -> Chest:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
+from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, Summary, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE = 24, 64, 64
@@ -116,7 +116,9 @@ def test_the_type_of_a_nodule_follows_from_its_solid_part() -> None:
 
 def test_the_key_images_are_those_where_nodules_are_largest() -> None:
     hu, marked = chest()
-    *_, key = results(marked, hu)
+    *_, key, summary = results(marked, hu)
+    assert isinstance(summary, Summary)
+    assert summary.text.startswith("3 nodules of 4 mm or more, the largest ")
     assert isinstance(key, KeyImages)
     images = testing.ct_series(spacing=SPACING, array=hu)
     wanted = [images[index].SOPInstanceUID for index in sorted({SOLID[0], PART_SOLID[0], GROUND_GLASS[0]})]
@@ -128,7 +130,8 @@ def test_a_piece_outside_the_lungs_or_too_small_is_no_nodule() -> None:
     marked = np.zeros(SHAPE, np.uint8)
     marked[4:12, :3, 20:30] = 1
     marked[10:12, 30:33, 30:33] = 1
-    assert results(marked, hu) == ()
+    none = Summary("No nodule of 4 mm or more found in the lungs", glance="no nodule found")
+    assert results(marked, hu) == (none,)
 
 
 def test_without_lungs_the_models_reason_is_reported() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Code, Finding, Heatmap, NotSuitable, Result, Series, Triton, codes
+from node import Code, Finding, Heatmap, NotSuitable, Result, Series, Summary, Triton, codes
 
 FINDINGS = (
     Code("46621007", "SCT", "Atelectasis"),
@@ -58,6 +58,8 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
     for number, seen in zip(answer["shown"].tolist(), answer["maps"], strict=True):
         if probabilities[number] >= PRESENT:
             yield shown(xray, FINDINGS[number].meaning, dict(zip(views, seen, strict=True)))
+    if max(probabilities) < PRESENT:
+        yield Summary(f"None of the {len(FINDINGS)} findings that were looked for was found", glance="no finding")
 
 
 def unsuitable(xray: Series) -> str:

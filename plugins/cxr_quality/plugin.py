@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Finding, Frame, Measurement, Region, Result, Series, Triton, codes
+from node import Finding, Frame, Measurement, Region, Result, Series, Summary, Triton, codes
 
 FRONTAL = codes.own("cxr-frontal", "Frontal view of the chest")
 VIEW_DIFFERS = codes.own("cxr-view-differs", "View is not the one in the header")
@@ -33,8 +33,16 @@ DEVIATION = 3.0
 def run(xray: Series, triton: Triton) -> Iterator[Result]:
     """Check each image of the series."""
     answers = [triton.infer("cxr_quality", image=xray.brightness(index)) for index in range(len(xray.frames))]
+    faults = []
     for number, (frame, answer) in enumerate(zip(xray.frames, answers, strict=True), 1):
-        yield from _checked(frame, answer, f" {number}" if len(answers) > 1 else "")
+        for result in _checked(frame, answer, f" {number}" if len(answers) > 1 else ""):
+            yield result
+            if isinstance(result, Finding) and result.present and result.notable:
+                faults.append(result.name.meaning)
+    if faults:
+        yield Summary(f"Image quality: {'; '.join(dict.fromkeys(faults))}", glance=f"quality faults: {len(faults)}")
+    else:
+        yield Summary("No fault of image quality found", glance="no fault found")
 
 
 def _frontal(answer: Mapping[str, NDArray[Any]]) -> bool:

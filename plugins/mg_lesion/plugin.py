@@ -7,7 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Code, Finding, Frame, Measurement, NotSuitable, Region, RegionKind, Result, Series, Triton, codes
+from node import (
+    Code,
+    Finding,
+    Frame,
+    Measurement,
+    NotSuitable,
+    Region,
+    RegionKind,
+    Result,
+    Series,
+    Summary,
+    Triton,
+    codes,
+)
 from node.measuring import contours, label_components
 
 LESIONS = (("Mass", codes.SCT.Mass), ("Calcifications", codes.SCT.CalcificationCluster))
@@ -49,15 +62,29 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
     spacing = spacing_of(frame.header)
     breast = region(frame, "box", box_of(tissue > 0), "Breast", codes.SCT.Breast)
     yield breast
+    dense = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
     if cranio_caudal(frame.header):
-        yield from density(tissue, breast, spacing)
+        yield from density(tissue, dense, breast, spacing)
+    counts = []
     for label, (name, kind) in enumerate(LESIONS, 1):
         outlines = list(outlined((labels == label) & (tissue > 0)))
         yield Finding(name=kind, present=bool(outlines))
+        counts.append(len(outlines))
         for count, outline in enumerate(outlines, 1):
             lesion = region(frame, "contour", outline, f"{name} {count}", kind)
             yield lesion
             yield from sizes(outline, lesion, spacing)
+    yield summary(counts, dense if cranio_caudal(frame.header) else None)
+
+
+def summary(counts: list[int], dense: float | None) -> Summary:
+    """Say how many lesions of each kind there are, and the density in percent; None: the view does not show it."""
+    seen = f"; {dense:.0f} % of the breast is dense" if dense is not None else ""
+    if not any(counts):
+        return Summary(f"No mass and no cluster of calcifications found{seen}", glance="no lesion found")
+    masses, clusters = counts
+    said = f"masses: {masses}, clusters of calcifications: {clusters}{seen}"
+    return Summary(f"Found {said}", glance=f"masses {masses}, calcif. {clusters}")
 
 
 def unsuitable(mg: Series) -> str:
@@ -88,9 +115,10 @@ def _reasons(mg: Series) -> Iterator[tuple[bool, str]]:
     )
 
 
-def density(tissue: NDArray[np.uint8], breast: Region, spacing: tuple[float, float] | None) -> Iterator[Result]:
+def density(
+    tissue: NDArray[np.uint8], percent: float, breast: Region, spacing: tuple[float, float] | None
+) -> Iterator[Result]:
     """Measure area percent density, and report the composition; areas in cm² if the size of pixels is known."""
-    percent = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
     yield Measurement(
         name=codes.DCM.PercentFibroglandularTissue, value=round(percent, 1), unit=codes.UCUM.Percent, of=breast
     )

@@ -5,7 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 from pydicom.dataset import Dataset
 
-from node import Finding, Measurement, NotSuitable, Result, Segment, Segmentation, Series, Triton, Volume, codes
+from node import (
+    Finding,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segment,
+    Segmentation,
+    Series,
+    Summary,
+    Triton,
+    Volume,
+    codes,
+)
 
 SCT = codes.SCT
 SEGMENTS = tuple(
@@ -77,11 +89,16 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         if ml:
             yield Measurement(name=SCT.Volume, value=round(ml, DIGITS), unit=unit, of=of)
     yield Measurement(name=SCT.Volume, value=round(brain, DIGITS), unit=unit, site=SCT.Brain)
+    seen, at_a_glance = f"Brain {brain:.0f} ml", f"brain {brain:.0f} ml"
     if np.count_nonzero(volumes) < FEWEST_PARTS:
+        yield Summary(f"{seen}; too few of its parts were seen to judge their volumes", glance=at_a_glance)
         return
+    like = []
     for name, probability in zip(CONDITIONS, answer["conditions"].tolist(), strict=True):
         if not np.isnan(probability):  # NaN: the second network was not trained on such volumes
             yield Finding(name=name, score=probability, threshold=PRESENT)
+            like += [name.meaning] if probability >= PRESENT else []
+    yield Summary("; ".join([seen, *like]), glance=at_a_glance)
 
 
 def of_another_kind(header: Dataset) -> str:

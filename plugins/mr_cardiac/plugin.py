@@ -10,13 +10,13 @@ from pydicom.dataset import Dataset
 
 from node import (
     Caveat,
-    KeyImages,
     Measurement,
     NotSuitable,
     Result,
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     Volume,
     codes,
@@ -87,10 +87,10 @@ def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
         yield from indexed(cavities[diastole], cavities[systole], muscle, surface)
     else:
         yield Caveat("Volumes and mass are not indexed: the header lacks height or weight, or they are not believed.")
-    middle = len(phases[0].series.frames) // 2
-    yield KeyImages(
-        images=[phases[index].series.frames[middle] for index in (diastole, systole)], description=" and ".join(TIMES)
-    )
+    filled, emptied = cavities[diastole], cavities[systole]
+    ejected = 100 * (filled - emptied) / filled
+    said = f"ejection fraction {ejected:.0f} %, end-diastolic volume {filled:.0f} ml, end-systolic {emptied:.0f} ml"
+    yield Summary(f"Left ventricle: {said}", glance=f"LVEF {ejected:.0f} %")
 
 
 def phase(series: Series) -> Phase:

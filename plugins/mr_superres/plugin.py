@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
+from node import DerivedSeries, NotSuitable, Result, Series, Summary, Triton, Volume, codes
 
 HEADS = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L), or empty."""
@@ -31,6 +31,8 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         derivation=codes.DCM.SpatialResampling,
         affine=answer["affine"],
     )
+    apart = f"{volume.spacing[0]:.1f} mm"
+    yield Summary(f"Slices between those that were measured, {apart} apart, were estimated", glance="thin slices")
 
 
 def unsuitable(mr: Series, volume: Volume) -> str:

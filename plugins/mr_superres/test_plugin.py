@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Result, codes, testing
+from node import DerivedSeries, NotSuitable, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 SPACING = 4.0, 0.9, 0.9
@@ -36,7 +36,9 @@ def results(images: list[Dataset]) -> tuple[Result, ...]:
 
 def test_the_answer_is_a_series_of_its_own_grid_within_the_values_there_were() -> None:
     images = images_of()
-    (made,) = results(images)
+    made, summary = results(images)
+    assert isinstance(summary, Summary)
+    assert "4.0 mm apart, were estimated" in summary.text
     assert isinstance(made, DerivedSeries)
     assert made.array.shape == (37, 32, 32)
     assert made.affine is not None

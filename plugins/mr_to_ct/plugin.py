@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from node import DerivedSeries, NotSuitable, Result, Series, Triton, Volume, codes
+from node import DerivedSeries, NotSuitable, Result, Series, Summary, Triton, Volume, codes
 
 HEADS = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK"}
 """Body Part Examined of a head (PS3.16 Annex L), or empty."""
@@ -33,6 +33,7 @@ def run(mr: Series, triton: Triton) -> Iterator[Result]:
         unit=codes.UCUM.HounsfieldUnit,
         window=WINDOW,
     )
+    yield Summary("HU were estimated from MR; no CT was acquired", glance="HU estimated from MR")
 
 
 def unsuitable(mr: Series, volume: Volume) -> str:

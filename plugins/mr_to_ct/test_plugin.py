@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Result, codes, testing
+from node import DerivedSeries, NotSuitable, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 
@@ -34,7 +34,8 @@ def results(images: list[Dataset]) -> tuple[Result, ...]:
 
 
 def test_the_answer_is_a_synthetic_series_of_whole_hu() -> None:
-    (made,) = results(images_of())
+    made, summary = results(images_of())
+    assert summary == Summary("HU were estimated from MR; no CT was acquired", glance="HU estimated from MR")
     assert isinstance(made, DerivedSeries)
     assert made.synthetic
     assert made.unit == codes.UCUM.HounsfieldUnit

@@ -14,6 +14,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     Volume,
     codes,
@@ -72,6 +73,7 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
     whole = float(voxels.sum()) * volume.voxel_ml
     yield Finding(name=codes.SCT.Neoplasm, present=whole >= LEAST_ML)
     if whole < LEAST_ML:
+        yield Summary(f"No tumour of {LEAST_ML:.0f} ml or more found", glance="no tumour found")
         return
     yield Segmentation(labels=volume.with_array(labels), segments=SEGMENTS, source=t1c)
     for segment, count in zip(SEGMENTS, voxels.tolist(), strict=True):
@@ -80,6 +82,8 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
     yield from diameters(labels == ENHANCING, volume.spacing)
     slices = (labels > 0).sum((1, 2))
     yield KeyImages(images=[t1c.frames[int(slices.argmax())]], description="Where the tumour is largest")
+    parts = [f"{of.label} {n * volume.voxel_ml:.0f} ml" for of, n in zip(SEGMENTS, voxels.tolist(), strict=True)]
+    yield Summary(f"Tumour of {whole:.0f} ml: {', '.join(parts)}", glance=f"tumour {whole:.0f} ml")
 
 
 def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Measurement]:

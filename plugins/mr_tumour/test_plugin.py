@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, codes, testing
+from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, Summary, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (30, 48, 48), (4.0, 4.0, 4.0)
@@ -112,7 +112,8 @@ def test_the_enhancing_part_has_the_diameters_of_the_ellipsoid() -> None:
 def test_a_few_voxels_are_no_tumour() -> None:
     marked = np.zeros(SHAPE, np.uint8)
     marked[10, 20, 20:24] = 2
-    (finding,) = results(marked)
+    finding, summary = results(marked)
+    assert summary == Summary("No tumour of 2 ml or more found", glance="no tumour found")
     assert isinstance(finding, Finding)
     assert not finding.present
 

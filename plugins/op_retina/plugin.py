@@ -16,6 +16,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     codes,
 )
@@ -68,11 +69,20 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
     yield Segmentation(labels=photo.on_pixels(vessels), segments=[VESSELS])
     percent = 100 * float(vessels.sum()) / float(np.count_nonzero(bright(picture)))
     yield Measurement(name=DENSITY, value=round(percent, 1), unit=codes.UCUM.Percent, of=VESSELS)
+    if grade := grade_of(levels):
+        yield Summary(f"{GRADES[grade - 1].meaning} (grade {grade} of 4)", glance=f"retinopathy grade {grade}")
+    else:
+        yield Summary("No diabetic retinopathy found", glance="no retinopathy found")
+
+
+def grade_of(levels: NDArray[np.float32]) -> int:
+    """Return the grade, 0 to 4, from the scores that it is at least 1, 2, 3 and 4."""
+    return int((levels >= PRESENT).sum())
 
 
 def graded(levels: NDArray[np.float32]) -> Iterator[Finding]:
     """Yield the grade, from the scores that it is at least 1, 2, 3 and 4: the highest that reaches the threshold."""
-    grade = int((levels >= PRESENT).sum())
+    grade = grade_of(levels)
     yield Finding(name=ANY, score=float(levels[0]), threshold=PRESENT)
     yield Finding(name=REFERABLE, score=float(levels[1]), threshold=PRESENT)
     for number, name in enumerate(GRADES, 1):

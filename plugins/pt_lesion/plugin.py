@@ -27,6 +27,7 @@ from node import (
     Segment,
     Segmentation,
     Series,
+    Summary,
     Triton,
     UnsuitableSeries,
     Volume,
@@ -195,6 +196,17 @@ def _reported(answer: Answer, patient: Patient, dense: Volume | None) -> Iterato
     threshold, mean = map(float, answer.found["threshold"][:2])
     yield _suv(codes.DCM.ThresholdValue, threshold)
     yield _suv(SUV_MEAN, mean, liver)
+    yield _summary(statistics[np.array(listed, int) - 1], threshold)
+
+
+def _summary(rows: NDArray[np.float64], threshold: float) -> Summary:
+    """Say how many regions are listed, and the highest SUV."""
+    elsewhere = "outside brain, heart, kidneys, ureters and bladder"
+    if not len(rows):
+        return Summary(f"No raised uptake (SUV from {threshold:.1f}) {elsewhere}", glance="no raised uptake")
+    highest, count = float(rows[:, MAXIMUM].max()), f"{len(rows)} uptake{'s' if len(rows) > 1 else ''}"
+    said = f"{count} above SUV {threshold:.1f} {elsewhere}; the highest SUV is {highest:.1f}"
+    return Summary(said, glance=f"{count}, SUV {highest:.1f}")
 
 
 def _total(rows: NDArray[np.float64]) -> tuple[float, float]:

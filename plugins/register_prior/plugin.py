@@ -15,6 +15,7 @@ from node import (
     Registration,
     Result,
     Series,
+    Summary,
     Triton,
     Volume,
     codes,
@@ -89,6 +90,9 @@ def run(image: Series, prior: Series | None, triton: Triton) -> Iterator[Result]
     )
     for measured, value in ((RIGID, rigid), (CORRELATION, deformed)):
         yield Measurement(name=measured, value=round(value, 3), unit=codes.UCUM.NoUnits)
+    date = str(prior.header.get("AcquisitionDate") or prior.header.get("StudyDate") or "")
+    day = f" of {date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == len("YYYYMMDD") else ""
+    yield Summary(f"The prior{day} was aligned with the present images and deformed onto them", glance=f"prior{day}")
 
 
 def unlike(found: Mapping[str, NDArray[Any]]) -> str:

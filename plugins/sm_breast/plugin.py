@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Code, Finding, Heatmap, KeyImages, Measurement, NotSuitable, Result, Series, Triton, codes
+from node import Code, Finding, Heatmap, KeyImages, Measurement, NotSuitable, Result, Series, Summary, Triton, codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Class:
     """A class of tissue, and the codes of its presence, of its part of the tissue, and of being the worst class."""
 
+    meaning: str
     name: Code
     part: Code
     worst: Code
@@ -20,6 +21,7 @@ class Class:
 
 CLASSES = tuple(
     Class(
+        meaning=meaning,
         name=name,
         part=codes.own(f"PART_{key.upper()}", f"Part of the tissue that is {meaning}"),
         worst=codes.own(f"SLIDE_{key.upper()}", f"The slide as a whole: {meaning}"),
@@ -62,7 +64,8 @@ def run(slide: Series, triton: Triton) -> Iterator[Result]:
     parts = np.bincount(probabilities.argmax(1), minlength=len(CLASSES)) / len(tissue)
     for kind, part in zip(CLASSES, parts.tolist(), strict=True):
         yield Measurement(name=kind.part, value=round(100 * part, 1), unit=codes.UCUM.Percent)
-    yield from classes(np.quantile(probabilities, 1 - RARE, axis=0))
+    likely = np.quantile(probabilities, 1 - RARE, axis=0)
+    yield from classes(likely)
     carcinoma = probabilities[:, IN_SITU:].sum(1)
     tiles = np.zeros(len(slide.frames), np.float32)
     for field, probability in zip(fields[tissue], carcinoma, strict=True):
@@ -82,15 +85,23 @@ def run(slide: Series, triton: Triton) -> Iterator[Result]:
         middle = fields.shape[1] // 2
         images = [slide.frames[fields[tissue[index], middle, middle]] for index in most_probable]
         yield KeyImages(images=images, description="Where carcinoma is likeliest")
+    worst = worst_of(likely)
+    said = ", ".join(f"{kind.meaning} {part:.0%}" for kind, part in zip(CLASSES, parts.tolist(), strict=True))
+    yield Summary(f"The slide as a whole: {worst.meaning}. Of the tissue: {said}", glance=worst.meaning)
 
 
 def classes(probabilities: NDArray[np.float64]) -> Iterator[Finding]:
     """Yield which classes are on the slide, and the worst of them: normal tissue may lie beside a carcinoma."""
     for kind, score in zip(CLASSES, probabilities.tolist(), strict=True):
         yield Finding(name=kind.name, score=score, threshold=PRESENT, notable=kind is not CLASSES[0])
-    present = np.flatnonzero(probabilities >= PRESENT)
-    worst = CLASSES[int(present[-1]) if len(present) else 0]
+    worst = worst_of(probabilities)
     yield Finding(name=worst.worst, present=True, notable=worst is not CLASSES[0])
+
+
+def worst_of(probabilities: NDArray[np.float64]) -> Class:
+    """Return the worst class that is present."""
+    present = np.flatnonzero(probabilities >= PRESENT)
+    return CLASSES[int(present[-1]) if len(present) else 0]
 
 
 def asked(slide: Series, fields: NDArray[np.int64], triton: Triton) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

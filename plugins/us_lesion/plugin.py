@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Triton, codes
+from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Summary, Triton, codes
 from node.measuring import label_components
 
 LESION, MALIGNANT = 0, 1
@@ -50,6 +50,7 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
     likely, malignant = map(float, probabilities[best])
     yield Finding(name=codes.SCT.Lesion, score=likely, threshold=PRESENT)
     if likely < PRESENT:
+        yield Summary("No lesion found", glance="no lesion found")
         return
     seen = answer["maps"][answer["shown"].tolist().index(LESION), best]
     box = np.add(box_of(seen), (scanned.columns.start, scanned.rows.start))
@@ -70,6 +71,11 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
         yield Measurement(name=codes.SCT.Width, value=round(width, 1), unit=codes.UCUM.Millimeter, of=lesion)
         yield Measurement(name=HEIGHT, value=round(height, 1), unit=codes.UCUM.Millimeter, of=lesion)
     yield KeyImages(images=[us.frames[best]], description="Where a lesion is likeliest")
+    look = "malignant" if malignant >= PRESENT else "benign"
+    yield Summary(
+        f"A lesion found that looks {look} to the network, with a score for malignant of {malignant:.2g}",
+        glance=f"lesion, looks {look}",
+    )
 
 
 def regions_of(header: Dataset) -> list[Dataset]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, testing
+from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Summary, testing
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 150, 200
@@ -90,7 +90,8 @@ def test_an_ultrasound_region_outside_the_image_is_ignored() -> None:
 
 
 def test_without_a_lesion_there_is_one_finding() -> None:
-    (finding,) = results(ultrasound(), likely=0.3)
+    finding, summary = results(ultrasound(), likely=0.3)
+    assert summary == Summary("No lesion found", glance="no lesion found")
     assert isinstance(finding, Finding)
     assert not finding.present
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node import Code, Finding, Heatmap, NotSuitable, Result, Segment, Segmentation, Series, Triton, codes
+from node import Code, Finding, Heatmap, NotSuitable, Result, Segment, Segmentation, Series, Summary, Triton, codes
 
 KINDS = (
     Code("201101007", "SCT", "Actinic keratosis"),
@@ -55,6 +55,11 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
         label="Where the likeliest kind was seen",
         window=(0.0, 1.0),
     )
+    likeliest, score = KINDS[int(probabilities.argmax())].meaning, float(probabilities.max())
+    name = likeliest.partition(":")[0].removesuffix(" of skin")
+    doubt = "" if score >= PRESENT else ", too low to be called present"
+    text = f"Lesion outlined; likeliest kind: {name} (score {score:.2g}{doubt})"
+    yield Summary(text, glance=name if score >= PRESENT else "kind uncertain")
 
 
 def unsuitable(photo: Series, picture: NDArray[Any]) -> str:
