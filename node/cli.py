@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from node import installation, operations
-from node.command_options import DEFAULT, ConfigFile, reported_errors
+from node.command_options import DEFAULT, AsJson, ConfigFile, print_json, reported_errors
 
 app = typer.Typer(
     help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -120,18 +120,31 @@ def run(config: Path, *roles: str) -> None:
 
 
 @app.command()
-def check(config: ConfigFile = DEFAULT) -> None:
-    """Check configuration, plugins, models, disk and destinations, and say what to mend."""
+def check(
+    config: ConfigFile = DEFAULT,
+    *,
+    load: Annotated[
+        bool, typer.Option("--load", help="Load each model of the routes, too; it may take minutes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check configuration, plugins, models, disk and destinations, and say what to mend; the node may be running."""
+    from dataclasses import asdict
+
     from node.commands import check
-    from node.log import log_to_stderr
+    from node.log import quiet_log
     from node.settings import Settings
 
-    log_to_stderr()
+    quiet_log()
     with reported_errors():
-        reports = check.check(Settings.read(config))
-        for report in reports:
+        reports: list[check.Report] = []
+        for report in check.check(Settings.read(config), load=load):
+            reports.append(report)
             verdict = typer.style("ok", fg="green") if report.good else typer.style("mend", fg="red")
-            typer.echo(f"{verdict}  {report.sentence}")
+            if not as_json:
+                typer.echo(f"{verdict}  {report.sentence}")
+        if as_json:
+            print_json([asdict(report) for report in reports])
         if not all(report.good for report in reports):
             raise typer.Exit(2)
 

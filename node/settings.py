@@ -319,7 +319,7 @@ class Settings(Table):
             settings = cls.model_validate(content).at(path.resolve().parent)
         except ValidationError as error:
             source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
-            raise ConfigError(f"{source}: {first_fault(error)}") from error
+            raise ConfigError(f"{source}: {first_fault(error, cls, path)}") from error
         settings._file = path.resolve()  # noqa: SLF001 (it is of this class)
         return settings
 

@@ -2,18 +2,17 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from node.app import load_routes
 from node.deliver import echo
 from node.engine import landlock_version
-from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull
+from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull, TritonUnavailable
 from node.host import Kind
-from node.infer import check_kind
+from node.infer import check_kind, check_models_of
 from node.ledger import Ledger
 from node.receive import KnownPeers, try_port
 from node.records import Address
@@ -22,8 +21,8 @@ from node.route import Routes
 from node.settings import LOOPBACK, Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
-from node.triton import LOCAL, GrpcTriton, Servers
-from node.triton.model_config import CONFIG, model_folder
+from node.toml_files import meant
+from node.triton import LOCAL, GrpcTriton, Servers, Wheel
 
 log = structlog.get_logger()
 
@@ -41,13 +40,17 @@ class Report:
     sentence: str
 
 
-def check(settings: Settings) -> list[Report]:
-    """Check everything that a node needs; a part that fails does not hide the others."""
-    return [
-        report
-        for part in (_routes, _receive, _spool, _ledger, _triton, _destinations)
-        for report in _reports(part, settings)
-    ]
+def check(settings: Settings, *, load: bool = False) -> Iterator[Report]:
+    """Check everything that a node needs, part by part; a part that fails does not hide the others.
+
+    No model is loaded and no server is started, unless `load`: then each model of the routes is loaded on every server.
+    """
+    said: set[Report] = set()
+    for part in (_routes, _receive, _spool, _ledger, _loading if load else _models, _destinations):
+        for report in _reports(part, settings):
+            if report not in said:
+                said.add(report)
+                yield report
 
 
 def _reports(part: Callable[[Settings], Iterator[Report]], settings: Settings) -> list[Report]:
@@ -148,11 +151,37 @@ def _ledger(settings: Settings) -> Iterator[Report]:
         )
 
 
-def _triton(settings: Settings) -> Iterator[Report]:
+def _models(settings: Settings) -> Iterator[Report]:
+    """Look at the models' folders for a server on this machine, and ask other servers whether they have the models."""
+    routes = load_routes(settings)
+    names = [model.partition(":")[0] for model in routes.models]
+    for url in settings.triton.urls:
+        if url == LOCAL:
+            Wheel.find()
+            check_model_folders(settings, routes)
+        else:
+            _check_served(url, names)
+        yield Report(good=True, sentence=f"triton: {url} has {', '.join(names) or 'no models'}; --load loads them")
+
+
+def _check_served(url: str, names: list[str]) -> None:
+    triton = GrpcTriton([url])
+    try:
+        there = [model.name for model in triton.models()]
+    except TritonUnavailable as error:
+        raise TritonUnavailable(f"{error} Start it, or mend triton.urls") from error
+    finally:
+        triton.close()
+    for name in names:
+        if name not in there:
+            raise ModelRefused(f"model {name} is not in the repository of {url}{meant(name, there)}")
+
+
+def _loading(settings: Settings) -> Iterator[Report]:
     routes = load_routes(settings)
     models = routes.models
     if LOCAL in settings.triton.urls:
-        _model_folders((settings.triton.model_repository, *settings.triton.included), models)
+        check_model_folders(settings, routes)
     with Servers(settings.triton, settings.spool.path / "triton-check.log") as servers:
         check_models(routes, servers.urls, settings.triton.deadline_seconds)
     yield Report(
@@ -160,11 +189,10 @@ def _triton(settings: Settings) -> Iterator[Report]:
     )
 
 
-def _model_folders(places: Sequence[Path], models: list[str]) -> None:
-    """Raise ModelRefused for a missing model, before a server is started."""
-    for model in (model.partition(":")[0] for model in models):
-        if not (model_folder(places, model) / CONFIG).is_file():
-            raise ModelRefused(f"model {model} is not in {places[0]}; put its folder there, with its config.pbtxt")
+def check_model_folders(settings: Settings, routes: Routes) -> None:
+    """Raise ModelRefused for a model that is missing or is no model, before a server is started."""
+    for name in dict.fromkeys(name for route in routes.routes for name in route.plugins):
+        check_models_of(routes.plugins[name], (settings.triton.model_repository, *settings.triton.included))
 
 
 def _destinations(settings: Settings) -> Iterator[Report]:

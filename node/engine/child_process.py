@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from node.author_place import place_of, sentence_of
 from node.engine.child_answers import ChildAnswers, SlotReleased, send_answer, send_error, send_slot_released
 from node.engine.descendants import adopt_orphans, kill_descendants
 from node.errors import JobDied, NodeError, PluginFailed
@@ -181,7 +182,7 @@ def _child(
         send_error(to_parent.fileno(), PluginFailed(sentence))
     except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
         place = f" ({_where(error)})"
-        raised = plain(f"{type(error).__name__}: {error}", LONGEST - len(place))
+        raised = plain(sentence_of(error), LONGEST - len(place))
         send_error(to_parent.fileno(), PluginFailed(raised + place))
     to_parent.close()
     kill_descendants(os.getpid())
@@ -212,7 +213,9 @@ def _follow_node() -> None:
 
 
 def _where(error: Exception) -> str:
-    """Return file and line of the innermost frame that is not in an installed library, for the author of the plugin."""
+    """Return file and line of the innermost frame in the plugin, or else of that which is in no installed library."""
     frames = traceback.extract_tb(error.__traceback__)
+    if place := place_of(error):
+        return place
     own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
     return f"{os.path.basename(own[-1].filename)}, line {own[-1].lineno}"  # noqa: PTH119

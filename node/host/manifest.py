@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -314,6 +314,7 @@ def check_run(plugin: Plugin) -> None:
     run = runs[-1]
     if run.args.vararg or run.args.kwarg or run.args.posonlyargs:
         raise ConfigError(f"{path}, line {run.lineno}: run() takes its arguments by name, without * and /")
+    _check_returns(path, run)
     taken = {argument.arg for argument in (*run.args.args, *run.args.kwonlyargs)}
     offered = {*plugin.roles, TRITON}
     if taken != offered:
@@ -321,3 +322,26 @@ def check_run(plugin: Plugin) -> None:
             f"{path}, line {run.lineno}: run() takes {', '.join(sorted(taken)) or 'nothing'}, "
             f"but plugin.toml offers {', '.join(sorted(offered))}"
         )
+
+
+def _check_returns(path: Path, run: ast.FunctionDef) -> None:
+    """Raise ConfigError for a `return` with a value in a `run` that yields: Python would lose the value."""
+    own = list(_own_nodes(run))
+    if not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
+        return
+    for node in own:
+        if isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
+            raise ConfigError(
+                f"{path}, line {node.lineno}: run() yields, and what it returns here is lost; write yield in place of "
+                "return, and return alone to end"
+            )
+
+
+def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Yield the nodes of a function without those of functions in it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop(0)
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting.extend(ast.iter_child_nodes(node))

@@ -2,6 +2,7 @@
 
 from node.infer.demonstration import check_kind, models_asked
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, reported_runs
+from node.infer.model_folders import check_models_of
 from node.infer.prior_search import Priors
 from node.infer.run import run
 
@@ -13,6 +14,7 @@ __all__ = [
     "Stopwatch",
     "attempt",
     "check_kind",
+    "check_models_of",
     "models_asked",
     "reported_runs",
     "run",

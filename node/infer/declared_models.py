@@ -5,9 +5,23 @@ from dataclasses import dataclass
 
 from node.errors import ModelRefused
 from node.host import Plugin
+from node.toml_files import meant
 from node.triton.client import HasArray, Triton
 from node.triton.server_connection import ServedModel
 from node.triton.tensors import Array
+
+
+class Outputs(dict[str, Array]):
+    """The outputs of a model by name; a name that it does not have is a sentence, and no bare KeyError."""
+
+    def __init__(self, model: str, outputs: dict[str, Array]) -> None:
+        super().__init__(outputs)
+        self._model = model
+
+    def __missing__(self, name: object) -> Array:
+        """Raise ModelRefused, which names the outputs that there are."""
+        there = ", ".join(sorted(self)) or "none"
+        raise ModelRefused(f"model {self._model} has no output {name!r}; it has: {there}{meant(str(name), self)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +42,9 @@ class DeclaredModels:
         if model not in self.plugin.manifest.model_names:
             raise ModelRefused(
                 f"plugin {self.plugin.name} asks the model {model}, which its plugin.toml does not declare: its author "
-                "must add it to models"
+                f"must add it to models{meant(model, self.plugin.manifest.model_names)}"
             )
-        return self.triton.infer(model, **inputs)
+        return Outputs(model, self.triton.infer(model, **inputs))
 
     def prepare(self, models: Sequence[str], deadline_seconds: float) -> None:
         """See `Triton.prepare`."""

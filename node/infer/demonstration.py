@@ -43,8 +43,13 @@ def check_kind(plugin: Plugin, triton: Triton) -> None:
         return
     for model in plugin.manifest.model_names:
         if triton.kind(model) == Kind.DEMONSTRATION:
-            raise ModelRefused(
-                f'plugin {plugin.name} is of kind "{plugin.manifest.kind}", and its model {model} of kind "C", trained '
-                'on phantoms: write kind = "C" into plugin.toml, or, where it has other weights now, their kind into '
-                "its config.pbtxt"
-            )
+            raise passes_for_more(plugin, model)
+
+
+def passes_for_more(plugin: Plugin, model: str) -> ModelRefused:
+    """Return the error of a plugin whose model is a demonstration, and which says that it is none."""
+    return ModelRefused(
+        f'plugin {plugin.name} is of kind "{plugin.manifest.kind}", and its model {model} of kind "C", trained '
+        'on phantoms: write kind = "C" into plugin.toml, or, where it has other weights now, their kind into '
+        "its config.pbtxt"
+    )

@@ -1,12 +1,15 @@
 """Run one plugin on the series of its roles, and check its results."""
 
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import cast, get_args
 
-from node.errors import BrokenResult, PluginFailed, UnsuitableSeries
+from node.author_place import MODULES, place_of
+from node.errors import BrokenResult, Permanent, PluginFailed, UnsuitableSeries
 from node.faults import fault
 from node.host import Plugin
 from node.images.agreement import check_stack, check_study
@@ -22,6 +25,7 @@ from node.results import NotSuitable, Result
 from node.triton.client import Triton
 
 RESULTS = get_args(Result)
+NAMES = ", ".join(kind.__name__ for kind in RESULTS)
 
 
 def run(
@@ -62,29 +66,58 @@ def run(
         results = tuple(_results(load(plugin)(**plugin.arguments(inputs), triton=DeclaredModels(triton, plugin))))
     except UnsuitableSeries as error:
         return (NotSuitable(str(error)),)
-    for result in results:
-        if not isinstance(result, RESULTS):
-            raise BrokenResult(f"{plugin.name} gave back a {type(result).__name__}, which is no result")
+    except Permanent as error:
+        if place := place_of(error):
+            raise type(error)(f"{error} ({place})") from error
+        raise
     check(results, inputs)
     return check_plausible(plugin.plausible, results, inputs)
 
 
-def _results(returned: object) -> Iterable[Result]:
-    """Return the results of `run`, which returns None, a result, several results or a generator."""
-    if returned is None:
-        return ()
-    if isinstance(returned, RESULTS):
-        return (returned,)
-    if isinstance(returned, Iterable):
-        return returned
-    raise BrokenResult(f"run() gave back a {type(returned).__name__}, which is neither a result nor several")
+def _results(returned: object) -> Iterator[Result]:
+    """Yield the results of `run`, which returns None, a result, several results or a generator."""
+    if isinstance(returned, Generator):
+        yield from _generated(returned)
+    elif isinstance(returned, RESULTS):
+        yield returned
+    elif isinstance(returned, Iterable) and not isinstance(returned, (str, bytes, Mapping)):
+        for result in returned:
+            yield _checked(result, "returns")
+    elif returned is not None:
+        kind = type(returned).__name__
+        raise BrokenResult(f"run() returns a {kind}, which is neither a result nor several; results are {NAMES}")
+
+
+def _generated(generator: Generator[object, None, object]) -> Iterator[Result]:
+    """Yield what a generator yields; BrokenResult names its line, also for what it returns: that would be lost."""
+    while True:
+        try:
+            result = next(generator)
+        except StopIteration as end:
+            if end.value is not None:
+                kind = type(end.value).__name__
+                raise BrokenResult(f"run() yields, and returns a {kind}, which is lost: write yield there") from None
+            return
+        yield _checked(result, "yields", _suspended(generator))
+
+
+def _suspended(generator: Generator[object, None, object]) -> str:
+    """Return where a generator has just yielded."""
+    frame = inspect.getgeneratorstate(generator) == inspect.GEN_SUSPENDED and getattr(generator, "gi_frame", None)
+    return f" ({Path(frame.f_code.co_filename).name}, line {frame.f_lineno})" if frame else ""
+
+
+def _checked(result: object, does: str, place: str = "") -> Result:
+    if isinstance(result, RESULTS):
+        return cast("Result", result)
+    raise BrokenResult(f"run() {does} a {type(result).__name__}, which is no result; results are {NAMES}{place}")
 
 
 def load(plugin: Plugin) -> Callable[..., object]:
     """Import plugin.py under its own module name, and return `run`; for a plugin without code, its declared `run`."""
     if plugin.manifest.model is not None:
         return declared_run(plugin.manifest, plugin.manifest.model.name)
-    name = f"isocenter_plugin_{plugin.name}"
+    name = f"{MODULES}{plugin.name}"
     spec = importlib.util.spec_from_file_location(name, plugin.code)
     if spec is None or spec.loader is None:
         raise PluginFailed(f"{plugin.code} cannot be imported")
@@ -92,7 +125,7 @@ def load(plugin: Plugin) -> Callable[..., object]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise PluginFailed(f"{plugin.code}: {error}; install what it needs beside the node") from error
     function: Callable[..., object] = module.run
     return function

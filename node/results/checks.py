@@ -1,15 +1,26 @@
 """Checks that several kinds of result share; each raises a ValueError that the plugin's author can act on."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from node.codes import Code, fault_of
 
 FLAT = 1e-9
 """A matrix is not invertible if its determinant is this part of the product of its axes: voxels may be micrometres."""
 LABEL_LENGTH = 64
 """Segment Label, Tracking ID and Series Description are LO: 64 characters at most (PS3.5 section 6.2)."""
+
+
+def check_codes(result: Any) -> None:
+    """Raise ValueError for a code of a result that is no code, or one of a retired scheme."""
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if Code in (field.type, *get_args(field.type)) and value is not None and (fault := fault_of(value)):
+            raise ValueError(f"{field.name} of a {type(result).__name__} {fault}")
 
 
 def check_label(label: str, what: str) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from node.codes import UCUM, Code
 from node.images.series import Series
-from node.results.checks import check_label, check_matrix, check_stack, describe_array
+from node.results.checks import check_codes, check_label, check_matrix, check_stack, describe_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +44,7 @@ class Heatmap:
     window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        check_codes(self)
         check_label(self.label, "a heat map's label")
         check_stack(self.array, self.label, ("float32", "float64", "uint8", "uint16"))
         if self.unit.scheme_designator != "UCUM":
@@ -96,6 +97,7 @@ class DerivedSeries:
     window: tuple[float, float] = (-1000.0, 1000.0)
 
     def __post_init__(self) -> None:
+        check_codes(self)
         check_label(self.description, "the description of a derived series")
         if self.unit is not None and (self.unit.scheme_designator != "UCUM" or self.array.dtype != np.int16):
             raise ValueError(f"derived series {self.description!r} has a unit: it is of UCUM, and the values are int16")

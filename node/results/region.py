@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from node.codes import Code
 from node.images.frame import Frame
-from node.results.checks import check_color, check_label, check_score
+from node.results.checks import check_codes, check_color, check_label, check_score
 
 RegionKind = Literal["point", "polyline", "contour", "ellipse", "box", "point3d", "polygon3d"]
 
@@ -77,6 +77,7 @@ class Region:
     color: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
+        check_codes(self)
         if self.kind not in REGION_POINTS:
             raise ValueError(f"a region is one of {', '.join(REGION_POINTS)}, not {self.kind!r}")
         check_label(self.label, "a region's label")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from node.codes import Code
 from node.images.series import Series, Volume, on_grid
-from node.results.checks import check_color, check_label
+from node.results.checks import check_codes, check_color, check_label
 
 MASK_THRESHOLD = 0.5
 """A probability from here on puts a voxel into the segment, where a voxel is either in or out."""
@@ -45,6 +45,7 @@ class Segment:
     tracking_uid: str = ""
 
     def __post_init__(self) -> None:
+        check_codes(self)
         check_label(self.label, "a segment's label")
         check_color(self.color, self.label)
 

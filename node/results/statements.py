@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from node.codes import DCM, Code
 from node.images.frame import Frame
-from node.results.checks import check_score
+from node.results.checks import check_codes, check_score
 from node.results.region import Region
 from node.results.segmentation import Segment
 
@@ -55,6 +55,7 @@ class KeyImages:
     description: str = ""
 
     def __post_init__(self) -> None:
+        check_codes(self)
         object.__setattr__(self, "images", tuple(self.images))
         if not self.images:
             raise ValueError("a selection of key images is empty: return no KeyImages where there are none")
@@ -97,6 +98,7 @@ class Measurement:
     laterality: Code | None = None
 
     def __post_init__(self) -> None:
+        check_codes(self)
         object.__setattr__(self, "value", float(self.value))
         if not math.isfinite(self.value):
             raise ValueError(f"{self.name.meaning} is {self.value}: a measurement is a finite number")
@@ -150,6 +152,7 @@ class Finding:
     notable: bool = True
 
     def __post_init__(self) -> None:
+        check_codes(self)
         name = self.name.meaning
         check_score(self.score, self.threshold, name)
         if self.score is None or self.threshold is None:

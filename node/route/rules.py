@@ -14,7 +14,7 @@ from node.images.predicates import When, found, known_keyword, mismatch
 from node.images.series import Series
 from node.records import QuietTime
 from node.route.not_clinical import set_aside
-from node.toml_files import read_toml
+from node.toml_files import meant, read_toml
 
 
 class Evidence(BaseModel):
@@ -158,7 +158,7 @@ def read_routes(
         for kind, asked, known in (("plugin", route.plugins, plugins), ("destination", route.to, destinations)):
             for name in asked:
                 if name not in known:
-                    there = ", ".join(sorted(known)) or "none"
+                    there = f"{', '.join(sorted(known)) or 'none'}{meant(name, known)}"
                     raise ConfigError(f"{path}: route {route.name!r} names the {kind} {name!r}; there are: {there}")
         if route.allow_demonstration and (others := [name for name in route.to if name not in test_destinations]):
             raise ConfigError(

@@ -44,6 +44,8 @@ class Signature:
 
 def fit_inputs(model: str, signature: Signature, arrays: dict[str, Array]) -> dict[str, Array]:
     """The inputs, once they are what the server says it takes."""
+    if not signature.inputs:
+        raise ModelRefused(f"model {model} declares no inputs: write them and its outputs into its config.pbtxt")
     needed = {name for name, tensor in signature.inputs.items() if not tensor.optional}
     if not needed <= arrays.keys() <= signature.inputs.keys():
         raise ModelRefused(

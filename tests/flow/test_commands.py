@@ -1,7 +1,6 @@
 """What people type: every mistake is one sentence and exit code 2, from `check` and at start, without a traceback."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -60,19 +59,6 @@ def test_an_unknown_key_is_named_with_its_file(config: Path) -> None:
     both(config, "isocenter.toml", "assemble.quite_seconds")
 
 
-def test_an_unknown_key_in_a_route_is_named_with_its_file(config: Path) -> None:
-    edited(config.with_name("routes.toml"), 'to = ["PACS"]', 'too = ["PACS"]')
-    both(config, "routes.toml", "route.0")
-
-
-def test_an_argument_of_run_that_is_no_role_is_reported_with_file_and_line(config: Path) -> None:
-    plugins = config.parent / "plugins"
-    shutil.copytree(ROOT / "plugins" / "ct_lung", plugins / "ct_lung")
-    edited(plugins / "ct_lung" / "plugin.py", "def run(ct: Series", "def run(mr: Series")
-    edited(config, f'plugins = ["{ROOT}/plugins"]', 'plugins = ["plugins"]')
-    both(config, "plugin.py, line", "mr", "ct")
-
-
 def test_a_model_that_the_server_lacks_is_named(config: Path) -> None:
     (config.parent / "models").mkdir()
     edited(config, f'model_repository = "{ROOT}/triton_models"', 'model_repository = "models"')
@@ -87,16 +73,6 @@ def test_a_port_in_use_is_reported(config: Path) -> None:
         text = config.read_text()
         config.write_text(text.replace(text.split("ISOCENTER@127.0.0.1:")[1].split('"')[0], str(port), 1))
         both(config, str(port), "in use")
-
-
-def test_a_destination_that_does_not_answer_is_reported(config: Path) -> None:
-    text = config.read_text()
-    config.write_text(text.replace(text.split("PACS@127.0.0.1:")[1].split('"')[0], str(free_port()), 1))
-    check_error(isocenter("check", "--config", str(config)), "destination PACS", "destinations.PACS.address")
-
-
-def test_a_missing_configuration_is_reported(tmp_path: Path) -> None:
-    check_error(isocenter("check", "--config", str(tmp_path / "no.toml")), "no.toml", "no such file")
 
 
 def test_plugin_list_shows_what_routes_can_name(config: Path) -> None:
