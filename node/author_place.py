@@ -48,7 +48,7 @@ def sentence_of(error: BaseException) -> str:
     return said
 
 
-def told(error: BaseException) -> str:
+def author_sentence(error: BaseException) -> str:
     """Return an error of a plugin as its author is told it: an error of the node as it is, any other with its place."""
     if isinstance(error, NodeError):
         return str(error)

@@ -44,7 +44,7 @@ def first_fault(error: ValidationError, kind: type[BaseModel], path: Path) -> st
     An unknown key comes first: a key that is missing is often the one that was meant.
     """
     faults = error.errors()
-    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
+    fault = next((unknown for unknown in faults if unknown["type"] == "extra_forbidden"), faults[0])
     loc = [part for part in fault["loc"] if part != "[key]"]
     key = ".".join(str(part) for part in loc)
     number = line_of(path, loc, whole=fault["type"] == "extra_forbidden")

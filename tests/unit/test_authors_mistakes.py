@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from node import testing
-from node.author_place import told
+from node.author_place import author_sentence
 from node.commands.new_plugin import new_plugin
 from node.host import read_plugin
 from node.infer import check_models_of
@@ -201,7 +201,7 @@ def said(tmp_path: Path, images: Any) -> str:
         check_models_of(read_plugin(tmp_path / "plugins" / "bone"), [tmp_path / "models"])
         testing.run_plugin(tmp_path / "plugins" / "bone", {"ct": images}, {"bone": fake_model})
     except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
-        return told(error)
+        return author_sentence(error)
     return ""
 
 
