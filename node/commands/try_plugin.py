@@ -1,52 +1,124 @@
 """Run one plugin on a folder of DICOM files: the author's loop, without a node."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
 from node import flow
+from node.author_place import author_frames, author_sentence
 from node.deliver import readable
-from node.errors import ConfigError, UnsuitableSeries
+from node.errors import ConfigError, NodeError, PluginFailed, UnsuitableSeries
 from node.host import DEMONSTRATION, Kind, Plugin, find_plugins, read_plugin
 from node.images.part10 import Part10
 from node.images.predicates import orientation
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
-from node.infer import Order
+from node.infer import Order, Stopwatch, check_models_of, with_prior
 from node.records import Job, JobState
 from node.route import Route, Routes, plan
 from node.settings import Settings
 from node.spool import Spool
-from node.triton import GrpcTriton, Servers
+from node.triton import LOCAL, GrpcTriton, Servers
 
+TRITON_SECONDS = 600.0
+"""How long Triton may take to start, to load the models, and for an answer: an author's machine may be busy."""
+LOOK_SECONDS = 0.5
+PICTURE = "picture: "
+"""How the line of a picture begins."""
 COARSE = 5
 """A warning is printed if the slice distance is more than so many times the pixel spacing."""
 
 
 def try_plugin(
-    settings: Settings, plugin: str, folder: Path, out: Path, *, allow_demonstration: bool = False
+    settings: Settings,
+    plugin: str,
+    folder: Path,
+    out: Path,
+    *,
+    prior: Path | None = None,
+    allow_demonstration: bool = False,
+    again: Callable[[Path], bool] = lambda _: False,
 ) -> Iterator[str]:
     """Run a plugin, by name or by its folder, on the images of one study; yield what happened, line by line.
 
-    The objects and the picture are written to `out`. An error of the plugin is raised unchanged, with its traceback. A
-    plugin of kind C is run on images of patients only with `allow_demonstration`.
+    The objects and the picture are written to `out`. A plugin of kind C is run on images of patients only with
+    `allow_demonstration`. `prior` is a folder with images of an earlier study. `again` gets the plugin's folder when a
+    run has ended, and says whether to run it again, as it is then; a mistake of the plugin is then a line.
 
     Raises
     ------
     ConfigError
         There is no such plugin, the folder holds images of no study or of several, or nothing that fits its roles.
+    ModelRefused
+        A model of the plugin is not there.
+    PluginFailed
+        The plugin raised an error; the message has its line.
     """
+    chosen, watch = find(settings, plugin), Stopwatch()
+    places = (settings.triton.model_repository, *settings.triton.included)
+    check_models_of(chosen, places)
+    spool = Spool(out.resolve())
+    yield "starting Triton" if LOCAL in settings.triton.urls else f"asking {', '.join(settings.triton.urls)}"
+    with Servers(settings.triton, spool.path / "triton.log", start_seconds=TRITON_SECONDS) as servers:
+        watch.lap("start")
+        triton = GrpcTriton(servers.urls, deadline_seconds=max(settings.triton.deadline_seconds, TRITON_SECONDS))
+        triton.prepare(chosen.manifest.models, TRITON_SECONDS)
+        watch.lap("models")
+        yield f"Triton {watch.laps['start']:.2f} s, models loaded {watch.laps['models']:.2f} s"
+        attempt = partial(_attempt, settings, plugin, folder, spool, triton, prior, allow_demonstration)
+        yield from attempt()
+        while again(chosen.folder):
+            try:
+                yield from attempt()
+            except NodeError as error:
+                yield f"mend: {error}"
+        triton.close()
+
+
+def _attempt(
+    settings: Settings,
+    plugin: str,
+    folder: Path,
+    spool: Spool,
+    triton: GrpcTriton,
+    prior: Path | None,
+    allow_demonstration: bool,  # noqa: FBT001
+) -> Iterator[str]:
+    """Run the plugin as it is now."""
     chosen = find(settings, plugin)
     fitting = yield from what_fits(chosen, folder)
     yield f"{chosen.name} is of kind {chosen.manifest.kind}: {chosen.manifest.statement}"
     order = order_of(chosen, fitting, allow_demonstration=allow_demonstration)
     for role, key in (pair for inputs in order.job.inputs for pair in inputs.items()):
         yield from _described(role, fitting.series[key])
-    yield from _perform(settings, order, Spool(out.resolve()))
+    if prior is not None:
+        order, remarks = with_prior(order, [Part10.of_file(parcel.path) for parcel in readable(prior)[0]])
+        yield from remarks or (f"{chosen.name} asks for no prior",)
+    try:
+        yield from _perform(order, spool, triton)
+    except NodeError:
+        raise
+    except Exception as error:  # one of four: a plugin may raise anything
+        yield from (f"  {frame.filename}, line {frame.lineno}: {frame.line}" for frame in author_frames(error))
+        raise PluginFailed(author_sentence(error)) from error
+
+
+def until_saved(folder: Path) -> bool:
+    """Return True as soon as a file of a plugin has been saved."""
+    before = _saved(folder)
+    while _saved(folder) == before:
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _saved(folder: Path) -> dict[Path, int]:
+    found = (path for path in folder.rglob("*") if path.suffix in (".py", ".toml"))
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +204,8 @@ def find(settings: Settings, plugin: str) -> Plugin:
     return plugins[plugin]
 
 
-def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
-    with Servers(settings.triton, spool.path / "triton.log") as servers:
-        triton = GrpcTriton(servers.urls, deadline_seconds=settings.triton.deadline_seconds)
-        performed = flow.perform(order, spool, triton, {})
-        triton.close()
+def _perform(order: Order, spool: Spool, triton: GrpcTriton) -> Iterator[str]:
+    performed = flow.perform(order, spool, triton, {})
     yield from performed.remarks
     if order.plugin.manifest.kind is Kind.DEMONSTRATION:
         yield (
@@ -147,5 +216,5 @@ def _perform(settings: Settings, order: Order, spool: Spool) -> Iterator[str]:
     for made in performed.objects:
         yield f"{made.kind}: {spool.path / made.path}"
     for picture in sorted((spool.objects / order.job.study_uid).glob("*.png")):
-        yield f"picture: {picture}"
+        yield f"{PICTURE}{picture}"
     yield ", ".join(f"{part} {seconds:.2f} s" for part, seconds in performed.timing.items())

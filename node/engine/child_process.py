@@ -180,7 +180,7 @@ def _child(
         limit = f": {sandbox.memory // 2**20} MB" if sandbox is not None and sandbox.memory is not None else ""
         sentence = f"it needs more memory than a job with such images may use{limit}{MORE_MEMORY} ({_where(error)})"
         send_error(to_parent.fileno(), PluginFailed(sentence))
-    except Exception as error:  # noqa: BLE001 (one of three: a plugin may raise anything)
+    except Exception as error:  # noqa: BLE001 (one of four: a plugin may raise anything)
         place = f" ({_where(error)})"
         raised = plain(sentence_of(error), LONGEST - len(place))
         send_error(to_parent.fileno(), PluginFailed(raised + place))

@@ -172,7 +172,7 @@ class Engine:
         try:
             self.first()
             wait = step.work()
-        except Exception as error:  # noqa: BLE001 (one of three: whatever a step meets, the flow goes on)
+        except Exception as error:  # noqa: BLE001 (one of four: whatever a step meets, the flow goes on)
             log.error("step.failed", step=step.name, reason=f"{type(error).__name__}: {error}")
             return False, self.rest_seconds
         self.wake(*step.then)

@@ -3,7 +3,7 @@
 from node.infer.demonstration import check_kind, models_asked
 from node.infer.job import PREPARE_SECONDS, Order, Performed, Stopwatch, attempt, reported_runs
 from node.infer.model_folders import check_models_of
-from node.infer.prior_search import Priors
+from node.infer.prior_search import Priors, with_prior
 from node.infer.run import run
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "models_asked",
     "reported_runs",
     "run",
+    "with_prior",
 ]

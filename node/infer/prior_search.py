@@ -274,20 +274,9 @@ class Priors:
             for row, place in self.instances.of(study_uid)
             if row.modality == wanted.now.modality and row.series_uid not in halves
         ]
-        reason = "it has no such series"
-        best: Series | None = None
-        stacks = group_into_stacks(part for _, part in rows).series
-        try:
-            check_study(stacks)
-        except MixedStudy as error:
-            return str(error)
-        for series in stacks:
-            if (refusal := wanted.refusal(series)) is not None:
-                reason = f"series {series.series_uid}: {refusal}"
-            elif best is None or _rank(series, wanted) > _rank(best, wanted):
-                best = series
-        if best is None:
-            return reason
+        best = most_similar(group_into_stacks(part for _, part in rows).series, wanted)
+        if isinstance(best, str):
+            return best
         own = [(row, part) for row, part in rows if row.series_uid == best.series_uid]
         checksums = tuple(sorted(f"{row.sop_instance_uid}|{row.checksum}" for row, _ in own))
         return Prior(series=best, parts=tuple(part for _, part in own), checksums=checksums)
@@ -335,6 +324,38 @@ class Priors:
             if time.monotonic() > until:
                 raise DestinationUnavailable(f"not all of series {series_uid} came in time")
             time.sleep(ROW_SECONDS)
+
+
+def most_similar(stacks: Sequence[Series], wanted: Wanted) -> Series | str:
+    """Return the series of an earlier study that is most similar to the present series, or why none fits."""
+    reason = "it has no such series"
+    best: Series | None = None
+    try:
+        check_study(stacks)
+    except MixedStudy as error:
+        return str(error)
+    for series in stacks:
+        if (refusal := wanted.refusal(series)) is not None:
+            reason = f"series {series.series_uid}: {refusal}"
+        elif best is None or _rank(series, wanted) > _rank(best, wanted):
+            best = series
+    return reason if best is None else best
+
+
+def with_prior(order: Order, parts: Sequence[Part10]) -> tuple[Order, tuple[str, ...]]:
+    """Return an order with priors from images that are given, and a sentence for each: which series, or why none."""
+    here = {series.key: series for series in group_into_stacks(order.parts).series}
+    stacks = group_into_stacks(parts).series
+    remarks: list[str] = []
+    inputs = [dict(given) for given in order.job.inputs]
+    for given in inputs:
+        for role, of in order.plugin.manifest.priors.items():
+            wanted = Wanted(now=here[given[of]], conditions=_conditions(order.plugin, role, of))
+            best = most_similar(stacks, wanted)
+            remarks.append(f"there is no {role}: {best}" if isinstance(best, str) else f"{role} is series {best.key}")
+            if not isinstance(best, str):
+                given[role] = best.key
+    return replace(order, job=replace(order.job, inputs=tuple(inputs)), parts=(*order.parts, *parts)), tuple(remarks)
 
 
 def _conditions(plugin: Plugin, *roles: str) -> tuple[When, ...]:

@@ -93,7 +93,7 @@ class StoreScp:
             return self._refuse(instance, MISMATCH, str(error))
         except NotUnderstood as error:
             return self._refuse(instance, CANNOT_UNDERSTAND, str(error))
-        except Exception as error:  # noqa: BLE001 (one of three: the association lives on, the sender keeps the data)
+        except Exception as error:  # noqa: BLE001 (one of four: the association lives on, the sender keeps the data)
             log.error("instance.failed", reason=f"{type(error).__name__}: {error}")
             return self._refuse(instance, OUT_OF_RESOURCES, f"the node failed on it: {type(error).__name__}")
         fault("receive.answer")

@@ -26,13 +26,14 @@ class Servers:
     settings: TritonSettings
     log_file: Path
     needed: bool = True
+    start_seconds: float = 60
     _server: LocalServer | None = None
     _local: str = ""
 
     def __enter__(self) -> Self:
         if LOCAL in self.settings.urls and self.needed:
             self._server = LocalServer(self.settings.model_repository, self.log_file, beside=self.settings.included)
-            self._local = self._server.start()
+            self._local = self._server.start(self.start_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
