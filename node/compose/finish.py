@@ -1,6 +1,6 @@
 """What every object gets at the end: patient, study, series, equipment and times; and how it is written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -82,6 +82,27 @@ def finish(
     # last: reading what it copies would decode it, and decoded values may be written with other bytes
     copy_patient_and_study(header, done)
     return done
+
+
+def finish_in_series(
+    built: Dataset,
+    header: Dataset,
+    identity: Identity,
+    made: Sequence[Dataset],
+    *,
+    kind: str,
+    series: str,
+    modality: str = "",
+) -> FileDataset:
+    """Return a finished object as the next of a series that several objects of the job share; see `finish`.
+
+    Objects of one series have one frame of reference (PS3.3 C.7.4.1): `series` must name it, or the images it lies on.
+    """
+    before = [other for other in made if other.SeriesInstanceUID == identity.uid("series", series)]
+    number = before[0].SeriesNumber - identity.first_series_number if before else count_series(made)
+    return finish(
+        built, header, identity, kind=kind, number=number, modality=modality, series=series, instance=1 + len(before)
+    )
 
 
 def count_series(objects: Iterable[Dataset]) -> int:

@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from node.compose.ascii_text import LO, concept, plain
 from node.compose.case import Case
 from node.compose.display import stored_range
-from node.compose.finish import count_series, finish
+from node.compose.finish import finish_in_series
 from node.compose.identity import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSIONS
 from node.compose.object_references import instance_reference
 from node.compose.sc import heatmap_capture
@@ -38,13 +38,14 @@ def compose_pm(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
     for order, result in enumerate(case.results_of(Heatmap)):
         case.check_in_study(result.source)
         if not takes_parametric_map(result.source):
-            yield heatmap_capture(result, case.identity, order=order, number=count_series(made))
+            yield heatmap_capture(result, case.identity, order=order, made=made)
             continue
         built = _parametric_map(case, result)
         built.SOPInstanceUID = case.identity.uid("pm", str(order))
         set_dimension_uid(built, case.identity.uid("dimensions", "pm", str(order)))
         header = result.source.header
-        yield finish(built, header, case.identity, kind="PM", modality="OT", number=count_series(made))
+        series = f"maps on {result.source.key}"
+        yield finish_in_series(built, header, case.identity, made, kind="PM", modality="OT", series=series)
 
 
 def takes_parametric_map(series: Series) -> bool:

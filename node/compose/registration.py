@@ -10,7 +10,7 @@ from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistratio
 from node.codes import DCM
 from node.compose.ascii_text import concept
 from node.compose.case import Case
-from node.compose.finish import count_series, finish
+from node.compose.finish import finish_in_series
 from node.compose.object_references import instance_reference, refer_in_common
 from node.compose.source_images import copy_body_part, copy_element
 from node.images.series import Series
@@ -53,17 +53,9 @@ def compose_deformable(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]
 
 
 def _finished(built: Dataset, case: Case, made: Sequence[Dataset]) -> Dataset:
-    """Return a registration in the series of all registrations of the job."""
-    before = [other for other in made if other.Modality == "REG"]
-    return finish(
-        built,
-        case.header,
-        case.identity,
-        kind="REG",
-        number=before[0].SeriesNumber - case.identity.first_series_number if before else count_series(made),
-        series="registrations",
-        instance=1 + len(before),
-    )
+    """Return a registration in the series of all registrations to its frame of reference."""
+    series = f"registrations {built.FrameOfReferenceUID}"
+    return finish_in_series(built, case.header, case.identity, made, kind="REG", series=series)
 
 
 def _begin(case: Case, result: Registration) -> Dataset:

@@ -21,7 +21,7 @@ from node.compose.display import (
     to_grey,
     to_rgb,
 )
-from node.compose.finish import count_series, finish
+from node.compose.finish import count_series, finish, finish_in_series
 from node.compose.fonts import draw_text, wrap_text
 from node.compose.identity import RESEARCH_USE, Identity
 from node.compose.image_names import name_in_series
@@ -43,7 +43,7 @@ def compose_sc(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
     yield summary_capture(draw_summary_page(case), case.header, case.identity, number=count_series(made))
     for order, result in enumerate(case.results_of(Heatmap)):
         case.check_in_study(result.source)
-        yield heatmap_capture(result, case.identity, order=order, number=count_series(made))
+        yield heatmap_capture(result, case.identity, order=order, made=made)
 
 
 def summary_capture(page: bytes, header: Dataset, identity: Identity, *, number: int) -> Dataset:
@@ -54,8 +54,10 @@ def summary_capture(page: bytes, header: Dataset, identity: Identity, *, number:
     return finish(built, header, identity, kind="SC", modality="OT", number=number)
 
 
-def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, number: int) -> Dataset:
+def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, made: Sequence[Dataset]) -> Dataset:
     """Return a picture of the image on which a heat map is highest, with its colours and a legend.
+
+    The pictures of one series of images share a series.
 
     The tiles of a slide are shown as one image, see `TileMatrix`.
 
@@ -63,8 +65,8 @@ def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, number: 
     ----------
     order
         Index of the heat map among the heat maps of the case.
-    number
-        Number of series that the job has before.
+    made
+        Objects that the job has before.
     """
     (result,) = overlays_on(result.source, [result]).heatmaps
     planes = result.array if result.slope > 0 else -result.array.astype(np.float64)
@@ -77,7 +79,8 @@ def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, number: 
     built = _capture(pixels, frame.header, identity)
     copy_element(frame.header, built, "PatientOrientation")
     built.SOPInstanceUID = identity.uid("sc", f"overlay {order}")
-    return finish(built, frame.header, identity, kind="SC heat map", modality="OT", number=number)
+    series = f"pictures of {result.source.key}"
+    return finish_in_series(built, frame.header, identity, made, kind="SC heat map", modality="OT", series=series)
 
 
 def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int, identity: Identity) -> NDArray[np.uint8]:

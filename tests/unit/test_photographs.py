@@ -95,7 +95,7 @@ def test_a_heat_map_of_a_slide_is_shown_on_the_whole_of_it(tmp_path: Path) -> No
         name=codes.DCM.Probability,
         label="Heat",
     )
-    made = heatmap_capture(heat, identity_of(series), order=0, number=0)
+    made = heatmap_capture(heat, identity_of(series), order=0, made=[])
     shown = np.frombuffer(made.PixelData, np.uint8).reshape(made.Rows, made.Columns, 3)
     factor = made.Columns // picture.shape[1]
     below = made.Rows - 3 * LEGEND - picture.shape[0] * factor  # what stands behind the plugin is above the picture

@@ -1,7 +1,7 @@
 """The report is one: a summary, and groups that all have coordinates; what changed since a prior is said."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -115,6 +115,18 @@ def test_a_viewer_that_prints_numbers_alone_prints_none_of_what_is_absent(tmp_pa
         ("Nodule", SCORE.meaning, 0.1, ["Threshold Value"]),
         ("Mass", SCORE.meaning, 0.4, ["Threshold Value", INDETERMINATE_FROM.meaning]),
     ]
+
+
+@pytest.mark.parametrize("images", [ct_series, lambda: [radiograph()]], ids=["maps", "pictures"])
+def test_heat_maps_of_one_series_of_images_share_a_series(tmp_path: Path, images: Callable[[], Any]) -> None:
+    series = _series(tmp_path, images())
+    array = np.ones((len(series.frames), series.header.Rows, series.header.Columns), np.float32)
+    heat = [Heatmap(array=array, source=series, name=DCM.ClassActivation, label=label) for label in ("Mass", "Nodule")]
+    *maps, report = _composed(series, heat)
+    assert len({one.SOPInstanceUID for one in maps}) == 2
+    assert [one.InstanceNumber for one in maps] == [1, 2]
+    assert len({(one.SeriesInstanceUID, one.SeriesNumber, one.SeriesDescription) for one in maps}) == 1
+    assert report.SeriesNumber == maps[0].SeriesNumber + 1
 
 
 def test_a_report_lists_what_was_made_beside_it_as_evidence(tmp_path: Path) -> None:
