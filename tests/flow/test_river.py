@@ -18,9 +18,10 @@ CHEST = DICOM / "CT" / "chest_cmb_crc_100"
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
 
 
-@pytest.fixture
-def node(tmp_path: Path, pacs: Orthanc) -> Iterator[Served]:
-    with serve(tmp_path / "node", pacs=pacs.address) as served:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, archive: Orthanc) -> Iterator[Served]:
+    """A node for all tests of this module; each sends a study of its own."""
+    with serve(tmp_path_factory.mktemp("river") / "node", pacs=archive.address) as served:
         yield served
 
 
@@ -38,6 +39,7 @@ def reached(node: Served, study_uid: str, text: str, *, seconds: float = 120) ->
 
 
 def judged(images: Path, pacs: Orthanc, results: Path, *skip: str) -> None:
+    """Have the objects in the PACS judged; PixelMed, which takes 16 s for a report, sees the first one only."""
     if VALIDATOR.exists():
         pacs.save(results)
         assert not complaints(images, results, *skip)
@@ -74,7 +76,7 @@ def test_a_study_comes_back_as_a_seg_and_a_report_and_sending_it_again_changes_n
 def test_a_late_slice_makes_revision_2_whose_report_names_the_one_it_replaces(
     tmp_path: Path, node: Served, pacs: Orthanc
 ) -> None:
-    images = testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")
+    images = testing.write(testing.chest_ct(slices=60, rows=256, seed="late"), tmp_path / "images")
     study_uid = dcmread(images[0], stop_before_pixels=True).StudyInstanceUID
     send(node, images[:-1])
     wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="the results of revision 1")
@@ -90,7 +92,7 @@ def test_a_late_slice_makes_revision_2_whose_report_names_the_one_it_replaces(
     (named,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert named.ReferencedSOPInstanceUID == earlier.SOPInstanceUID
     assert "revision 2, routed" in node.explain(study_uid)
-    judged(tmp_path / "images", pacs, tmp_path / "results")
+    judged(tmp_path / "images", pacs, tmp_path / "results", "DicomSRValidator")
 
 
 def texts(dataset: Dataset) -> Iterator[str]:
@@ -100,19 +102,19 @@ def texts(dataset: Dataset) -> Iterator[str]:
 
 
 def test_two_slices_come_back_as_a_report_that_says_why_and_no_seg(tmp_path: Path, node: Served, pacs: Orthanc) -> None:
-    two = testing.write(testing.ct_series(slices=2, rows=64, columns=64), tmp_path / "two")
+    two = testing.write(testing.ct_series(slices=2, rows=64, columns=64, seed="two"), tmp_path / "two")
     send(node, two)
     wait_until(lambda: len(pacs.instances()) == 1, seconds=120, what="the report")
     (report,) = pacs.objects()
     assert report.SOPClassUID == SR
     assert any(text.lower().startswith("not suitable, because ") for text in texts(report))
-    judged(tmp_path / "two", pacs, tmp_path / "results")
+    judged(tmp_path / "two", pacs, tmp_path / "results", "DicomSRValidator")
 
 
 def test_a_ct_without_rescale_in_some_slices_comes_back_as_a_report_that_names_them(
     tmp_path: Path, node: Served, pacs: Orthanc
 ) -> None:
-    images = testing.chest_ct(slices=60, rows=64)
+    images = testing.chest_ct(slices=60, rows=64, seed="rescale")
     for image in images[40:]:
         del image.RescaleSlope, image.RescaleIntercept
     send(node, testing.write(images, tmp_path / "images"))
@@ -123,7 +125,7 @@ def test_a_ct_without_rescale_in_some_slices_comes_back_as_a_report_that_names_t
     assert "Rescale Slope and Rescale Intercept are absent (Type 1, PS3.3 C.8.2.1) in 20 of 60 images" in reason
     assert "Instance Numbers 41 to 60" in reason
     assert "are absent" in node.explain(images[0].StudyInstanceUID)
-    judged(tmp_path / "images", pacs, tmp_path / "results")
+    judged(tmp_path / "images", pacs, tmp_path / "results", "DicomSRValidator")
 
 
 def test_a_node_that_is_killed_and_restarted_delivers_the_results_of_acknowledged_instances(
@@ -144,7 +146,7 @@ def test_a_triton_that_is_killed_is_started_again(tmp_path: Path, node: Served, 
     assert servers
     for process in servers:
         os.kill(process, signal.SIGKILL)
-    send(node, testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images"))
+    send(node, testing.write(testing.chest_ct(slices=60, rows=256, seed="restart"), tmp_path / "images"))
     wait_until(lambda: len(pacs.instances()) == 2, seconds=180, what="the results")
     assert classes(pacs.objects()) == [SEG, SR]
 
@@ -153,7 +155,7 @@ def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
     tmp_path: Path, node: Served, pacs: Orthanc
 ) -> None:
     spacing = (CHEST_HEIGHT / 60, CHEST_FIELD / 256, CHEST_FIELD / 256)
-    image = testing.enhanced_ct(array=testing.chest_phantom(slices=60, rows=256), spacing=spacing)
+    image = testing.enhanced_ct(array=testing.chest_phantom(slices=60, rows=256), spacing=spacing, seed="japanese")
     image.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
     image.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     (path,) = testing.write([image], tmp_path / "images")
@@ -162,4 +164,4 @@ def test_an_enhanced_ct_with_a_japanese_name_comes_back_with_the_name_as_it_was(
     objects = pacs.objects()
     assert classes(objects) == [SEG, SR]
     assert {str(dataset.PatientName) for dataset in objects} == {str(image.PatientName)}
-    judged(tmp_path / "images", pacs, tmp_path / "results", "dsrdump")  # which knows no ISO 2022
+    judged(tmp_path / "images", pacs, tmp_path / "results", "DicomSRValidator", "dsrdump")  # this knows no ISO 2022
