@@ -1,5 +1,6 @@
 """The programs that the flow tests and the bench run: dcmtk, Orthanc, and `isocenter serve` itself."""
 
+import importlib.util
 import json
 import os
 import re
@@ -9,17 +10,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from node.commands.explain import explain
 from node.ledger import Ledger
 from node.records import Address
 from tests.processes import ISOCENTER, ROOT, Started, isocenter, start, start_isocenter
@@ -205,8 +209,9 @@ class Served:
         return isocenter(*words, "--config", str(self.folder / "isocenter.toml"))
 
     def explain(self, study_uid: str) -> str:
-        """Return what `isocenter explain` says of a study."""
-        return self.run("explain", study_uid).stdout
+        """Return what `isocenter explain` prints of a study: tests ask many times, and a process each takes longer."""
+        with closing(self.ledger()) as ledger:
+            return "\n".join(explain(ledger, study_uid))
 
     def ledger(self) -> Ledger:
         """Open the running node's ledger, as another process may."""
@@ -279,21 +284,37 @@ def complaints(sources: Path, results: Path, *skip: str) -> set[str]:
 
     Codes of the node's own are no fault: `tests/unit/test_private_codes.py` holds the reason of each.
     """
-    said = _judged(sources, results, *skip) - _judged(sources, sorted(sources.rglob("*.dcm"))[0], *skip)
-    return {line for line in said if PRIVATE_CODE not in line}
+    said = _without_files(judged([results], [sources], skip))
+    if said:  # only then is it of interest what the sources themselves lack
+        said -= _without_files(judged(sorted(sources.rglob("*.dcm"))[:1], [sources], skip))
+    return said
 
 
-def _judged(sources: Path, results: Path, *skip: str) -> set[str]:
-    words = [argument for tool in skip for argument in ("--skip", tool)]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [sys.executable, str(VALIDATOR), "--sources", str(sources), *words, str(results)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        timeout=600,
-    )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
-    return {f"{line[2]}: {line[3]}" for line in lines if len(line) == 4 and line[0] in ("error", "warning")}
+def _without_files(lines: Sequence[str]) -> set[str]:
+    parts = [line.split("\t") for line in lines if PRIVATE_CODE not in line]
+    return {f"{part[2]}: {part[3]}" for part in parts if len(part) == 4 and part[0] in ("error", "warning")}
+
+
+def judged(results: Iterable[Path], sources: Iterable[Path], skip: Iterable[str] = ()) -> list[str]:
+    """Have files or folders judged by all validators but those to skip; return a line for each problem.
+
+    The judge runs within this process: to start it takes four times as long as to judge the objects of a study.
+    """
+    said, complained = StringIO(), StringIO()
+    words = [*(f"--sources={path}" for path in sources), *(f"--skip={tool}" for tool in skip), *map(str, results)]
+    with redirect_stdout(said), redirect_stderr(complained):
+        code = validator().main(words)
+    assert code in (0, 1), said.getvalue() + complained.getvalue()
+    return said.getvalue().splitlines()
+
+
+@cache
+def validator() -> ModuleType:
+    """Import the judge, which is no part of this repository."""
+    spec = importlib.util.spec_from_file_location(VALIDATOR.stem, VALIDATOR)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its data classes look themselves up there
+    spec.loader.exec_module(module)
+    return module

