@@ -114,6 +114,22 @@ class Field:
         return Field(Field(pooled, between).at(grid.points()), grid)
 
 
+@dataclass(frozen=True, slots=True)
+class Still:
+    """The fixed volume on a grid, and what of a local correlation is the same for every place of the moving one."""
+
+    values: Tensor
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, fixed: Field) -> "Still":
+        """Take the local mean and variance of a volume."""
+        values = fixed.values[0]
+        mean = _box(values)
+        return cls(values, mean, (_box(values * values) - mean**2).clamp(min=0))
+
+
 class Apart(Exception):
     """The two volumes have no place in common."""
 
@@ -210,7 +226,7 @@ def find_rigid(fixed: Field, moving: Field) -> Tensor:
 
     It turns around the middle of what the fixed images show. From several starts the search continues at the best.
     """
-    points = fixed.grid.points()
+    points, still = fixed.grid.points(), Still.of(fixed)
     middle = _middle(fixed)
     starts = [_middle(moving) - middle, torch.zeros_like(middle)]
     up = torch.tensor([0.0, 0.0, 1.0], device=middle.device)
@@ -225,7 +241,7 @@ def find_rigid(fixed: Field, moving: Field) -> Tensor:
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, RIGID_STEPS)
     for _ in range(RIGID_STEPS):
         turned = (points - middle) @ _rotation(turn).T + middle + shift
-        _step(-_local(fixed, moving, turned), optimiser)
+        _step(-_local(still, moving, turned), optimiser)
         rate.step()
     motion = torch.eye(4, dtype=torch.float64, device=middle.device)
     rotation = _rotation(turn.detach().double())
@@ -238,7 +254,7 @@ def find_deformation(fixed: Field, moving: Field, rigid: Tensor, grids: Sequence
     """Return the vectors in mm that are added to points of the fixed images before the rigid motion."""
     velocity: Field | None = None
     for grid, steps in zip(grids, STEPS, strict=True):
-        here = fixed.on(grid)
+        here = Still.of(fixed.on(grid))
         there = moving.on(moving.grid.spaced(float(grid.spacing.mean())))
         control = grid.spaced(float(grid.spacing.mean()) * COARSER)
         values = torch.zeros(3, *control.shape, device=rigid.device)
@@ -349,19 +365,19 @@ def _global(fixed: Field, moving: Field, points: Tensor) -> Tensor:
     return torch.corrcoef(pair)[0, 1] * inside.float().mean().sqrt()
 
 
-def _local(fixed: Field, moving: Field, points: Tensor) -> Tensor:
+def _local(fixed: Still, moving: Field, points: Tensor) -> Tensor:
     """Return the mean squared local correlation of what both show."""
-    f, m, inside = fixed.values[0], moving.at(points)[0], _inside(moving, points)
-    mean_f, mean_m = _box(f), _box(m)
-    product, square_f, square_m = _box(f * m) - mean_f * mean_m, _box(f * f) - mean_f**2, _box(m * m) - mean_m**2
-    there = product**2 / (square_f.clamp(min=0) * square_m.clamp(min=0) + FAINT)
+    m, inside = moving.at(points)[0], _inside(moving, points)
+    mean = _box(m)
+    product, square = _box(fixed.values * m) - fixed.mean * mean, _box(m * m) - mean**2
+    there = product**2 / (fixed.square * square.clamp(min=0) + FAINT)
     return (there * inside).sum() / inside.sum().clamp(min=1)
 
 
 def _likeness(fixed: Field, moving: Field, rigid: Tensor, field: Field | None) -> Tensor:
     points = fixed.grid.points()
     shifted = points if field is None else points + field.at(points).permute(1, 2, 3, 0)
-    return _local(fixed, moving, _moved(shifted, rigid))
+    return _local(Still.of(fixed), moving, _moved(shifted, rigid))
 
 
 def _box(x: Tensor) -> Tensor:
