@@ -53,9 +53,15 @@ def ellipsoid(x, y, z, centre, radii):
 def tube(x, y, z, start, end, radius):
     start, end = np.array(start), np.array(end)
     along = (end - start) / np.linalg.norm(end - start)
-    t = sum((w - s) * d for w, s, d in zip((x, y, z), start, along, strict=True))
+    low, high = np.minimum(start, end) - radius - 1, np.maximum(start, end) + radius + 1
+    inside = np.ones(x.shape, bool)
+    for w, least, most in zip((x, y, z), low, high, strict=True):
+        inside &= (w > least) & (w < most)
+    near = [w[inside] for w in (x, y, z)]  # a tube is a thousandth of the chest
+    t = sum((w - s) * d for w, s, d in zip(near, start, along, strict=True))
     t = np.clip(t, 0, np.linalg.norm(end - start))
-    return sum((w - s - t * d) ** 2 for w, s, d in zip((x, y, z), start, along, strict=True)) < radius**2
+    inside[inside] = sum((w - s - t * d) ** 2 for w, s, d in zip(near, start, along, strict=True)) < radius**2
+    return inside
 
 
 def chest(affine: np.ndarray, shape: tuple, *, touching: str = "", has_left: bool = True, scale: float = 1.0):
