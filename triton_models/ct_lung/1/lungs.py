@@ -351,7 +351,8 @@ def _refuse_implausible(labels: Tensor, grid: Grid) -> None:
 
 def _statistics(image: Tensor, labels: Tensor, voxel_mm3: float) -> NDArray[np.float64]:
     counts = torch.zeros(2 << 16, dtype=torch.int64, device=image.device)
-    for values, numbers in zip(image.split(SLAB), labels.split(SLAB), strict=True):
+    for start in range(0, image.shape[0], SLAB):
+        values, numbers = image[start : start + SLAB], labels[start : start + SLAB]
         lung = numbers > 0
         side = (numbers[lung].long() - 1) << 16
         counts += torch.bincount(values[lung].long() + (32768 + side), minlength=2 << 16)
