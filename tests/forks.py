@@ -3,7 +3,7 @@
 `isocenter` is run in a fork of this process, which has imported all that it needs: hundreds of nodes are started, and
 the import is not what is tested. `python` with the text of a program is run in a fork, too. Each request is a JSON
 object on a line of stdin, and is answered with a process id. The process leads a session of its own. Its return code is
-written to a file of that name in the folder of returns.
+written to a file of that name in the folder of returns. The receiver processes of such a node are forks, too.
 """
 
 import importlib
@@ -13,12 +13,16 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, process
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tests.processes import session
@@ -100,6 +104,7 @@ def begin(request: Mapping[str, Any]) -> None:
         os.execvpe(request["command"][0], request["command"], os.environ)  # noqa: S606
     importlib.reload(importlib.import_module("node.faults"))  # it reads the environment when it is imported
     fork_server()
+    fork_receivers()
     program, *words = sys.argv = request["command"]
     if program == "python":  # a program that changes the node before it runs
         exec(words[0], {"__name__": "__main__"})  # noqa: S102
@@ -126,6 +131,63 @@ def fork_server() -> None:
             os._exit(0)
     listener.close()
     os.close(alive)
+
+
+def fork_receivers() -> None:
+    """Have the receiver processes be forks of the server that jobs are forked from."""
+    from node.receive import processes
+
+    processes.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
+        Popen=ForkedReceiver, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
+    )
+
+
+class ForkedReceiver:
+    """A receiver process, to be used as the `subprocess.Popen` that `node.receive.processes` asks for."""
+
+    def __init__(self, command: Sequence[str], **_how: object) -> None:
+        context = multiprocessing.get_context("forkserver")
+        stdin, order = context.Pipe(duplex=False)
+        steps, stdout = context.Pipe(duplex=False)
+        with socket.socket(fileno=os.dup(int(command[-1]))) as listening:
+            self._process = context.Process(target=receive, args=(stdin, stdout, listening))
+            self._process.start()
+        process._children.discard(self._process)  # type: ignore[attr-defined]  # whoever ends does not wait for it
+        stdin.close()
+        stdout.close()
+        self.pid = self._process.pid
+        self.stdin, self.stdout = os.fdopen(os.dup(order.fileno()), "w"), os.fdopen(os.dup(steps.fileno()))
+        order.close()
+        steps.close()
+        self.kill = self._process.kill
+        self._asking = threading.Lock()
+
+    @property
+    def returncode(self) -> int | None:
+        with self._asking:  # of two threads that ask at once, only one would be told
+            return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return its return code, or None while it runs."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended, and return its return code."""
+        multiprocessing.connection.wait([self._process.sentinel], timeout)
+        if (code := self.returncode) is None:
+            raise subprocess.TimeoutExpired("receiver", timeout or 0)
+        return code
+
+
+def receive(stdin: Connection, stdout: Connection, listening: socket.socket) -> None:
+    """Be a receiver process."""
+    from node.roles import receiver_process
+
+    for number, connection in enumerate((stdin, stdout)):
+        os.dup2(connection.fileno(), number)
+        connection.close()
+    sys.stdin = os.fdopen(0, closefd=False)
+    receiver_process.main(listening.detach())
 
 
 if __name__ == "__main__":
