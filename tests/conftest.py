@@ -44,8 +44,9 @@ WHOLE_FOLDERS = ("tests/viewer",)
 TOGETHER = {"test_objects_at_peers": "test_object_matrix"}
 """A module that one process runs with another, because they share what takes long to make."""
 LONG_MODULES = (
-    "test_every_modality", "test_kill_points", "test_every_case", "test_peers", "test_models_added", "test_many_kills",
-    "test_commitment", "test_lungs", "test_bundles", "test_registering",
+    "test_every_modality", "test_models_added", "test_lungs", "test_every_case", "test_peers", "test_bundles",
+    "test_plugins_projections", "test_plugins_photographs", "test_kill_points", "test_river", "test_registering",
+    "test_commitment", "test_many_kills", "test_triton_server", "test_tissue",
 )  # fmt: skip
 """Modules that take minutes. They run first, so that no worker is left with a long module at the end."""
 
