@@ -57,7 +57,7 @@ def rebuild(settings: Settings) -> Iterator[str]:
 def _read_packs(ledger: Ledger, spool: Spool, settings: Settings) -> Iterator[str]:
     found = Arrivals(ledger.studies, ledger.instances, spool, wake=lambda: None).recover()
     priors = ledger.rebuilding.keep_priors(settings.receive.address.ae_title)
-    parked = ledger.rebuilding.park_analysed(sorted(with_results(spool)))
+    parked = ledger.rebuilding.park_analysed(spool.studies_with_results())
     uid = device_uid(spool)
     if uid:
         ledger.rebuilding.name_node(uid)
@@ -71,11 +71,6 @@ def _read_packs(ledger: Ledger, spool: Spool, settings: Settings) -> Iterator[st
     if parked and not uid and not settings.device_uid:
         yield "the UID of this node is not known any more: results that are made again have other UIDs"
     yield "all other studies are analysed when the node starts. Not known any more: jobs, deliveries, refusals, stories"
-
-
-def with_results(spool: Spool) -> set[str]:
-    """Return the studies of which results lie in the spool."""
-    return {folder.name for folder in spool.objects.iterdir() if folder.is_dir() and any(folder.iterdir())}
 
 
 def device_uid(spool: Spool) -> str:

@@ -1,4 +1,4 @@
-"""What a ledger that is rebuilt from the packs knows of studies, and what it cannot know."""
+"""What a ledger that was rebuilt from the packs, or lost its newest rows, knows of studies, and what it cannot know."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,17 @@ from sqlalchemy import exists, func, select, update
 
 from node.ledger.database import LOOKUP, LedgerPart, groups
 from node.ledger.instances import FETCHED
-from node.ledger.schema import instance, node, study
+from node.ledger.schema import instance, job, node, study
 from node.records import StudyState
 
 ANALYSED = (
-    "the ledger was rebuilt, and this study had results: which of them were delivered is not known. "
+    "the ledger has lost what it knew of this study, which had results: which of them were delivered is not known. "
     "isocenter requeue --study {study_uid} analyses it again"
 )
 
 
 class Rebuilding(LedgerPart):
-    """Changes to a ledger into which all packs were just read."""
+    """Changes to a ledger into which packs were just read."""
 
     def count_instances(self) -> int:
         """Return how many instances the ledger knows."""
@@ -29,12 +29,17 @@ class Rebuilding(LedgerPart):
             connection.execute(update(node).values(device_uid=device_uid))
 
     def park_analysed(self, study_uids: Iterable[str]) -> int:
-        """Park studies that were analysed before, so that nothing is sent again unasked; return how many there are."""
+        """Park studies that had results and of which no job is known, so that nothing is sent again unasked.
+
+        `study_uids` are those whose results lie in the spool. Returns how many were parked.
+        """
         parked = 0
         with self.db.writing() as connection:
             for some in groups(study_uids, LOOKUP):
                 found = select(study.c.study_uid).where(
-                    study.c.study_uid.in_(some), study.c.state == StudyState.RECEIVING
+                    study.c.study_uid.in_(some),
+                    study.c.state == StudyState.RECEIVING,
+                    ~exists().where(job.c.study_uid == study.c.study_uid),
                 )
                 for uid in connection.execute(found.order_by(study.c.study_uid)).scalars().all():
                     reason = ANALYSED.format(study_uid=uid)

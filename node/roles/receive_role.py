@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from types import NoneType
 
+import structlog
+
 from node import flow
 from node.assemble import decode
 from node.engine import Sandbox, Step, run_in_child
@@ -13,6 +15,8 @@ from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
 from node.roles.role import BEAT_SECONDS, DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
+
+log = structlog.get_logger()
 
 DECODE_SECONDS = 120.0
 """How long the decoding of a few images may take before its process is killed."""
@@ -65,7 +69,10 @@ class ReceiveRole(NodeRole):
 
     def start(self) -> None:
         """Record what was received and has no row, and start the receiver processes, which outlive an error here."""
-        self._arrivals.recover()
+        if self._arrivals.recover():
+            parked = self.parts.ledger.rebuilding.park_analysed(self.parts.spool.studies_with_results())
+            if parked:
+                log.error("ledger.rows_lost", studies=parked, reason="rows of studies that had results were gone")
         self._arrivals.miss()
         folder = self.parts.spool.decoded
         decoded.drop(folder, decoded.sizes(folder))  # a killed process may have written half of an image

@@ -162,6 +162,10 @@ class Spool:
         for name in names:
             (self.packs / name).unlink(missing_ok=True)
 
+    def studies_with_results(self) -> list[str]:
+        """Return the studies of which composed objects lie here."""
+        return sorted(folder.name for folder in self.objects.iterdir() if folder.is_dir() and any(folder.iterdir()))
+
     def drop_objects(self, folder: str, *, until: float) -> int:
         """Delete the objects composed for a study up to a time, and return their number."""
         old = [path for path in (self.objects / folder).glob("*") if _changed(path) <= until]
