@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
+from pynetdicom import AE
 
 from node import testing
 from node.images.code_stream import SOC_SIZ
@@ -87,7 +89,7 @@ class Aftermath:
     canary: Path
     seen: frozenset[Path]
     sockets: str
-    bombs: tuple[str, ...]
+    bombs: tuple[int | None, ...]
     story: str
     megabytes: int
 
@@ -127,6 +129,18 @@ def code_stream_bomb(folder: Path) -> Path:
     return path
 
 
+def send_as_it_is(port: int, path: Path) -> int | None:
+    """Send a file as it is, which storescu does not always do; return the status, None where none came."""
+    header = dcmread(path, specific_tags=["SOPClassUID"])
+    entity = AE("MODALITY")
+    entity.add_requested_context(header.SOPClassUID, header.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", port, ae_title="ISOCENTER")
+    try:
+        return association.send_c_store(path).get("Status")
+    finally:
+        association.release()
+
+
 def as_nobody(*command: str) -> str:
     return subprocess.run(
         command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=True, timeout=60
@@ -157,7 +171,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
         stack.enter_context(spy(scratch / "seen", folder, Path("/dev/shm")))  # noqa: S108
         for _ in range(SILENT_CONNECTIONS):
             stack.enter_context(socket.create_connection(("127.0.0.1", node.port)))
-        said = tuple(storescu(node.port, [bomb]).stdout for bomb in bombs)
+        answers = tuple(send_as_it_is(node.port, bomb) for bomb in bombs)
         sent = storescu(node.port, images)
         assert sent.returncode == 0, sent.stdout + sent.stderr
         wait_until(lambda: len(pacs.arrived) >= 2, seconds=240, what="the results of both plugins in the PACS")
@@ -169,7 +183,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
             canary=canary,
             seen=frozenset(Path(line) for line in (scratch / "seen").read_text().splitlines()),
             sockets=as_nobody("/usr/bin/python3", "-c", CALL, *sockets),
-            bombs=said,
+            bombs=answers,
             story=node.explain(str(study[0].StudyInstanceUID)),
             megabytes=int(peak) // 1024,
         )
@@ -192,7 +206,7 @@ def test_another_user_does_not_reach_triton_which_would_load_its_code(aftermath:
 def test_bombs_and_silent_connections_keep_no_study_from_its_results(aftermath: Aftermath) -> None:
     assert "object.delivered" in aftermath.story
     assert aftermath.megabytes < MOST_MEGABYTES
-    assert all("Received Store Response" in said or "A-" in said for said in aftermath.bombs)
+    assert None not in aftermath.bombs, "each was answered"
 
 
 def test_a_plugin_of_the_node_reads_neither_its_configuration_nor_its_ledger(aftermath: Aftermath) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,13 @@ def bound_names(node: ast.AST) -> Iterator[str]:
 
 def is_vague(name: str) -> bool:
     return name in VAGUE_NAMES or bool(VAGUE_WORDS & set(name.lower().split("_")))
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    packages = tomllib.loads((NODE.parent / "uv.lock").read_text(encoding="utf-8"))["package"]
+    files = [file for package in packages for file in (*package.get("wheels", ()), package.get("sdist"))]
+    assert len(packages) > 100
+    assert all(file["hash"].startswith("sha256:") for file in files if file)
 
 
 def test_a_name_says_what_it_names() -> None:
