@@ -10,12 +10,19 @@ from typing import Annotated
 import typer
 
 from node import installation, operations
-from node.command_options import DEFAULT, NOTHING, AsJson, ConfigFile, print_json, reported_errors
-
-app = typer.Typer(
-    help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+from node.author_commands import plugin_app
+from node.command_options import (
+    DEFAULT,
+    PRIVATE,
+    AsJson,
+    ConfigFile,
+    fail,
+    print_json,
+    progress,
+    reported_errors,
 )
-plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
+
+app = typer.Typer(help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False)
 operations.add_to(app)
 installation.add_to(app)
 app.add_typer(plugin_app, name="plugin")
@@ -24,8 +31,6 @@ app.add_typer(model_app, name="model")
 ledger_app = typer.Typer(help="The database of the node.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
-PRIVATE = 0o077
-"""The umask of commands that write images or rows: they are for the node's user alone."""
 FOR_OTHERS = {"plugin", "model"}
 """Commands that write what other users may read: plugins and models hold no images."""
 
@@ -151,28 +156,42 @@ def check(
 
 @app.command()
 def send(
-    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files.")],
-    to: Annotated[str, typer.Argument(help="AE@host:port")],
+    what: Annotated[
+        list[str], typer.Argument(help="Folders, DICOM files, ZIP files or DICOMDIRs, and AE@host:port behind them.")
+    ],
     calling: Annotated[str, typer.Option(help="The AE title to call as.")] = "ISOCENTER_SCU",
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Instances in a second, at most.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often all of it is sent.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Associations at the same time.")] = 1,
 ) -> None:
-    """Send a folder of DICOM files to a Storage SCP."""
-    from node.deliver import StoreOutcome, readable
-    from node.deliver import send as send_objects
+    """Send DICOM files to a Storage SCP; exit code 1 if not all were stored."""
+    from node.deliver import StoreOutcome, readable, send_at_once, unpacked
     from node.log import quiet_log
     from node.records import Address
 
     quiet_log()
+    *sources, to = what
     with reported_errors():
-        objects, unreadable = readable(folder)
-        results = list(send_objects(objects, Address.parse(to), calling))
-    for line in unreadable:
-        typer.secho(line, fg="yellow")
-    for sent, result in results:
-        if result.reason:
-            typer.echo(f"{sent.path}: {result.reason}")
-    stored = sum(result.outcome is StoreOutcome.STORED for _, result in results)
-    typer.echo(f"{stored} of {len(results)} instances stored by {to}")
-    if stored < len(results):
+        address = Address.parse(to)
+        if not sources:
+            fail("name what to send, and AE@host:port behind it")
+        stored = total = 0
+        with unpacked([Path(source) for source in sources]) as found:
+            read = [readable(source) for source in found]
+            objects = [outgoing for some, _ in read for outgoing in some]
+            for line in (line for _, others in read for line in others):
+                typer.secho(line, fg="yellow")
+            with progress(len(objects) * repeat, "sending") as bar:
+                for _ in range(repeat):
+                    sent = send_at_once(objects, address, calling, associations=concurrency, rate=rate)
+                    for outgoing, result in sent:
+                        bar.update(1)
+                        total += 1
+                        stored += result.outcome is StoreOutcome.STORED
+                        if result.reason:
+                            typer.echo(f"{outgoing.path}: {result.reason}")
+    typer.echo(f"{stored} of {total} instances stored by {to}")
+    if stored < total:
         raise typer.Exit(1)
 
 
@@ -185,95 +204,6 @@ def ledger_rebuild(config: ConfigFile = DEFAULT) -> None:
     with reported_errors():
         for line in rebuild(Settings.read(config)):
             typer.echo(line)
-
-
-@plugin_app.command("list")
-def plugin_list(config: ConfigFile = DEFAULT) -> None:
-    """List the plugins that routes can name."""
-    from node.host import find_plugins
-    from node.settings import Settings
-
-    with reported_errors():
-        settings = Settings.read(config)
-        for plugin in find_plugins(settings.plugin_folders).values():
-            manifest = plugin.manifest
-            what = f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})"
-            typer.echo(f"{what}  {manifest.kind}: {manifest.statement}")
-
-
-@plugin_app.command("new")
-def plugin_new(
-    name: Annotated[str, typer.Argument(help="What plugin and model are called.")],
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from", help="What to begin with: template, nodule-detector, radiograph-classifier or prior-comparison."
-        ),
-    ] = "template",
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Make a plugin to begin with: it runs, and its test passes."""
-    from node.commands.new_plugin import new_plugin
-    from node.settings import Settings
-
-    with reported_errors():
-        settings = Settings.read(config)
-        folders = new_plugin(name, settings.plugins[0], settings.triton.model_repository, start)
-    for folder in folders:
-        typer.echo(folder)
-    typer.echo(f"try it: isocenter plugin try {name} FOLDER, with a folder of DICOM files; then change its plugin.py")
-
-
-@plugin_app.command("test")
-def plugin_test(
-    plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")], config: ConfigFile = DEFAULT
-) -> None:
-    """Run the test of a plugin; exit code 1 if it fails."""
-    from node.commands.run_plugin_test import run_test
-    from node.commands.try_plugin import find
-    from node.settings import Settings
-
-    with reported_errors():
-        folder = Path(plugin)
-        passed = run_test(folder if folder.is_dir() else find(Settings.read(config), plugin).folder)
-    if not passed:
-        raise typer.Exit(NOTHING)
-
-
-@plugin_app.command("try")
-def plugin_try(
-    plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")],
-    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files of one study.")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Where the objects and the picture go.")] = Path("tried"),
-    prior: Annotated[Path | None, typer.Option(help="A folder of DICOM files of an earlier study.")] = None,
-    *,
-    watch: Annotated[bool, typer.Option("--watch", help="Run it again whenever the plugin is saved.")] = False,
-    show: Annotated[bool, typer.Option("--open", help="Open the picture.")] = False,
-    allow_demonstration: Annotated[
-        bool,
-        typer.Option(
-            "--allow-demonstration", help="Ask a network that was trained on phantoms about other images, too."
-        ),
-    ] = False,
-    config: ConfigFile = DEFAULT,
-) -> None:
-    """Run one plugin on a folder of DICOM files, with no node running."""
-    from node.commands.try_plugin import PICTURE, try_plugin, until_saved
-    from node.log import quiet_log
-    from node.settings import Settings
-
-    os.umask(PRIVATE)
-    quiet_log()
-    with reported_errors():
-        settings = Settings.read(config)
-        lines = try_plugin(
-            settings, plugin, folder, out_folder, prior=prior, allow_demonstration=allow_demonstration,
-            again=until_saved if watch else lambda _: False,
-        )  # fmt: skip
-        for line in lines:
-            typer.echo(line)
-            if show and line.startswith(PICTURE):
-                typer.launch(line.removeprefix(PICTURE))
 
 
 @model_app.command("list")

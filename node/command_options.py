@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file; paths in it are relative to it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEFAULT = Path("config/isocenter.toml")
+PRIVATE = 0o077
+"""The umask of commands that write images or rows: they are for the node's user alone."""
 NOTHING, MEND = 1, 2
 """Exit codes: nothing fitted what was asked for; something must be mended."""
 
@@ -30,6 +32,13 @@ def reported_errors() -> Iterator[None]:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def progress(length: int, label: str) -> Any:
+    """Return a bar on stderr, as a context with `update(n)`; nothing is shown where stderr is no terminal."""
+    import sys
+
+    return typer.progressbar(length=length, label=label if sys.stderr.isatty() else None, file=sys.stderr)
 
 
 def fail(sentence: str, code: int = MEND) -> NoReturn:

@@ -40,6 +40,19 @@ class NodeProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A study, job or delivery that waits or runs, since when, and what has held it up; `number` is that of a job."""
+
+    study_uid: str
+    what: str
+    state: str
+    since: float
+    number: str = ""
+    attempts: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
     """What waits at one stage; `oldest_seconds` is None where nothing does."""
 

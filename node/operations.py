@@ -33,7 +33,7 @@ class Pausable(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, studies, explain, watch, requeue, cancel, delete, pause, resume, reload):
+    for command in (status, queue, studies, explain, watch, requeue, cancel, delete, pause, resume, reload):
         app.command()(command)
 
 
@@ -48,6 +48,22 @@ def status(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
             return
         for line in status.lines(found):
             typer.echo(line)
+
+
+def queue(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
+    """List what waits or runs, study by study, the oldest first; exit code 1 if nothing does."""
+    from node.commands.list_queue import COLUMNS, rows
+
+    with reported_errors():
+        found = rows(opened(config)[1])
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(found, COLUMNS)
+    else:
+        typer.echo("nothing waits", err=True)
+    if not found:
+        raise typer.Exit(NOTHING)
 
 
 def studies(
@@ -69,6 +85,7 @@ def studies(
 
     with reported_errors():
         first, last = list_studies.dates(date)
+        list_studies.check_state(state)
         wanted = StudyFilter(
             patient_id=patient, accession_number=accession, first_date=first, last_date=last,
             modality=modality, sender=sender, state=state, plugin=plugin,
@@ -107,7 +124,10 @@ def explain(
             for line in () if as_json else failed:
                 typer.echo(line)
             return
-        meant = ledger.overview.meant(study) or [study]
+        meant = ledger.overview.meant(study)
+        if not meant and not ledger.queries.refusals(study):
+            fail(f"nothing of study {study} was ever received here", NOTHING)
+        meant = meant or [study]
         if len(meant) > 1:
             from node.commands.list_studies import COLUMNS, rows_of
 
@@ -132,14 +152,17 @@ def watch(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
     with reported_errors():
         _, ledger = opened(config)
         try:
-            for event in follow(ledger):
-                typer.echo(json.dumps(asdict(event), ensure_ascii=False) if as_json else told(event))
+            for events in follow(ledger):
+                for line in map(json.dumps, map(asdict, events)) if as_json else told(events):
+                    typer.echo(line)
         except KeyboardInterrupt:
             return
 
 
 def requeue(
-    study: Annotated[str | None, typer.Option(help="Only this study; it is analysed as it is.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Only this study, by UID or Accession Number; it is analysed as it is.")
+    ] = None,
     job: Annotated[int | None, typer.Option(help="Only this job; isocenter explain prints its number.")] = None,
     delivery: Annotated[str | None, typer.Option(help="Only deliveries of this object, by its UID.")] = None,
     destination: Annotated[str | None, typer.Option(help="Only deliveries to this destination.")] = None,
@@ -149,11 +172,21 @@ def requeue(
 ) -> None:
     """Put parked studies, jobs and deliveries back, and try waiting deliveries now; exit code 1 if nothing fitted."""
     with reported_errors():
-        _, ledger = opened(config)
+        settings, ledger = opened(config)
+        if study is not None:
+            study = _one_study(ledger, study)
+        waiting = ledger.overview.waiting()
+        if destination is not None and destination not in {*settings.destinations, *waiting}:
+            there = ", ".join(sorted({*settings.destinations, *waiting})) or "none"
+            fail(f"there is no destination {destination!r}; there are: {there}")
         if not everything and (study, job, delivery, destination) == (None,) * 4:
             parked = ledger.queries.parked()
+            if not parked and not waiting:
+                fail("nothing is parked, and no delivery waits", NOTHING)
             for uid, what, reason in parked:
                 typer.echo(f"{what} of study {uid}: {reason}")
+            for name, (count, _, reason) in waiting.items():
+                typer.echo(f"{count} deliveries to {name} wait: {reason or 'not tried yet'}")
             confirm(f"requeue all {len(parked)} that are parked, and try all waiting deliveries now?", "--all")
         back = ledger.queries.requeue(study, job_id=job, object_uid=delivery, destination=destination)
     typer.echo("requeued: " + ", ".join(f"{count} {kind}" for kind, count in back.items()))

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
 from node.ledger import Ledger
 from node.notifications import LOOK_SECONDS, take_new
 from node.plain_text import plain
-from node.records import Delivery, DeliveryState, Event, JobState
+from node.records import Delivery, DeliveryState, Event, JobState, StudyState
 
 STAGES = (
     ("receive", "study.begun", "study.stable"),
@@ -86,7 +87,8 @@ def _aside(ledger: Ledger, study_uid: str) -> Iterator[str]:
 def _routes(ledger: Ledger, study_uid: str) -> Iterator[str]:
     study = ledger.studies.find(study_uid)
     decisions = ledger.queries.decisions(study) if study else []
-    yield "routes" if decisions else "routes: not yet decided, or no images"
+    gone = study is not None and study.state is StudyState.PURGED
+    yield "routes" if decisions else "routes: the study was purged" if gone else "routes: not yet decided, or no images"
     for one in decisions:
         yield f"  {'✓' if one.matched else '✗'} {one.route}: {one.series_text} – {one.sentence}"
 
@@ -110,18 +112,22 @@ def _next_try(sent: Delivery) -> str:
     return f"; tried {sent.attempts} times, next at {moment(sent.due_at)}" if again else ""
 
 
-def follow(ledger: Ledger) -> Iterator[Event]:
-    """Yield each event of the ledger that happens from now on, for ever."""
+def follow(ledger: Ledger) -> Iterator[Sequence[Event]]:
+    """Yield the events of the ledger that happen from now on, for ever, as they are found."""
     after, known = ledger.events.last(), set[int]()
     while True:
         new, after, known = take_new(ledger.events.read(after=after), after=after, known=known)
-        yield from new
+        yield new
         time.sleep(LOOK_SECONDS)
 
 
-def told(event: Event) -> str:
-    """Return an event as one line."""
-    return plain(f"{moment(event.at)}  {event.name}  {event.study_uid}  {event.detail}".rstrip())
+def told(events: Sequence[Event]) -> Iterator[str]:
+    """Tell each event in a line; those of single instances of a study in a row are one line."""
+    for (name, uid), group in groupby(events, key=lambda event: (event.name, event.study_uid)):
+        alike = list(group)
+        if name.startswith("instance.") and len(alike) > 1:
+            alike = [replace(alike[0], detail=f"{len(alike)} instances; the first: {alike[0].detail}")]
+        yield from (plain(f"{moment(event.at)}  {name}  {uid}  {event.detail}".rstrip()) for event in alike)
 
 
 def stages(events: Sequence[Event]) -> list[tuple[str, float]]:

@@ -10,6 +10,8 @@ from node.ledger import Ledger
 from node.ledger.overview import StudyFilter
 from node.operation_records import FoundStudy
 from node.plain_text import plain
+from node.records import DeliveryState, JobState, StudyState
+from node.toml_files import meant
 
 COLUMNS = ("changed", "patient", "accession", "date", "modality", "sender", "state", "jobs", "deliveries", "study")
 DATES = re.compile(r"(\d{8})?(-)?(\d{8})?")
@@ -22,6 +24,13 @@ def dates(text: str) -> tuple[str, str]:
         raise ConfigError(f"{text!r} is no date YYYYMMDD and no range YYYYMMDD-YYYYMMDD")
     first, dash, last = (part or "" for part in found.groups())
     return (first, last) if dash else (first or last, first or last)
+
+
+def check_state(state: str) -> None:
+    """Raise ConfigError for a state that no study, job or delivery can be in."""
+    known = [str(one) for states in (StudyState, JobState, DeliveryState) for one in states]
+    if state and state not in known:
+        raise ConfigError(f"{state!r} is no state; there are: {', '.join(dict.fromkeys(known))}{meant(state, known)}")
 
 
 def rows(ledger: Ledger, wanted: StudyFilter, limit: int) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from node.deliver.commitment_scu import CommitmentScu, commitment_step
 from node.deliver.outbox import Availability, Outbox
 from node.deliver.query_retrieve import QueryRetrieveScu
-from node.deliver.send import readable, send
+from node.deliver.send import readable, send, send_at_once, unpacked
 from node.deliver.storescu import OutgoingObject, StoreOutcome, StoreResult, echo, store
 
 __all__ = [
@@ -18,5 +18,7 @@ __all__ = [
     "echo",
     "readable",
     "send",
+    "send_at_once",
     "store",
+    "unpacked",
 ]

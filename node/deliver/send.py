@@ -1,26 +1,42 @@
-"""Send a folder of DICOM files to any Storage SCP, as `isocenter send` does."""
+"""Send DICOM files to any Storage SCP, as `isocenter send` does: files, folders, a DICOMDIR, a ZIP."""
 
-from collections.abc import Iterator, Sequence
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
+from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
 
 from node.deliver.storescu import MOST_CONTEXTS, OutgoingObject, StoreResult, store
 from node.errors import ConfigError, NotUnderstood
 from node.records import Address
 
+DICOMDIR = "DICOMDIR"
+SOP_INSTANCE_UID = 0x00080018
+
 
 def outgoing_file(path: Path) -> OutgoingObject:
-    """Return a DICOM file as an object to send, by its File Meta Information; NotUnderstood where it has none."""
+    """Return a DICOM file as an object to send, by the UIDs in its data set; NotUnderstood where it is none.
+
+    The File Meta Information, which another program may have written, says only how the data set is encoded.
+    """
     try:
-        meta = read_file_meta_info(path)
+        with path.open("rb") as file:
+            found = read_partial(file, stop_when=_after_uids)
         return OutgoingObject(
             path=path,
-            sop_class_uid=str(meta.MediaStorageSOPClassUID),
-            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
-            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            sop_class_uid=str(found.SOPClassUID),
+            sop_instance_uid=str(found.SOPInstanceUID),
+            transfer_syntax_uid=str(found.file_meta.TransferSyntaxUID),
         )
     except InvalidDicomError as error:
         raise NotUnderstood(f"{path} is not a DICOM file") from error
@@ -28,27 +44,131 @@ def outgoing_file(path: Path) -> OutgoingObject:
         raise NotUnderstood(f"{path} cannot be sent: {error}") from error
 
 
-def readable(folder: Path) -> tuple[list[OutgoingObject], list[str]]:
-    """Return the DICOM files below a folder, and a sentence for every other file; ConfigError where there are none."""
+def _after_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > SOP_INSTANCE_UID
+
+
+def readable(source: Path) -> tuple[list[OutgoingObject], list[str]]:
+    """Return the DICOM files of a file, a folder or a DICOMDIR, and a sentence for every other file.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file or folder, or it holds no DICOM files.
+    """
     objects: list[OutgoingObject] = []
     others: list[str] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in _files(source):
         try:
             objects.append(outgoing_file(path))
         except NotUnderstood as error:
             others.append(str(error))
     if not objects:
-        raise ConfigError(f"{folder} holds no DICOM files")
+        raise ConfigError(f"{source} holds no DICOM files" + (f": {others[0]}" if source.is_file() and others else ""))
     return objects, others
 
 
+def _files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise ConfigError(f"{source}: there is no such file or folder")
+    if source.is_dir():
+        return sorted(path for path in source.rglob("*") if path.is_file() and path.name != DICOMDIR)
+    return _referenced(source) if source.name == DICOMDIR else [source]
+
+
+def _referenced(directory: Path) -> list[Path]:
+    """Return the files that a DICOMDIR names (PS3.3 F.3); ConfigError where it cannot be read."""
+    try:
+        records = dcmread(directory).DirectoryRecordSequence
+    except (AttributeError, EOFError, InvalidDicomError, OSError, ValueError) as error:
+        raise ConfigError(f"{directory} is no DICOMDIR: {error}") from error
+    names = [record.ReferencedFileID for record in records if record.get("ReferencedFileID")]
+    return [directory.parent.joinpath(*([name] if isinstance(name, str) else name)) for name in names]
+
+
+@contextmanager
+def unpacked(sources: Sequence[Path]) -> Iterator[list[Path]]:
+    """In the context, each ZIP file is replaced by a folder with its files; ConfigError where it is damaged."""
+    with tempfile.TemporaryDirectory(prefix="isocenter-send-") as scratch:
+        found: list[Path] = []
+        for number, source in enumerate(sources):
+            if not zipfile.is_zipfile(source):
+                found.append(source)
+                continue
+            folder = Path(scratch, str(number))
+            try:
+                with zipfile.ZipFile(source) as archive:
+                    archive.extractall(folder)
+            except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+                raise ConfigError(f"{source} cannot be unpacked: {error}") from error
+            inner = folder / DICOMDIR
+            found.append(inner if inner.is_file() else folder)
+        yield found
+
+
+def send_at_once(
+    objects: Sequence[OutgoingObject], address: Address, calling: str, *, associations: int, rate: float | None = None
+) -> Iterator[tuple[OutgoingObject, StoreResult]]:
+    """Send files over several associations at the same time, and yield the result of each as it comes.
+
+    `rate` is how many are sent in a second at most, by all associations together.
+    """
+    pace = Pace(rate).wait if rate else lambda: True
+    stopped = threading.Event()
+    shares = [share for number in range(associations) if (share := objects[number::associations])]
+    results: SimpleQueue[tuple[OutgoingObject, StoreResult] | None] = SimpleQueue()
+
+    def work(share: Sequence[OutgoingObject]) -> None:
+        try:
+            for result in send(share, address, calling, go_on=lambda: not stopped.is_set() and pace()):
+                results.put(result)
+        finally:
+            results.put(None)
+
+    with ThreadPoolExecutor(max(len(shares), 1)) as threads:
+        running = [threads.submit(work, share) for share in shares]
+        try:
+            for _ in shares:
+                yield from iter(results.get, None)
+            for future in running:
+                future.result()
+        finally:
+            stopped.set()  # at Ctrl-C, an association ends with the instance that it sends
+
+
+class Pace:
+    """Lets so many callers in a second pass, in whatever thread."""
+
+    def __init__(
+        self, rate: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._every, self._clock, self._sleep = 1 / rate, clock, sleep
+        self._next = clock()
+        self._lock = threading.Lock()
+
+    def wait(self) -> bool:
+        """Return True when the caller may pass."""
+        with self._lock:
+            now = self._clock()
+            due = max(self._next, now)
+            self._next = due + self._every
+        if due > now:
+            self._sleep(due - now)
+        return True
+
+
 def send(
-    objects: Sequence[OutgoingObject], address: Address, calling: str, *, seconds: float = 30
+    objects: Sequence[OutgoingObject],
+    address: Address,
+    calling: str,
+    *,
+    seconds: float = 30,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[OutgoingObject, StoreResult]]:
     """Send files and yield the result of each; over one association, or more where they need too many contexts."""
     left = iter(objects)
     while group := list(islice(left, _group_size(objects))):
-        yield from zip(group, store(address, calling, group, seconds=seconds), strict=True)
+        yield from zip(group, store(address, calling, group, seconds=seconds, go_on=go_on), strict=True)
 
 
 def _group_size(objects: Sequence[OutgoingObject]) -> int:

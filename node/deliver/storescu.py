@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
@@ -18,6 +19,7 @@ from pynetdicom.status import code_to_category
 
 from node.deliver.association import OpenAssociation
 from node.errors import DestinationUnavailable
+from node.plain_text import plain
 from node.records import Address
 
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -25,6 +27,8 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 MOST_CONTEXTS = 128
 """Presentation context IDs are the odd numbers in one byte (PS3.8 section 9.3.2.2)."""
+SYNTAX_REFUSED = 4
+"""Result of a presentation context whose transfer syntaxes are not supported (PS3.8 table 9-18)."""
 UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 
 
@@ -87,13 +91,17 @@ B.2-1, PS3.7 annex C). A destination says "duplicate" where the response to an e
 attempt was lost on its way: it has the object."""
 
 
-def result_of(status: int) -> StoreResult:
-    """Return the result that a C-STORE status means; a status that the standard does not name is a refusal."""
+def result_of(status: int, comment: str = "") -> StoreResult:
+    """Return the result that a C-STORE status means; a status that the standard does not name is a refusal.
+
+    `comment` is the Error Comment of the destination.
+    """
+    comment = f": {plain(comment)}" if comment else ""
     if code_to_category(status) in ("Success", "Warning"):
-        return StoreResult(StoreOutcome.STORED, "" if status == 0 else f"stored with warning 0x{status:04X}")
+        return StoreResult(StoreOutcome.STORED, "" if status == 0 else f"stored with warning 0x{status:04X}{comment}")
     unknown = (StoreOutcome.REFUSED, "failure")
     outcome, meaning = STATUS.get(status) or STATUS_RANGE.get(status >> 8) or STATUS_RANGE.get(status >> 12) or unknown
-    return StoreResult(outcome, f"{meaning} (0x{status:04X})")
+    return StoreResult(outcome, f"{meaning} (0x{status:04X}){comment}")
 
 
 def store(
@@ -142,8 +150,19 @@ def store(
             if chosen is not None:
                 yield _send(association, address, outgoing, message_id, chosen)
             else:
-                name = UID(outgoing.sop_class_uid).name
-                yield StoreResult(StoreOutcome.UNSUPPORTED, f"SOP class {name} is not accepted")
+                yield StoreResult(StoreOutcome.UNSUPPORTED, _refused_context(association, outgoing))
+
+
+def _refused_context(association: Association, outgoing: OutgoingObject) -> str:
+    """Say which presentation context was refused: for its SOP class, or for its transfer syntax (PS3.8 table 9-18)."""
+    name = UID(outgoing.sop_class_uid).name
+    syntaxes = [
+        context
+        for context in association.rejected_contexts
+        if context.abstract_syntax == outgoing.sop_class_uid and context.result == SYNTAX_REFUSED
+    ]
+    where = f" in {UID(outgoing.transfer_syntax_uid).name}" if syntaxes else ""
+    return f"SOP class {name} is not accepted{where}"
 
 
 def echo(address: Address, calling: str, *, seconds: float) -> None:
@@ -162,7 +181,7 @@ def _send(
     if not outgoing.path.is_file():
         return StoreResult(StoreOutcome.REFUSED, "its file is gone from the spool; requeue the study's job")
     try:
-        as_is = syntax == outgoing.transfer_syntax_uid
+        as_is = syntax == outgoing.transfer_syntax_uid and _named_alike(outgoing)
         status = association.send_c_store(
             outgoing.path if as_is else _converted(outgoing.path, syntax), msg_id=message_id % 65536
         )
@@ -172,7 +191,16 @@ def _send(
         return StoreResult(StoreOutcome.REFUSED, f"it cannot be sent: {error}")
     if "Status" not in status:
         raise DestinationUnavailable(f"{address} gave no answer to instance {outgoing.sop_instance_uid}")
-    return result_of(int(status.Status))
+    return result_of(int(status.Status), str(status.get("ErrorComment") or ""))
+
+
+def _named_alike(outgoing: OutgoingObject) -> bool:
+    """Return whether the File Meta Information has the UIDs of the data set: pynetdicom sends those that it has."""
+    meta = read_file_meta_info(outgoing.path)
+    return (meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")) == (
+        outgoing.sop_class_uid,
+        outgoing.sop_instance_uid,
+    )
 
 
 def _contexts(objects: Sequence[OutgoingObject], convert_to: str | None) -> list[PresentationContext]:

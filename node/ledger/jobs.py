@@ -142,7 +142,7 @@ class Jobs(LedgerPart):
                         "reason": "",
                     }
                     connection.execute(insert_or(connection, delivery).values(row).on_conflict_do_nothing())
-            kinds = ", ".join(made.kind for made in objects)
+            kinds = ", ".join(made.kind for made in objects) or "no objects"
             for remark in remarks:
                 self.db.add_event(connection, held.study_uid, "job.remark", f"{held.plugin}: {remark}", job=held.id)
             parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in (timing or {}).items())

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, o
 from node.ledger.database import LedgerPart
 from node.ledger.rows import from_row, to_study
 from node.ledger.schema import delivery, identifiers, instance, job, refusal, result_object, study
-from node.operation_records import FoundStudy, Identifiers, Queue
+from node.operation_records import FoundStudy, Identifiers, Queue, Unfinished
 from node.records import DeliveryState, JobState, StudyState
 
 
@@ -103,6 +103,35 @@ class Overview(LedgerPart):
             Queue(stage=stage, count=count, oldest_seconds=None if since is None else round(now - since, 1))
             for stage, count, since in found
         ]
+
+    def unfinished(self) -> list[Unfinished]:
+        """Return the studies, jobs and deliveries that wait or run, the oldest first; deliveries by destination."""
+        open_studies = study.c.state.in_((StudyState.RECEIVING, StudyState.STABLE))
+        studies = select(study.c.study_uid, study.c.state, study.c.changed_at).where(open_studies)
+        columns = (job.c.study_uid, job.c.plugin, job.c.state, job.c.planned_at, job.c.id, job.c.attempts, job.c.reason)
+        jobs = select(*columns).where(job.c.state.in_((JobState.WAITING, JobState.RUNNING)))
+        group = (delivery.c.study_uid, delivery.c.destination, delivery.c.state)
+        facts = (func.min(delivery.c.queued_at), func.max(delivery.c.attempts), func.max(delivery.c.reason))
+        deliveries = select(*group, *facts).where(delivery.c.state == DeliveryState.WAITING).group_by(*group)
+        with self.db.reading() as connection:
+            found = [
+                Unfinished(study_uid=uid, what="study", state=state, since=since)
+                for uid, state, since in connection.execute(studies)
+            ]
+            found += [
+                Unfinished(
+                    study_uid=uid, what=f"job {plugin}", state=state, since=since, number=str(number),
+                    attempts=attempts, reason=reason,
+                )
+                for uid, plugin, state, since, number, attempts, reason in connection.execute(jobs)
+            ]  # fmt: skip
+            found += [
+                Unfinished(
+                    study_uid=uid, what=f"delivery to {to}", state=state, since=since, attempts=attempts, reason=reason
+                )
+                for uid, to, state, since, attempts, reason in connection.execute(deliveries)
+            ]
+        return sorted(found, key=lambda waiting: waiting.since)
 
     def last_delivered(self) -> dict[str, float]:
         """Return when each destination last stored an object."""

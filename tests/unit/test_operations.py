@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node.cli import app
+from node.commands.explain import told as watched
 from node.ledger import Ledger
 from node.operation_records import Identifiers
 from node.records import Plan, ResultObject
@@ -144,3 +145,52 @@ def test_pause_and_resume_take_names_of_the_configuration(run: Callable[..., Res
         assert run("resume", kind, name).exit_code == 1
     mistaken = run("pause", "destination", "OTHER")
     assert (mistaken.exit_code, "there are: PACS" in mistaken.output) == (2, True)
+
+
+@pytest.mark.usefixtures("parked")
+def test_queue_lists_what_waits_with_the_reason(run: Callable[..., Result]) -> None:
+    done = run("queue", "--json")
+    assert done.exit_code == 0
+    (waiting,) = json.loads(done.output)
+    assert (waiting["what"], waiting["study"], waiting["attempts"]) == ("delivery to PACS", STUDY, 1)
+    assert waiting["why"] == "nobody listens"
+    assert "nobody listens" in run("queue").output
+
+
+def test_queue_and_requeue_end_with_1_where_nothing_waits(run: Callable[..., Result]) -> None:
+    for command in ("queue", "requeue"):
+        done = run(command)
+        assert done.exit_code == 1, done.output
+        assert done.output.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("requeue", "--destination", "PAX"), 2, "there is no destination 'PAX'; there are: PACS"),
+        (("requeue", "--study", "A9"), 1, "'A9' means 0 studies"),
+        (("explain", "A9"), 1, "nothing of study A9 was ever received here"),
+        (("studies", "--state", "parkd"), 2, "'parkd' is no state"),
+        (("studies", "--date", "yesterday"), 2, "is no date YYYYMMDD"),
+        (("cancel", "A9"), 1, "'A9' means 0 studies"),
+        (("pause", "plugin", "splen"), 2, "there is no plugin 'splen'; there are: spleen"),
+    ],
+)
+def test_what_is_not_there_is_a_sentence(
+    run: Callable[..., Result], words: tuple[str, ...], code: int, sentence: str
+) -> None:
+    done = run(*words)
+    assert (done.exit_code, sentence in done.output) == (code, True), done.output
+
+
+@pytest.mark.usefixtures("parked")
+def test_requeue_takes_an_accession_number(run: Callable[..., Result]) -> None:
+    assert run("requeue", "--study", "A2").output.strip() == "requeued: 0 studies, 1 jobs, 0 deliveries"
+
+
+def test_watch_has_one_line_for_a_study_that_is_sent_again(ledger: Ledger, arrival: Callable[..., Any]) -> None:
+    for _ in range(2):
+        ledger.instances.record([arrival(number) for number in range(1, 101)])
+    lines = list(watched([event for _, event in ledger.events.read()]))
+    (line,) = [line for line in lines if "instance.repeated" in line]
+    assert "100 instances; the first: " in line

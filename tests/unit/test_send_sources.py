@@ -1,0 +1,103 @@
+"""What `isocenter send` takes: folders, files, ZIP files and a DICOMDIR; UIDs are those of the data set."""
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pynetdicom import build_context
+
+from node import testing
+from node.deliver import readable, unpacked
+from node.deliver.send import Pace
+from node.deliver.storescu import _named_alike, _refused_context, result_of
+from node.errors import ConfigError
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    return sorted(testing.write(testing.ct_series(slices=3), tmp_path / "images"))
+
+
+def uids(source: Path) -> list[str]:
+    return [outgoing.sop_instance_uid for outgoing in readable(source)[0]]
+
+
+def write_directory(folder: Path, names: list[str]) -> Path:
+    """Write a DICOMDIR that names files of its folder."""
+    directory = Dataset()
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = "1.2"
+    records = []
+    for name in names:
+        record = Dataset()
+        record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", name
+        records.append(record)
+    directory.DirectoryRecordSequence = records
+    directory.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    return folder / "DICOMDIR"
+
+
+@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+def test_a_file_a_folder_and_a_dicomdir_are_sources(images: list[Path]) -> None:
+    folder = images[0].parent
+    expected = [str(dcmread(path).SOPInstanceUID) for path in images]
+    assert uids(images[0]) == expected[:1]
+    directory = write_directory(folder, [path.name for path in images[:2]])
+    assert uids(directory) == expected[:2]
+    assert sorted(uids(folder)) == sorted(expected)
+
+
+def test_a_zip_is_unpacked_and_removed_afterwards(images: list[Path], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for path in images:
+            archive.write(path, f"DICOM/{path.name}")
+    with unpacked([tmp_path / "study.zip", images[0]]) as found:
+        assert [len(uids(source)) for source in found] == [3, 1]
+    assert not found[0].exists()
+    (tmp_path / "study.zip").write_bytes((tmp_path / "study.zip").read_bytes().replace(b"DICM", b"DICX", 1))
+    with pytest.raises(ConfigError, match=r"study\.zip cannot be unpacked: "), unpacked([tmp_path / "study.zip"]):
+        pass
+
+
+def test_uids_are_those_of_the_data_set_and_not_of_the_file_meta_information(images: list[Path]) -> None:
+    image = dcmread(images[0])
+    image.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    image.save_as(images[0])
+    assert uids(images[0]) == [str(image.SOPInstanceUID)]
+    assert not _named_alike(readable(images[0])[0][0])
+    assert _named_alike(readable(images[1])[0][0])
+
+
+def test_the_reason_of_the_peer_is_told(images: list[Path]) -> None:
+    assert result_of(0xA700, "disk full").reason == "out of resources (0xA700): disk full"
+    assert result_of(0xB000, "name changed").reason == "stored with warning 0xB000: name changed"
+    outgoing = readable(images[0])[0][0]
+    context = build_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = SimpleNamespace(rejected_contexts=[context])
+    for result, where in ((3, ""), (4, " in Explicit VR Little Endian")):
+        context.result = result
+        said = _refused_context(association, outgoing)  # type: ignore[arg-type]
+        assert said == f"SOP class CT Image Storage is not accepted{where}"
+
+
+@pytest.mark.parametrize(("name", "said"), [("nowhere", "there is no such"), ("text", "is not a DICOM file")])
+def test_what_cannot_be_sent_is_a_sentence(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "text").write_text("no DICOM")
+    with pytest.raises(ConfigError, match=said):
+        readable(tmp_path / name)
+
+
+def test_a_rate_lets_so_many_pass_in_a_second() -> None:
+    now, slept = [0.0], list[float]()
+    pace = Pace(4, clock=lambda: now[0], sleep=slept.append)
+    assert all(pace.wait() for _ in range(3))
+    assert slept == [0.25, 0.5]
+    now[0] = 10
+    assert pace.wait()
+    assert len(slept) == 2
