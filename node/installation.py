@@ -12,7 +12,8 @@ service_app = typer.Typer(help="The node as a service of systemd.", no_args_is_h
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(init)
+    for command in (init, backup, restore):
+        app.command()(command)
     app.add_typer(service_app, name="service")
 
 
@@ -32,6 +33,40 @@ def init(
     typer.echo(typer.style("next:", bold=True))
     for line in begun.advice:
         typer.echo(f"  {line}")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file that is written, a tar.gz archive.")],
+    config: ConfigFile = DEFAULT,
+    *,
+    models: Annotated[bool, typer.Option("--models", help="Also your own models, with their weights.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Also the images and results in the spool.")] = False,
+) -> None:
+    """Back up ledger, configuration, routes and plugins into one file, while the node runs."""
+    from node.commands import backup
+    from node.settings import Settings
+
+    with reported_errors():
+        for line in backup.backup(config, Settings.read(config), file, models=models, images=images):
+            typer.echo(line)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that isocenter backup wrote.")],
+    config: ConfigFile = DEFAULT,
+    *,
+    ledger_only: Annotated[
+        bool, typer.Option("--ledger-only", help="Only the ledger, for a configuration that is there.")
+    ] = False,
+) -> None:
+    """Make a node of a backup: its configuration at --config, and all else where it says. Nothing is overwritten."""
+    from node.commands import backup
+    from node.settings import Settings
+
+    with reported_errors():
+        lines = backup.restore_ledger(file, Settings.read(config)) if ledger_only else backup.restore(file, config)
+        for line in lines:
+            typer.echo(line)
 
 
 @service_app.command("install")

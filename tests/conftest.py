@@ -53,6 +53,13 @@ LONG_MODULES = (
 preload_children(preload)  # before any test starts the fork server
 
 
+@pytest.fixture(autouse=True)
+def _children_find_the_tests() -> Iterator[None]:
+    """Undo `node.cli.isolate_children` after a test that runs a command in this process: later tests start others."""
+    yield
+    os.environ.pop("PYTHONSAFEPATH", None)
+
+
 class Sender(ReactorCheckpoint):
     """Where associations of the tests pause: at pynetdicom's own an answer that comes at once is now and then lost."""
 
