@@ -74,19 +74,26 @@ def demo(
     out_folder: Annotated[Path, typer.Option("--out", help="Where everything is left.")] = Path("isocenter-demo"),
 ) -> None:
     """Run the main job here and now: a chest CT by C-STORE, Triton, SEG and SR back in a stand-in PACS."""
+
+    def say(line: str) -> None:
+        typer.echo(f"{typer.style('·', dim=True)} {line}")
+
+    say("importing PyTorch and the libraries for DICOM; the first time takes longest")
     from node.commands import demo
     from node.log import quiet_log
 
     quiet_log()
     with reported_errors():
-        outcome = demo.demo(
-            out_folder.resolve(), dicom, lambda line: typer.echo(f"{typer.style('·', dim=True)} {line}")
-        )
+        outcome = demo.demo(out_folder.resolve(), dicom, say)
     for title, files in (("in the stand-in PACS", outcome.objects), ("picture", outcome.pictures)):
         for file in files:
             typer.echo(f"{typer.style(title + ':', bold=True)} {file}")
     for name, seconds in outcome.seconds:
         typer.echo(f"{seconds:8.2f} s  {name}")
+    for line in outcome.unanswered:
+        typer.secho(line, fg="yellow")
+    if outcome.unanswered:
+        raise typer.Exit(NOTHING)
 
 
 @app.command()

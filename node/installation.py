@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import DEFAULT, ConfigFile, reported_errors
+from node.command_options import DEFAULT, NOTHING, ConfigFile, fail, opened, reported_errors
 
 service_app = typer.Typer(help="The node as a service of systemd.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, backup, restore):
+    for command in (init, backup, restore, bundle, alive):
         app.command()(command)
     app.add_typer(service_app, name="service")
 
@@ -67,6 +67,42 @@ def restore(
         lines = backup.restore_ledger(file, Settings.read(config)) if ledger_only else backup.restore(file, config)
         for line in lines:
             typer.echo(line)
+
+
+def bundle(
+    file: Annotated[Path, typer.Argument(help="The tar file that is written.")],
+    wheel: Annotated[Path, typer.Option(help="The wheel of isocenter that is to be installed there.")],
+    extra: Annotated[str, typer.Option(help="Extras of it, with commas: procrastinate, onnx.")] = "",
+    model: Annotated[
+        list[Path] | None, typer.Option(help="A model's folder that is to be packed; may be repeated.")
+    ] = None,
+    *,
+    cpu: Annotated[bool, typer.Option("--cpu", help="With PyTorch's CPU build, for machines without a GPU.")] = False,
+) -> None:
+    """Pack all that an installation needs where there is no internet: wheels, models, digests."""
+    from node.commands import bundle
+    from node.commands.init import CPU_INDEX
+
+    index = ["--extra-index-url", CPU_INDEX] if cpu else []
+    with reported_errors():
+        for line in bundle.bundle(file, wheel, extra, index=index, models=model or []):
+            typer.echo(line)
+
+
+def alive(config: ConfigFile = DEFAULT) -> None:
+    """Say whether a process of the node on this machine has reported itself lately; exit code 1 if not. For probes."""
+    import socket
+
+    from node.commands import status
+
+    with reported_errors():
+        found = status.status(*opened(config))
+    here = [
+        one.name for one in found.processes if found.is_alive(one) and one.name.startswith(f"{socket.gethostname()}:")
+    ]
+    if not here:
+        fail("no process of the node on this machine is alive", NOTHING)
+    typer.echo(f"alive: {', '.join(here)}")
 
 
 @service_app.command("install")

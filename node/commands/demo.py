@@ -1,25 +1,27 @@
 """The main job on one machine: a study by C-STORE into a node with a real Triton, SEG and SR into a stand-in PACS."""
 
 import shutil
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from node import testing
 from node.app import Node
-from node.commands.explain import stages
+from node.commands.explain import stages, unanswered
 from node.deliver import OutgoingObject, readable, send
 from node.errors import ConfigError, Transient
 from node.ledger import Ledger
 from node.receive import stand_in_pacs
 from node.records import Address, DeliveryState, Event, JobState, StudyState
-from node.settings import Settings
+from node.settings import PACKAGE, LogSettings, Settings
 from node.triton import Servers
 
-ROOT = Path(__file__).resolve().parents[2]
-"""Where `plugins` and `triton_models` lie: beside the package, in a checkout as after installation."""
 LONGEST_SECONDS = 1800
+SILENT_SECONDS = 5.0
+"""After so long without a word, the demo says what it waits for."""
 SLICES = 100
 MARK = ".isocenter-demo"
 """A file that says that a folder is a demo's, which the next demo may empty."""
@@ -57,8 +59,9 @@ to = ["PACS"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the demo left, and what it measured in seconds."""
+    """What the demo left, why studies have no answer, and what it measured in seconds."""
 
+    unanswered: tuple[str, ...]
     objects: tuple[Path, ...]
     pictures: tuple[Path, ...]
     seconds: tuple[tuple[str, float], ...]
@@ -81,16 +84,16 @@ def demo(folder: Path, dicom: Path | None, say: Callable[[str], None]) -> Outcom
     """
     prepare(folder)
     if dicom is None:
-        say(f"making a synthetic chest CT of {SLICES} slices")
         dicom = folder / "images"
-        testing.write(testing.chest_ct(slices=SLICES), dicom)
+        with waiting(say, f"making a synthetic chest CT of {SLICES} slices"):
+            testing.write(testing.chest_ct(slices=SLICES), dicom)
     parcels, unreadable = readable(dicom)
     for sentence in unreadable:
         say(sentence)
     pacs = stand_in_pacs("PACS", folder / "pacs")
     pacs.start()
     try:
-        (folder / "isocenter.toml").write_text(SETTINGS.format(root=ROOT, port=pacs.port), encoding="utf-8")
+        (folder / "isocenter.toml").write_text(SETTINGS.format(root=PACKAGE, port=pacs.port), encoding="utf-8")
         (folder / "routes.toml").write_text(ROUTES, encoding="utf-8")
         return _through_the_node(folder, parcels, say)
     finally:
@@ -109,22 +112,43 @@ def prepare(folder: Path) -> None:
     (folder / MARK).touch()
 
 
+@contextmanager
+def waiting(say: Callable[[str], None], what: str, seconds: float = SILENT_SECONDS) -> Iterator[None]:
+    """Say what is begun, and that it still goes on each time so many seconds have passed."""
+    say(what)
+    begun, done = time.monotonic(), threading.Event()
+
+    def remind() -> None:
+        while not done.wait(seconds):
+            say(f"still {what}, for {time.monotonic() - begun:.0f} s")
+
+    reminding = threading.Thread(target=remind, daemon=True)
+    reminding.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reminding.join()
+
+
 def _through_the_node(folder: Path, parcels: Sequence[OutgoingObject], say: Callable[[str], None]) -> Outcome:
-    settings = Settings.read(folder / "isocenter.toml")
-    say("starting Triton from its wheel")
+    read = Settings.read(folder / "isocenter.toml")
+    settings = read.model_copy(update={"log": LogSettings(level="warning", format="text")})  # the demo says it all
     begun = time.time()
-    with Servers(settings.triton, folder / "triton.log") as servers:
-        node = Node(settings)
-        node.start(servers)
+    with ExitStack() as stack:
+        with waiting(say, "starting Triton from its wheel, and loading the model"):
+            servers = stack.enter_context(Servers(settings.triton, folder / "triton.log"))
+            node = Node(settings)
+            node.start(servers)
         started = time.time()
         try:
-            say(f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}")
-            for sent, result in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
-                if result.reason:
-                    say(f"{sent.path.name}: {result.reason}")
+            with waiting(say, f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}"):
+                for sent, result in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
+                    if result.reason:
+                        say(f"{sent.path.name}: {result.reason}")
             last_store = time.time()
             story = _follow(node.ledger, say)
-            return _outcome(folder, story, started=started - begun, last_store=last_store)
+            return _outcome(folder, node.ledger, story, started=started - begun, last_store=last_store)
         finally:
             node.stop()
 
@@ -132,17 +156,31 @@ def _through_the_node(folder: Path, parcels: Sequence[OutgoingObject], say: Call
 def _follow(ledger: Ledger, say: Callable[[str], None]) -> list[Event]:
     """Say every event as it comes, until nothing of any study is left to do."""
     story: list[Event] = []
-    seen, until = 0, time.time() + LONGEST_SECONDS
+    seen, until, spoken = 0, time.time() + LONGEST_SECONDS, time.monotonic()
     while time.time() < until:
         done = through(ledger)
         for number, event in ledger.events.read(after=seen):
             seen = number
             story.append(event)
             say(f"{event.name}  {event.detail}")
+            spoken = time.monotonic()
+        if time.monotonic() - spoken > SILENT_SECONDS and not done:
+            say(f"still waiting for {_awaited(ledger)}")
+            spoken = time.monotonic()
         if done:
             return story
         time.sleep(0.2)
     raise Transient(f"the demo was not through in {LONGEST_SECONDS // 60} minutes; see triton.log in its folder")
+
+
+def _awaited(ledger: Ledger) -> str:
+    """Return what the demo waits for, of the studies that are not through."""
+    if ledger.studies.in_state(StudyState.RECEIVING):
+        return "the study to be complete: no more images have come, and the route's quiet time runs"
+    studies = ledger.studies.in_state(StudyState.ROUTED)
+    jobs = [job for study in studies for job in ledger.jobs.of(study.study_uid) if job.state not in RESTING]
+    running = ", ".join(f"{job.plugin} ({job.state})" for job in jobs)
+    return f"the jobs {running}" if jobs else "the stand-in PACS to take the results"
 
 
 def through(ledger: Ledger) -> bool:
@@ -159,10 +197,12 @@ def through(ledger: Ledger) -> bool:
     )
 
 
-def _outcome(folder: Path, story: Sequence[Event], *, started: float, last_store: float) -> Outcome:
+def _outcome(folder: Path, ledger: Ledger, story: Sequence[Event], *, started: float, last_store: float) -> Outcome:
     delivered = [event.at for event in story if event.name == "object.delivered"]
     total = [("last C-STORE to results in the PACS", max(delivered) - last_store)] if delivered else []
+    studies = [*ledger.studies.in_state(StudyState.ROUTED), *ledger.studies.in_state(StudyState.PARKED)]
     return Outcome(
+        unanswered=tuple(line for study in studies for line in unanswered(ledger, study.study_uid)),
         objects=tuple(sorted((folder / "pacs").rglob("*.dcm"))),
         pictures=tuple(sorted((folder / "spool" / "objects").rglob("*.png"))),
         seconds=(("Triton and node start", started), *stages(story), *total),

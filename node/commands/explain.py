@@ -84,6 +84,21 @@ def _aside(ledger: Ledger, study_uid: str) -> Iterator[str]:
     yield from dict.fromkeys(f"  {ASIDE[one.name]}: {one.detail}" for one in events if one.name in ASIDE)
 
 
+def unanswered(ledger: Ledger, study_uid: str) -> Iterator[str]:
+    """Tell why a study has no answer: no route took it, with why not, or what of it is parked."""
+    study, jobs = ledger.studies.find(study_uid), ledger.jobs.of(study_uid)
+    if study is None:
+        return
+    if study.state is StudyState.PARKED:
+        yield plain(f"study {study_uid} is parked: {study.because}")
+    elif not jobs:
+        yield plain(f"no route takes study {study_uid}:")
+        yield from (
+            plain(f"  {one.route}: {one.series_text} – {one.sentence}") for one in ledger.queries.decisions(study)
+        )
+    yield from (plain(f"{job.plugin} is parked: {job.reason}") for job in jobs if job.state is JobState.PARKED)
+
+
 def _routes(ledger: Ledger, study_uid: str) -> Iterator[str]:
     study = ledger.studies.find(study_uid)
     decisions = ledger.queries.decisions(study) if study else []
