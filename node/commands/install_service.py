@@ -159,11 +159,11 @@ def install(config: Path, settings: Settings, file: Path = UNIT) -> Iterator[str
         yield f"the former unit is kept as {kept}"
     yield from _make_user()
     yield from _give(Places.of(config, settings))
+    _try_as_user(config)
     file.write_text(text, encoding="utf-8")
     file.chmod(0o644)
     yield f"written: {file}"
     subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True)
-    _try_as_user(config)
     yield f"start it: systemctl enable --now {file.stem}; its log: journalctl -u {file.stem}"
 
 
@@ -210,13 +210,23 @@ def _ours(folder: Path) -> bool:
 
 def _try_as_user(config: Path) -> None:
     """Raise ConfigError where the node's user cannot read program, configuration, plugins or models."""
-    tried = subprocess.run(
+    try:
+        tried = _as_user(config)
+    except OSError as error:
+        raise ConfigError(
+            f"the user {USER} cannot run {program()}: {error.strerror}; install isocenter with a "
+            "Python that every user can run, such as /usr/bin/python3, into a folder in no user's home"
+        ) from error
+    if tried.returncode:
+        said = (tried.stderr or tried.stdout).strip().splitlines()[-1:]
+        raise ConfigError(
+            f"the user {USER} cannot run the node: {''.join(said)}; correct who may read it, and install again"
+        )
+
+
+def _as_user(config: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [program(), "plugin", "list", "--config", config.resolve()],
         check=False, capture_output=True, text=True, user=USER, group=USER, extra_groups=[], cwd="/",
         env={"PATH": os.environ.get("PATH", ""), "HOME": "/"},
     )  # fmt: skip
-    if tried.returncode:
-        said = (tried.stderr or tried.stdout).strip().splitlines()[-1:]
-        raise ConfigError(
-            f"the user {USER} cannot run the node: {''.join(said)}; mend who may read it, and install again"
-        )

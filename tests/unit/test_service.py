@@ -139,3 +139,12 @@ def test_an_engine_that_has_lost_a_thread_is_not_alive() -> None:
     fallen.join(10)
     assert not engine.alive
     engine.stop()
+
+
+def test_a_program_that_the_user_of_the_node_cannot_run_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(install_service, "_as_user", refused)
+    with pytest.raises(ConfigError, match=r"the user isocenter cannot run .*isocenter: Permission denied; install"):
+        install_service._try_as_user(config)
