@@ -13,6 +13,7 @@ from node import installation, operations
 from node.author_commands import plugin_app
 from node.command_options import (
     DEFAULT,
+    NOTHING,
     PRIVATE,
     AsJson,
     ConfigFile,

@@ -98,7 +98,9 @@ def alive(config: ConfigFile = DEFAULT) -> None:
     with reported_errors():
         found = status.status(*opened(config))
     here = [
-        one.name for one in found.processes if found.is_alive(one) and one.name.startswith(f"{socket.gethostname()}:")
+        process.name
+        for process in found.processes
+        if found.is_alive(process) and process.name.startswith(f"{socket.gethostname()}:")
     ]
     if not here:
         fail("no process of the node on this machine is alive", NOTHING)

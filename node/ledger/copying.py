@@ -85,10 +85,10 @@ def _copy_file(source: Path, target: Path) -> None:
         raise ConfigError(f"there is no ledger {source}; correct ledger.url")
     target.touch(mode=0o600, exist_ok=False)
     try:
-        with closing(sqlite3.connect(source, timeout=60)) as one, closing(sqlite3.connect(target)) as other:
-            one.backup(other)
-            other.execute("PRAGMA journal_mode = DELETE")
-            if other.execute("PRAGMA quick_check(1)").fetchone() != SOUND:
+        with closing(sqlite3.connect(source, timeout=60)) as original, closing(sqlite3.connect(target)) as copy:
+            original.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            if copy.execute("PRAGMA quick_check(1)").fetchone() != SOUND:
                 raise ConfigError(f"the ledger {source} is damaged; isocenter ledger rebuild makes it again")
     except sqlite3.DatabaseError as error:
         target.unlink(missing_ok=True)
