@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from node import Code, Finding, Heatmap, NotSuitable, Result, Segment, Segmentation, Series, Summary, Triton, codes
@@ -29,8 +28,6 @@ PRESENT, POSSIBLE = 0.5, 0.2
 LEAST_PIXELS = 100
 LEAST_PART = 0.005
 """Least part of the photograph that a lesion fills: the kind of a smaller one cannot be recognised."""
-MARGIN = 10
-"""Rows and columns at the edges, which show skin and no lesion."""
 
 
 def run(photo: Series, triton: Triton) -> Iterator[Result]:
@@ -68,16 +65,13 @@ def unsuitable(photo: Series, picture: NDArray[Any]) -> str:
 
 
 def faults(photo: Series, picture: NDArray[Any]) -> Iterator[tuple[bool, str]]:
-    """Yield whether each fault is present, and its sentence. Later checks may rely on earlier ones."""
+    """Yield whether each fault is present, and its sentence. Its guard has judged the colours."""
     inner = photo.modality == "ES" and not of_skin(photo)
     yield inner, "it is of an endoscope, and its header does not say that it shows skin"
     yield len(photo.frames) > 1, f"it has {len(photo.frames)} frames, and is a film, not one photograph"
     yield picture.ndim == 2, "the photograph is not in colour"
     high, wide = picture.shape[:2]
     yield min(high, wide) < LEAST_PIXELS, f"it has {high} × {wide} pixels, too few to tell lesions apart"
-    edges = [picture[:MARGIN], picture[-MARGIN:], picture[:, :MARGIN], picture[:, -MARGIN:]]
-    red, green, blue = np.median(np.concatenate([edge.reshape(-1, 3) for edge in edges]), axis=0)
-    yield not red > green >= blue, "its margin has not the colour of skin"
 
 
 def of_skin(photo: Series) -> bool:
