@@ -1,15 +1,17 @@
-"""Every plugin on right images and on wrong ones: `python -m tests.bench trust [random] [each=N] [PLUGIN …]`.
+"""Every plugin on right and wrong images: `python -m tests.bench trust [random] [each=N] [changed=N] [PLUGIN …]`.
 
-Images are real ones of ../shared/data, wrapped as DICOM of the plugin's modality, and the right ones distorted. With
-`random`, networks answer at random. Demonstration networks are asked as if a route permitted it. It prints a table and
-every exception, and writes them into docs/trust.json; `python docs/generate.py` then writes them into docs/trust.md and
-the card of each plugin.
+Images are real ones of ../shared/data, wrapped as DICOM of the plugin's modality: N pictures of each class that no
+guard was made with, and all volumes. Of N right ones, all distortions are asked about, too. With `random`, networks
+answer at random. Demonstration networks are asked as if a route permitted it. It prints a table and every exception,
+and writes them into docs/trust.json; `python docs/generate.py` then writes them into docs/trust.md and the card of each
+plugin.
 """
 
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,10 +27,15 @@ COUNTS = ROOT / "docs" / "trust.json"
 """What docs/generate.py writes into docs/trust.md and the cards; a run replaces the plugins that it ran."""
 
 
+def number(words: Sequence[str], name: str) -> int:
+    """Return N of the word NAME=N; 1 without it."""
+    return next((int(word.partition("=")[2]) for word in words if word.startswith(f"{name}=")), 1)
+
+
 def main() -> None:
     """Judge the pairs, printing each as it is done."""
     words = sys.argv[2:]
-    each = next((int(word.partition("=")[2]) for word in words if word.startswith("each=")), 1)
+    each, changed = (number(words, name) for name in ("each", "changed"))
     asked = [word for word in words if word in PURPOSES] or list(PURPOSES)
     torch.set_num_threads(1)
     verdicts: list[Verdict] = []
@@ -38,7 +45,7 @@ def main() -> None:
         LocalServer(ROOT / "triton_models", Path(folder) / "triton.log") as server,
     ):
         triton = GrpcTriton([server.address], deadline_seconds=DEADLINE_SECONDS)
-        for pair in pairs(asked, each):
+        for pair in pairs(asked, each, changed):
             verdicts.append(judged(pair, triton, at_random="random" in words))
             last = verdicts[-1]
             sign = "  " if last.as_wanted else "✗ "

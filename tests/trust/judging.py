@@ -19,6 +19,8 @@ from tests.peers import ROOT
 from tests.trust.pairs import PURPOSES, Pair
 from tests.trust.real_images import wrapped
 
+IMPLAUSIBLE = "the answer is not plausible"
+"""How the reason begins with which an answer is withheld by the table of its plugin."""
 REFUSED, ANSWERED, FAILED = "refused", "answered", "failed"
 GUARD = "guard_"
 LOADING_SECONDS = 300.0
@@ -110,6 +112,7 @@ def counts(verdicts: Sequence[Verdict], day: str) -> dict[str, Any]:
         found[name] = {
             "day": day,
             "right": [sum(verdict.as_wanted for verdict in right), len(right)],
+            "withheld": sum(verdict.reason.startswith(IMPLAUSIBLE) for verdict in right),
             "wrong": [sum(verdict.as_wanted for verdict in wrong), len(wrong)],
             "exceptions": [exception(verdict) for verdict in mine if not verdict.as_wanted],
         }

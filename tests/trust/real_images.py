@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from node import UnsuitableSeries, testing
 from node.images.series import Series
+from node.training.pictures import ONLY_MAKING, Pictures
 from tests.conftest import DATA
 
 LARGEST = 256
@@ -88,9 +89,10 @@ def volumes(wanted: Collection[str] = (*VOLUMES, *FOLDERS)) -> Iterator[RealImag
 
 
 def planes(each: int = 1) -> Iterator[RealImage]:
-    """Yield so many planes of each class, evenly chosen."""
+    """Yield so many planes of each class, evenly chosen, of those that no guard was made with."""
+    pictures = Pictures(DATA / "open2d")
     for shows in PLANES:
-        files = sorted((DATA / "open2d" / shows).glob("*.jpg"))
+        files = pictures.files(shows, making=shows in ONLY_MAKING)
         for index in np.linspace(0, len(files) - 1, min(each, len(files))).round().astype(int):
             array = np.asarray(Image.open(files[index]))
             yield RealImage(name=files[index].name, shows=shows, modality="", array=array)
