@@ -21,6 +21,7 @@ from node.cli import app
 from node.commands.init import toml_value
 from node.host import Plugin, find_plugins
 from node.host.plausible_table import PHRASES
+from node.infer.agreement_of_results import DICE_SOURCE, LEAST_DICE, RULES, SAME_ORGANS
 from node.profiles import CHAIN, KIND_NAMES, PROFILES, SOP_CLASSES
 from node.settings import Destination, Settings
 
@@ -166,9 +167,11 @@ def trust_of(name: str) -> str:
         return "Its row in the matrix of right and wrong images (docs/trust.md) has not been run with its guards."
     counts = COUNTS[name]
     (answered, rights), (refused, wrongs) = counts["right"], counts["wrong"]
+    withheld = counts["withheld"]
     told = (
-        f"On real images of `docs/trust.md` ({counts['day']}): of {rights} right ones {answered} answered and "
-        f"{rights - answered} refused, of {wrongs} wrong ones {refused} refused and {wrongs - refused} answered."
+        f"On real images of `docs/trust.md` ({counts['day']}): of {rights} right ones {answered} answered, {withheld} "
+        f"answers withheld as implausible and {rights - answered - withheld} images refused; of {wrongs} wrong ones "
+        f"{refused} refused and {wrongs - refused} answered."
     )
     exceptions = [f"- {exception}" for exception in counts["exceptions"]]
     return "\n".join([told, "", *exceptions] if exceptions else [told])
@@ -176,13 +179,19 @@ def trust_of(name: str) -> str:
 
 def trust() -> str:
     """Return the matrix of all plugins, and every exception."""
-    lines = ["| plugin | day | kind | right images answered | wrong images refused |", "|---|---|---|---|---|"]
+    lines = [
+        "| plugin | day | kind | right images answered | their answer withheld | wrong images refused |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, counts in sorted(COUNTS.items()):
-        cells = (f"{done} of {all_of_them}" for done, all_of_them in (counts["right"], counts["wrong"]))
-        lines.append(f"| `{name}` | {counts['day']} | {PLUGINS[name].manifest.kind} | {' | '.join(cells)} |")
+        right, wrong = (f"{done} of {all_of_them}" for done, all_of_them in (counts["right"], counts["wrong"]))
+        kind = PLUGINS[name].manifest.kind
+        lines.append(f"| `{name}` | {counts['day']} | {kind} | {right} | {counts['withheld']} | {wrong} |")
+    sums = [sum(counts[side][n] for counts in COUNTS.values()) for side in ("right", "wrong") for n in (0, 1)]
+    lines.append(f"| all | | | {sums[0]} of {sums[1]} | | {sums[2]} of {sums[3]} |")
     missing = ", ".join(f"`{name}`" for name in PLUGINS if name not in COUNTS and name != "template")
     exceptions = [f"- `{name}` {line}" for name, counts in sorted(COUNTS.items()) for line in counts["exceptions"]]
-    return "\n".join([*lines, "", f"Not run: {missing}.", "", "Every exception:", "", *exceptions])
+    return "\n".join([*lines, "", f"Not run: {missing or 'none'}.", "", "Every exception:", "", *exceptions])
 
 
 def quantities() -> str:
@@ -194,6 +203,17 @@ def quantities() -> str:
     return "\n".join(lines)
 
 
+def agreement() -> str:
+    """Return the table of what two plugins of one study must agree in."""
+    lines = ["| of what one plugin outlines | lies in what the other outlines | since |", "|---|---|---|"]
+    for rule in RULES:
+        limit = f"at most {rule.most:.0%} in" if rule.most < 1 else f"at least {rule.least:.0%} in"
+        lines.append(f"| {rule.first.meaning} | {limit} {rule.second.meaning} | {rule.source} |")
+    same = ", ".join(sorted(code.meaning for code in SAME_ORGANS))
+    lines.append(f"| {same}, by side | Dice with the same organ at least {LEAST_DICE} | {DICE_SOURCE} |")
+    return "\n".join(lines)
+
+
 PLUGINS = find_plugins([DOCS.parent / "plugins"])
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": {"settings": settings},
@@ -201,7 +221,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/objects.md": {"kinds": kinds, "profiles": profiles},
     "reference/errors.md": {"errors": error_tree},
     "reference/states.md": {"jobs": job_moves, "deliveries": delivery_moves},
-    "plugin-author.md": {"quantities": quantities},
+    "plugin-author.md": {"quantities": quantities, "agreement": agreement},
     "trust.md": {"trust": trust},
     **{
         f"../plugins/{name}/README.md": {"plausible": partial(plausible, plugin), "trust": partial(trust_of, name)}

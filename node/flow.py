@@ -18,6 +18,7 @@ from node.engine import Slots, Step, consumer_thread, release_slot
 from node.images.part10 import Part10
 from node.images.stacks import group_into_stacks
 from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, attempt, models_asked, reported_runs, run
+from node.infer.agreement_of_results import contradiction
 from node.ledger import Ledger
 from node.profiles import Profile
 from node.purge import purge as purge_finished
@@ -37,9 +38,8 @@ def receive(receivers: Receivers) -> Step:
 
 def assemble(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
     """Settle studies: a study is stable when what its routes ask for is there, or when nothing more comes."""
-    return Step(
-        name="assemble", work=partial(settle, ledger.studies, ledger.instances, spool, routes.patience), then=("route",)
-    )
+    work = partial(settle, ledger.studies, ledger.instances, spool, routes.patience)
+    return Step(name="assemble", work=work, then=("route",))
 
 
 def route(ledger: Ledger, spool: Spool, routes: Routes) -> Step:
@@ -76,6 +76,7 @@ def infer(
             device_uid=device_uid,
             priors=priors.add_to,
             loading=loading,
+            contradicts=partial(contradiction, spool.path),
         )
 
     work = partial(slots.run, do_job)
@@ -114,8 +115,7 @@ def deliver(ledger: Ledger, spool: Spool, outbox: Outbox, profile: Profile) -> S
 
     def work() -> float | None:
         seconds = outbox.deliver()
-        replaced = fall_back(ledger.fallbacks, ledger.instances, spool, outbox.destination, profile)
-        return 0.0 if replaced else seconds
+        return 0.0 if fall_back(ledger.fallbacks, ledger.instances, spool, outbox.destination, profile) else seconds
 
     return Step(name=deliver_step(outbox.destination), work=work, then=(commitment_step(outbox.destination),))
 

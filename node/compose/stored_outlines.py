@@ -2,13 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from highdicom.color import CIELabColor
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import iter_pixels
 
 from node.codes import DCM
 from node.compose.content_items import walk
@@ -16,13 +13,10 @@ from node.compose.outlines import Annotation, Drawing, Graphic, Shape, closed
 from node.compose.palette import palette_color
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
-from node.results import MASK_THRESHOLD
+from node.results.stored_masks import BACKGROUND, FrameKey, read_masks
 
-FrameKey = tuple[str, int]
-"""SOP Instance UID and frame number of an image."""
 TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
 """Segmentation Types, the best to draw from first."""
-BACKGROUND = 0
 
 StoredOutline = tuple[Annotation, FrameKey, Graphic, Loop]
 """One outline: its annotation, its image, and kind and points as in `Shape`."""
@@ -71,26 +65,9 @@ def _sources(objects: Sequence[Dataset]) -> Iterator[Iterator[StoredOutline]]:
 def _segments(made: Dataset) -> Iterator[StoredOutline]:
     items = [item for item in made.SegmentSequence if item.SegmentNumber != BACKGROUND]
     annotations = {int(item.SegmentNumber): _annotation(item) for item in items}
-    shared = made.SharedFunctionalGroupsSequence[0]
-    for pixels, group in zip(iter_pixels(made), made.PerFrameFunctionalGroupsSequence, strict=True):
-        reference = group.DerivationImageSequence[0].SourceImageSequence[0]
-        key = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
-        for number, mask in _masks(made, pixels, group, shared):
-            for loop in chain(*contours(mask)):
-                yield annotations[number], key, "POLYLINE", closed(loop)
-
-
-def _masks(
-    made: Dataset, pixels: NDArray[Any], group: Dataset, shared: Dataset
-) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Yield the number and the pixels of each segment in a frame."""
-    if made.SegmentationType == "LABELMAP":
-        for number in np.unique(pixels[pixels != BACKGROUND]):
-            yield int(number), pixels == number
-        return
-    holder = group if "SegmentIdentificationSequence" in group else shared
-    least = MASK_THRESHOLD * int(made.get("MaximumFractionalValue") or 1)
-    yield int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber), pixels >= least
+    for key, number, mask in read_masks(made):
+        for loop in chain(*contours(mask)):
+            yield annotations[number], key, "POLYLINE", closed(loop)
 
 
 def _annotation(item: Dataset) -> Annotation:

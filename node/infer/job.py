@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.engine import LEASE_SECONDS, Lease
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
@@ -104,14 +104,16 @@ def attempt(
     device_uid: str,
     priors: Callable[[Order, Renew], tuple[Order, tuple[str, ...]]] = lambda order, _: (order, ()),
     loading: Callable[[], Collection[str]] = tuple,
+    contradicts: Callable[[Iterable[ResultObject], Mapping[str, str]], str] = lambda _made, _others: "",
     steady: Callable[[], float] = time.monotonic,
 ) -> float | None:
     """Do one job if one is due; return in how many seconds to look again, None if no job waits.
 
     `perform` gets the order and a function that renews the lease and returns whether the job is still held. `priors`
     gets the same; it adds the series of earlier studies to the order, and returns remarks about them. Jobs of plugins
-    whose models are still `loading` are left waiting. `steady` is the clock of the lease: it does not jump
-    when the system time is set.
+    whose models are still `loading` are left waiting. `contradicts` gets the objects of the job and the Segmentations
+    of other plugins on the study, and returns why they cannot both be right: the job then has no objects. `steady` is
+    the clock of the lease: it does not jump when the system time is set.
     """
     later = loading()
     job = jobs.claim(lease_seconds=LEASE_SECONDS, without=later)
@@ -126,6 +128,9 @@ def attempt(
         lease = Lease(lambda: jobs.renew(job, lease_seconds=LEASE_SECONDS), seconds=LEASE_SECONDS, clock=steady)
         order, prior_remarks = priors(_order(job, jobs, instances, plugins, part10, device_uid), lease.keep)
         performed = perform(order, lease.keep)
+        if reason := contradicts(performed.objects, jobs.segmentations_beside(job)):
+            remarks = (*performed.remarks, f"not suitable, because {reason}")
+            performed = replace(performed, objects=(), recipients={}, remarks=remarks)
         fault("infer.performed")
         jobs.finish(
             job,

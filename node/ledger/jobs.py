@@ -238,6 +238,27 @@ class Jobs(LedgerPart):
                     break
             return found
 
+    def segmentations_beside(self, of: Job) -> dict[str, str]:
+        """Return the Segmentations of other plugins on the revision of a job: path in the spool → plugin.
+
+        Those of demonstrations are left out: nothing is refused because of them.
+        """
+        query = (
+            select(result_object.c.path, job.c.plugin)
+            .join(job, result_object.c.job_id == job.c.id)
+            .where(
+                job.c.study_uid == of.study_uid,
+                job.c.revision == of.revision,
+                job.c.plugin != of.plugin,
+                job.c.state == JobState.DONE,
+                job.c.allow_demonstration.is_(False),
+                result_object.c.kind == "SEG",
+            )
+            .order_by(job.c.id, result_object.c.path)
+        )
+        with self.db.reading() as connection:
+            return {row.path: row.plugin for row in connection.execute(query)}
+
     def waiting_plugins(self) -> set[str]:
         """Return the plugins of jobs that are due."""
         with self.db.reading() as connection:

@@ -1,12 +1,13 @@
 """Every attempt at a job ends in a row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.commands.explain import explain
 from node.engine.lease import LEASE_SECONDS, RENEWALS
 from node.errors import (
     BrokenResult,
@@ -93,6 +94,29 @@ def test_a_job_that_is_performed_is_done_and_its_objects_are_queued(
     assert job.state is JobState.DONE
     assert [delivery.object for delivery in ledger.deliveries.claim("PACS", lease_seconds=60)] == [OBJECT]
     assert once(perform) is None, "nothing is left to do"
+
+
+def test_a_job_that_contradicts_another_plugin_of_the_study_delivers_nothing_and_says_why(
+    ledger: Ledger, spool: Spool, plugin: Callable[..., Plugin], routed: Callable[..., int], wanted: Callable[..., Plan]
+) -> None:
+    asked: list[tuple[tuple[ResultObject, ...], Mapping[str, str]]] = []
+
+    def contradicts(made: Iterable[ResultObject], others: Mapping[str, str]) -> str:
+        asked.append((tuple(made), others))
+        return "100% of Spleen lie in a lung" if others else ""
+
+    routed(wanted("spleen"), wanted("lungs"))
+    there = {"spleen": plugin(), "lungs": plugin()}
+    for uid in ("2.25.1", "2.25.2"):
+        made = replace(DONE, objects=(replace(OBJECT, sop_instance_uid=uid, path=f"objects/{uid}.dcm"),))
+        attempt(
+            ledger.jobs, ledger.instances, there, lambda *_, made=made: made, spool.part10, attempts=1,
+            device_uid="2.25.7", contradicts=contradicts,
+        )  # fmt: skip
+    assert [others for _, others in asked] == [{}, {"objects/2.25.1.dcm": "spleen"}]
+    assert [one.object.sop_instance_uid for one in ledger.deliveries.claim("PACS", lease_seconds=60)] == ["2.25.1"]
+    assert {job.state for job in ledger.jobs.of(UID)} == {JobState.DONE}
+    assert "lungs: not suitable, because 100% of Spleen lie in a lung" in "\n".join(explain(ledger, UID))
 
 
 def test_an_order_has_the_instances_of_its_series_alone_and_the_objects_before(
