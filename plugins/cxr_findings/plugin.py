@@ -1,6 +1,6 @@
 """Give twenty findings in a chest radiograph, with probabilities and maps of their positions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ FINDINGS = (
 """In the order of the model's classes."""
 PRESENT = 0.5
 LIKE_A_CHEST = 0.5
-"""Least correlation with two lungs, by model cxr_quality; its card lists the values of chests and other images."""
+"""Least correlation with two lungs, by model cxr_quality, of the images that are asked about beside the best one."""
 LEAST_PIXELS = 128
 """Least number of rows and of columns."""
 
@@ -42,15 +42,9 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
     if reason := unsuitable(xray):
         yield NotSuitable(reason)
         return
-    views: dict[int, NDArray[np.float32]] = {}
-    for index in range(len(xray.frames)):
-        image = upright(xray, index, xray.brightness(index))
-        correlation = float(triton.infer("cxr_quality", image=image)["chest"][0])
-        if abs(correlation) >= LIKE_A_CHEST:
-            views[index] = image if correlation > 0 else -image
-    if not views:
-        yield NotSuitable("no image is a frontal view of a chest")
-        return
+    images = [upright(xray, index, xray.brightness(index)) for index in range(len(xray.frames))]
+    likeness = [float(triton.infer("cxr_quality", image=image)["chest"][0]) for image in images]
+    views = frontal_views(images, likeness)
     answer = triton.infer("cxr_findings", image=np.stack(list(views.values())))
     probabilities = answer["probabilities"].max(0).tolist()
     for name, probability in zip(FINDINGS, probabilities, strict=True):
@@ -60,6 +54,17 @@ def run(xray: Series, triton: Triton) -> Iterator[Result]:
             yield shown(xray, FINDINGS[number].meaning, dict(zip(views, seen, strict=True)))
     if max(probabilities) < PRESENT:
         yield Summary(f"None of the {len(FINDINGS)} findings that were looked for was found", glance="no finding")
+
+
+def frontal_views(images: Sequence[NDArray[np.float32]], likeness: Sequence[float]) -> dict[int, NDArray[np.float32]]:
+    """Return the frontal views by their number, negatives inverted.
+
+    The guard has found one in the series. Collapse and effusion make a chest unlike two lungs: if no image is like
+    them, the one most like them is taken.
+    """
+    clear = [number for number, like in enumerate(likeness) if abs(like) >= LIKE_A_CHEST]
+    chosen = clear or [max(range(len(images)), key=lambda number: likeness[number])]
+    return {number: -images[number] if likeness[number] <= -LIKE_A_CHEST else images[number] for number in chosen}
 
 
 def unsuitable(xray: Series) -> str:
