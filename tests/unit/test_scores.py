@@ -6,7 +6,7 @@ from typing import Any
 import highdicom as hd
 import pytest
 
-from node.codes import DCM, SCT
+from node.codes import DCM, SCT, UCUM
 from node.compose.sr.statement_items import SCORE, score_of
 from node.compose.summary_table import table_rows
 from node.results import Finding, Measurement, OperatingPoint, Presence
@@ -69,7 +69,7 @@ def test_an_indeterminate_finding_is_said_to_be_so(tmp_path: Path) -> None:
 
 def test_a_measured_number_has_four_digits_in_the_report(tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
-    area = Measurement(name=SCT.Area, value=17161.684446, unit=hd.sr.CodedConcept("mm2", "UCUM", "mm2"))
+    area = Measurement(name=SCT.Area, value=17161.684446, unit=UCUM.SquareMillimeter)
     (report,) = composed(series, [area])
     (images,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
     assert [one.value for one in images.get_measurements()] == [17162]

@@ -43,9 +43,9 @@ class GroupContent:
 
 
 def divide_statements(statements: Sequence[Statement]) -> list[GroupContent]:
-    """Distribute the statements on a subject among groups: a group has one finding with a score, or one comparison."""
+    """Distribute the statements on a subject among groups: a group has one score, or one comparison."""
     findings = [statement for statement in statements if isinstance(statement, Finding)]
-    scored = [finding for finding in findings if finding.score is not None]
+    scored = [finding for finding in findings if finding.score is not None and finding.present]
     in_first = [finding for finding in findings if finding not in scored[1:]]
     measured = [measurement_item(statement) for statement in statements if isinstance(statement, Measurement)]
     first = GroupContent(
