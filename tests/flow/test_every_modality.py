@@ -31,7 +31,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "cxr_findings": {"cxr_findings": "SR OT", "cxr_quality": "SR"},
     "mg_lesion": {"mg_lesion": "SR"},
     "mr_brain": {"mr_brain": "SEG SR"},
-    "mr_cardiac": {"mr_cardiac": "SEG SR KO"},
+    "mr_cardiac": {"mr_cardiac": "SEG SR"},
     "mr_superres": {"mr_superres": "MR"},
     "mr_to_ct": {"mr_to_ct": "MR"},
     "mr_tumour": {"mr_tumour": "SEG SR KO"},
