@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Triton, codes
+from node import DerivedSeries, NotSuitable, Summary, Triton, codes
 from node.images.series import Series
 from tests.flow.test_plugins import answered, real
 from tests.flow.test_plugins_on_phantoms import series_of
@@ -20,7 +20,8 @@ SQUARE = 8
 
 def derived(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[DerivedSeries, list[Dataset]]:
     """Run a plugin, and return the one series it makes and its images as they were written."""
-    (result,) = answered(triton, name, series, folder, *skip)
+    result, summary = answered(triton, name, series, folder, *skip)
+    assert isinstance(summary, Summary)
     assert isinstance(result, DerivedSeries)
     written = [dcmread(path) for path in sorted((folder / "made").iterdir(), key=lambda path: int(path.stem))]
     return result, [image for image in written if "PixelData" in image]
