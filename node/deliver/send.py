@@ -18,6 +18,7 @@ from pydicom.tag import BaseTag
 
 from node.deliver.storescu import MOST_CONTEXTS, OutgoingObject, StoreResult, store
 from node.errors import ConfigError, NotUnderstood
+from node.images.part10 import FAULTS
 from node.records import Address
 
 DICOMDIR = "DICOMDIR"
@@ -32,16 +33,19 @@ def outgoing_file(path: Path) -> OutgoingObject:
     try:
         with path.open("rb") as file:
             found = read_partial(file, stop_when=_after_uids)
-        return OutgoingObject(
+        outgoing = OutgoingObject(
             path=path,
-            sop_class_uid=str(found.SOPClassUID),
-            sop_instance_uid=str(found.SOPInstanceUID),
-            transfer_syntax_uid=str(found.file_meta.TransferSyntaxUID),
+            sop_class_uid=str(found.get("SOPClassUID") or ""),
+            sop_instance_uid=str(found.get("SOPInstanceUID") or ""),
+            transfer_syntax_uid=str(found.file_meta.get("TransferSyntaxUID") or ""),
         )
     except InvalidDicomError as error:
         raise NotUnderstood(f"{path} is not a DICOM file") from error
-    except (AttributeError, EOFError, OSError, ValueError) as error:
-        raise NotUnderstood(f"{path} cannot be sent: {error}") from error
+    except FAULTS as error:
+        raise NotUnderstood(f"{path} cannot be read: {error}") from error
+    if not (outgoing.sop_class_uid and outgoing.sop_instance_uid and outgoing.transfer_syntax_uid):
+        raise NotUnderstood(f"{path} cannot be sent: it has no SOP Class UID, SOP Instance UID or Transfer Syntax UID")
+    return outgoing
 
 
 def _after_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:

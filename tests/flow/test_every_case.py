@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, generate_uid
 
 from node.commands.demo import through
-from node.deliver import StoreOutcome, StoreResult, send
+from node.deliver import OutgoingObject, StoreOutcome, StoreResult, send
 from node.deliver.send import outgoing_file
 from node.errors import NotUnderstood
 from node.images.part10 import file_header
@@ -32,18 +32,19 @@ def header(path: Path) -> Dataset:
         return Dataset()
 
 
-def wrapped(path: Path, folder: Path) -> Path:
-    """Give bytes that no SCU would send a File Meta Information, so that they are sent as they are."""
+def wrapped(path: Path, folder: Path) -> OutgoingObject:
+    """Give bytes that no SCU would send a File Meta Information and UIDs, so that they are sent as they are."""
     found = header(path)
     target = folder / f"{path.stem}.wrapped"
-    head = file_header(
-        sop_class_uid=str(found.get("SOPClassUID") or CTImageStorage),
-        sop_instance_uid=str(found.get("SOPInstanceUID") or generate_uid()),
-        transfer_syntax_uid=str(ImplicitVRLittleEndian),
-    )
+    uids = {
+        "sop_class_uid": str(found.get("SOPClassUID") or CTImageStorage),
+        "sop_instance_uid": str(found.get("SOPInstanceUID") or generate_uid()),
+        "transfer_syntax_uid": str(ImplicitVRLittleEndian),
+    }
+    head = file_header(**uids)
     content = path.read_bytes()
     target.write_bytes(head + (content[132:] if content[128:132] == b"DICM" else content))
-    return target
+    return OutgoingObject(path=target, **uids)
 
 
 def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[StoreResult]:
@@ -53,7 +54,7 @@ def as_they_are(paths: list[Path], port: int, folder: Path) -> Iterator[StoreRes
         try:
             file = outgoing_file(path)
         except NotUnderstood:
-            file = outgoing_file(wrapped(path, folder))
+            file = wrapped(path, folder)
         for _, answer in send([file], Address("ISOCENTER", "127.0.0.1", port), "MODALITY"):
             yield answer
 
