@@ -4,8 +4,9 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import cast, get_args
 
 from node.author_place import MODULES, place_of
@@ -113,12 +114,21 @@ def _checked(result: object, does: str, place: str = "") -> Result:
     raise BrokenResult(f"run() {does} a {type(result).__name__}, which is no result; results are {NAMES}{place}")
 
 
+class _FromSource(SourceFileLoader):
+    """Reads what the file says now: Python takes old bytecode for that of a file saved twice in a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the compiled text of the file."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def load(plugin: Plugin) -> Callable[..., object]:
     """Import plugin.py under its own module name, and return `run`; for a plugin without code, its declared `run`."""
     if plugin.manifest.model is not None:
         return declared_run(plugin.manifest, plugin.manifest.model.name)
     name = f"{MODULES}{plugin.name}"
-    spec = importlib.util.spec_from_file_location(name, plugin.code)
+    spec = importlib.util.spec_from_file_location(name, plugin.code, loader=_FromSource(name, str(plugin.code)))
     if spec is None or spec.loader is None:
         raise PluginFailed(f"{plugin.code} cannot be imported")
     module: ModuleType = importlib.util.module_from_spec(spec)

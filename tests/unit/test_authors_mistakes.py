@@ -1,6 +1,8 @@
 """What plugin authors get wrong: each mistake is one sentence, with the line where there is one, and what to do."""
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -231,3 +233,16 @@ def test_a_mistake_of_an_author_is_one_sentence(tmp_path: Path, images: Any, mis
     assert re.search(sentence, complaint), complaint
     for number in line:
         assert complaint.endswith(f"(plugin.py, line {number})")
+
+
+def test_of_a_plugin_that_was_saved_twice_in_a_second_the_last_text_runs(
+    tmp_path: Path, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    new_plugin("bone", tmp_path / "plugins", tmp_path / "models")
+    path = tmp_path / "plugins" / "bone" / "plugin.py"
+    saved = path.stat()
+    assert said(tmp_path, images) == ""
+    path.write_text(path.read_text().replace('["mask"]', '["maks"]'))
+    os.utime(path, ns=(saved.st_atime_ns, saved.st_mtime_ns))
+    assert "did you mean mask?" in said(tmp_path, images)

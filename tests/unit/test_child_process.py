@@ -56,7 +56,7 @@ def test_what_a_plugin_has_started_in_a_session_of_its_own_ends_with_its_job(scr
 def test_it_ends_with_a_job_that_is_killed_at_its_time_limit(script: Script, tmp_path: Path) -> None:
     text = LEAVES_ONE_BEHIND.format(pid=str(tmp_path / "pid"), seconds=600)
     with pytest.raises(JobDied, match="longer than its time limit"):
-        run_in_child(_run, script(text), returns=NoneType, seconds=3, beat=always, beat_seconds=0.1)
+        run_in_child(_run, script(text), returns=NoneType, seconds=8, beat=always, beat_seconds=0.1)
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
