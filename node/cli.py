@@ -265,6 +265,9 @@ def model_add(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Make a Triton model and a plugin of a network."""
+    import sys
+
+    from node.engine import preload_children
     from node.models import add
     from node.sandbox import landlock_version
     from node.settings import Settings
@@ -272,6 +275,7 @@ def model_add(
     with reported_errors():
         settings = Settings.read(config)
         named = [label.strip() for label in labels.split(",") if label.strip()]
+        preload_children(sys.modules[add.__module__])
         added = add(
             source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
             modality=modality, chain=chain, builder=network, backend=backend, trust=trust,

@@ -1,28 +1,31 @@
 """A model is made in a child process that is confined: what it loads may be an attack, trusted or not.
 
 The child writes into one folder, which is deleted, and has no network, a limit of memory and a limit of time
-(`node.sandbox`). What it has made there is moved to its place when all went well.
+(`node.sandbox`). A model of Triton is tried out on a Triton in that child, which also writes below `/tmp`. What it has
+made there is moved to its place when all went well.
 """
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.engine import Sandbox, preload_children, run_in_child
+from node.engine import Sandbox, run_in_child
 from node.errors import ConfigError, JobDied, PluginFailed
 from node.host import VALIDATED_ON
 from node.models.import_source import Source
 from node.models.manifest_lines import guards
+from node.models.triton_folder import is_triton
 from node.records import GUARD
 
 PICTURE = "phantom.png"
 """In the child's folder: how the phantom came back, where it came back wrong."""
 SECONDS = 3600.0
 """How long it may take to load a network and to ask it once."""
+TRITONS_FOLDER = Path("/tmp")  # noqa: S108 (Triton's Python back end has it written into its code)
+"""Where a Triton that tries out a model makes a folder, whatever TMPDIR says."""
 MEMORY_SHARE = 0.75
 """Of the machine's memory: the most that loading may take."""
 
@@ -84,9 +87,9 @@ def made_in_sandbox(make: Callable[[ModelToAdd, Path], Made], order: ModelToAdd,
     ConfigError
         What `make` raised; or it raised another error, died, or needed too much memory or time: the source is named.
     """
-    preload_children(sys.modules[make.__module__])
     memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
-    sandbox = Sandbox(writable=(scratch,), memory=memory)
+    writable = (scratch, TRITONS_FOLDER) if is_triton(order.source.path) else (scratch,)
+    sandbox = Sandbox(writable=writable, memory=memory)
     try:
         return run_in_child(make, (order, scratch), returns=Made, seconds=SECONDS, beat=lambda: True, sandbox=sandbox)
     except ConfigError:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from node import Finding, NotSuitable, Segmentation, Triton, testing
+from node import Finding, NotSuitable, Segmentation, Summary, Triton, testing
 from node.images.part10 import Part10
 from node.images.series import Series
 from node.images.stacks import group_into_stacks
@@ -42,7 +42,8 @@ def test_a_tumour_is_outlined_on_t1_after_contrast_medium_and_measured(triton: T
 
 def test_a_head_without_a_tumour_has_none(triton: Triton, tmp_path: Path) -> None:
     images = [image for role in mr_tumour.PROTOCOLS for image in mr_tumour.series(role, diseased=False)]
-    (finding,) = answered_with(triton, "mr_tumour", four(images, tmp_path), tmp_path)
+    finding, summary = answered_with(triton, "mr_tumour", four(images, tmp_path), tmp_path)
+    assert summary == Summary("No tumour of 2 ml or more found", glance="no tumour found")
     assert isinstance(finding, Finding)
     assert not finding.present
 
