@@ -6,23 +6,38 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import DEFAULT, NOTHING, PRIVATE, ConfigFile, reported_errors
+from node.command_options import DEFAULT, NOTHING, PRIVATE, AsJson, ConfigFile, print_json, reported_errors
 
 plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
 
 
 @plugin_app.command("list")
-def plugin_list(config: ConfigFile = DEFAULT) -> None:
+def plugin_list(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
     """List the plugins that routes can name."""
     from node.host import find_plugins
     from node.settings import Settings
 
     with reported_errors():
-        settings = Settings.read(config)
-        for plugin in find_plugins(settings.plugin_folders).values():
-            manifest = plugin.manifest
-            what = f"{manifest.name} {manifest.version}  {manifest.title}  ({', '.join(plugin.roles)})"
-            typer.echo(f"{what}  {manifest.kind}: {manifest.statement}")
+        plugins = find_plugins(Settings.read(config).plugin_folders).values()
+    found = [
+        {
+            "name": plugin.name,
+            "version": plugin.manifest.version,
+            "title": plugin.manifest.title,
+            "roles": list(plugin.roles),
+            "kind": plugin.manifest.kind,
+            "validation": plugin.manifest.statement,
+        }
+        for plugin in plugins
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        roles = ", ".join(map(str, each["roles"]))
+        typer.echo(
+            f"{each['name']} {each['version']}  {each['title']}  ({roles})  {each['kind']}: {each['validation']}"
+        )
 
 
 @plugin_app.command("new")

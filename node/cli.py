@@ -215,8 +215,10 @@ def ledger_rebuild(config: ConfigFile = DEFAULT) -> None:
 
 
 @model_app.command("list")
-def model_list(config: ConfigFile = DEFAULT) -> None:
+def model_list(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
     """List the models: kind, versions, state on the servers, and which plugins use them."""
+    from dataclasses import asdict
+
     from node.host import find_plugins
     from node.models import listed
     from node.settings import Settings
@@ -224,8 +226,14 @@ def model_list(config: ConfigFile = DEFAULT) -> None:
     with reported_errors():
         settings = Settings.read(config)
         plugins = find_plugins(settings.plugin_folders)
-        for line in listed(settings.triton.model_repository, settings.triton.urls, plugins, settings.triton.included):
-            typer.echo(line)
+        triton = settings.triton
+        found = list(listed(triton.model_repository, triton.urls, plugins, triton.included))
+    if as_json:
+        away = [line for line in found if isinstance(line, str)]
+        print_json({"models": [asdict(model) for model in found if not isinstance(model, str)], "away": away})
+        return
+    for line in found:
+        typer.echo(line)
 
 
 @model_app.command("add")

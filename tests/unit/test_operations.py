@@ -194,3 +194,15 @@ def test_watch_has_one_line_for_a_study_that_is_sent_again(ledger: Ledger, arriv
     lines = list(watched([event for _, event in ledger.events.read()]))
     (line,) = [line for line in lines if "instance.repeated" in line]
     assert "100 instances; the first: " in line
+
+
+def test_plugins_and_models_are_listed_for_programs_too(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOCENTER_TRITON__MODEL_REPOSITORY", str(tmp_path / "models"))
+    (plugin,) = json.loads(run("plugin", "list", "--json").stdout)
+    assert (plugin["name"], plugin["roles"]) == ("spleen", ["ct"])
+    (tmp_path / "models" / "theirs").mkdir(parents=True)
+    (tmp_path / "models" / "theirs" / "config.pbtxt").write_text('backend: "onnxruntime"')
+    found = json.loads(run("model", "list", "--json").stdout)
+    assert ([model["name"] for model in found["models"]], found["away"]) == (["theirs"], [])
