@@ -120,6 +120,11 @@ class Identity:
         return plain(self.warned(f"AI {glance}"), LO - len(tail)) + tail
 
     @property
+    def glance_length(self) -> int:
+        """How many characters `report_description` has for what is seen at a glance: it cuts off what is longer."""
+        return LO - len(self.warned("AI ")) - len(f" ({self.in_short})")
+
+    @property
     def is_demonstration(self) -> bool:
         """Whether a network answers that was trained on phantoms."""
         return self.kind is Kind.DEMONSTRATION

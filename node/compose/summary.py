@@ -66,10 +66,11 @@ def glance(case: Case) -> str:
         words = "not suitable"
     else:
         words = _result_at_a_glance(case)
-    room = GLANCE - len(words) - 2
-    return plain(
-        f"{title if len(title) <= room else _cut(title.partition(',')[0], max(room, SHORTEST))}: {words}", GLANCE
-    )
+    most = min(GLANCE, case.identity.glance_length)
+    room = most - len(words) - 2
+    if len(title) > room:
+        title = _cut(title.partition(":")[0].partition(",")[0], max(room, 0))
+    return plain(f"{title}: {words}" if title else words, most)
 
 
 def _result_at_a_glance(case: Case) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from node.codes import DCM, SCT, UCUM
 from node.compose.summary import glance, is_positive, summary_sentence
+from node.host.kind import Kind
 from node.images.series import Series
 from node.results import Finding, Measurement, NotSuitable, Region, Result, Segment, Segmentation, Summary
 from node.testing import ct_series, radiograph
@@ -57,11 +58,15 @@ def test_a_healthy_organ_is_no_finding_and_a_lesion_is_one(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_a_long_title_leaves_room_for_what_was_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", Kind)
+def test_a_long_title_leaves_room_for_all_of_what_was_found(kind: Kind, tmp_path: Path) -> None:
     series = series_of(tmp_path, ct_series())
-    case = lung_case(series, [MASS])
-    case = replace(case, identity=replace(case.identity, title="Registration of the prior, rigid and deformed"))
-    assert glance(case) == "Registration of the prior: mass found"
+    case = lung_case(series, [Summary("Lungs outlined", glance="emphysema below 1 %")])
+    title = "CT lung: volumes and emphysema index"
+    case = replace(case, identity=replace(case.identity, title=title, kind=kind, validated_on="500 chests"))
+    described = case.identity.report_description(glance(case))
+    assert "AI CT lung: emphysema below 1 % (" in described
+    assert len(described) <= 64
 
 
 def test_a_summary_has_words_that_fit() -> None:
