@@ -56,6 +56,8 @@ JOB_MOVES = {
 }
 """Every move a job can make; the ledger refuses any other."""
 
+LEASE_SECONDS = 60.0
+"""How long claimed work is left to a process that renews its lease no more."""
 GUARD = "guard_"
 """How the name of a model that guards a plugin begins; plugin.toml names it without that."""
 

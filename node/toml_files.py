@@ -92,15 +92,15 @@ def _keys(kind: type[BaseModel], loc: Sequence[object]) -> list[str]:
     """Return the keys that a table may have, by its path; names that people choose lead to the same model."""
     for part in loc:
         if part in kind.model_fields:
-            inner = _model(kind.model_fields[str(part)].annotation)
+            inner = model_in(kind.model_fields[str(part)].annotation)
             if inner is None:
                 return []
             kind = inner
     return list(kind.model_fields)
 
 
-def _model(annotation: object) -> type[BaseModel] | None:
+def model_in(annotation: object) -> type[BaseModel] | None:
     """Return the model in an annotation such as `dict[str, Model]` or `tuple[Model, ...] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model(part))), None)
+    return next((found for part in get_args(annotation) if (found := model_in(part))), None)

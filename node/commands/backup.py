@@ -20,14 +20,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from node.errors import ConfigError
-from node.ledger import copying
+from node.ledger import copying, read_url
 from node.settings import PACKAGE, Settings
 
 CONTENTS = "backup.json"
 CONFIG, ROUTES, LEDGER = "config/isocenter.toml", "config/routes.toml", "ledger.db"
 SPOOL_FOLDERS = ("packs", "objects")
 LEFT_OUT = {"__pycache__"}
-CHUNK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -233,7 +232,7 @@ def _places(folder: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
 
 def _make_parent(settings: Settings) -> None:
     """Make the folders that a node takes for granted: of the ledger's file, and of models."""
-    prefix, _, path = settings.ledger.url.partition(":///")
-    if prefix == "sqlite":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    address = read_url(settings.ledger.url)
+    if address.drivername == "sqlite":
+        Path(address.database or "").parent.mkdir(parents=True, exist_ok=True)
     settings.triton.model_repository.mkdir(parents=True, exist_ok=True)

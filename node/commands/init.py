@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from itertools import pairwise
 from pathlib import Path
-from types import NoneType
-from typing import get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from node import settings
 from node.records import Address
 from node.settings import Settings
+from node.toml_files import model_in
 
 TEMPLATES = Path(__file__).with_name("templates")
 CONFIG = Path("config/isocenter.toml")
@@ -99,7 +97,7 @@ def _lines(table: type[BaseModel], path: str, values: Mapping[str, object]) -> I
         yield from ("", f"[{path}]")
     for name, field in table.model_fields.items():
         key = f"{path}.{name}" if path else name
-        inner = _table(field)
+        inner = model_in(field.annotation)
         if inner is not None:
             tables.append((inner, f"{key}.PACS" if inner is settings.Destination else key))
             continue
@@ -109,11 +107,6 @@ def _lines(table: type[BaseModel], path: str, values: Mapping[str, object]) -> I
         yield f"{name} = {shown}" if key in values else f"# {name} = {shown}"
     for inner, key in tables:
         yield from _lines(inner, key, values)
-
-
-def _table(field: FieldInfo) -> type[BaseModel] | None:
-    kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType]
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _meanings(table: type[BaseModel]) -> dict[str, str]:

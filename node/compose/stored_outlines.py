@@ -13,7 +13,7 @@ from node.compose.outlines import Annotation, Drawing, Graphic, Shape, closed
 from node.compose.palette import palette_color
 from node.images.contours import Loop, contours
 from node.images.frame import Frame
-from node.results.stored_masks import BACKGROUND, FrameKey, read_masks
+from node.results.stored_masks import BACKGROUND, FrameKey, frame_key, read_masks
 
 TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
 """Segmentation Types, the best to draw from first."""
@@ -87,5 +87,5 @@ def _regions(report: Dataset) -> Iterator[StoredOutline]:
         color = palette_color(len(annotations))
         annotation = annotations.setdefault(uid, Annotation(label=label, color=color, tracking_uid=uid))
         reference = outline.ContentSequence[0].ReferencedSOPSequence[0]
-        key = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
-        yield annotation, key, outline.GraphicType, np.reshape(np.array(outline.GraphicData, np.float64), (-1, 2))
+        points = np.reshape(np.array(outline.GraphicData, np.float64), (-1, 2))
+        yield annotation, frame_key(reference), outline.GraphicType, points

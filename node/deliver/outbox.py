@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from node.deliver.storescu import OutgoingObject, StoreOutcome, StoreResult, store
-from node.engine import LEASE_SECONDS, Lease
+from node.engine import Lease
 from node.errors import DestinationUnavailable
 from node.faults import fault
 from node.ledger.deliveries import Deliveries
-from node.records import Address, Delivery
+from node.records import LEASE_SECONDS, Address, Delivery
 from node.spool import Spool
 
 log = structlog.get_logger()

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Self
 
 from node.errors import LedgerUnavailable
+from node.records import LEASE_SECONDS
 
-LEASE_SECONDS = 60.0
-"""How long claimed work is left to a process that renews its lease no more."""
 RENEWALS = 6
 """How often a lease is renewed in the time that it lasts: one renewal may come late."""
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from node.engine import LEASE_SECONDS, Lease
+from node.engine import Lease
 from node.errors import JobDied, NodeError, NodeStops, PluginGone, Transient
 from node.faults import fault
 from node.host import Plugin
@@ -15,7 +15,7 @@ from node.images.part10 import Part10
 from node.images.series import Series
 from node.ledger.instances import Instances
 from node.ledger.jobs import Jobs
-from node.records import Job, Place, ResultObject
+from node.records import LEASE_SECONDS, Job, Place, ResultObject
 from node.results import NotSuitable, Result
 
 PREPARE_SECONDS = 60.0

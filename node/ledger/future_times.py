@@ -7,7 +7,7 @@ from sqlalchemy import Column, ColumnElement, update
 
 from node.ledger.database import LedgerPart
 from node.ledger.schema import commitment_request, delivery, job, pack, refusal, study
-from node.records import JobState, StudyState
+from node.records import LEASE_SECONDS, JobState, StudyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ LIMITS: Sequence[Limit] = (
     Limit(refusal.c.at, 0),
     Limit(job.c.planned_at, 0),
     Limit(job.c.due_at, 600),  # a job that waits for Triton is tried again in 300 s at most
-    Limit(job.c.lease_until, 120, becomes=60),  # a lease lasts 60 s
+    Limit(job.c.lease_until, 2 * LEASE_SECONDS, becomes=LEASE_SECONDS),
     Limit(delivery.c.queued_at, 0),
     Limit(delivery.c.due_at, 1.5 * HOUR),  # a delivery that fails is tried again within an hour and a fifth
-    Limit(delivery.c.lease_until, 120, becomes=60),
+    Limit(delivery.c.lease_until, 2 * LEASE_SECONDS, becomes=LEASE_SECONDS),
     Limit(delivery.c.ask_at, 30 * HOUR),  # a commitment that does not come is asked for once a day
     Limit(commitment_request.c.received_at, 0),
     Limit(commitment_request.c.due_at, 1.5 * HOUR),
@@ -38,7 +38,6 @@ LIMITS: Sequence[Limit] = (
 """Each column with a time, and its limit: past events may not lie in the future, due times only so far."""
 
 
-LEASE_SECONDS = 60.0
 LEASES: Sequence[tuple[Column[float], ColumnElement[bool]]] = (
     (job.c.lease_until, job.c.state == JobState.RUNNING),
     (delivery.c.lease_until, delivery.c.worker != ""),

@@ -23,9 +23,13 @@ def read_masks(made: Dataset) -> Iterator[tuple[FrameKey, int, NDArray[np.bool_]
     shared = made.SharedFunctionalGroupsSequence[0]
     for pixels, group in zip(iter_pixels(made), made.PerFrameFunctionalGroupsSequence, strict=True):
         reference = group.DerivationImageSequence[0].SourceImageSequence[0]
-        key = str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
         for number, mask in _masks(made, pixels, group, shared):
-            yield key, number, mask
+            yield frame_key(reference), number, mask
+
+
+def frame_key(reference: Dataset) -> FrameKey:
+    """Return the image that an item of Source Image or Referenced SOP Sequence names."""
+    return str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber") or 1)
 
 
 def _masks(

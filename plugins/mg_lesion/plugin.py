@@ -62,8 +62,9 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
     spacing = spacing_of(frame.header)
     breast = region(frame, "box", box_of(tissue > 0), "Breast", codes.SCT.Breast)
     yield breast
-    dense = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
+    dense = None
     if cranio_caudal(frame.header):
+        dense = 100 * float((tissue == 2).sum() / (tissue > 0).sum())
         yield from density(tissue, dense, breast, spacing)
     counts = []
     for label, (name, kind) in enumerate(LESIONS, 1):
@@ -74,7 +75,7 @@ def run(mg: Series, triton: Triton) -> Iterator[Result]:
             lesion = region(frame, "contour", outline, f"{name} {count}", kind)
             yield lesion
             yield from sizes(outline, lesion, spacing)
-    yield summary(counts, dense if cranio_caudal(frame.header) else None)
+    yield summary(counts, dense)
 
 
 def summary(counts: list[int], dense: float | None) -> Summary:

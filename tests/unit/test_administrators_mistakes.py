@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node.cli import app
+from tests.mistakes import make_mistake
 
 MAIN, ROUTES = "isocenter.toml", "routes.toml"
 CONFIG = """
@@ -126,14 +127,7 @@ def test_a_mistake_of_an_administrator_is_one_sentence(
     tmp_path: Path, run: Callable[..., Result], mistake: str
 ) -> None:
     file, before, after, sentence = MISTAKES[mistake]
-    path = tmp_path / file
-    if after is None:
-        path.unlink()
-    elif before is ...:
-        path.write_text(after)
-    else:
-        assert before in path.read_text()
-        path.write_text(path.read_text().replace(before, after))
+    make_mistake(tmp_path / file, before, after)
     done = run("check")
     assert done.exit_code == 2, done.output
     assert any(re.search(sentence, line) for line in done.output.splitlines()), done.output

@@ -15,6 +15,7 @@ from node.author_place import author_sentence
 from node.commands.new_plugin import new_plugin
 from node.host import read_plugin
 from node.infer import check_models_of
+from tests.mistakes import make_mistake
 
 CODE, MANIFEST, CONFIG = "plugins/bone/plugin.py", "plugins/bone/plugin.toml", "models/bone/config.pbtxt"
 SEGMENT = "type=codes.SCT.Bone"
@@ -219,15 +220,7 @@ def test_a_mistake_of_an_author_is_one_sentence(tmp_path: Path, images: Any, mis
     new_plugin("bone", tmp_path / "plugins", tmp_path / "models")
     assert said(tmp_path, images) == ""
     file, before, after, sentence, *line = MISTAKES[mistake]
-    path = tmp_path / file
-    if after is None:
-        path.unlink()
-    elif before is ...:
-        path.write_text(after)
-    else:
-        text = path.read_text()
-        assert before in text
-        path.write_text(text.replace(before, after))
+    make_mistake(tmp_path / file, before, after)
     complaint = said(tmp_path, images)
     assert "\n" not in complaint
     assert re.search(sentence, complaint), complaint

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 
 from node.deliver import Outbox, OutgoingObject, StoreOutcome, StoreResult
-from node.engine import LEASE_SECONDS, Lease
+from node.engine import Lease
 from node.errors import LedgerUnavailable
 from node.ledger import Ledger
-from node.records import Address, DeliveryState, Plan, ResultObject
+from node.records import LEASE_SECONDS, Address, DeliveryState, Plan, ResultObject
 from node.spool import Spool
 from tests.peers import wait_until
 
