@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.processes import session
+from tests.processes import kill_session
 
 running: set[int] = set()
 
@@ -63,13 +63,6 @@ def reap(returns: Path) -> None:
             draft = returns / f"{pid}.draft"
             draft.write_text(str(os.waitstatus_to_exitcode(status)))
             draft.rename(returns / str(pid))
-
-
-def kill_session(leader: int) -> None:
-    """Kill every process of a session."""
-    for pid in session(leader):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 @cache

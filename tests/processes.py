@@ -106,6 +106,13 @@ def session(pid: int) -> list[int]:
     return found
 
 
+def kill_session(leader: int) -> None:
+    """Kill every process of a session; one that ends meanwhile is no error."""
+    for pid in session(leader):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 starter = cache(Starter)
 
 

@@ -1,6 +1,5 @@
 """The harness of the crash tests: a node as processes, a PACS that counts, and the check that nothing was lost."""
 
-import os
 import random
 import shutil
 import signal
@@ -28,7 +27,7 @@ from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
 from tests.crash.modality import Modality, body, study_uid
 from tests.peers import listens, wait_until
-from tests.processes import Started, session, start_isocenter, start_text
+from tests.processes import Started, kill_session, session, start_isocenter, start_text
 
 HERE = Path(__file__).parent
 OVER = {DeliveryState.DELIVERED, DeliveryState.SUPERSEDED}
@@ -229,9 +228,7 @@ class House:
         """Kill every process of the node."""
         process = self.process
         assert process is not None
-        for pid in session(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_session(process.pid)
         self.wait_for_death()
 
     def stop(self) -> None:
@@ -244,8 +241,7 @@ class House:
         except subprocess.TimeoutExpired as error:
             raise AssertionError(f"the node did not end: {self.log[-3000:]}") from error
         finally:
-            for pid in session(self.process.pid):
-                os.kill(pid, signal.SIGKILL)
+            kill_session(self.process.pid)
 
     def send(self, files: Sequence[Path], answered: Callable[[], None] = lambda: None) -> list[Path]:
         return self.modality.send(self.port, files, answered)

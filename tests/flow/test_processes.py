@@ -19,7 +19,7 @@ from node.records import JobState, StudyState
 from tests.crash.harness import House, Pacs, alive, body, study, study_uid
 from tests.peers import ISOCENTER, listens, wait_until
 from tests.postgres import Postgres
-from tests.processes import session
+from tests.processes import kill_session, session
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 WAITING = """\
@@ -93,8 +93,7 @@ class Houses(House):
             assert [process.wait(60) for process in left] == [0] * len(left), self.log
         finally:
             for process in self.processes:
-                for pid in session(process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                kill_session(process.pid)
 
 
 @pytest.fixture
