@@ -176,6 +176,7 @@ def send(
     from node.deliver import StoreOutcome, readable, send_at_once, unpacked
     from node.log import quiet_log
     from node.records import Address
+    from node.results.figures import counted
 
     quiet_log()
     *sources, to = what
@@ -186,8 +187,9 @@ def send(
         stored = total = 0
         with unpacked([Path(source) for source in sources]) as found:
             read = [readable(source) for source in found]
-            objects = [outgoing for some, _ in read for outgoing in some]
-            for line in (line for _, others in read for line in others):
+            objects = [outgoing for each in read for outgoing in each.objects]
+            missing = [line for each in read for line in each.missing]
+            for line in (*missing, *(line for each in read for line in each.passed_over)):
                 typer.secho(line, fg="yellow")
             with progress(len(objects) * repeat, "sending") as bar:
                 for _ in range(repeat):
@@ -199,7 +201,9 @@ def send(
                         if result.reason:
                             typer.echo(f"{outgoing.path}: {result.reason}")
     typer.echo(f"{stored} of {total} instances stored by {to}")
-    if stored < total:
+    if missing:
+        typer.echo(f"{counted(len(missing), 'file')} could not be sent", err=True)
+    if stored < total or missing:
         raise typer.Exit(1)
 
 

@@ -87,15 +87,15 @@ def demo(folder: Path, dicom: Path | None, say: Callable[[str], None]) -> Outcom
         dicom = folder / "images"
         with waiting(say, f"making a synthetic chest CT of {SLICES} slices"):
             testing.write(testing.chest_ct(slices=SLICES), dicom)
-    parcels, unreadable = readable(dicom)
-    for sentence in unreadable:
+    found = readable(dicom)
+    for sentence in (*found.passed_over, *found.missing):
         say(sentence)
     pacs = stand_in_pacs("PACS", folder / "pacs")
     pacs.start()
     try:
         (folder / "isocenter.toml").write_text(SETTINGS.format(root=PACKAGE, port=pacs.port), encoding="utf-8")
         (folder / "routes.toml").write_text(ROUTES, encoding="utf-8")
-        return _through_the_node(folder, parcels, say)
+        return _through_the_node(folder, found.objects, say)
     finally:
         pacs.stop()
 

@@ -97,7 +97,7 @@ def _attempt(
     for role, key in (pair for inputs in order.job.inputs for pair in inputs.items()):
         yield from _described(role, fitting.series[key])
     if prior is not None:
-        order, remarks = with_prior(order, [Part10.of_file(parcel.path) for parcel in readable(prior)[0]])
+        order, remarks = with_prior(order, [Part10.of_file(parcel.path) for parcel in readable(prior).objects])
         yield from remarks or (f"{chosen.name} asks for no prior",)
     try:
         yield from _perform(order, spool, triton)
@@ -139,9 +139,9 @@ def what_fits(plugin: Plugin, folder: Path) -> Generator[str, None, Fitting]:
     ConfigError
         The folder holds images of no study or of several, or nothing that fits.
     """
-    parcels, unreadable = readable(folder)
-    yield from unreadable
-    parts = tuple(Part10.of_file(parcel.path) for parcel in parcels)
+    found = readable(folder)
+    yield from (*found.passed_over, *found.missing)
+    parts = tuple(Part10.of_file(parcel.path) for parcel in found.objects)
     assembled = group_into_stacks(parts)
     yield from (f"{uid} is set aside: {reason}" for uid, reason in assembled.set_aside)
     studies = {series.study_uid for series in assembled.series}

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from node.records import Address
 
 PAUSE_SECONDS = 0.5
 """How long an association's thread may take to pause; a thread that is about to end never does."""
+NEARLY = 0.95
+"""A wait that took this part of its limit has used it up: clocks differ a little."""
 
 
 class OpenAssociation:
@@ -39,7 +42,9 @@ class OpenAssociation:
     ) -> None:
         self._address = address
         self._contexts = contexts
-        self._handlers = [(evt.EVT_CONN_OPEN, _on_connection_open), *handlers]
+        self._seconds = seconds
+        self._connected = False
+        self._handlers = [(evt.EVT_CONN_OPEN, self._on_connection_open), *handlers]
         entity = AE(calling)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -47,7 +52,7 @@ class OpenAssociation:
         self._entity = entity
 
     def __enter__(self) -> Association:
-        address = self._address
+        address, begun = self._address, time.monotonic()
         try:
             association = self._entity.associate(
                 address.host,
@@ -62,7 +67,8 @@ class OpenAssociation:
         self._association = association
         if association.is_established or association.rejected_contexts:
             return association
-        raise DestinationUnavailable(f"{address}: {_failure(association)}")
+        waited = time.monotonic() - begun
+        raise DestinationUnavailable(f"{address}: {self._failure(association, waited)}")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._association.is_established:
@@ -71,6 +77,22 @@ class OpenAssociation:
             self._association.release()
         else:
             self._association.abort()
+
+    def _on_connection_open(self, event: evt.Event) -> None:
+        self._connected = True
+        _on_connection_open(event)
+
+    def _failure(self, association: Association, waited: float) -> str:
+        """Return why no association was opened, after so many seconds; pynetdicom calls all but a rejection aborted."""
+        if association.is_rejected:
+            response = association.acceptor.primitive
+            return f"the association was rejected: {response.reason_str if response else 'no reason given'}"
+        in_vain = waited >= self._seconds * NEARLY
+        if not self._connected:
+            return f"no connection in {self._seconds:g} s" if in_vain else "nothing listens there"
+        if in_vain:
+            return f"it took the connection, and did not answer the association request in {self._seconds:g} s"
+        return "it took the connection, and aborted the association or hung up"
 
 
 class QuickAckSocket(socket.socket):
@@ -130,12 +152,3 @@ def _on_connection_open(event: evt.Event) -> None:
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket = QuickAckSocket.of(connection.socket)
-
-
-def _failure(association: Association) -> str:
-    if association.is_rejected:
-        response = association.acceptor.primitive
-        return f"the association was rejected: {response.reason_str if response else 'no reason given'}"
-    if association.is_aborted:
-        return "the association was aborted, or nothing listens there"
-    return "no association could be opened"

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,7 +23,30 @@ from node.images.part10 import FAULTS
 from node.records import Address
 
 DICOMDIR = "DICOMDIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The DICOM files of a source, with a sentence for every other file.
+
+    Parameters
+    ----------
+    passed_over
+        Files in a folder that are no DICOM files.
+    missing
+        What belongs to it and cannot be sent: a file that a DICOMDIR names and that is not there, a damaged file.
+    """
+
+    objects: tuple[OutgoingObject, ...]
+    passed_over: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
 SOP_INSTANCE_UID = 0x00080018
+
+
+class NoDicomFile(NotUnderstood):
+    """A file of something else, such as a note beside images."""
 
 
 def outgoing_file(path: Path) -> OutgoingObject:
@@ -40,7 +64,9 @@ def outgoing_file(path: Path) -> OutgoingObject:
             transfer_syntax_uid=str(found.file_meta.get("TransferSyntaxUID") or ""),
         )
     except InvalidDicomError as error:
-        raise NotUnderstood(f"{path} is not a DICOM file") from error
+        raise NoDicomFile(f"{path} is not a DICOM file") from error
+    except FileNotFoundError as error:
+        raise NotUnderstood(f"{path} is not there") from error
     except FAULTS as error:
         raise NotUnderstood(f"{path} cannot be read: {error}") from error
     if not (outgoing.sop_class_uid and outgoing.sop_instance_uid and outgoing.transfer_syntax_uid):
@@ -52,7 +78,7 @@ def _after_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) > SOP_INSTANCE_UID
 
 
-def readable(source: Path) -> tuple[list[OutgoingObject], list[str]]:
+def readable(source: Path) -> Found:
     """Return the DICOM files of a file, a folder or a DICOMDIR, and a sentence for every other file.
 
     Raises
@@ -61,15 +87,19 @@ def readable(source: Path) -> tuple[list[OutgoingObject], list[str]]:
         There is no such file or folder, or it holds no DICOM files.
     """
     objects: list[OutgoingObject] = []
-    others: list[str] = []
+    passed_over: list[str] = []
+    missing: list[str] = []
     for path in _files(source):
         try:
             objects.append(outgoing_file(path))
+        except NoDicomFile as error:
+            (missing if source.name == DICOMDIR else passed_over).append(str(error))
         except NotUnderstood as error:
-            others.append(str(error))
+            missing.append(str(error))
     if not objects:
-        raise ConfigError(f"{source} holds no DICOM files" + (f": {others[0]}" if source.is_file() and others else ""))
-    return objects, others
+        why = [*missing, *passed_over][:1] if source.is_file() else []
+        raise ConfigError(": ".join([f"{source} holds no DICOM files", *why]))
+    return Found(tuple(objects), tuple(passed_over), tuple(missing))
 
 
 def _files(source: Path) -> list[Path]:

@@ -85,7 +85,7 @@ def node(tmp_path: Path, pacs: Orthanc, port: int) -> Iterator[Served]:
 def hand(pacs: Orthanc, images: list[Dataset], folder: Path) -> None:
     """Store images in the PACS."""
     testing.write(images, folder)
-    objects, _ = readable(folder)
+    objects = readable(folder).objects
     assert all(not result.reason for result in store(Address.parse(pacs.address), "CT1", objects, seconds=30))
 
 

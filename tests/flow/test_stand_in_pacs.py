@@ -14,7 +14,7 @@ def test_objects_are_files_by_study_and_instance(tmp_path: Path) -> None:
         ct_series(slices=1, rows=1024, columns=1024)[0],
     )
     write([small, large], tmp_path / "sent")
-    objects, _ = readable(tmp_path / "sent")
+    objects = readable(tmp_path / "sent").objects
     pacs = stand_in_pacs("PACS", tmp_path / "pacs")
     pacs.start()
     try:

@@ -9,9 +9,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from pynetdicom import build_context
+from typer.testing import CliRunner
 
-from node import testing
-from node.deliver import readable, unpacked
+from node import deliver, testing
+from node.cli import app
+from node.deliver import StoreOutcome, StoreResult, readable, unpacked
 from node.deliver.send import Pace
 from node.deliver.storescu import _named_alike, _refused_context, result_of
 from node.errors import ConfigError
@@ -23,7 +25,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def uids(source: Path) -> list[str]:
-    return [outgoing.sop_instance_uid for outgoing in readable(source)[0]]
+    return [outgoing.sop_instance_uid for outgoing in readable(source).objects]
 
 
 def write_directory(folder: Path, names: list[str]) -> Path:
@@ -53,6 +55,23 @@ def test_a_file_a_folder_and_a_dicomdir_are_sources(images: list[Path]) -> None:
     assert sorted(uids(folder)) == sorted(expected)
 
 
+@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+def test_what_a_dicomdir_names_and_is_not_there_is_said_and_ends_with_1(
+    images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_directory(images[0].parent, [images[0].name, "GONE"])
+    found = readable(directory)
+    assert (len(found.objects), found.missing) == (1, (f"{directory.parent / 'GONE'} is not there",))
+    stored = StoreResult(StoreOutcome.STORED, "")
+    monkeypatch.setattr(deliver, "send_at_once", lambda objects, *_, **__: [(one, stored) for one in objects])
+    done = CliRunner().invoke(app, ["send", str(directory), "PACS@127.0.0.1:104"])
+    assert done.exit_code == 1, done.output
+    assert "GONE is not there" in done.output
+    assert "1 of 1 instances stored" in done.output
+    assert "1 file could not be sent" in done.output
+    assert CliRunner().invoke(app, ["send", str(images[0]), "PACS@127.0.0.1:104"]).exit_code == 0
+
+
 def test_a_zip_is_unpacked_and_removed_afterwards(images: list[Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
         for path in images:
@@ -70,14 +89,14 @@ def test_uids_are_those_of_the_data_set_and_not_of_the_file_meta_information(ima
     image.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     image.save_as(images[0])
     assert uids(images[0]) == [str(image.SOPInstanceUID)]
-    assert not _named_alike(readable(images[0])[0][0])
-    assert _named_alike(readable(images[1])[0][0])
+    assert not _named_alike(readable(images[0]).objects[0])
+    assert _named_alike(readable(images[1]).objects[0])
 
 
 def test_the_reason_of_the_peer_is_told(images: list[Path]) -> None:
     assert result_of(0xA700, "disk full").reason == "out of resources (0xA700): disk full"
     assert result_of(0xB000, "name changed").reason == "stored with warning 0xB000: name changed"
-    outgoing = readable(images[0])[0][0]
+    outgoing = readable(images[0]).objects[0]
     context = build_context(CTImageStorage, ExplicitVRLittleEndian)
     association = SimpleNamespace(rejected_contexts=[context])
     for result, where in ((3, ""), (4, " in Explicit VR Little Endian")):

@@ -162,7 +162,7 @@ def test_a_peer_that_is_down_is_tried_again(
     assert outbox(address, seconds=2).deliver() is not None
     assert states(ledger) == [WAITING]
     (row,) = rows(ledger).values()
-    assert row.reason == f"{address}: the association was aborted, or nothing listens there"
+    assert row.reason == f"{address}: nothing listens there"
     assert row.attempts == 1
 
 
@@ -238,7 +238,7 @@ def test_a_delivery_that_fails_for_days_is_parked_and_can_be_requeued(
         (
             STUDY,
             "delivery to PACS",
-            f"not stored in 0.5 days of trying: {address}: the association was aborted, or nothing listens there",
+            f"not stored in 0.5 days of trying: {address}: nothing listens there",
         )
     ]
     peer = start_peer(port=free_port)

@@ -1,9 +1,11 @@
 """The Storage SCU: transfer syntaxes, status codes, C-ECHO, and folders that are sent."""
 
 import socket
+import socketserver
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -117,9 +119,32 @@ def test_an_echo_that_is_answered_says_nothing(start_peer: StartPeer) -> None:
     echo(start_peer().address, "ISOCENTER", seconds=5)
 
 
+@contextmanager
+def listener(*, hangs_up: bool) -> Iterator[int]:
+    """Run something on a port that is no DICOM peer: it hangs up, or never answers."""
+
+    class Ended(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+            if not hangs_up:
+                done.wait(20)
+
+    done = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Ended) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield int(server.server_address[1])
+        done.set()
+        server.shutdown()
+        serving.join()
+
+
 def test_an_echo_that_is_not_answered_says_why(start_peer: StartPeer, free_port: int) -> None:
     with pytest.raises(DestinationUnavailable, match="nothing listens there"):
         echo(Address("PEER", "127.0.0.1", free_port), "ISOCENTER", seconds=2)
+    for hangs_up, why in ((True, "aborted the association or hung up"), (False, "did not answer .* in 0.5 s")):
+        with listener(hangs_up=hangs_up) as port, pytest.raises(DestinationUnavailable, match=why):
+            echo(Address("PEER", "127.0.0.1", port), "ISOCENTER", seconds=2 if hangs_up else 0.5)
     with pytest.raises(DestinationUnavailable, match="the association was rejected"):
         echo(start_peer(rejects=True).address, "ISOCENTER", seconds=5)
     with pytest.raises(DestinationUnavailable):
@@ -174,8 +199,8 @@ def test_neither_side_waits_for_an_acknowledgement(start_peer: StartPeer, monkey
 
 def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start_peer: StartPeer, tmp_path: Any) -> None:
     paths = sorted(write(ct_series(slices=4, rows=8, columns=8), tmp_path))
-    objects, others = readable(tmp_path)
-    assert others == []
+    objects = readable(tmp_path).objects
+    assert readable(tmp_path).missing == readable(tmp_path).passed_over == ()
     peer = start_peer(answers={objects[1].sop_instance_uid: 0xC000})
     results = list(send(objects, peer.address, "CT1", seconds=5))
     assert [outgoing.path for outgoing, _ in results] == paths
@@ -188,13 +213,19 @@ def test_a_folder_is_sent_in_its_order_with_an_answer_for_each(start_peer: Start
     assert list(send([], peer.address, "CT1")) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\2\0\0\0UL\4"])
-def test_files_that_are_not_dicom_are_reported_beside_those_that_are(tmp_path: Any, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "is_dicom"),
+    [(b"", False), (b"text", False), (b"\0" * 128 + b"DICM", True), (b"\0" * 128 + b"DICM\2\0\0\0UL\4", True)],
+)
+def test_files_that_are_not_dicom_are_passed_over_and_damaged_ones_are_missing(
+    tmp_path: Any, content: bytes, is_dicom: bool
+) -> None:
     write(ct_series(slices=1), tmp_path / "images")
     (tmp_path / "notes.txt").write_bytes(content)
-    objects, others = readable(tmp_path)
-    assert len(objects) == 1
-    (sentence,) = others
+    found = readable(tmp_path)
+    assert len(found.objects) == 1
+    assert (len(found.missing), len(found.passed_over)) == ((1, 0) if is_dicom else (0, 1))
+    (sentence,) = (*found.missing, *found.passed_over)
     assert sentence.startswith(f"{tmp_path / 'notes.txt'} ")
 
 
