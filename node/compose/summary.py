@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from node.codes import SCT
 from node.compose.ascii_text import plain
 from node.compose.case import Case
-from node.compose.figures_in_words import number_in_words, unit_in_words
+from node.compose.figures_in_words import derivation_in_words, number_in_words, unit_in_words
 from node.results import (
     Comparison,
     DerivedSeries,
@@ -137,10 +137,8 @@ def _measured(case: Case) -> list[str]:
 
 def _in_words(result: Measurement) -> str:
     of = "" if result.of is None else f" of {result.of.label}"
-    derived = f"{result.derivation.meaning} " if result.derivation else ""
-    derived = f"{result.percentile:g}th percentile of " if result.percentile is not None else derived
     number = f"{number_in_words(result.value)} {unit_in_words(result.unit)}".rstrip()
-    return f"{derived}{result.name.meaning}{of} {number}"
+    return f"{derivation_in_words(result)}{result.name.meaning}{of} {number}"
 
 
 def _made(case: Case) -> list[str]:

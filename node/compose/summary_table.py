@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from node.compose.case import Case
-from node.compose.figures_in_words import number_in_words, unit_in_words
+from node.compose.figures_in_words import derivation_in_words, number_in_words, unit_in_words
 from node.compose.fonts import Color
 from node.compose.image_names import name_in_series
 from node.compose.outlines import frame_index
@@ -109,7 +109,7 @@ def _change(result: Comparison) -> str:
 
 def _statement_row(result: Measurement | Finding) -> Row:
     if isinstance(result, Measurement):
-        name = f"{_derived(result)}{result.name.meaning}{_site(result)}{_time(result)}"
+        name = f"{derivation_in_words(result)}{result.name.meaning}{_site(result)}{_time(result)}"
         return Row(name=name, value=f"{number_in_words(result.value)} {unit_in_words(result.unit)}".rstrip())
     return Row(name=result.name.meaning, value=result.presence.value, note=_score(result))
 
@@ -128,12 +128,6 @@ def _score(result: Finding | Region) -> str:
     return (
         f"{'probability' if result.calibrated else 'score'} {without_exponent(told.score)} ({low} to {high}; {limits})"
     )
-
-
-def _derived(result: Measurement) -> str:
-    if result.percentile is not None:
-        return f"{result.percentile:g}th percentile of "
-    return f"{result.derivation.meaning} of " if result.derivation else ""
 
 
 def _site(result: Measurement) -> str:

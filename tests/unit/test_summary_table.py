@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from node.codes import DCM, SCT, UCUM, Code
-from node.compose.figures_in_words import unit_in_words
+from node.compose.figures_in_words import derivation_in_words, unit_in_words
 from node.compose.outlines import drawables
 from node.compose.sr.whole_images import NOT_CALIBRATED
 from node.compose.summary_table import Row, remarks, table_rows
@@ -88,6 +88,20 @@ def test_a_change_since_the_prior_is_said_beside_the_value(tmp_path: Path) -> No
     expected = Row(name="Volume", value="2 cm³", note="was 1 cm³ 90 days ago: +100 %, doubles in 90 days")
     for results in ([nodule, compared], [nodule, volume, compared]):
         assert table_rows(spleen_case(series, results))[1:] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "percentile", "printed"),
+    [
+        (DCM.AttenuationCoefficient, 15, "15th percentile of "),
+        (DCM.AttenuationCoefficient, 2, "2nd percentile of "),
+        (DCM.AttenuationCoefficient, 12.5, "12.5th percentile of "),
+        (Code("PERC15", "99ISOCENTER", "15th percentile of lung attenuation (Perc15)"), 15, ""),
+    ],
+)
+def test_a_percentile_is_said_once(name: Code, percentile: float, printed: str) -> None:
+    measured = Measurement(name=name, value=1, unit=UCUM.HounsfieldUnit, percentile=percentile)
+    assert derivation_in_words(measured) == printed
 
 
 @pytest.mark.parametrize(
