@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from node.commands.file_digest import sha256_of
 from node.errors import ConfigError
 from node.ledger import copying, read_url
 from node.settings import PACKAGE, Settings
@@ -174,17 +175,12 @@ def _unpacked(file: Path, folder: Path) -> Mapping[str, Any]:
             tar.extractall(folder, filter="data")
         contents: dict[str, Any] = json.loads((folder / CONTENTS).read_bytes())
         files: dict[str, str] = contents["files"]
-        wrong = [name for name, digest in files.items() if _digest(folder / PurePosixPath(name)) != digest]
+        wrong = [name for name, digest in files.items() if sha256_of(folder / PurePosixPath(name)) != digest]
     except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{file} is no whole backup of isocenter: {error}") from error
     if wrong:
         raise ConfigError(f"{file} is damaged: {', '.join(wrong[:3])} is not as it was written")
     return contents
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _placed(folder: Path, config: Path) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """An offline bundle: what `pip` needs to install a node where there is no internet, with digests, as one tar file."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from node.commands.file_digest import sha256_of
 from node.errors import ConfigError
 
 NAME = "isocenter"
@@ -90,10 +90,6 @@ def _download(folder: Path, requirement: str, index: Sequence[str]) -> None:
 def _write_sums(folder: Path) -> int:
     """Write the digest of each file as `sha256sum --check` reads it; return how many there are."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = []
-    for path in files:
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
     return len(files)
