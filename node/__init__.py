@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Segmentation,
         Summary,
     )
+    from node.results.figures import counted
     from node.triton.client import Triton
     from node.triton.model_inputs import volume_inputs
 
@@ -62,6 +63,7 @@ __all__ = [
     "UnsuitableSeries",
     "Volume",
     "codes",
+    "counted",
     "volume_inputs",
 ]
 
@@ -89,6 +91,7 @@ _MODULES = {
         "Segmentation",
         "Summary",
     ),
+    "node.results.figures": ("counted",),
     "node.images.acquisition": ("Acquisition",),
     "node.images.frame": ("Frame",),
     "node.images.series": ("Series", "Volume"),

@@ -85,7 +85,10 @@ LESSER_REPORTS: tuple[Kind, ...] = ("COMPREHENSIVE", "ENHANCED")
 """Kinds that are only made from a refused report, never composed at once."""
 
 NAMED: tuple[Kind, ...] = ("PM", "DERIVED", "REG", "DEFORMABLE")
-"""Kinds beside Segmentations that a report lists as evidence."""
+"""Kinds that a report lists as evidence for themselves.
+
+Segmentations are listed where a segment refers to them. Another archive may have the report without the pictures.
+"""
 
 FIRST_SERIES_NUMBER = 3000
 DEFAULT_KINDS: tuple[Kind, ...] = ("SEG", "PM", "DERIVED", "REG", "DEFORMABLE", "KO", "SR")

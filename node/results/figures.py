@@ -29,6 +29,11 @@ def without_exponent(value: float) -> str:
     return np.format_float_positional(value, trim="-")
 
 
+def counted(number: int, what: str) -> str:
+    """Return how many there are of something that takes an s in the plural: "1 nodule", "3 nodules", "0 nodules"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def in_words(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, without a power of ten: 0.0123, 1.23, 17162."""
     rounded = significant(value, digits)

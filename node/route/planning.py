@@ -19,6 +19,7 @@ from node.ledger.studies import Studies
 from node.operation_records import Identifiers
 from node.plain_text import plain
 from node.records import Decision, Plan, StudyState
+from node.results.figures import counted
 from node.route.rules import Route, Routes
 from node.spool import Spool
 
@@ -131,7 +132,7 @@ def describe(series: Series) -> str:
     """Return a stack in a few words that name no person: "CT series 3, 100 images, axial"."""
     number = series.header.get("SeriesNumber")
     words = [f"{series.modality or 'images'} series {number if number is not None else 'without number'}"]
-    words.append(f"{len(series.frames)} image" + ("s" if len(series.frames) > 1 else ""))
+    words.append(counted(len(series.frames), "image"))
     return ", ".join([*words, *filter(None, [orientation(series.frames[0])])])
 
 

@@ -21,6 +21,7 @@ from node import (
     Triton,
     Volume,
     codes,
+    counted,
 )
 from node.measuring import Component, find_components, size_measurements
 
@@ -86,7 +87,7 @@ def summary(focal: list[Component], *, steatosis: bool) -> Summary:
     if not focal:
         none = f"no focal lesion of {LEAST_LESION_MM:.0f} mm or more found"
         return Summary(f"Liver outlined; {none}{fatty}", glance="steatosis" if steatosis else "no focal lesion found")
-    count = f"{len(focal)} focal lesion{'s' if len(focal) > 1 else ''}"
+    count = counted(len(focal), "focal lesion")
     return Summary(f"{count}, the largest {focal[0].diameter:.0f} mm{fatty}", glance=f"{count} found")
 
 

@@ -24,6 +24,7 @@ from node import (
     UnsuitableSeries,
     Volume,
     codes,
+    counted,
 )
 from node.measuring import Component, find_components, size_measurements
 
@@ -123,7 +124,7 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
 
 def summary(nodules: Sequence[Nodule], new: int | None) -> Summary:
     """Say how many nodules there are, the largest, and how many the prior does not have; None: there is no prior."""
-    largest, count = nodules[0], f"{len(nodules)} nodule{'s' if len(nodules) > 1 else ''}"
+    largest, count = nodules[0], counted(len(nodules), "nodule")
     place = f"in the {SIDES[largest.side - 1].meaning.lower()} lung"
     compared = "" if new is None else f"; {new or 'none'} without a counterpart in the prior"
     text = f"{count} of {LEAST_MM:.0f} mm or more, the largest {largest.diameter:.0f} mm {place}{compared}"

@@ -32,6 +32,7 @@ from node import (
     UnsuitableSeries,
     Volume,
     codes,
+    counted,
 )
 from node.measuring import mean_attenuation, values_inside
 
@@ -204,7 +205,7 @@ def _summary(rows: NDArray[np.float64], threshold: float) -> Summary:
     elsewhere = "outside brain, heart, kidneys, ureters and bladder"
     if not len(rows):
         return Summary(f"No raised uptake (SUV from {threshold:.1f}) {elsewhere}", glance="no raised uptake")
-    highest, count = float(rows[:, MAXIMUM].max()), f"{len(rows)} uptake{'s' if len(rows) > 1 else ''}"
+    highest, count = float(rows[:, MAXIMUM].max()), counted(len(rows), "uptake")
     said = f"{count} above SUV {threshold:.1f} {elsewhere}; the highest SUV is {highest:.1f}"
     return Summary(said, glance=f"{count}, SUV {highest:.1f}")
 

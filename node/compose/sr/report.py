@@ -1,19 +1,18 @@
 """The report of a case: what was found, measured, ruled out, or not possible. There is one, and it is whole."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ColorSoftcopyPresentationStateStorage,
     Comprehensive3DSRStorage,
-    EncapsulatedPDFStorage,
-    GrayscaleSoftcopyPresentationStateStorage,
+    DeformableSpatialRegistrationStorage,
     KeyObjectSelectionDocumentStorage,
     MammographyCADSRStorage,
+    ParametricMapStorage,
     RTStructureSetStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
+    SpatialRegistrationStorage,
 )
 
 from node.codes import DCM
@@ -30,24 +29,19 @@ from node.compose.sr.subjects import ReportedSegment, check_subjects, reported_s
 from node.compose.sr.whole_images import summary_texts
 from node.compose.summary import glance
 from node.errors import BrokenResult
+from node.profiles import NAMED, SOP_CLASSES, Kind
 
-UNNAMED = frozenset(
-    {
-        ColorSoftcopyPresentationStateStorage,
-        EncapsulatedPDFStorage,
-        GrayscaleSoftcopyPresentationStateStorage,
-        KeyObjectSelectionDocumentStorage,
-        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage, which pydicom does not name
-        MammographyCADSRStorage,
-        RTStructureSetStorage,
-        SecondaryCaptureImageStorage,
-        SegmentationStorage,
-    }
-)
-"""SOP classes of objects that a report does not list for themselves: of pictures, and of what not every reader takes.
-
-Segmentations are listed where a segment refers to them. Another archive may have the report without the pictures.
-"""
+KINDS: Mapping[str, Kind] = {
+    **SOP_CLASSES,
+    ColorSoftcopyPresentationStateStorage: "GSPS",
+    DeformableSpatialRegistrationStorage: "DEFORMABLE",
+    KeyObjectSelectionDocumentStorage: "KO",
+    MammographyCADSRStorage: "MGCAD",
+    ParametricMapStorage: "PM",
+    RTStructureSetStorage: "RTSTRUCT",
+    SpatialRegistrationStorage: "REG",
+}
+"""SOP Class UID → kind; derived images have the SOP class of their source."""
 
 
 def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
@@ -55,7 +49,7 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
 
     It begins with the summary and its limits. Then come measurement groups on the images as a whole, on segments and on
     regions, each of which has coordinates on an image. It refers to the Segmentations in `made`, and lists the other
-    objects there as evidence, but those of `UNNAMED`.
+    objects there as evidence, if they are of the kinds that `NAMED` has.
 
     Raises
     ------
@@ -72,7 +66,7 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
         ) from error
     report = _report(case, content)
     named = [seg for segment in segments for seg, _ in segment.objects]
-    named += [one for one in made if one.SOPClassUID not in UNNAMED]
+    named += [one for one in made if KINDS.get(one.SOPClassUID, "DERIVED") in NAMED]
     add_evidence(report, case, named)
     done = finish(report, case.header, case.identity, kind="SR", modality="SR", number=count_series(made))
     done.SeriesDescription = case.identity.report_description(glance(case))
