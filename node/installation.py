@@ -12,7 +12,7 @@ service_app = typer.Typer(help="The node as a service of systemd.", no_args_is_h
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, backup, restore, bundle, alive):
+    for command in (init, backup, restore, bundle, alive, conformance):
         app.command()(command)
     app.add_typer(service_app, name="service")
 
@@ -105,6 +105,20 @@ def alive(config: ConfigFile = DEFAULT) -> None:
     if not here:
         fail("no process of the node on this machine is alive", NOTHING)
     typer.echo(f"alive: {', '.join(here)}")
+
+
+def conformance(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The configuration whose values are stated; without it, the defaults."),
+    ] = None,
+) -> None:
+    """Print the DICOM Conformance Statement of the node in Markdown, after DICOM PS3.2 annex N."""
+    from node.commands.conformance import statement
+    from node.settings import Settings
+
+    with reported_errors():
+        typer.echo(statement(Settings.read(config) if config else Settings()), nl=False)
 
 
 @service_app.command("install")

@@ -22,6 +22,23 @@ from node.records import Address
 
 MOST_MATCHES = 500
 """Further matches are not read: no patient has so many earlier studies of one modality."""
+KEYS = {
+    "STUDY": (
+        ("PatientID", "StudyDate", "ModalitiesInStudy"),
+        ("StudyInstanceUID", "StudyTime", "IssuerOfPatientID", "PatientBirthDate"),
+    ),
+    "SERIES": (
+        ("StudyInstanceUID", "Modality"),
+        (
+            "SeriesInstanceUID",
+            "SeriesDescription",
+            "ProtocolName",
+            "BodyPartExamined",
+            "NumberOfSeriesRelatedInstances",
+        ),
+    ),
+}
+"""Query/Retrieve Level → matching keys, return keys (PS3.4 section C.6.2.1). A match must have the first return key."""
 LATE = "it gave no answer in time"
 ENDED = "it ended the association; it must let our AE title query and retrieve"
 
@@ -66,22 +83,11 @@ class QueryRetrieveScu:
 
     def studies(self, of: QuerySubject, modality: str, *, until: float) -> Sequence[Dataset]:
         """Return the studies of a patient, up to a date, that have a modality (PS3.4 table C.6-5)."""
-        identifier = Dataset()
-        identifier.QueryRetrieveLevel = "STUDY"
-        identifier.SpecificCharacterSet = "ISO_IR 192"
-        identifier.PatientID = of.patient_id
-        identifier.StudyDate = f"-{of.at[:8]}"
-        identifier.ModalitiesInStudy = modality
-        return self._find(identifier, "StudyInstanceUID", until, "StudyTime", "IssuerOfPatientID", "PatientBirthDate")
+        return self._find("STUDY", (of.patient_id, f"-{of.at[:8]}", modality), until)
 
     def series(self, study_uid: str, modality: str, *, until: float) -> Sequence[Dataset]:
         """Return the series of a modality in a study."""
-        identifier = Dataset()
-        identifier.QueryRetrieveLevel = "SERIES"
-        identifier.StudyInstanceUID = study_uid
-        identifier.Modality = modality
-        returned = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "NumberOfSeriesRelatedInstances")
-        return self._find(identifier, "SeriesInstanceUID", until, *returned)
+        return self._find("SERIES", (study_uid, modality), until)
 
     def send(self, study_uid: str, series_uid: str, *, until: float) -> int:
         """Have a series sent by C-MOVE, and return the number of instances that were sent (PS3.4 section C.4.2)."""
@@ -103,10 +109,17 @@ class QueryRetrieveScu:
             raise DestinationUnavailable(f"it did not send series {series_uid} to {self.move_destination}: {numbers}")
         return sent
 
-    def _find(self, identifier: Dataset, key: str, until: float, *returned: str) -> list[Dataset]:
-        """Return the matches that have a value of `key`, with the attributes named by `returned`."""
-        for keyword in (key, *returned):
+    def _find(self, level: str, values: Sequence[str], until: float) -> list[Dataset]:
+        """Return the matches for the values of a level's matching keys."""
+        matched, returned = KEYS[level]
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = level
+        if "PatientID" in matched:  # it may have letters of any alphabet; UIDs have none
+            identifier.SpecificCharacterSet = "ISO_IR 192"
+        for keyword in returned:
             setattr(identifier, keyword, None)
+        for keyword, value in zip(matched, values, strict=True):
+            setattr(identifier, keyword, value)
         model = StudyRootQueryRetrieveInformationModelFind
         matches: list[Dataset] = []
         with self._associated(model, until) as association:
@@ -116,7 +129,7 @@ class QueryRetrieveScu:
                     matches.append(match)
                 elif category not in ("Pending", "Success"):
                     raise DestinationUnavailable(f"it refused a query: 0x{int(status.Status):04X}")
-        return [match for match in matches if match.get(key)]
+        return [match for match in matches if match.get(returned[0])]
 
     @contextmanager
     def _associated(self, model: str, until: float) -> Iterator[Association]:

@@ -16,6 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.codes import DCM
+from node.commands.conformance_tables import CREATED_OBJECTS
 from node.compose import KINDS
 from node.compose.content_items import walk
 from node.compose.identity import RESEARCH_USE
@@ -24,6 +25,7 @@ from node.compose.summary_table import table_rows
 from node.images.part10 import IMPLEMENTATION_CLASS_UID
 from node.images.series import Series
 from node.results import Comparison, DerivedSeries, Heatmap, KeyImages, Region, Segment, Segmentation
+from tests.created_objects import created_objects
 from tests.matrix import DEFORMABLE, IMAGES, MATRIX, ORGAN, SHEAR, SHIFT, Composed, Matrix, compose_all, filled
 from tests.peers import VALIDATOR, judged
 
@@ -77,6 +79,10 @@ def test_reports_satisfy_the_templates(cases: Mapping[str, Composed], folder: Pa
     mammogram_ = list(IMAGES).index("MG")
     files = [folder / f"{mammogram_}" / "made" / f"{kind}0.dcm" for kind in ("MGCAD", "KO")]
     _judge(folder, files, "dciodvfy", "dcentvfy", "rules")
+
+
+def test_the_conformance_statement_names_every_attribute_of_every_object(cases: Mapping[str, Composed]) -> None:
+    assert created_objects(cases.values()) == CREATED_OBJECTS.read_text(), "python -m tests.created_objects"
 
 
 def test_the_objects_page_shows_the_matrix() -> None:

@@ -11,7 +11,7 @@ from node.receive.storage_classes import MOST_OTHERS, PRIVATE, RETIRED, StorageC
 from node.testing import ct_series
 from tests.reception import WAIT_SECONDS, OpenReception, Reception
 
-ULTRASOUND, CSA, UNHEARD_OF = RETIRED[2], PRIVATE[0], "1.2.276.0.7230010.3.1.0.9"
+ULTRASOUND, CSA, UNHEARD_OF = "1.2.840.10008.5.1.4.1.1.6", "1.3.12.2.1107.5.9.1", "1.2.276.0.7230010.3.1.0.9"
 
 
 def taken(reception: Reception, *proposed: str, maximum_length: int = 16382) -> dict[str, list[int]]:
