@@ -1,9 +1,12 @@
 """What every plugin measures in the answers that its own test makes up, composed and read back as others read it."""
 
 import importlib.util
+import json
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,8 +15,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node import testing
-from node.compose import Case, Identity, compose
-from node.results import Comparison, Measurement, Result
+from node.compose import Case, Identity, compose, write_object
+from node.profiles import DEFAULT_KINDS
+from node.results import Comparison, Measurement, NotSuitable, Result
 from node.results.figures import reported
 from node.testing import plugin_run
 from tests.peers import ROOT
@@ -52,13 +56,13 @@ RUNS: Mapping[str, Callable[[Any], object]] = {
     "mr_superres": lambda test: test.results(test.images_of()),
     "mr_to_ct": lambda test: test.results(test.images_of()),
     "mr_tumour": lambda test: test.results(test.tumour()),
-    "op_retina": lambda test: test.results(testing.fundus_photograph()),
+    "op_retina": lambda test: test.results(testing.fundus_photograph(array=test.PHOTO), (0.9, 0.7, 0.1, 0.0)),
     "pt_lesion": lambda test: test.test_a_ct_in_the_same_place_gives_the_attenuation_of_each_uptake(),
     "register_prior": lambda test: test.test_it_gives_the_motion_the_deformation_and_the_prior_in_place(),
     "sm_breast": lambda test: test.results(test.slide_of(4, 4)),
     "template": lambda test: test.test_a_dense_block_is_outlined_where_it_lies_and_measured(),
     "us_lesion": lambda test: test.results(test.ultrasound(test.region((20, 10, 140, 130)))),
-    "xc_skin": lambda test: test.results(testing.photograph()),
+    "xc_skin": lambda test: test.results(testing.photograph(array=test.PHOTO)),
 }
 """Plugin → how its own test module runs it on an answer with something in it."""
 
@@ -71,6 +75,7 @@ def read_back(
 
     def recorded(plugin_found: Any, inputs: Any, *words: Any, **options: Any) -> tuple[Result, ...]:
         results = run(plugin_found, inputs, *words, **options)
+        assert not any(isinstance(result, NotSuitable) for result in results)
         made = compose(Case(inputs=inputs, results=results, identity=_identity(plugin, inputs)))
         assert len({each.SeriesInstanceUID for each in made}) <= MOST_SERIES
         found.append((yielded(results), read(made)))
@@ -104,6 +109,27 @@ def harvested(objects: list[Dataset]) -> list[Quantity]:
         known = set(found)
         found += [number for group in _groups(report) for number in _numbers(group) if number not in known]
     return sorted(found)
+
+
+def harvested_by_dcmqi(objects: list[Dataset], folder: Path) -> list[Quantity]:
+    """Return the numbers of the report among objects, as dcmqi reads them, sorted."""
+    write_object(next(made for made in objects if made.Modality == "SR"), folder / "sr.dcm")
+    program = next(path.locate() for path in files("dcmqi") or () if path.name == "tid1500reader")
+    told = folder / "sr.json"
+    words = ["--inputDICOM", folder / "sr.dcm", "--outputMetadata", told]
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sorted(
+        Quantity(
+            subject=group["TrackingIdentifier"],
+            scheme=item["quantity"]["CodingSchemeDesignator"],
+            concept=item["quantity"]["CodeValue"],
+            unit=item["units"]["CodeValue"],
+            value=float(item["value"]),
+        )
+        for group in json.loads(told.read_text())["Measurements"]
+        for item in group.get("measurementItems", ())
+    )
 
 
 def _groups(item: Dataset) -> list[Dataset]:
@@ -162,4 +188,5 @@ def _identity(plugin: str, inputs: Any) -> Identity:
         at=datetime(2026, 11, 21, 9, 30, 15, tzinfo=UTC),
         first_series_number=3000,
         device_uid="2.25.42",
+        objects=DEFAULT_KINDS,
     )

@@ -78,9 +78,14 @@ def heatmap_capture(result: Heatmap, identity: Identity, *, order: int, made: Se
     pixels = _with_legend(blend_heat(grey, relative_heat(result, index)), result, index, identity)
     built = _capture(pixels, frame.header, identity)
     copy_element(frame.header, built, "PatientOrientation")
-    built.SOPInstanceUID = identity.uid("sc", f"overlay {order}")
+    built.SOPInstanceUID = heatmap_uid(identity, order)
     series = f"pictures of {result.source.key}"
     return finish_in_series(built, frame.header, identity, made, kind="SC heat map", modality="OT", series=series)
+
+
+def heatmap_uid(identity: Identity, order: int) -> str:
+    """Return the SOP Instance UID of the picture of a heat map, by its index among the heat maps of the case."""
+    return identity.uid("sc", f"overlay {order}")
 
 
 def _with_legend(pixels: NDArray[np.uint8], result: Heatmap, index: int, identity: Identity) -> NDArray[np.uint8]:

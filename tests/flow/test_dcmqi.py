@@ -20,7 +20,6 @@ from node.images.stacks import group_into_stacks
 from node.results import Measurement, Segment, Segmentation
 from node.testing import ct_series
 from node.testing import write as write_images
-from tests.quantities import WHOLE, Quantity, read_back
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("dcmqi") is None, reason="dcmqi is not installed")
 
@@ -76,31 +75,6 @@ def test_dcmqi_reads_the_measurements_of_the_report(tmp_path: Path, composed: tu
     assert liver["ReferencedSegment"] == 1
     (volume,) = liver["measurementItems"]
     assert (float(volume["value"]), volume["units"]["CodeValue"]) == (150.2, "cm3")
-
-
-@pytest.mark.parametrize("plugin", ["ct_body", "ct_liver", "ct_lung", "pt_lesion"])
-def test_dcmqi_reads_what_a_plugin_measured_of_its_segments(
-    plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(made: list[Dataset]) -> list[Quantity]:
-        write_object(next(one for one in made if one.Modality == "SR"), tmp_path / "sr.dcm")
-        _run("tid1500reader", "--inputDICOM", tmp_path / "sr.dcm", "--outputMetadata", tmp_path / "sr.json")
-        groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
-        return sorted(
-            Quantity(
-                subject=group["TrackingIdentifier"],
-                scheme=item["quantity"]["CodingSchemeDesignator"],
-                concept=item["quantity"]["CodeValue"],
-                unit=item["units"]["CodeValue"],
-                value=float(item["value"]),
-            )
-            for group in groups
-            for item in group.get("measurementItems", ())
-        )
-
-    for given, found in read_back(plugin, monkeypatch, read):
-        assert {number for number in given if number.subject != WHOLE} <= set(found)
-        assert len(found) == len(set(found))
 
 
 def _run(name: str, *words: object) -> None:

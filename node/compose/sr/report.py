@@ -21,6 +21,7 @@ from node.compose.case import Case
 from node.compose.content_items import walk
 from node.compose.finish import count_series, finish
 from node.compose.object_references import by_study
+from node.compose.sc import heatmap_uid
 from node.compose.sr.context import LANGUAGE, observer_context, procedures_reported
 from node.compose.sr.evidence import add_evidence, referenced_requests
 from node.compose.sr.groups import measurement_groups
@@ -30,6 +31,7 @@ from node.compose.sr.whole_images import summary_texts
 from node.compose.summary import glance
 from node.errors import BrokenResult
 from node.profiles import NAMED, SOP_CLASSES, Kind
+from node.results import Heatmap
 
 KINDS: Mapping[str, Kind] = {
     **SOP_CLASSES,
@@ -49,7 +51,8 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
 
     It begins with the summary and its limits. Then come measurement groups on the images as a whole, on segments and on
     regions, each of which has coordinates on an image. It refers to the Segmentations in `made`, and lists the other
-    objects there as evidence, if they are of the kinds that `NAMED` has.
+    objects there as evidence, if they are of the kinds that `NAMED` has. The picture of a heat map is listed where it
+    stands in for a Parametric Map.
 
     Raises
     ------
@@ -66,11 +69,19 @@ def compose_sr(case: Case, made: Sequence[Dataset]) -> Iterator[Dataset]:
         ) from error
     report = _report(case, content)
     named = [seg for segment in segments for seg, _ in segment.objects]
-    named += [one for one in made if KINDS.get(one.SOPClassUID, "DERIVED") in NAMED]
+    pictures = _pictures_of_maps(case)
+    named += [one for one in made if KINDS.get(one.SOPClassUID, "DERIVED") in NAMED or one.SOPInstanceUID in pictures]
     add_evidence(report, case, named)
     done = finish(report, case.header, case.identity, kind="SR", modality="SR", number=count_series(made))
     done.SeriesDescription = case.identity.report_description(glance(case))
     yield done
+
+
+def _pictures_of_maps(case: Case) -> set[str]:
+    """Return the UIDs of pictures that stand in for Parametric Maps: every destination of the report gets them."""
+    if "PM" not in case.identity.objects:
+        return set()
+    return {heatmap_uid(case.identity, order) for order in range(len(case.results_of(Heatmap)))}
 
 
 def _content(case: Case, segments: Sequence[ReportedSegment]) -> Dataset:
