@@ -26,6 +26,7 @@ COMMAND_LINE = {
     "node.command_options",
     "node.errors",
     "node.installation",
+    "node.model_commands",
     "node.operations",
 }
 DATABASE = {"sqlalchemy", "alembic", "psycopg"}
