@@ -172,7 +172,7 @@ def _unpacked(file: Path, folder: Path) -> Mapping[str, Any]:
     """Unpack an archive into a folder and compare every digest; return its contents."""
     try:
         with tarfile.open(file) as tar:
-            tar.extractall(folder, filter="data")
+            _extract(tar, folder)
         contents: dict[str, Any] = json.loads((folder / CONTENTS).read_bytes())
         files: dict[str, str] = contents["files"]
         wrong = [name for name, digest in files.items() if sha256_of(folder / PurePosixPath(name)) != digest]
@@ -181,6 +181,19 @@ def _unpacked(file: Path, folder: Path) -> Mapping[str, Any]:
     if wrong:
         raise ConfigError(f"{file} is damaged: {', '.join(wrong[:3])} is not as it was written")
     return contents
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write the files of an archive below a folder, and nothing else; `extractall` has filters since Python 3.11.4."""
+    for member in tar:
+        name = PurePosixPath(member.name)
+        source = tar.extractfile(member) if member.isfile() else None
+        if source is None or name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"{member.name} is no file of a backup")
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with source, place.open("xb") as written:
+            shutil.copyfileobj(source, written)
 
 
 def _placed(folder: Path, config: Path) -> Iterator[str]:

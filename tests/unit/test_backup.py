@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,17 @@ def test_neither_a_backup_nor_a_node_is_overwritten(node: Path, tmp_path: Path) 
     assert "is there already" in run("restore", file, "--config", config, code=2).output
     assert not config.exists()
     assert not (tmp_path / "new/data/ledger.db").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.REGTYPE])
+def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("../out" if kind == tarfile.REGTYPE else "config")
+    member.type, member.linkname = kind, "/etc"
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.addfile(member)
+    done = run("restore", tmp_path / "b.tar", "--config", tmp_path / "new" / CONFIG, code=2)
+    assert f"{member.name} is no file of a backup" in done.output
+    assert not (tmp_path / "new" / "out").exists()
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "no archive"])
