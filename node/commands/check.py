@@ -157,7 +157,7 @@ def _models(settings: Settings) -> Iterator[Report]:
     names = [model.partition(":")[0] for model in routes.models]
     for url in settings.triton.urls:
         if url == LOCAL:
-            Wheel.find()
+            Wheel.find().check()
             check_model_folders(settings, routes)
         else:
             _check_served(url, names)

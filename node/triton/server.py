@@ -105,6 +105,22 @@ class Wheel:
         rest = {name: [os.environ[name]] if os.environ.get(name) else [] for name in first}
         return DEFAULTS | os.environ | {name: os.pathsep.join([*first[name], *rest[name]]) for name in first}
 
+    def check(self, environment: Mapping[str, str] | None = None) -> None:
+        """Raise ConfigError if this Python has no shared library, in which Triton runs models.
+
+        The stub without arguments says so and ends, unless ld.so(8) lacks a library, and ends it with 127.
+        """
+        tried = subprocess.run(
+            [self.stub], env=environment or self.environment(), capture_output=True, text=True, timeout=30, check=False
+        )
+        if tried.returncode == 127:
+            reason = tried.stderr.strip().rpartition(": error while loading ")[2]
+            package = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
+            raise ConfigError(
+                f"Triton cannot run models in this Python ({sys.executable}), {reason}: install Python's shared "
+                f"library; on Debian and Ubuntu: apt install {package}"
+            )
+
 
 class LocalServer:
     """A Triton server of our own on a Unix socket, that loads no model before it is asked to.
@@ -171,7 +187,7 @@ class LocalServer:
             raise ConfigError(f"{self.model_repository}: no such folder; [triton] model_repository must name one.")
         wheel = Wheel.find()
         environment = dict(self._environment or wheel.environment())
-        _check_stub(wheel, environment)
+        wheel.check(environment)
         name = self._launch(wheel, environment)
         if self._answers(name, time.monotonic() + deadline_seconds):
             return self._address
@@ -287,13 +303,3 @@ def _links(folder: Path, first: Path, beside: Sequence[Path]) -> Path:
             (repository / model.name).symlink_to(model)
             taken.add(model.name)
     return repository
-
-
-def _check_stub(wheel: Wheel, environment: dict[str, str]) -> None:
-    """Run the stub without arguments: it says so and ends, unless ld.so(8) lacks a library, and ends it with 127."""
-    tried = subprocess.run([wheel.stub], env=environment, capture_output=True, text=True, timeout=30, check=False)
-    if tried.returncode == 127:
-        reason = tried.stderr.strip().rpartition(": error while loading ")[2]
-        raise ConfigError(
-            f"Triton cannot run models in this Python ({sys.executable}), {reason}: install Python's shared library."
-        )

@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node.cli import app
+from node.triton.server import Wheel
 from tests.mistakes import make_mistake
 
 MAIN, ROUTES = "isocenter.toml", "routes.toml"
@@ -132,6 +134,19 @@ def test_a_mistake_of_an_administrator_is_one_sentence(
     assert done.exit_code == 2, done.output
     assert any(re.search(sentence, line) for line in done.output.splitlines()), done.output
     assert "secret" not in done.output
+
+
+def test_a_python_without_its_shared_library_is_said(
+    tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "stub"
+    error = "stub: error while loading shared libraries: libpython3.11.so.1.0: no such file"
+    stub.write_text(f"#!/bin/sh\necho '{error}' >&2; exit 127\n")
+    stub.chmod(0o755)
+    wheel = replace(Wheel.find(), stub=stub)
+    monkeypatch.setattr(Wheel, "find", lambda: wheel)
+    said = run("check").output
+    assert re.search(r"mend  Triton cannot run models .*libpython3\.11.*apt install libpython3\.", said), said
 
 
 def test_a_missing_configuration_and_a_port_in_use_are_said_before_anything_starts(
