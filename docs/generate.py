@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from sphinx.pycode import ModuleAnalyzer
 from typer.main import get_command
 
-from node import errors, records
+from node import errors, exit_codes, records
 from node.cli import app
 from node.commands.init import toml_value
 from node.host import Plugin, find_plugins
@@ -82,7 +82,27 @@ def _section(command: Any, words: str) -> str:
     ]
     if rows:
         lines += ["", "| | | default |", "|---|---|---|", *rows]
+    lines += ["", _codes(words.removeprefix("isocenter "))]
     return "\n".join(lines)
+
+
+def options() -> str:
+    """Return the options of `isocenter` itself."""
+    rows = [_row(parameter) for parameter in get_command(app).params if parameter.name != "help"]
+    return "\n".join(["| of every command | | |", "|---|---|---|", *rows])
+
+
+def codes() -> str:
+    """Return the table of what exit codes mean for every command."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in exit_codes.EVERYWHERE.items()]
+    return "\n".join(["| exit code | means |", "|---|---|", *rows])
+
+
+def _codes(command: str) -> str:
+    """Return the exit codes of a command: those of every command without their meaning."""
+    own = exit_codes.ONES[command]
+    told = [f"{code} ({own[code]})" if code in own else f"{code}" for code in exit_codes.exit_codes(command)]
+    return f"Exit codes: {', '.join(told)}."
 
 
 def _name(parameter: Any) -> str:
@@ -217,7 +237,7 @@ def agreement() -> str:
 PLUGINS = find_plugins([DOCS.parent / "plugins"])
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": {"settings": settings},
-    "reference/commands.md": {"commands": commands},
+    "reference/commands.md": {"options": options, "exit codes": codes, "commands": commands},
     "reference/objects.md": {"kinds": kinds, "profiles": profiles},
     "reference/errors.md": {"errors": error_tree},
     "reference/states.md": {"jobs": job_moves, "deliveries": delivery_moves},

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import DEFAULT, NOTHING, PRIVATE, AsJson, ConfigFile, print_json, reported_errors
+from node.command_options import (
+    DEFAULT,
+    PRIVATE,
+    AsJson,
+    ConfigFile,
+    log_for_people,
+    print_json,
+    reported_errors,
+    while_awaited,
+)
+from node.exit_codes import NOTHING
 
 plugin_app = typer.Typer(help="What plugin authors need.", no_args_is_help=True)
 
@@ -67,7 +77,7 @@ def plugin_new(
 def plugin_test(
     plugin: Annotated[str, typer.Argument(help="A plugin's name, or its folder.")], config: ConfigFile = DEFAULT
 ) -> None:
-    """Run the test of a plugin; exit code 1 if it fails."""
+    """Run the test of a plugin."""
     from node.commands.run_plugin_test import run_test
     from node.commands.try_plugin import find
     from node.settings import Settings
@@ -98,18 +108,17 @@ def plugin_try(
 ) -> None:
     """Run one plugin on a folder of DICOM files, with no node running."""
     from node.commands.try_plugin import PICTURE, try_plugin, until_saved
-    from node.log import quiet_log
     from node.settings import Settings
 
     os.umask(PRIVATE)
-    quiet_log()
+    log_for_people()
     with reported_errors():
         settings = Settings.read(config)
         lines = try_plugin(
             settings, plugin, folder, out_folder, prior=prior, allow_demonstration=allow_demonstration,
             again=until_saved if watch else lambda _: False,
         )  # fmt: skip
-        for line in lines:
+        for line in while_awaited(lines, "trying"):
             typer.echo(line)
             if show and line.startswith(PICTURE):
                 typer.launch(line.removeprefix(PICTURE))

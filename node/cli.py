@@ -4,27 +4,37 @@ Each command imports what it needs when it runs, so that `isocenter --help` star
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from node import installation, operations
+from node import exit_codes, installation, operations
 from node.author_commands import plugin_app
 from node.command_options import (
     DEFAULT,
-    NOTHING,
     PRIVATE,
+    VERBOSITY,
     AsJson,
     ConfigFile,
+    Isocenter,
+    Verbosity,
     fail,
+    is_quiet,
+    log_for_people,
     print_json,
+    print_steps,
     progress,
     reported_errors,
+    while_awaited,
 )
+from node.exit_codes import MEND, NOTHING
 from node.model_commands import model_app
 
-app = typer.Typer(help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Isocenter, help="A PACS-integrated DICOM AI node.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 operations.add_to(app)
 installation.add_to(app)
 app.add_typer(plugin_app, name="plugin")
@@ -32,6 +42,10 @@ app.add_typer(model_app, name="model")
 ledger_app = typer.Typer(help="The database of the node.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
+LOG_LEVEL = "ISOCENTER_LOG__LEVEL"
+"""The environment variable that overrides `log.level`, in every process of a node."""
+LEVELS = {Verbosity.QUIET: "warning", Verbosity.VERBOSE: "debug"}
+"""Level of the log of a node that serves, where it is not that of the configuration."""
 FOR_OTHERS = {"plugin", "model"}
 """Commands that write what other users may read: plugins and models hold no images."""
 
@@ -60,8 +74,21 @@ def main(
     _version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Results and errors only: no steps, no progress; of the log, errors only."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="More of the log: what happens, and each association; of a node that serves, all."
+        ),
+    ] = False,
 ) -> None:
     """A PACS-integrated DICOM AI node."""
+    if quiet and verbose:
+        fail("--quiet and --verbose exclude each other")
+    VERBOSITY.set(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
     isolate_children()
     if context.invoked_subcommand not in FOR_OTHERS:
         os.umask(PRIVATE)
@@ -75,16 +102,17 @@ def demo(
     out_folder: Annotated[Path, typer.Option("--out", help="Where everything is left.")] = Path("isocenter-demo"),
 ) -> None:
     """Run the main job here and now: a chest CT by C-STORE, Triton, SEG and SR back in a stand-in PACS."""
+    shown = progress("demo")
 
     def say(line: str) -> None:
-        typer.echo(f"{typer.style('·', dim=True)} {line}")
+        if not is_quiet():
+            shown.say(lambda: typer.echo(f"{typer.style('·', dim=True)} {line}"))
 
     say("importing PyTorch and the libraries for DICOM; the first time takes longest")
-    from node.commands import demo
-    from node.log import quiet_log
+    with reported_errors(), shown:
+        from node.commands import demo
 
-    quiet_log()
-    with reported_errors():
+        log_for_people()
         outcome = demo.demo(out_folder.resolve(), dicom, say)
     for title, files in (("in the stand-in PACS", outcome.objects), ("picture", outcome.pictures)):
         for file in files:
@@ -127,6 +155,8 @@ def run(config: Path, *roles: str) -> None:
     from node.commands.shutdown import shutdown_on_signals
     from node.log import log_to_stderr
 
+    if level := LEVELS.get(VERBOSITY.get()):
+        os.environ[LOG_LEVEL] = level
     log_to_stderr()
     with reported_errors(), shutdown_on_signals() as shutdown:
         serve.serve(config.absolute(), roles, shutdown)
@@ -145,21 +175,21 @@ def check(
     from dataclasses import asdict
 
     from node.commands import check
-    from node.log import quiet_log
     from node.settings import Settings
 
-    quiet_log()
+    log_for_people()
     with reported_errors():
         reports: list[check.Report] = []
-        for report in check.check(Settings.read(config), load=load):
+        checking = check.check(Settings.read(config), load=load)
+        for report in while_awaited(checking, "loading models" if load else "checking"):
             reports.append(report)
             verdict = typer.style("ok", fg="green") if report.good else typer.style("mend", fg="red")
-            if not as_json:
+            if not (as_json or (report.good and is_quiet())):
                 typer.echo(f"{verdict}  {report.sentence}")
         if as_json:
             print_json([asdict(report) for report in reports])
         if not all(report.good for report in reports):
-            raise typer.Exit(2)
+            raise typer.Exit(MEND)
 
 
 @app.command()
@@ -172,13 +202,12 @@ def send(
     repeat: Annotated[int, typer.Option(min=1, help="How often all of it is sent.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Associations at the same time.")] = 1,
 ) -> None:
-    """Send DICOM files to a Storage SCP; exit code 1 if not all were stored."""
+    """Send DICOM files to a Storage SCP."""
     from node.deliver import StoreOutcome, readable, send_at_once, unpacked
-    from node.log import quiet_log
     from node.records import Address
     from node.results.figures import counted
 
-    quiet_log()
+    log_for_people()
     *sources, to = what
     with reported_errors():
         address = Address.parse(to)
@@ -189,22 +218,22 @@ def send(
             read = [readable(source) for source in found]
             objects = [outgoing for each in read for outgoing in each.objects]
             missing = [line for each in read for line in each.missing]
-            for line in (*missing, *(line for each in read for line in each.passed_over)):
+            for line in (*missing, *(line for each in read for line in each.passed_over if not is_quiet())):
                 typer.secho(line, fg="yellow")
-            with progress(len(objects) * repeat, "sending") as bar:
+            with progress(f"sending to {to}", len(objects) * repeat) as shown:
                 for _ in range(repeat):
                     sent = send_at_once(objects, address, calling, associations=concurrency, rate=rate)
                     for outgoing, result in sent:
-                        bar.update(1)
+                        shown.step()
                         total += 1
                         stored += result.outcome is StoreOutcome.STORED
                         if result.reason:
-                            typer.echo(f"{outgoing.path}: {result.reason}")
+                            shown.say(partial(typer.echo, f"{outgoing.path}: {result.reason}"))
     typer.echo(f"{stored} of {total} instances stored by {to}")
     if missing:
         typer.echo(f"{counted(len(missing), 'file')} could not be sent", err=True)
     if stored < total or missing:
-        raise typer.Exit(1)
+        raise typer.Exit(NOTHING)
 
 
 @ledger_app.command("rebuild")
@@ -214,5 +243,17 @@ def ledger_rebuild(config: ConfigFile = DEFAULT) -> None:
     from node.settings import Settings
 
     with reported_errors():
-        for line in rebuild(Settings.read(config)):
-            typer.echo(line)
+        print_steps(rebuild(Settings.read(config)), "reading packs")
+
+
+def show_exit_codes(commands: typer.Typer, *words: str) -> None:
+    """Have the help of every command end with what its exit codes mean."""
+    for each in commands.registered_commands:
+        name = each.name or getattr(each.callback, "__name__", "")
+        each.epilog = exit_codes.in_a_line(" ".join([*words, str(name)]))
+    for group in commands.registered_groups:
+        assert group.typer_instance is not None  # noqa: S101 (all are added with one)
+        show_exit_codes(group.typer_instance, *words, str(group.name))
+
+
+show_exit_codes(app)

@@ -1,14 +1,20 @@
-"""What the commands share: the option for the configuration file, errors as one sentence, and listings."""
+"""What the commands share: the option for the configuration file, errors as one sentence, progress, and listings."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from node.errors import NodeError
+from node.exit_codes import MEND
+from node.progress import Progress, awaited
 
 if TYPE_CHECKING:
     from node.ledger import Ledger
@@ -19,8 +25,46 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 DEFAULT = Path("config/isocenter.toml")
 PRIVATE = 0o077
 """The umask of commands that write images or rows: they are for the node's user alone."""
-NOTHING, MEND = 1, 2
-"""Exit codes: nothing fitted what was asked for; something must be mended."""
+T = TypeVar("T")
+
+
+class Verbosity(StrEnum):
+    """How much a command says."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
+VERBOSITY = ContextVar("VERBOSITY", default=Verbosity.NORMAL)
+"""What `--quiet` or `--verbose` asked for."""
+OF_ISOCENTER = {"-q", "--quiet", "-v", "--verbose"}
+"""Options of `isocenter` itself, which may also stand behind the name of a command."""
+
+
+class Isocenter(TyperGroup):
+    """The command `isocenter`, whose own options may stand anywhere: `isocenter send FOLDER PACS --quiet`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what was typed, with our own options first."""
+        end = args.index("--") if "--" in args else len(args)
+        own = [word for word in args[:end] if word in OF_ISOCENTER]
+        return super().parse_args(ctx, [*own, *(word for word in args[:end] if word not in OF_ISOCENTER), *args[end:]])
+
+
+def is_quiet() -> bool:
+    """Return whether only results and errors are wanted."""
+    return VERBOSITY.get() is Verbosity.QUIET
+
+
+def log_for_people() -> None:
+    """Log to stderr what a person at a terminal needs: warnings, with `--verbose` more, with `--quiet` errors only."""
+    from node.log import Level, log_associations, log_to_stderr
+
+    levels: dict[Verbosity, Level] = {Verbosity.QUIET: "error", Verbosity.VERBOSE: "info"}
+    log_to_stderr(levels.get(VERBOSITY.get(), "warning"), "text")
+    if VERBOSITY.get() is Verbosity.VERBOSE:
+        log_associations()
 
 
 @contextmanager
@@ -34,11 +78,21 @@ def reported_errors() -> Iterator[None]:
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def progress(length: int, label: str) -> Any:
-    """Return a bar on stderr, as a context with `update(n)`; nothing is shown where stderr is no terminal."""
-    import sys
+def progress(doing: str, length: int = 0) -> Progress:
+    """Return a bar for what may take longer than two seconds; nothing is shown where stderr is no terminal."""
+    return Progress(doing, length, shown=sys.stderr.isatty() and not is_quiet())
 
-    return typer.progressbar(length=length, label=label if sys.stderr.isatty() else None, file=sys.stderr)
+
+def while_awaited(items: Iterable[T], doing: str) -> Iterator[T]:
+    """Yield items, with a bar while the next one is awaited."""
+    return awaited(items, progress(doing))
+
+
+def print_steps(lines: Iterable[str], doing: str) -> None:
+    """Print what a command does while it does it, unless `--quiet`; an error or the exit code tells the rest."""
+    for line in while_awaited(lines, doing):
+        if not is_quiet():
+            typer.echo(line)
 
 
 def fail(sentence: str, code: int = MEND) -> NoReturn:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import DEFAULT, NOTHING, ConfigFile, fail, opened, reported_errors
+from node.command_options import DEFAULT, ConfigFile, fail, is_quiet, opened, print_steps, reported_errors
+from node.exit_codes import NOTHING
 
 service_app = typer.Typer(help="The node as a service of systemd.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def init(
 
     with reported_errors():
         begun = init.init(folder, pacs)
-    for file in begun.written:
+    for file in () if is_quiet() else begun.written:
         typer.echo(f"written: {file}")
     for file in begun.kept:
         typer.echo(f"kept as it is: {file}")
@@ -47,8 +48,7 @@ def backup(
     from node.settings import Settings
 
     with reported_errors():
-        for line in backup.backup(config, Settings.read(config), file, models=models, images=images):
-            typer.echo(line)
+        print_steps(backup.backup(config, Settings.read(config), file, models=models, images=images), "backing up")
 
 
 def restore(
@@ -65,8 +65,7 @@ def restore(
 
     with reported_errors():
         lines = backup.restore_ledger(file, Settings.read(config)) if ledger_only else backup.restore(file, config)
-        for line in lines:
-            typer.echo(line)
+        print_steps(lines, "restoring")
 
 
 def bundle(
@@ -85,12 +84,11 @@ def bundle(
 
     index = ["--extra-index-url", CPU_INDEX] if cpu else []
     with reported_errors():
-        for line in bundle.bundle(file, wheel, extra, index=index, models=model or []):
-            typer.echo(line)
+        print_steps(bundle.bundle(file, wheel, extra, index=index, models=model or []), "bundling")
 
 
 def alive(config: ConfigFile = DEFAULT) -> None:
-    """Say whether a process of the node on this machine has reported itself lately; exit code 1 if not. For probes."""
+    """Say whether a process of the node on this machine has reported itself lately. For probes."""
     import socket
 
     from node.commands import status
@@ -136,5 +134,4 @@ def service_install(
         if only_print:
             typer.echo(install_service.unit(config, settings, gpu=install_service.has_gpu()), nl=False)
             return
-        for line in install_service.install(config, settings):
-            typer.echo(line)
+        print_steps(install_service.install(config, settings), "installing")

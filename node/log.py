@@ -70,9 +70,13 @@ def add_time(_logger: object, _method: str, event: EventDict) -> EventDict:
     return {**first, "event": event["event"], **event}
 
 
-def quiet_log() -> None:
-    """As `log_to_stderr`, but warnings and errors only: for commands whose output people read."""
-    log_to_stderr("warning", "text")
+def log_associations() -> None:
+    """Write pynetdicom's own log of associations to stderr, too: what is proposed, accepted and rejected."""
+    handler = logging.StreamHandler(cast("TextIO", StandardError()))
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("pynetdicom")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
 
 
 def log_event(study_uid: str, name: str, detail: str, facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from node.command_options import DEFAULT, AsJson, ConfigFile, print_json, reported_errors
+from node.command_options import (
+    DEFAULT,
+    AsJson,
+    ConfigFile,
+    log_for_people,
+    print_json,
+    progress,
+    reported_errors,
+    while_awaited,
+)
 
 model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
 
@@ -80,11 +89,12 @@ def model_add(
         settings = Settings.read(config)
         named = [label.strip() for label in labels.split(",") if label.strip()]
         preload_children(sys.modules[add.__module__])
-        added = add(
-            source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
-            modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
-            validated_on=validated_on, guard=guard,
-        )  # fmt: skip
+        with progress("loading the network, and asking it about a phantom"):
+            added = add(
+                source, name, models=settings.triton.model_repository, plugins=settings.plugins[0], labels=named,
+                modality=modality, chain=chain, builder=network, backend=backend, trust=trust,
+                validated_on=validated_on, guard=guard,
+            )  # fmt: skip
     if trust and not landlock_version():
         typer.echo("this kernel has no Landlock: what was trusted was loaded without being confined")
     phantom = "" if added.likeness is None else f"; a phantom came back with a Dice of {added.likeness:.3f}"
@@ -109,8 +119,9 @@ def model_export(
     with reported_errors():
         settings = Settings.read(config)
         names = model or [name.partition(":")[0] for name in load_routes(settings).models]
-        for written in export(settings.triton.model_repository, folder, names, settings.triton.included):
-            typer.echo(written)
+        written = export(settings.triton.model_repository, folder, names, settings.triton.included)
+        for line in while_awaited(written, "copying"):
+            typer.echo(line)
     typer.echo(f"serve it: tritonserver --model-repository={folder}; its Python needs PyTorch and NumPy")
 
 
@@ -128,11 +139,11 @@ def model_compare(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Compare a served model with its framework's own answer, and write it into the model card."""
-    from node.log import quiet_log
     from node.models.compare import compare
     from node.settings import Settings
 
-    quiet_log()
+    log_for_people()
     with reported_errors():
-        for line in compare(Settings.read(config), name, framework, folder, source):
+        lines = compare(Settings.read(config), name, framework, folder, source)
+        for line in while_awaited(lines, f"asking the served model, and {framework}"):
             typer.echo(line)

@@ -7,7 +7,6 @@ import typer
 
 from node.command_options import (
     DEFAULT,
-    NOTHING,
     AsJson,
     ConfigFile,
     fail,
@@ -16,6 +15,7 @@ from node.command_options import (
     print_table,
     reported_errors,
 )
+from node.exit_codes import NOTHING
 
 if TYPE_CHECKING:
     from node.ledger import Ledger
@@ -51,7 +51,7 @@ def status(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
 
 
 def queue(config: ConfigFile = DEFAULT, *, as_json: AsJson = False) -> None:
-    """List what waits or runs, study by study, the oldest first; exit code 1 if nothing does."""
+    """List what waits or runs, study by study, the oldest first."""
     from node.commands.list_queue import COLUMNS, rows
 
     with reported_errors():
@@ -79,7 +79,7 @@ def studies(
     limit: Annotated[int, typer.Option(help="How many at most; the last changed come first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List studies, by what a person knows of them; exit code 1 if there is none."""
+    """List studies, by what a person knows of them."""
     from node.commands import list_studies
     from node.ledger.overview import StudyFilter
 
@@ -170,7 +170,7 @@ def requeue(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that is parked or waits for its next try.")] = False,
 ) -> None:
-    """Put parked studies, jobs and deliveries back, and try waiting deliveries now; exit code 1 if nothing fitted."""
+    """Put parked studies, jobs and deliveries back, and try waiting deliveries now."""
     with reported_errors():
         settings, ledger = opened(config)
         if study is not None:
@@ -201,7 +201,7 @@ def cancel(
     *,
     yes: Confirmed = False,
 ) -> None:
-    """Cancel what is left to do for a study, or one job; what was delivered stays. Exit code 1 if nothing fitted."""
+    """Cancel what is left to do for a study, or one job; what was delivered stays."""
     with reported_errors():
         _, ledger = opened(config)
         if job is not None:
@@ -263,7 +263,7 @@ def resume(
     name: Annotated[str, typer.Argument(help="As isocenter status shows it.")],
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Resume a destination, route or plugin; exit code 1 if it is not paused."""
+    """Resume a destination, route or plugin."""
     with reported_errors():
         _, ledger = opened(config)
         if not ledger.pauses.remove(kind, name):

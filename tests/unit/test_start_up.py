@@ -25,9 +25,11 @@ COMMAND_LINE = {
     "node.cli",
     "node.command_options",
     "node.errors",
+    "node.exit_codes",
     "node.installation",
     "node.model_commands",
     "node.operations",
+    "node.progress",
 }
 DATABASE = {"sqlalchemy", "alembic", "psycopg"}
 UNUSED_BY_EXPLAIN = HEAVY | {"alembic", "psycopg", "rich"}
