@@ -1,7 +1,7 @@
 """isocenter: a PACS-integrated DICOM AI node. This package exports everything that a plugin is written with.
 
 Each name is imported at its first use (PEP 562), so that importing `node` costs nothing. Plugins import `node`,
-`node.measuring` and, in their tests, `node.testing`.
+`node.measuring`, `node.grading` and, in their tests, `node.testing`.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """Find nodules in the lungs of a chest CT, measure and type them, and compare them with those of the prior."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -11,10 +11,12 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA
 
 from node import (
+    Caveat,
     Code,
     Comparison,
     Finding,
     KeyImages,
+    Measurement,
     Result,
     Segment,
     Segmentation,
@@ -26,6 +28,7 @@ from node import (
     codes,
     counted,
 )
+from node.grading import GROWTH_DAYS, GROWTH_MM, GradedNodule, History, Texture, nodule_rule
 from node.measuring import Component, find_components, size_measurements
 
 THICKEST_MM = 3.0
@@ -38,13 +41,16 @@ INSIDE = 0.3
 """Least part of a nodule's rim that is lung. A nodule with less lies in the wall or the mediastinum."""
 SOLID_HU = -300
 """A voxel of a nodule is solid from this value on."""
-TYPES = (
-    (0.05, Code("RID50153", "RADLEX", "Non-solid pulmonary nodule")),
-    (0.70, Code("RID50152", "RADLEX", "Part-solid pulmonary nodule")),
-    (1.01, Code("RID50151", "RADLEX", "Solid pulmonary nodule")),
+TYPES: tuple[tuple[float, Texture, Code], ...] = (
+    (0.05, "non-solid", Code("RID50153", "RADLEX", "Non-solid pulmonary nodule")),
+    (0.70, "part-solid", Code("RID50152", "RADLEX", "Part-solid pulmonary nodule")),
+    (1.01, "solid", Code("RID50151", "RADLEX", "Solid pulmonary nodule")),
 )
 """Types of nodule, each with the upper limit of its solid part. Voxels at the edge of a solid nodule are half lung."""
 NEW = codes.own("NEW_NODULE", "Nodule without a counterpart in the prior")
+SOLID_DIAMETER = codes.own("SOLID_PART_DIAMETER", "Mean diameter of the solid part")
+GROWN = 1.25
+"""A nodule whose volume grew by a quarter is looked at first (Callister et al., Thorax 2015;70:ii1)."""
 NOT_COMPARED = codes.own("NOT_COMPARED", "There is a prior that cannot be compared")
 SAME_MM = 15.0
 """Largest distance of two matching nodules after one lung is mapped onto the other."""
@@ -58,9 +64,11 @@ SIDES = (codes.SCT.Right, codes.SCT.Left)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Nodule(Component):
-    """A nodule, and its side: 1 right, 2 left."""
+    """A nodule, its side (1 right, 2 left), its texture, and the mean diameter of its solid part in mm."""
 
     side: int
+    texture: Texture = "solid"
+    solid_diameter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,10 +96,11 @@ class Chest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorNodule:
-    """A nodule in the prior: its Tracking UID, its volume in mm³, and how many days before."""
+    """A nodule in the prior: its Tracking UID, volume in mm³, mean diameter in mm, and how many days before."""
 
     tracking_uid: str
     cubic_mm: float
+    diameter: float
     days: float
 
 
@@ -102,12 +111,14 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
         yield Summary(f"No nodule of {LEAST_MM:.0f} mm or more found in the lungs", glance="no nodule found")
         return
     matches: dict[int, PriorNodule] = {}
+    compared: History = "baseline" if prior is None else "new"
     try:
         if prior is not None:
             matches = matched(ct, chest, prior, analysed(prior, triton))
     except UnsuitableSeries:
         yield Finding(name=NOT_COMPARED, present=True, notable=False)
-        prior = None
+        compared, prior = "unknown", None
+    chest, matches = first_things_first(chest, matches, compared=prior is not None)
     labels = np.zeros(chest.lungs.shape, np.uint8)
     for number, nodule in enumerate(chest.nodules, 1):
         labels[nodule.box][nodule.mask] = number
@@ -117,14 +128,48 @@ def run(ct: Series, prior: Series | None, triton: Triton) -> Iterator[Result]:
         yield from measured(chest, nodule, of, matches.get(number))
         if prior is not None and number not in matches:
             yield Finding(name=NEW, present=True, of=of)
-    slices = sorted({nodule.slice for nodule in chest.nodules})
+    slices = dict.fromkeys(nodule.slice for nodule in chest.nodules)
     yield KeyImages(images=[ct.frames[index] for index in slices], description="Where each nodule is largest")
+    yield Caveat(nodule_rule([graded(*each, matches, compared) for each in enumerate(chest.nodules, 1)], ct.header))
     yield summary(chest.nodules, None if prior is None else len(chest.nodules) - len(matches))
+
+
+def first_things_first(
+    chest: Chest, matches: dict[int, PriorNodule], *, compared: bool
+) -> tuple[Chest, dict[int, PriorNodule]]:
+    """Return the nodules in the order in which to look at them, and their matches with the new numbers.
+
+    What is new or grew by a quarter comes first, then the larger nodule.
+    """
+
+    def later(index: int) -> tuple[bool, float]:
+        nodule, before = chest.nodules[index], matches.get(index + 1)
+        grew = before is not None and chest.cubic_mm(nodule) >= GROWN * before.cubic_mm
+        return not (compared and (before is None or grew)), -nodule.diameter
+
+    order = sorted(range(len(chest.nodules)), key=later)
+    renumbered = {number: matches[index + 1] for number, index in enumerate(order, 1) if index + 1 in matches}
+    return replace(chest, nodules=tuple(chest.nodules[index] for index in order)), renumbered
+
+
+def graded(number: int, nodule: Nodule, matches: dict[int, PriorNodule], unmatched: History) -> GradedNodule:
+    """Return what rules ask of a nodule; `unmatched` is the history of one without a counterpart in the prior."""
+    history = unmatched
+    if before := matches.get(number):
+        grew = nodule.diameter - before.diameter > GROWTH_MM
+        history = "stable" if not grew else "growing" if before.days <= GROWTH_DAYS else "unknown"
+    return GradedNodule(
+        label=f"Nodule {number}",
+        texture=nodule.texture,
+        diameter=nodule.diameter,
+        solid_diameter=nodule.solid_diameter,
+        history=history,
+    )
 
 
 def summary(nodules: Sequence[Nodule], new: int | None) -> Summary:
     """Say how many nodules there are, the largest, and how many the prior does not have; None: there is no prior."""
-    largest, count = nodules[0], counted(len(nodules), "nodule")
+    largest, count = max(nodules, key=lambda nodule: nodule.diameter), counted(len(nodules), "nodule")
     place = f"in the {SIDES[largest.side - 1].meaning.lower()} lung"
     compared = "" if new is None else f"; {new or 'none'} without a counterpart in the prior"
     text = f"{count} of {LEAST_MM:.0f} mm or more, the largest {largest.diameter:.0f} mm {place}{compared}"
@@ -142,7 +187,19 @@ def analysed(ct: Series, triton: Triton) -> Chest:
         raise UnsuitableSeries(reason)
     answer = triton.infer("ct_lung_nodule", image=volume, affine=volume.affine)["labels"]
     nodules = sorted(found(answer > 0, lungs["labels"], volume.spacing), key=lambda nodule: -nodule.diameter)[:MOST]
-    return Chest(volume=volume, lungs=lungs["labels"], nodules=tuple(nodules))
+    textured = tuple(with_texture(nodule, volume) for nodule in nodules)
+    return Chest(volume=volume, lungs=lungs["labels"], nodules=textured)
+
+
+def with_texture(nodule: Nodule, volume: Volume) -> Nodule:
+    """Return a nodule with its texture, and the mean diameter of its largest solid piece if it is part-solid."""
+    hu = volume.array[nodule.box]
+    solid = nodule.mask & (hu >= SOLID_HU)
+    part = float(solid.sum() / nodule.mask.sum())
+    texture = next(texture for most, texture, _ in TYPES if part < most)
+    pieces = find_components(solid, volume.spacing) if texture == "part-solid" else ()
+    inner = max((piece.diameter for piece in pieces), default=0.0)
+    return replace(nodule, texture=texture, solid_diameter=inner)
 
 
 def matched(ct: Series, chest: Chest, prior: Series, before: Chest) -> dict[int, PriorNodule]:
@@ -166,7 +223,10 @@ def matched(ct: Series, chest: Chest, prior: Series, before: Chest) -> dict[int,
         index, other = map(int, np.unravel_index(distances.argmin(), distances.shape))
         distances[index], distances[:, other] = np.inf, np.inf
         matches[index + 1] = PriorNodule(
-            tracking_uid=_uid(prior, other), cubic_mm=before.cubic_mm(before.nodules[other]), days=days
+            tracking_uid=_uid(prior, other),
+            cubic_mm=before.cubic_mm(before.nodules[other]),
+            diameter=before.nodules[other].diameter,
+            days=days,
         )
     return matches
 
@@ -210,9 +270,10 @@ def measured(chest: Chest, nodule: Nodule, of: Segment, earlier: PriorNodule | N
             yield Comparison(measurement=size, prior=earlier.cubic_mm, days=earlier.days)
         else:
             yield size
-    hu = chest.volume.array[nodule.box][nodule.mask]
-    solid = float((hu >= SOLID_HU).mean())
-    yield Finding(name=next(name for most, name in TYPES if solid < most), present=True, of=of)
+    if nodule.texture == "part-solid":
+        inner = round(nodule.solid_diameter, 1)
+        yield Measurement(name=SOLID_DIAMETER, value=inner, unit=codes.UCUM.Millimeter, of=of)
+    yield Finding(name=next(name for _, texture, name in TYPES if texture == nodule.texture), present=True, of=of)
 
 
 def found(

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from node import Comparison, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, Summary, codes, testing
+from node import (
+    Caveat,
+    Comparison,
+    Finding,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Result,
+    Segmentation,
+    Summary,
+    codes,
+    testing,
+)
 
 HERE = Path(__file__).parent
 SHAPE = 24, 64, 64
@@ -16,6 +28,7 @@ SPACING = 1.0, 0.8, 0.8
 SOLID, PART_SOLID, GROUND_GLASS = (10, 20, 16), (8, 44, 16), (14, 32, 48)
 """Centres of three nodules: (slice, row, column)."""
 LUNG_HU = -850
+NEW = codes.own("NEW_NODULE", "Nodule without a counterpart in the prior")
 
 
 def distance(centre: tuple[int, int, int], stretched: tuple[float, float, float] = (1, 1, 1)) -> NDArray[np.float64]:
@@ -45,6 +58,7 @@ def results(
     reason: str = "",
     prior: Seen | None = None,
     date: str = "20231004",
+    **header: str,
 ) -> tuple[Result, ...]:
     """Run the plugin; the lungs are right and left of the middle column. A prior lies elsewhere, of 90 days before."""
     lungs = np.ones(SHAPE, np.uint8)
@@ -62,6 +76,9 @@ def results(
         return {"labels": of(image)}
 
     images = {"ct": testing.ct_series(spacing=SPACING, array=hu)}
+    for keyword, value in header.items():
+        for item in images["ct"]:
+            setattr(item, keyword, value)
     if prior:
         images["prior"] = testing.ct_series(spacing=SPACING, array=prior[0], seed="before", origin=(30.0, -90.0, 400.0))
         for item in images["prior"]:
@@ -116,13 +133,54 @@ def test_the_type_of_a_nodule_follows_from_its_solid_part() -> None:
 
 def test_the_key_images_are_those_where_nodules_are_largest() -> None:
     hu, marked = chest()
-    *_, key, summary = results(marked, hu)
+    *_, key, _, summary = results(marked, hu)
     assert isinstance(summary, Summary)
     assert summary.text.startswith("3 nodules of 4 mm or more, the largest ")
     assert isinstance(key, KeyImages)
     images = testing.ct_series(spacing=SPACING, array=hu)
-    wanted = [images[index].SOPInstanceUID for index in sorted({SOLID[0], PART_SOLID[0], GROUND_GLASS[0]})]
-    assert [frame.sop_instance_uid for frame in key.images] == wanted
+    wanted = [images[index].SOPInstanceUID for index in (PART_SOLID[0], GROUND_GLASS[0], SOLID[0])]
+    shown = [frame.sop_instance_uid for frame in key.images]
+    assert shown[0] == wanted[0], "the largest nodule first"
+    assert sorted(shown) == sorted(wanted)
+
+
+def test_the_solid_part_of_a_part_solid_nodule_is_measured() -> None:
+    hu, marked = chest()
+    (inner,) = values(results(marked, hu), plugin_code("SOLID_PART_DIAMETER")).items()
+    assert inner[0] == "Nodule 1"
+    assert inner[1] == pytest.approx(7, abs=0.8)
+
+
+def plugin_code(value: str) -> codes.Code:
+    return codes.own(value, "Mean diameter of the solid part")
+
+
+def test_without_an_age_and_a_screening_the_report_says_why_there_is_no_category() -> None:
+    hu, marked = chest()
+    (said,) = (result.text for result in results(marked, hu) if isinstance(result, Caveat))
+    assert said.startswith("No Lung-RADS category: the header does not say that this is a screening")
+
+
+def test_the_header_of_a_screening_gives_the_category_of_the_worst_nodule() -> None:
+    hu, marked = chest()
+    (said,) = (
+        result.text for result in results(marked, hu, StudyDescription="LDCT screening") if isinstance(result, Caveat)
+    )
+    assert "category 4A, by Nodule" in said, "solid, 10 mm, no prior"
+
+
+def test_what_is_new_comes_before_what_is_larger() -> None:
+    hu, marked = chest()
+    large = ball(6.0, PART_SOLID)
+    prior = np.where(large[1] > 0, hu, LUNG_HU).astype(np.int16), large[1]
+    found = results(marked, hu, prior=prior)
+    (outlines, *_) = found
+    assert isinstance(outlines, Segmentation)
+    assert int(outlines.labels.array[PART_SOLID]) == 3
+    news = [result.of.label for result in found if isinstance(result, Finding) and result.of and result.name == NEW]
+    assert news == ["Nodule 1", "Nodule 2"]
+    (compared,) = (result.measurement.of for result in found if isinstance(result, Comparison))
+    assert compared == outlines.segments[2], "the counterpart of a nodule goes with it"
 
 
 def test_a_piece_outside_the_lungs_or_too_small_is_no_nodule() -> None:
