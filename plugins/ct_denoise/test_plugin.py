@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Result, Summary, codes, testing
+from node import Caveat, DerivedSeries, Measurement, NotSuitable, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ def images_of(array: NDArray[np.int16] | None = None, **values: Any) -> list[Dat
 def test_the_answer_is_a_series_of_whole_hu_on_the_grid_of_the_images() -> None:
     hu = np.full((3, 32, 32), 40, np.int16)
     hu[1, 4, 5] = 2000
-    made, summary = results(images_of(hu))
+    made, *_, summary = results(images_of(hu))
     assert isinstance(summary, Summary)
     assert isinstance(made, DerivedSeries)
     assert made.array.dtype == np.int16
@@ -45,10 +45,24 @@ def test_the_answer_is_a_series_of_whole_hu_on_the_grid_of_the_images() -> None:
     assert (made.affine, made.synthetic, made.derivation) == (None, False, codes.DCM.Smoothing)
 
 
+def test_noise_is_measured_before_and_after() -> None:
+    hu = np.random.default_rng(3).normal(40, 15, (3, 64, 64)).astype(np.int16)
+    found = {item.name.value: item.value for item in results(images_of(hu)) if isinstance(item, Measurement)}
+    assert found["NOISE_BEFORE"] == pytest.approx(15, rel=0.1)
+    assert found["NOISE_AFTER"] == found["NOISE_BEFORE"], "the model of this test adds less than half a HU"
+    assert found["MEAN_ABSOLUTE_DIFFERENCE"] == 0
+
+
+def test_without_soft_tissue_no_noise_is_measured() -> None:
+    found = results(images_of(np.full((3, 32, 32), -900, np.int16)))
+    assert not any(isinstance(item, Measurement) for item in found)
+    assert Caveat("Noise was not measured: no soft tissue is seen.") in found
+
+
 def test_metal_stays_as_it_was() -> None:
     hu = np.full((3, 32, 32), 40, np.int16)
     hu[1, 4, 5] = 3000
-    made, _ = results(images_of(hu, RescaleSlope=2))
+    made, *_ = results(images_of(hu, RescaleSlope=2))
     assert isinstance(made, DerivedSeries)
     assert made.array[1, 4, 5] == 2 * (3000 + 1024) - 1024
 

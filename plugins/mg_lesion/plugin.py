@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from node import (
+    Caveat,
     Code,
     Finding,
     Frame,
@@ -125,6 +126,10 @@ def density(
     )
     composition = next(name for most, name in COMPOSITION if percent < most)
     yield Finding(name=composition, present=True, of=breast, notable=False)
+    yield Caveat(
+        f"{composition.meaning}: by quarters of the percent density, as in BI-RADS, 4th edition, 2003. No letter of "
+        "the 5th edition is given: it is judged by eye, by what dense tissue may hide."
+    )
     if spacing is not None:
         area = float((tissue > 0).sum()) * spacing[0] * spacing[1] / 100
         yield Measurement(name=codes.SCT.Area, value=round(area, 1), unit=codes.UCUM.SquareCentimeter, of=breast)

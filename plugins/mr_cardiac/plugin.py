@@ -88,7 +88,7 @@ def run(cine: Sequence[Series], triton: Triton) -> Iterator[Result]:
     else:
         yield Caveat("Volumes and mass are not indexed: the header lacks height or weight, or they are not believed.")
     filled, emptied = cavities[diastole], cavities[systole]
-    ejected = 100 * (filled - emptied) / filled
+    ejected = ejection_fraction(filled, emptied)
     said = f"ejection fraction {ejected:.0f} %, end-diastolic volume {filled:.0f} ml, end-systolic {emptied:.0f} ml"
     yield Summary(f"Left ventricle: {said}", glance=f"LVEF {ejected:.0f} %")
 
@@ -174,9 +174,16 @@ def measured(diastolic: float, systolic: float, muscle: float) -> Iterator[Measu
     yield Measurement(name=loinc.LeftVentricularEndSystolicVolume, value=round(systolic, 1), unit=ML, of=small)
     yield Measurement(name=codes.SCT.StrokeVolume, value=round(stroke, 1), unit=ML, site=VENTRICLE)
     yield Measurement(
-        name=loinc.LeftVentricularEjectionFractionByMR, value=round(100 * stroke / diastolic, 1), unit=PERCENT
+        name=loinc.LeftVentricularEjectionFractionByMR,
+        value=round(ejection_fraction(diastolic, systolic), 1),
+        unit=PERCENT,
     )
     yield Measurement(name=loinc.LeftVentricleMass, value=round(MUSCLE_G_PER_ML * muscle, 1), unit=GRAM, of=myocardium)
+
+
+def ejection_fraction(diastolic: float, systolic: float) -> float:
+    """Return the part of the end-diastolic volume that is ejected, in percent."""
+    return 100 * (diastolic - systolic) / diastolic
 
 
 def surface_m2(header: Dataset) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import (
+    Caveat,
     Finding,
     KeyImages,
     Measurement,
@@ -20,6 +21,7 @@ from node import (
     codes,
     volume_inputs,
 )
+from node.grading import rano
 from node.measuring import longest_axes
 
 BRAIN = codes.SCT.Brain
@@ -49,6 +51,7 @@ SEGMENTS = (
 """In the order of the model's labels; types as in PS3.16 CID 7194."""
 ENHANCING = 1
 WHOLE = codes.own("WHOLE_TUMOUR_VOLUME", "Volume of enhancing tumour, oedema and necrotic core")
+PRODUCT = codes.own("BIDIMENSIONAL_PRODUCT", "Product of the long axis and the axis across it")
 LEAST_ML = 2.0
 """A smaller volume of all parts is no tumour: the network marks some voxels in any head."""
 LEAST_SLICES, LEAST_MM = 8, 80.0
@@ -79,20 +82,31 @@ def run(t1c: Series, t1: Series, t2: Series, flair: Series, triton: Triton) -> I
     for segment, count in zip(SEGMENTS, voxels.tolist(), strict=True):
         yield Measurement(name=codes.SCT.Volume, value=round(count * volume.voxel_ml, 2), unit=ML, of=segment)
     yield Measurement(name=WHOLE, value=round(whole, 2), unit=ML, site=BRAIN)
-    yield from diameters(labels == ENHANCING, volume.spacing)
+    yield from by_rano(labels == ENHANCING, volume.spacing)
     slices = (labels > 0).sum((1, 2))
     yield KeyImages(images=[t1c.frames[int(slices.argmax())]], description="Where the tumour is largest")
     parts = [f"{of.label} {n * volume.voxel_ml:.0f} ml" for of, n in zip(SEGMENTS, voxels.tolist(), strict=True)]
     yield Summary(f"Tumour of {whole:.0f} ml: {', '.join(parts)}", glance=f"tumour {whole:.0f} ml")
 
 
-def diameters(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Measurement]:
-    """Measure the longest diameter in one image, and the longest diameter across it (RANO, Wen et al. 2010)."""
+def by_rano(enhancing: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Iterator[Result]:
+    """Measure the longest diameter in one image, the longest across it, and their product (RANO, Wen et al. 2010)."""
     found = longest_axes(enhancing, spacing[1:])
-    if found is not None:
+    if found is None:
+        yield Caveat("RANO: nothing enhances, so that there is no bidimensional product.")
+    else:
+        slices = int(enhancing.any((1, 2)).sum())
+        why = rano(found.long, found.short, slices, spacing[0])
+        measurable = f"cannot be measured by RANO: {why}" if why else "can be measured by RANO"
+        yield Caveat(
+            f"The enhancing part {measurable} (two diameters of 10 mm on two slices). No response is given: it needs "
+            "the product before treatment and the smallest since, steroids, and how the patient is."
+        )
         of = SEGMENTS[ENHANCING - 1]
         yield Measurement(name=codes.SCT.LongAxis, value=round(found.long, 1), unit=MM, of=of)
         yield Measurement(name=codes.SCT.ShortAxis, value=round(found.short, 1), unit=MM, of=of)
+        product = round(found.long * found.short)
+        yield Measurement(name=PRODUCT, value=product, unit=codes.UCUM.SquareMillimeter, of=of)
 
 
 def unsuitable(t1c: Series, volumes: Mapping[str, Volume]) -> str:

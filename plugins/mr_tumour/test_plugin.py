@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, Summary, codes, testing
+from node import Caveat, Finding, KeyImages, Measurement, NotSuitable, Result, Segmentation, Summary, codes, testing
 
 HERE = Path(__file__).parent
 SHAPE, SPACING = (30, 48, 48), (4.0, 4.0, 4.0)
@@ -105,8 +105,25 @@ def test_the_enhancing_part_has_the_diameters_of_the_ellipsoid() -> None:
     }
     assert axes[codes.SCT.LongAxis] == pytest.approx(48, abs=4)
     assert axes[codes.SCT.ShortAxis] == pytest.approx(32, abs=4)
+    (product,) = (
+        item for item in found if isinstance(item, Measurement) and item.name.value == "BIDIMENSIONAL_PRODUCT"
+    )
+    assert product.value == pytest.approx(axes[codes.SCT.LongAxis] * axes[codes.SCT.ShortAxis], rel=0.01)
+    (said,) = (result.text for result in found if isinstance(result, Caveat))
+    assert said.startswith("The enhancing part can be measured by RANO")
+    assert "No response is given" in said
     (key,) = (result for result in found if isinstance(result, KeyImages))
     assert key.images[0].sop_instance_uid == testing.uid("phantom/t1c", "instance", 15)
+
+
+def test_what_does_not_enhance_or_is_on_one_slice_is_not_measured_by_rano() -> None:
+    marked = tumour()
+    marked[marked == 1] = 2
+    (said,) = (result.text for result in results(marked) if isinstance(result, Caveat))
+    assert said == "RANO: nothing enhances, so that there is no bidimensional product."
+    marked[14, 20:26, 18:24] = 1
+    (said,) = (result.text for result in results(marked) if isinstance(result, Caveat))
+    assert said.startswith("The enhancing part cannot be measured by RANO: it is seen on one slice")
 
 
 def test_a_few_voxels_are_no_tumour() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import (
+    Caveat,
     Code,
     Finding,
     Heatmap,
@@ -69,8 +70,12 @@ def run(photo: Series, triton: Triton) -> Iterator[Result]:
     yield Segmentation(labels=photo.on_pixels(vessels), segments=[VESSELS])
     percent = 100 * float(vessels.sum()) / float(np.count_nonzero(bright(picture)))
     yield Measurement(name=DENSITY, value=round(percent, 1), unit=codes.UCUM.Percent, of=VESSELS)
+    yield Caveat(
+        "Graded by the International Clinical Diabetic Retinopathy scale (Wilkinson et al. 2003) from one photograph; "
+        "macular oedema is not judged."
+    )
     if grade := grade_of(levels):
-        yield Summary(f"{GRADES[grade - 1].meaning} (grade {grade} of 4)", glance=f"retinopathy grade {grade}")
+        yield Summary(f"{GRADES[grade - 1].meaning} (ICDR grade {grade} of 4)", glance=f"retinopathy grade {grade}")
     else:
         yield Summary("No diabetic retinopathy found", glance="no retinopathy found")
 

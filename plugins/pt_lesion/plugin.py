@@ -64,6 +64,10 @@ LIVER_HU = (40.0, 140.0)
 FAT = 6
 """The number of the place that the CT tells, beside those of the model (`pet_places`)."""
 NO_TRACER = "the threshold is that of FDG, and the header does not name the radiopharmaceutical"
+NO_DEAUVILLE = (
+    "No Deauville score: uptake of the blood pool in the mediastinum is not measured, and whether this is a lymphoma "
+    "under treatment is not known."
+)
 PLACES = {
     1: ("Brain", codes.SCT.Brain),
     2: ("Heart", codes.SCT.Heart),
@@ -304,7 +308,7 @@ def conditions(pt: Series, patient: Patient) -> str:
         said.append(f"{minutes:.0f} minutes before the images")
     except Unknown:
         said.append("time of injection not stated")
-    return f"SUV of FDG: {', '.join(said)}. The reference region is the liver (PERCIST); no Deauville score is given."
+    return f"SUV of FDG: {', '.join(said)}. The reference region is the liver (PERCIST). {NO_DEAUVILLE}"
 
 
 def _believe(value: float, limits: tuple[float, float], what: str) -> None:

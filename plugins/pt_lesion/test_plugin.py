@@ -141,6 +141,7 @@ def test_what_suv_depend_on_is_said() -> None:
     assert f"weight {KG:g} kg, height 200 cm" in said
     assert "MBq injected" in said
     assert "minutes before the images" in said
+    assert "No Deauville score: uptake of the blood pool" in said
 
 
 def test_glycolysis_is_volume_times_mean() -> None:

@@ -8,7 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Series, Summary, Triton, codes
+from node import (
+    Caveat,
+    Code,
+    Finding,
+    KeyImages,
+    Measurement,
+    NotSuitable,
+    Region,
+    Result,
+    Series,
+    Summary,
+    Triton,
+    codes,
+)
 from node.measuring import label_components
 
 LESION, MALIGNANT = 0, 1
@@ -70,12 +83,23 @@ def run(us: Series, triton: Triton) -> Iterator[Result]:
         width, height = ((box[1] - box[0]) * scanned.spacing).tolist()
         yield Measurement(name=codes.SCT.Width, value=round(width, 1), unit=codes.UCUM.Millimeter, of=lesion)
         yield Measurement(name=HEIGHT, value=round(height, 1), unit=codes.UCUM.Millimeter, of=lesion)
+        if str(us.header.get("BodyPartExamined") or "").upper() == "BREAST":
+            yield Finding(name=orientation(width, height), present=True, of=lesion, notable=False)
+    yield Caveat(
+        "No BI-RADS and no TI-RADS category: margin, echo pattern, composition and what lies behind are not judged."
+    )
     yield KeyImages(images=[us.frames[best]], description="Where a lesion is likeliest")
     look = "malignant" if malignant >= PRESENT else "benign"
     yield Summary(
         f"A lesion found that looks {look} to the network, with a score for malignant of {malignant:.2g}",
         glance=f"lesion, looks {look}",
     )
+
+
+def orientation(width: float, height: float) -> Code:
+    """Return the orientation of a lesion of the breast: parallel to the skin if wider than tall (BI-RADS, 2013)."""
+    name: Code = codes.DCM.Parallel if width > height else codes.DCM.NotParallel  # PS3.16 CID 6152
+    return name
 
 
 def regions_of(header: Dataset) -> list[Dataset]:

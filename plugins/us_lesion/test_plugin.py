@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Summary, testing
+from node import Finding, KeyImages, Measurement, NotSuitable, Region, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 150, 200
@@ -80,6 +80,26 @@ def test_the_network_gets_the_scanned_tissue_alone_and_the_size_is_in_mm() -> No
     assert lesion.points.tolist() == [[60, 40], [100, 60]]
     measures = {result.name.meaning: result.value for result in found if isinstance(result, Measurement)}
     assert measures == {"Width": pytest.approx(40 * 0.2), "Height": pytest.approx(20 * 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("part", "cm_down", "name"),
+    [
+        ("BREAST", 0.02, codes.DCM.Parallel),
+        ("BREAST", 0.04, codes.DCM.NotParallel),
+        ("BREAST", 0.05, codes.DCM.NotParallel),
+        ("THYROID", 0.02, None),
+    ],
+)
+def test_a_lesion_of_the_breast_that_is_wider_than_tall_is_parallel(
+    part: str, cm_down: float, name: codes.Code | None
+) -> None:
+    scanned = region((20, 10, 180, 140))
+    scanned.PhysicalDeltaY = cm_down
+    image = ultrasound(scanned, BodyPartExamined=part, ImageType=["ORIGINAL", "PRIMARY", part, "0001"])
+    orientations = {codes.DCM.Parallel, codes.DCM.NotParallel}
+    found = [item.name for item in results(image) if isinstance(item, Finding) and item.name in orientations]
+    assert found == ([name] if name else [])
 
 
 def test_an_ultrasound_region_outside_the_image_is_ignored() -> None:

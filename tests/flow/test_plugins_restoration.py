@@ -20,7 +20,7 @@ SQUARE = 8
 
 def derived(triton: Triton, name: str, series: Series, folder: Path, *skip: str) -> tuple[DerivedSeries, list[Dataset]]:
     """Run a plugin, and return the one series it makes and its images as they were written."""
-    result, summary = answered(triton, name, series, folder, *skip)
+    result, *_, summary = answered(triton, name, series, folder, *skip)
     assert isinstance(summary, Summary)
     assert isinstance(result, DerivedSeries)
     written = [dcmread(path) for path in sorted((folder / "made").iterdir(), key=lambda path: int(path.stem))]

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from node.images.series import Volume
-from node.measuring import find_components, label_components, longest_axes, values_inside
+from node.measuring import find_components, label_components, longest_axes, noise, values_inside
 from node.serving.components import components
 
 measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
@@ -105,3 +105,12 @@ def test_a_component_has_its_box_its_widest_slice_and_its_rim() -> None:
     assert block.slice == 2
     assert block.mask.sum() == mask.sum() - 1
     assert corner.rim.sum() == 3
+
+
+def test_noise_is_its_standard_deviation_whatever_slope_or_edge_there_is() -> None:
+    random = np.random.default_rng(5)
+    image = random.normal(0, 12, (2, 96, 96)) + np.linspace(0, 300, 96)
+    image[:, :, 48:] += 400
+    everywhere = np.ones(image.shape, bool)
+    assert noise(image, everywhere) == pytest.approx(12, rel=0.08)
+    assert np.isnan(noise(image, ~everywhere))

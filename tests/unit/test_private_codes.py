@@ -16,6 +16,7 @@ SCORE = "a number of a network that is no probability: DICOM has Certainty of Fi
 QUALITY = "PS3.16 CID 6135 names failures of a radiograph, and not this one"
 CLASS = "a class of the data set that the network learned from, which unites several concepts"
 MEASURE = "PS3.16 and RadElement have no such measure"
+NOISE = "PS3.16 has Signal to Noise Ratio, and no noise and no difference of two series"
 PRIVATE = {
     "PRIOR": COMPARISON,
     "PRIOR_AGE": COMPARISON,
@@ -55,6 +56,10 @@ PRIVATE = {
     "as-in-parkinson": CLASS,
     "SYNTHETIC_CT": "PS3.16 CID 7203 has no derivation by a network",
     "WHOLE_TUMOUR_VOLUME": MEASURE,
+    "BIDIMENSIONAL_PRODUCT": MEASURE,
+    "NOISE_BEFORE": NOISE,
+    "NOISE_AFTER": NOISE,
+    "MEAN_ABSOLUTE_DIFFERENCE": NOISE,
     "REFERABLE_RETINOPATHY": "a decision of screening, which unites several grades",
     "RETINAL_VESSEL_DENSITY": MEASURE,
     "pt-raised-uptake": "SNOMED CT has it of the heart and the lung alone",
