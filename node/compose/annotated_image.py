@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from node.compose.display import blend_heat, relative_heat, select_window, to_grey
+from node.compose.display import blend_heat, heat_colors, relative_heat, select_window, stored_range, to_grey
 from node.compose.fonts import Color, draw_text, text_width, wrap_text
 from node.compose.image_names import name_in_series
 from node.compose.outlines import as_graphic, ellipse_points
@@ -23,6 +23,8 @@ CONTOUR = 2
 """Width of an outline in pixels."""
 SMALL = 24
 """A segment smaller than this number of pixels on the page gets a frame around it, so that a reader finds it."""
+BAR = 10
+"""Height in pixels of the colours of a legend."""
 POINT = 9
 """Length in pixels of each arm of the cross that marks a point."""
 
@@ -39,11 +41,13 @@ PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing
 class Shown:
     """What a picture says of itself beside the name of its image, and values (row, column) to show on its grid.
 
-    Without values they are those of the image. The window is that of the image in any case.
+    Without values they are those of the image. The window is that of the image in any case. The legend of a heat map is
+    its colours with the lowest and the highest number.
     """
 
     words: str = ""
     values: NDArray[Any] | None = None
+    legend: bool = False
 
 
 def draw_annotated_image(
@@ -85,21 +89,34 @@ def _draw(series: Series, index: int, overlays: Overlays, size: int, shown: Show
     drawn = Image.fromarray(image)
     zoom = np.divide(extent, (columns, rows))
     for layer in overlays.layers:
-        drawn = _with_outlines(drawn, layer, index)
+        drawn = _with_outlines(drawn, layer, index, marks=overlays.marks)
     for overlay in overlays.regions:
         if overlay.index == index:
             _draw_region(ImageDraw.Draw(drawn), overlay, zoom)
     framed = Image.new("RGB", (size, extent[1]), PANEL)
     framed.paste(drawn, ((size - extent[0]) // 2, 0))
     _caption(ImageDraw.Draw(framed), series, index, framed.size, shown.words)
+    if shown.legend and overlays.heatmaps:
+        _legend(framed, overlays.heatmaps[0])
     return framed
+
+
+def _legend(picture: Image.Image, heatmap: Heatmap) -> None:
+    """Draw the colours of a heat map at the upper left, with the numbers at their ends."""
+    low, high = (value * heatmap.slope + heatmap.intercept for value in stored_range(heatmap))
+    wide = picture.width // 4
+    bar = heat_colors(np.linspace(0, 1, wide))[None].repeat(BAR, axis=0)
+    picture.paste(Image.fromarray(bar.round().astype(np.uint8)), (8, 8))
+    draw = ImageDraw.Draw(picture)
+    draw_text(draw, (8, 8 + BAR + 18), f"{low:.3g}", 15, INK, edge=PANEL)
+    draw_text(draw, (8 + wide, 8 + BAR + 18), f"{high:.3g}", 15, INK, side="right", edge=PANEL)
 
 
 def _caption(draw: ImageDraw.ImageDraw, series: Series, index: int, size: tuple[int, int], words: str) -> None:
     """Write words and the name of the image, and the patient's directions."""
     frame, (wide, high) = series.frames[index], size
     if name := ", ".join(filter(None, (words, name_in_series(series, index)))):
-        draw_text(draw, (8, high - 10), name, 16, FAINT, edge=PANEL)
+        draw_text(draw, (8, high - 10), name, 16, INK, edge=PANEL)
     left, right, top = directions(frame)
     draw_text(draw, (8, high // 2 + 8), left, 22, INK, edge=PANEL)
     draw_text(draw, (wide - 8, high // 2 + 8), right, 22, INK, side="right", edge=PANEL)
@@ -112,9 +129,11 @@ def _with_heatmap(image: NDArray[np.uint8], heatmap: Heatmap, index: int) -> NDA
     return blend_heat(image, np.array(heat.resize((image.shape[1], image.shape[0]), Image.Resampling.BILINEAR)))
 
 
-def _with_outlines(image: Image.Image, layer: Layer, index: int) -> Image.Image:
+def _with_outlines(image: Image.Image, layer: Layer, index: int, *, marks: bool) -> Image.Image:
+    """Return an image with the outlines of the segments, and with `marks` the number of each at its right edge."""
     painted = np.array(image)
     frames: list[tuple[list[int], Color]] = []
+    places: list[tuple[float, float, int]] = []
     for number, color in enumerate(layer.colors, 1):
         mask = _enlarged(layer.labels[index] == number, image.size)
         painted[_outline(mask)] = color
@@ -122,9 +141,13 @@ def _with_outlines(image: Image.Image, layer: Layer, index: int) -> Image.Image:
             rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
             if max(np.ptp(rows), np.ptp(columns)) < SMALL:
                 frames.append((_frame_box(columns, rows), color))
+            right = int(columns[-1])
+            places.append((right + 6, float(np.flatnonzero(mask[:, right]).mean()), number + layer.first - 1))
     drawn = Image.fromarray(painted)
     for box, color in frames:
         ImageDraw.Draw(drawn).rectangle(box, outline=color)
+    for x, y, number in places if marks else ():
+        draw_text(ImageDraw.Draw(drawn), (min(x, drawn.width - 20), y + 5), str(number), 15, INK, edge=PANEL)
     return drawn
 
 

@@ -14,8 +14,15 @@ from node.results import Heatmap
 
 DARK_ON_WHITE = {"PT", "NM"}
 """Modalities whose uptake is displayed dark on white, as readers are used to."""
-WINDOWS: dict[Code, tuple[float, float]] = {SCT.Lung: (-600.0, 1500.0), SCT.Bone: (400.0, 1800.0)}
-"""Type of segment → center and width in HU in which a CT is displayed if such a segment is outlined."""
+WINDOWS: dict[Code, tuple[float, float]] = {
+    SCT.Lung: (-600.0, 1500.0),
+    SCT.Bone: (400.0, 1800.0),
+    SCT.Liver: (60.0, 200.0),
+    SCT.Brain: (40.0, 80.0),
+}
+"""Type or anatomic region of a segment → center and width in HU in which a CT is displayed if it is outlined."""
+HEADS = {"HEAD", "BRAIN", "SKULL", "HEADNECK"}
+"""Body Part Examined (PS3.16 Annex L) of a CT that is shown in the window of the brain if its header has none."""
 CT_WINDOW = (40.0, 400.0)
 """Center and width in HU for a CT whose header has no window."""
 FAINTEST = 0.1
@@ -40,7 +47,7 @@ def select_window(stored: NDArray[Any], series: Series, frame: Frame, types: set
         if center is not None and width is not None and width > 1 and high - low > FAINTEST * width:
             return center, width
     if series.modality == "CT":
-        return CT_WINDOW
+        return WINDOWS[SCT.Brain] if str(frame.header.get("BodyPartExamined") or "").upper() in HEADS else CT_WINDOW
     return (low + high) / 2, max(high - low, 1e-6)
 
 

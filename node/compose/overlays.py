@@ -29,12 +29,15 @@ class Layer:
         (slice, row, column): n is `segments[n - 1]`, 0 no segment.
     areas
         Number of pixels of each segment on each image of the series: (segment, slice).
+    first
+        Segment Number of the first segment, as the table of the page gives it.
     """
 
     labels: NDArray[Any]
     areas: NDArray[np.int64]
     segments: Sequence[Segment]
     colors: Sequence[Color]
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,10 +60,16 @@ class Overlays:
 
     @property
     def types(self) -> set[Code]:
-        """The types of the segments and regions."""
-        return {segment.type for layer in self.layers for segment in layer.segments} | {
+        """The types and anatomic regions of the segments, and the types of the regions."""
+        segments = [segment for layer in self.layers for segment in layer.segments]
+        return {code for segment in segments for code in (segment.type, segment.region) if code} | {
             overlay.region.type for overlay in self.regions
         }
+
+    @property
+    def marks(self) -> bool:
+        """Whether segments are marked with their numbers, so that nobody must tell them apart by colour alone."""
+        return sum(len(layer.segments) for layer in self.layers) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +140,10 @@ def layers_of(result: Segmentation) -> list[Layer]:
     if not result.masks:
         return [Layer(labels=result.labels.array, areas=result.areas, segments=result.segments, colors=colors)]
     return [
-        Layer(labels=mask.array >= MASK_THRESHOLD, areas=area[None], segments=[segment], colors=[color])
-        for mask, area, segment, color in zip(result.masks, result.areas, result.segments, colors, strict=True)
+        Layer(labels=mask.array >= MASK_THRESHOLD, areas=area[None], segments=[segment], colors=[color], first=number)
+        for number, (mask, area, segment, color) in enumerate(
+            zip(result.masks, result.areas, result.segments, colors, strict=True), 1
+        )
     ]
 
 

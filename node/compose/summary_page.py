@@ -1,6 +1,7 @@
 """The summary page of a case: key slices with outlines, a table of all results, their origin, and remarks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ MARGIN = 16
 LINE = 28
 TEXT, TITLE, LOUD, BANNER = 18, 30, 24, 22
 """Heights of letters in pixels."""
-SWATCH = 14
+SWATCH = 18
 NAME, VALUE, NOTE = 0.29, 0.72, 0.74
 """Where the name of a row begins, its value ends and its note begins, as parts of the width of the page."""
 BACKGROUND: Color = (17, 20, 24)
@@ -56,9 +57,9 @@ def draw_summary_page(case: Case) -> bytes:
         columns, size = GRID[2]
         pictures = list(_side_by_side(compared, size, stamp))
     else:
-        indices = [0] if tile_matrix(series) else key_slices(overlays[role], len(series.frames), _chosen(case, series))
-        columns, size = GRID[len(indices)]
-        pictures = [draw_annotated_image(series, index, overlays[role], size, stamp) for index in indices]
+        shown = list(views(overlays[role], series, _chosen(case, series)))[:KEY_SLICES]
+        columns, size = GRID[len(shown)]
+        pictures = [draw_annotated_image(series, view.index, view.overlays, size, stamp, view.shown) for view in shown]
     width = columns * (size + MARGIN) + MARGIN
     rows = table_rows(case)
     written = [case.identity.title, *map(series_name, case.inputs.values())]
@@ -78,6 +79,29 @@ def draw_summary_page(case: Case) -> bytes:
         draw(page, top)
         top += height
     return png(page)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A picture of the page: the index of its image, what lies on it, and what it says."""
+
+    index: int
+    overlays: Overlays
+    shown: Shown | None = None
+
+
+def views(overlays: Overlays, series: Series, chosen: Sequence[int]) -> Iterator[View]:
+    """Yield the pictures of a series: one for each heat map, on which no other map lies, then the key slices."""
+    slide = tile_matrix(series) is not None
+    count = 1 if slide else len(series.frames)
+    for heatmap in overlays.heatmaps:
+        index = int(heatmap.array.max(axis=(1, 2)).argmax())
+        yield View(index, replace(overlays, heatmaps=[heatmap]), Shown(heatmap.label, legend=True))
+    plain = replace(overlays, heatmaps=[])
+    if not overlays.heatmaps or overlays.layers or overlays.regions or chosen:
+        taken = {int(heatmap.array.max(axis=(1, 2)).argmax()) for heatmap in overlays.heatmaps}
+        indices = [0] if slide else key_slices(plain, count, chosen)
+        yield from (View(index, plain) for index in indices if index not in taken)
 
 
 def _compared(case: Case) -> DerivedSeries | None:
@@ -118,8 +142,8 @@ def _chosen(case: Case, series: Series) -> list[int]:
 def key_slices(overlays: Overlays, count: int, chosen: Sequence[int] = ()) -> list[int]:
     """Return the indices of up to six slices to show, in order.
 
-    First come those in `chosen`, those with a region, and the highest of each heat map; then slices evenly through what
-    is outlined, so that every segment is well visible. Without any of these it is the middle slice.
+    First come those in `chosen`, in its order, and those with a region; then, in the order of the stack, slices evenly
+    through what is outlined, so that every segment is well visible. Without any of these it is the middle slice.
 
     Parameters
     ----------
@@ -131,12 +155,12 @@ def key_slices(overlays: Overlays, count: int, chosen: Sequence[int] = ()) -> li
     spread = _evenly(outlined, KEY_SLICES)
     hidden = [int(area.argmax()) for area in areas if area.any() and area[spread].max() < area.max() / 2]
     regions = [overlay.index for overlay in overlays.regions]
-    highest = [int(heatmap.array.max(axis=(1, 2)).argmax()) for heatmap in overlays.heatmaps]
-    wanted = list(dict.fromkeys([*chosen, *regions, *highest, *hidden]))[:KEY_SLICES]
+    first = list(dict.fromkeys([*chosen, *regions]))[:KEY_SLICES]
+    wanted = list(dict.fromkeys([*first, *hidden]))[:KEY_SLICES]
     for index in wanted:
         if spread:
             spread.remove(_nearest(spread, index))
-    return sorted({*wanted, *spread}) or [count // 2]
+    return [*first, *sorted({*wanted, *spread} - {*first})] or [count // 2]
 
 
 def _nearest(indices: Sequence[int], index: int) -> int:
@@ -207,7 +231,8 @@ def _row(row: Row, width: int) -> Block:
         if row.what:
             canvas.line((MARGIN, top, width - MARGIN, top), RULE)
         if row.color:
-            canvas.rectangle((MARGIN, top + 8, MARGIN + SWATCH, top + 8 + SWATCH), row.color)
+            canvas.rectangle((MARGIN, top + 6, MARGIN + SWATCH, top + 6 + SWATCH), row.color)
+            draw_text(canvas, (MARGIN + SWATCH // 2, top + 20), row.mark, 13, BACKGROUND, side="middle")
         for left, lines, side, ink in cells:
             for number, line in enumerate(lines):
                 draw_text(canvas, (left, top + 21 + number * LINE), line, TEXT, ink, side=side)

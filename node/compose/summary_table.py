@@ -21,6 +21,7 @@ from node.results import (
     Heatmap,
     KeyImages,
     Measurement,
+    Presence,
     Region,
     Registration,
     Result,
@@ -32,13 +33,14 @@ from node.results.figures import in_words, without_exponent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the table: what it is of, name, value, and a note such as the score; `color` as in the pictures."""
+    """A line of the table: what it is of, name, value, a note such as the score; colour and number as in pictures."""
 
     what: str = ""
     name: str = ""
     value: str = ""
     note: str = ""
     color: Color | None = None
+    mark: str = ""
 
 
 def table_rows(case: Case) -> list[Row]:
@@ -56,17 +58,19 @@ def table_rows(case: Case) -> list[Row]:
     return table
 
 
-def _with_title(what: str, rows: Sequence[Row], color: Color | None = None) -> list[Row]:
+def _with_title(what: str, rows: Sequence[Row], color: Color | None = None, mark: str = "") -> list[Row]:
     """Return rows whose first row says what they are of."""
-    return [replace(row, what=what, color=color) if index == 0 else row for index, row in enumerate(rows)]
+    return [replace(row, what=what, color=color, mark=mark) if index == 0 else row for index, row in enumerate(rows)]
 
 
 def _segment_rows(case: Case, result: Segmentation) -> Iterator[Row]:
-    for segment, color, area in zip(result.segments, segment_colors(result.segments), result.areas, strict=True):
+    several = sum(len(other.segments) for other in case.results_of(Segmentation)) > 1
+    named = zip(result.segments, segment_colors(result.segments), result.areas, strict=True)
+    for number, (segment, color, area) in enumerate(named, 1):
         rows = _statement_rows(case, segment)
         if not area.any():
             rows = [Row(name="not found"), *rows]
-        yield from _with_title(segment.label, rows or [Row()], color)
+        yield from _with_title(segment.label, rows or [Row()], color, str(number) if several else "")
 
 
 def _region_rows(case: Case, region: Region) -> list[Row]:
@@ -85,10 +89,13 @@ def _region_slice(case: Case, region: Region) -> str:
 
 
 def _statement_rows(case: Case, subject: Segment | Region | None) -> list[Row]:
-    """Return the measurements and findings of a segment or region, or with None of the images as a whole."""
+    """Return what was measured and found of a segment or region, or with None of the images as a whole.
+
+    What is absent comes last.
+    """
     compared = [result.measurement for result in case.results_of(Comparison)]
     table: list[Row] = []
-    for result in case.results:
+    for result in sorted(case.results, key=_is_absent):
         statement = result.measurement if isinstance(result, Comparison) else result
         if not isinstance(statement, Measurement | Finding) or statement.of != subject:
             continue
@@ -97,6 +104,10 @@ def _statement_rows(case: Case, subject: Segment | Region | None) -> list[Row]:
         elif statement not in compared:
             table.append(_statement_row(statement))
     return table
+
+
+def _is_absent(result: Result) -> bool:
+    return isinstance(result, Finding) and result.presence is Presence.ABSENT
 
 
 def _change(result: Comparison) -> str:

@@ -81,7 +81,7 @@ def test_a_rounded_score_never_says_another_presence(tmp_path: Path) -> None:
     (report,) = composed(series, [finding])
     numbers = [float(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
     assert numbers == [0.4996, 0.5, 0.3], "score, threshold, indeterminate from"
-    (_, row) = table_rows(lung_case(series, [Finding(name=SCT.Nodule, present=False), finding]))
+    (row, _) = table_rows(lung_case(series, [Finding(name=SCT.Nodule, present=False), finding]))
     assert row.note == "score 0.4996 (threshold 0.5, indeterminate from 0.3)"
     assert rounded_with_limits(0.00001234, 0.5, digits=2) == (0.000012, 0.5)
     assert without_exponent(0.000012) == "0.000012"

@@ -51,8 +51,8 @@ def test_the_table_says_what_was_found_of_what(tmp_path: Path) -> None:
     table = table_rows(spleen_case(series, results))
     name = f"series {series.header.SeriesNumber}, {series.header.SeriesDescription}"
     assert table == [
-        Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN),
-        Row(what="Kidney", name="not found", color=table[1].color),
+        Row(what="Spleen", name="Volume", value="12346 cm³", color=GREEN, mark="1"),
+        Row(what="Kidney", name="not found", color=table[1].color, mark="2"),
         Row(
             what="Nodule 1", name="Nodule", value="image 6 at -37.5 mm", note="score 0.25 (threshold 0.2)", color=GREEN
         ),
@@ -110,3 +110,13 @@ def test_a_percentile_is_said_once(name: Code, percentile: float, printed: str) 
 )
 def test_a_unit_is_printed_without_what_is_for_machines(unit: Code, printed: str) -> None:
     assert unit_in_words(unit) == printed
+
+
+def test_what_is_present_comes_before_what_is_absent(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    absent = Finding(name=SCT.Nodule, score=0.1, threshold=0.5)
+    present = Finding(name=SCT.Mass, score=0.9, threshold=0.5)
+    assert [row.name for row in table_rows(spleen_case(series, [absent, present]))] == [
+        SCT.Mass.meaning,
+        SCT.Nodule.meaning,
+    ]
