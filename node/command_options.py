@@ -1,6 +1,7 @@
 """What the commands share: the option for the configuration file, errors as one sentence, progress, and listings."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from node.errors import NodeError
-from node.exit_codes import MEND
+from node.exit_codes import INTERRUPTED, MEND
 from node.progress import Progress, awaited
 
 if TYPE_CHECKING:
@@ -69,9 +70,17 @@ def log_for_people() -> None:
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Print an error of the node as one sentence on stderr, and exit with 2; so too an error of the file system."""
+    """Print an error of the node as one sentence on stderr, and exit with 2; so too an error of the file system.
+
+    At Ctrl-C, what the command opened has been closed on the way here. It then ends at once: threads of pynetdicom
+    would be waited for, and wait themselves for a peer that may never answer.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     except NodeError as error:
         fail(str(error))
     except OSError as error:

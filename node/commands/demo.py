@@ -131,23 +131,34 @@ def waiting(say: Callable[[str], None], what: str, seconds: float = SILENT_SECON
         reminding.join()
 
 
+@contextmanager
+def stop_announced(say: Callable[[str], None]) -> Iterator[None]:
+    """At Ctrl-C, say that the end takes a moment."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopping the node and Triton")
+        raise
+
+
 def _through_the_node(folder: Path, parcels: Sequence[OutgoingObject], say: Callable[[str], None]) -> Outcome:
     read = Settings.read(folder / "isocenter.toml")
     settings = read.model_copy(update={"log": LogSettings(level="warning", format="text")})  # the demo says it all
     begun = time.time()
     with ExitStack() as stack:
-        with waiting(say, "starting Triton from its wheel, and loading the model"):
+        with waiting(say, "starting Triton from its wheel, and loading the model"), stop_announced(say):
             servers = stack.enter_context(Servers(settings.triton, folder / "triton.log"))
             node = Node(settings)
             node.start(servers)
         started = time.time()
         try:
-            with waiting(say, f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}"):
-                for sent, result in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
-                    if result.reason:
-                        say(f"{sent.path.name}: {result.reason}")
-            last_store = time.time()
-            story = _follow(node.ledger, say)
+            with stop_announced(say):
+                with waiting(say, f"sending {len(parcels)} instances to ISOCENTER@127.0.0.1:{node.port}"):
+                    for sent, result in send(parcels, Address("ISOCENTER", "127.0.0.1", node.port), "DEMO"):
+                        if result.reason:
+                            say(f"{sent.path.name}: {result.reason}")
+                last_store = time.time()
+                story = _follow(node.ledger, say)
             return _outcome(folder, node.ledger, story, started=started - begun, last_store=last_store)
         finally:
             node.stop()

@@ -5,7 +5,6 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +17,7 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from node.deliver.storescu import MOST_CONTEXTS, OutgoingObject, StoreResult, store
-from node.errors import ConfigError, NotUnderstood
+from node.errors import ConfigError, NodeError, NotUnderstood
 from node.images.part10 import FAULTS
 from node.records import Address
 
@@ -43,6 +42,8 @@ class Found:
 
 
 SOP_INSTANCE_UID = 0x00080018
+GRACE_SECONDS = 3.0
+"""How long Ctrl-C waits for the responses to the instances that are being sent."""
 
 
 class NoDicomFile(NotUnderstood):
@@ -151,23 +152,30 @@ def send_at_once(
     stopped = threading.Event()
     shares = [share for number in range(associations) if (share := objects[number::associations])]
     results: SimpleQueue[tuple[OutgoingObject, StoreResult] | None] = SimpleQueue()
+    failures: list[NodeError] = []
 
     def work(share: Sequence[OutgoingObject]) -> None:
         try:
             for result in send(share, address, calling, go_on=lambda: not stopped.is_set() and pace()):
                 results.put(result)
+        except NodeError as error:
+            failures.append(error)
         finally:
             results.put(None)
 
-    with ThreadPoolExecutor(max(len(shares), 1)) as threads:
-        running = [threads.submit(work, share) for share in shares]
-        try:
-            for _ in shares:
-                yield from iter(results.get, None)
-            for future in running:
-                future.result()
-        finally:
-            stopped.set()  # at Ctrl-C, an association ends with the instance that it sends
+    threads = [threading.Thread(target=work, args=(share,), daemon=True) for share in shares]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in shares:
+            yield from iter(results.get, None)
+    finally:
+        stopped.set()  # at Ctrl-C, an association ends with the instance that it sends; a peer may never answer
+        until = time.monotonic() + GRACE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+    for failure in failures:
+        raise failure
 
 
 class Pace:

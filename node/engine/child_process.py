@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ from node.author_place import place_of, sentence_of
 from node.engine.child_answers import ChildAnswers, SlotReleased, send_answer, send_error, send_slot_released
 from node.engine.descendants import adopt_orphans, kill_descendants
 from node.errors import JobDied, NodeError, PluginFailed
+from node.interrupts import interrupts_blocked
 from node.plain_text import LONGEST, plain
 from node.sandbox import Sandbox
 
@@ -103,7 +105,9 @@ def _start(child: Any) -> None:
     ends = time.monotonic() + RESTART_SECONDS
     while True:
         try:
-            child.start()
+            resource_tracker.ensure_running()  # it unblocks what is blocked when it is started
+            with interrupts_blocked():  # the first child starts the fork server, too
+                child.start()
         except (OSError, EOFError) as error:
             if time.monotonic() > ends:
                 raise JobDied(f"the job's process cannot be started: {error or type(error).__name__}") from error

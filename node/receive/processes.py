@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from node.interrupts import interrupts_blocked
 from node.receive.scp import listen
 from node.records import Address
 from node.spool import writer
@@ -138,13 +139,14 @@ class Receivers:
                 child.process.wait()
 
     def _launch(self, listening: socket.socket) -> ReceiverChild:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.program, str(listening.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[listening.fileno()],
-            text=True,
-        )
+        with interrupts_blocked():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", self.program, str(listening.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=[listening.fileno()],
+                text=True,
+            )
         with suppress(OSError):  # the process has died already; `watch` finds it
             process.stdin.write(f"{self.order}\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
