@@ -1,9 +1,11 @@
 """Every code of the node's own scheme has a reason: no public table has a code that means the same."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.codedict import codes as public
 
 from node.codes import Code
@@ -75,6 +77,43 @@ PRIVATE = {
     "VASCULAR_SKIN_LESION": CLASS,
 }
 """Value of a private code → why there is no public one."""
+SNOMED = "SNOMED CT, International Edition: a disorder that no context group of PS3.16 lists"
+RADLEX = "RadLex: the texture of a nodule, in no context group of PS3.16"
+UNIT = "a valid expression of UCUM that pydicom has no keyword for"
+ELSEWHERE = {
+    ("SCT", "125605004"): SNOMED,
+    ("SCT", "189336000"): SNOMED,
+    ("SCT", "197321007"): SNOMED,
+    ("SCT", "21454007"): SNOMED,
+    ("SCT", "233604007"): SNOMED,
+    ("SCT", "254701007"): SNOMED,
+    ("SCT", "274100004"): SNOMED,
+    ("SCT", "312903003"): SNOMED,
+    ("SCT", "312904009"): SNOMED,
+    ("SCT", "312905005"): SNOMED,
+    ("SCT", "35486000"): SNOMED,
+    ("SCT", "400096001"): SNOMED,
+    ("SCT", "46621007"): SNOMED,
+    ("SCT", "4855003"): SNOMED,
+    ("SCT", "51615001"): SNOMED,
+    ("SCT", "59276001"): SNOMED,
+    ("SCT", "713609000"): SNOMED,
+    ("SCT", "8186001"): SNOMED,
+    ("SCT", "82999001"): SNOMED,
+    ("SCT", "84089009"): SNOMED,
+    ("SCT", "87433001"): SNOMED,
+    ("SCT", "93655004"): SNOMED,
+    ("SCT", "95436008"): SNOMED,
+    ("RADLEX", "RID50151"): RADLEX,
+    ("RADLEX", "RID50152"): RADLEX,
+    ("RADLEX", "RID50153"): RADLEX,
+    ("RADELEMENT", "RDE1953"): "RadElement: the common data element of the part of a lung below -950 HU",
+    ("UMLS", "C0034375"): "TID 1500 row 12 of PS3.16 names it so",
+    ("UCUM", "g"): UNIT,
+    ("UCUM", "ml/m2"): UNIT,
+    ("UCUM", "g/m2"): UNIT,
+}
+"""Public code that the tables of PS3.16, as pydicom has them, do not have → where it is from."""
 REPLACED = (
     Code("112181", "DCM", "Mean Attenuation Coefficient"),
     Code("112183", "DCM", "Standard Deviation of Attenuation Coefficient"),
@@ -98,6 +137,24 @@ def private_codes() -> Iterator[str]:
 
 def test_every_private_code_has_a_reason() -> None:
     assert set(private_codes()) == PRIVATE.keys()
+
+
+def written_codes() -> Iterator[tuple[str, str]]:
+    """Yield scheme and value of all codes that node and plugins write in full."""
+    for path in sorted(Path(ROOT).glob("node/**/*.py")) + sorted(Path(ROOT).glob("plugins/*/plugin.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in {"Code", "codes.Code"}:
+                values = [part.value for part in call.args if isinstance(part, ast.Constant)]
+                if len(values) == 3:
+                    yield str(values[1]), str(values[0])
+
+
+def test_a_code_that_the_tables_of_dicom_do_not_have_is_from_a_named_source() -> None:
+    tables: Mapping[str, Any] = concepts
+    known = {
+        (scheme, value) for scheme, _ in written_codes() for entry in tables.get(scheme, {}).values() for value in entry
+    }
+    assert set(written_codes()) - known == ELSEWHERE.keys()
 
 
 def test_the_public_codes_in_their_place_are_those_of_the_tables() -> None:
