@@ -187,8 +187,7 @@ def _heading(case: Case, width: int) -> Iterator[Block]:
     for series in case.inputs.values():
         name, images = series_name(series), len(series.frames)
         line = f"{name[0].upper()}{name[1:]} – {series.modality or 'no modality'}, {images} image{'s'[: images > 1]}"
-        line += f", {_date(series)}" if len(case.inputs) > 1 else ""
-        yield from _text([line], width, TEXT, FAINT)
+        yield from _text([f"{line}, {_date(series)}"], width, TEXT, FAINT)
     yield 10, _draw_nothing
 
 

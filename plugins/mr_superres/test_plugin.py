@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from node import DerivedSeries, NotSuitable, Result, Summary, codes, testing
+from node import Caveat, DerivedSeries, NotSuitable, Result, Summary, codes, testing
 
 HERE = Path(__file__).parent
 SPACING = 4.0, 0.9, 0.9
@@ -23,20 +23,24 @@ def images_of(slices: int = 10, spacing: tuple[float, float, float] = SPACING, *
     return images
 
 
-def results(images: list[Dataset]) -> tuple[Result, ...]:
+def results(images: list[Dataset], *, darker: float = 1.0, shifted: float = 0.0) -> tuple[Result, ...]:
     """Run the plugin; the model repeats each slice four times, and gives one value that no slice has."""
 
     def model(image: NDArray[np.int16], affine: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        values = np.repeat(image, 4, 0)[: 4 * len(image) - 3].astype(np.float32)
+        values = np.repeat(image, 4, 0)[: 4 * len(image) - 3].astype(np.float32) * np.float32(darker)
         values[0, 0, 0] = 1e5
-        return {"values": values, "affine": affine @ np.diag([0.25, 1, 1, 1])}
+        there = affine @ np.diag([0.25, 1, 1, 1])
+        there[:3, 3] += shifted * there[:3, 0]
+        return {"values": values, "affine": there}
 
     return testing.run_plugin(HERE, {"mr": images}, {"mr_superres": model})
 
 
 def test_the_answer_is_a_series_of_its_own_grid_within_the_values_there_were() -> None:
     images = images_of()
-    made, summary = results(images)
+    made, said, summary = results(images)
+    assert isinstance(said, Caveat)
+    assert said.text.startswith("Where new slices lie on measured ones (10 of 10), their values differ by 0 % of")
     assert isinstance(summary, Summary)
     assert "4.0 mm apart, were estimated" in summary.text
     assert isinstance(made, DerivedSeries)
@@ -45,6 +49,15 @@ def test_the_answer_is_a_series_of_its_own_grid_within_the_values_there_were() -
     assert np.linalg.norm(made.affine[:3, 0]) == pytest.approx(1.0)
     assert made.array.max() == max(image.pixel_array.max() for image in images)
     assert made.derivation == codes.DCM.SpatialResampling
+
+
+@pytest.mark.parametrize(
+    ("darker", "shifted", "words"),
+    [(0.97, 0.0, "differ by 3 % of the signal"), (1.0, 0.5, "is not known: none lies in the same place")],
+)
+def test_how_far_new_slices_differ_from_measured_ones_is_said(darker: float, shifted: float, words: str) -> None:
+    (said,) = (item.text for item in results(images_of(), darker=darker, shifted=shifted) if isinstance(item, Caveat))
+    assert words in said
 
 
 @pytest.mark.parametrize(
