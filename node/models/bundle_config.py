@@ -8,6 +8,7 @@ import ast
 import importlib
 import importlib.util
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,11 @@ from typing import Any
 from node.errors import ConfigError
 
 REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
+FUNCTION = re.compile(r"\$\s*lambda\b")
+"""How a function begins that a configuration writes into itself."""
+CLASS = re.compile(r"monai\.data\.\w+Reader|monai\.utils\.\w+\.\w+")
+"""Names of MONAI that stay the words they are: readers of files, and values of its enumerations."""
+CONSTANTS = {"np.pi": math.pi, "numpy.pi": math.pi, "math.pi": math.pi, "np.inf": math.inf, "numpy.inf": math.inf}
 DEPTH = 32
 """How far references may lead to further ones."""
 LONGEST = 10_000
@@ -80,7 +86,7 @@ class Configuration:
         """
         return self._resolved(self.words[name], name, 0) if name in self.words else None
 
-    def _resolved(self, value: Any, at: str, depth: int) -> Any:
+    def _resolved(self, value: Any, at: str, depth: int) -> Any:  # noqa: PLR0911 (a form of the syntax each)
         if depth > DEPTH:
             raise ConfigError(f"{self.path}, {at}: the references lead in a circle")
         if isinstance(value, dict):
@@ -92,6 +98,8 @@ class Configuration:
             return value
         if value.startswith("%"):
             return self._resolved(self._macro(value[1:], at), at, depth + 1)
+        if FUNCTION.match(value):
+            return value  # its reader compares the text; it is not run
         if value.startswith("$"):
             return self._computed(value, at, depth)
         whole = REFERENCE.fullmatch(value)
@@ -155,8 +163,10 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:  # noqa: PLR0911 (
             return _value(of, values)[_value(which, values)]
         case ast.Call(function, arguments, []) if ast.unparse(function) in CALLS:
             return _short(CALLS[ast.unparse(function)](*[_value(argument, values) for argument in arguments]))
-        case ast.Attribute() if NAMES.fullmatch(ast.unparse(node)):
+        case ast.Attribute() if NAMES.fullmatch(ast.unparse(node)) or CLASS.fullmatch(ast.unparse(node)):
             return ast.unparse(node)
+        case ast.Attribute() if ast.unparse(node) in CONSTANTS:
+            return CONSTANTS[ast.unparse(node)]
     raise ValueError(ast.unparse(node))
 
 

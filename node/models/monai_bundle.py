@@ -76,6 +76,8 @@ def read_bundle(source: Source) -> Brought:
             "answer": ANSWERS.get(str(output_format.get("format")), kind),
             **finished(read),
         }
+        if words["answer"] == "findings" and read.discrete and "activation" not in read.chain:
+            words["activation"] = "softmax"  # the largest wins, and a score must lie between 0 and 1
         chain = Chain.of({**words, **(load_toml(source.chain) if source.chain else {})})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{inference.path}: {error}") from error

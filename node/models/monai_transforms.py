@@ -4,11 +4,12 @@ What stands here was read in MONAI 1.6 (monai/transforms, monai/inferers) and is
 does not stand here is named in the error, and so is a parameter that would change what a transform does.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from node.serving.chain import PLACE
+from node.serving.chain import EDGE, PLACE
 
 Words = Mapping[str, Any]
 TARGET = "_target_"
@@ -19,7 +20,15 @@ COMMON = {
 """Parameters that change nothing of the values."""
 CONTAINERS = "LoadImage", "EnsureChannelFirst", "EnsureType", "CastToType", "ToDevice", "ToTensor", "Identity"
 """Transforms that have to do with files and tensors, not with what is in them."""
-ROUND_ABOUT = (*CONTAINERS, "SaveImage", "SelectItems", "DeleteItems", "CopyItems")
+PLANES = "column", "row"
+"""Axes of a plane, as MONAI reads files: those before the last."""
+ROUND_ABOUT = (
+    *CONTAINERS, "SaveImage", "SaveClassification", "ToNumpy", "SqueezeDim", "SelectItems", "DeleteItems", "CopyItems",
+)  # fmt: skip
+WITHOUT_BACKGROUND = re.compile(r"\$\s*lambda (\w+)\s*:\s*\1\[1:\]")
+"""A function of a Lambda that drops the channel of the background, which is no segment anyway."""
+EDGES = {"constant": {}, "replicate": {"fill": EDGE}}
+"""What a window beyond the images is filled up with, as fields of the chain."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -220,7 +229,9 @@ def sliding_window(transform: Words, read: Read) -> None:
         transform, "roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval", "sw_device",
         "progress", "cache_roi_weight_map", "cpu_thresh", "buffer_steps", "buffer_dim",
     )  # fmt: skip
-    as_usual(words, sigma_scale=0.125, padding_mode="constant")
+    as_usual(words, sigma_scale=0.125)
+    if (padding := words.get("padding_mode", "constant")) not in EDGES:
+        raise ValueError(f"with padding_mode {padding!r} is not understood")
     tile = read.extents(words["roi_size"])[1 if read.planar else 0 :]
     if min(tile) < 1:
         raise ValueError(f"with roi_size {words['roi_size']} is not understood")
@@ -231,9 +242,24 @@ def sliding_window(transform: Words, read: Read) -> None:
         tile=tile,
         overlap=first(words.get("overlap", 0.25)),
         blend=words.get("mode", "constant"),
-        fill=float(words.get("cval", 0.0)),
         tiles_at_once=int(words.get("sw_batch_size", 1)),
+        **{"fill": float(words.get("cval", 0.0)), **EDGES[padding]},
     )
+
+
+def slices(transform: Words, read: Read) -> None:
+    """SliceInferer: windows over each plane of a volume; the planes are those along the last axis."""
+    words = dict(transform)
+    if int(words.pop("spatial_dim", 0)) != len(PLANES) or not read.planar:
+        raise ValueError("of planes other than those along the last axis is not understood")
+    sliding_window(words, read)
+
+
+def function(transform: Words, read: Read) -> None:
+    """Lambda: one of the functions that change nothing here; its text is compared, and never run."""
+    words = words_of(transform, "func", "overwrite")
+    if not (read.discrete and WITHOUT_BACKGROUND.fullmatch(str(words.get("func", "")))):
+        raise ValueError(f"{words.get('func')} is code, which is not run")
 
 
 def simple(transform: Words, read: Read) -> None:  # noqa: ARG001 (a row of the table)
@@ -264,12 +290,14 @@ BEFORE: Mapping[str, Reader] = {
 INFERERS: Mapping[str, Reader] = {
     "SlidingWindowInferer": sliding_window,
     "SlidingWindowInfererAdapt": sliding_window,
+    "SliceInferer": slices,
     "SimpleInferer": simple,
 }
 AFTER: Mapping[str, Reader] = {
     **dict.fromkeys(ROUND_ABOUT, nothing),
     "Activations": activations,
     "AsDiscrete": as_discrete,
+    "Lambda": function,
     "Invert": invert,
     "KeepLargestConnectedComponent": keep_largest,
 }

@@ -59,6 +59,7 @@ class Made:
     inferer: Mapping[str, Any] = field(default_factory=lambda: WINDOWS)
     network: Mapping[str, Any] = field(default_factory=lambda: UNET)
     more: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Any] | None = None
 
 
 def key(name: str, **words: Any) -> dict[str, Any]:
@@ -106,6 +107,16 @@ CHAINS = {
         after=[SOFTMAX, back(nearest=False), LARGEST],
         inferer={"_target_": "SimpleInferer"},
     ),
+    "as the ventricles": Made(
+        before=[key("ScaleIntensityd"), key("EnsureTyped", device="@device")],
+        after=[SOFTMAX, back(nearest=False), LARGEST, {"_target_": "ToNumpyd", "keys": "pred"}],
+        inferer={
+            "_target_": "SliceInferer", "roi_size": [64, 64], "spatial_dim": 2, "padding_mode": "replicate",
+            "overlap": 0.25,
+        },
+        network={**UNET, "spatial_dims": 2},
+        images={"type": "image", "modality": "MR", "num_channels": 1, "spatial_shape": [64, 64]},
+    ),
     "with sigmoid": Made(
         before=[
             key("Orientationd", axcodes="RAS"),
@@ -139,7 +150,7 @@ def write_bundle(
     words = {name: value for name, value in made.network.items() if name != "_target_"}
     network = getattr(nets, made.network["_target_"])(**words).eval()
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
+        if isinstance(module, torch.nn.BatchNorm3d | torch.nn.BatchNorm2d):
             module.running_var.fill_(0.05)
     torch.save({"model": network.state_dict()}, folder / "models" / "model.pt")
     names = classes or (["background", "Spleen", "Odd thing"] if made.network["out_channels"] > 1 else ["Spleen"])
@@ -231,7 +242,7 @@ def served(tmp_path_factory: pytest.TempPathFactory):
     torch.manual_seed(11)
     added = {}
     for number, (name, made) in enumerate(CHAINS.items()):
-        write_bundle(folder / f"bundle{number}", made, [str(image)])
+        write_bundle(folder / f"bundle{number}", made, [str(image)], images=made.images)
         added[name] = add(
             folder / f"bundle{number}", f"b{number}", models=folder / "models", plugins=folder / "plugins"
         )
