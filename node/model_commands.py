@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from node import catalogue_commands
 from node.command_options import (
     DEFAULT,
     AsJson,
@@ -16,7 +17,8 @@ from node.command_options import (
     while_awaited,
 )
 
-model_app = typer.Typer(help="Bring your own model.", no_args_is_help=True)
+model_app = typer.Typer(help="Bring your own model, or get a public one.", no_args_is_help=True)
+catalogue_commands.add_to(model_app)
 
 
 @model_app.command("list")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from node.models.catalogue import Entry
 from node.models.import_source import Brought
 
 CARD = "README.md"
@@ -93,3 +94,24 @@ def compared(text: str, framework: str, lines: Sequence[str]) -> str:
     title = f"## Compared with {framework}\n"
     kept = re.sub(rf"\n{re.escape(title)}.*?(?=\n## |\Z)", "", text, flags=re.DOTALL)
     return kept.rstrip("\n") + "\n\n" + title + "\n" + "\n".join(lines) + "\n"
+
+
+def of_catalogue(text: str, entry: Entry) -> str:
+    """Return a card's text with what the catalogue says of the model, each fact with the page that states it."""
+    licence = entry.licence
+    rows = [
+        ("Published as", f"{entry.name} {entry.version}", entry.download[0].source),
+        ("For", entry.use.text, entry.use.source),
+        ("Licence", f"{licence.name}; commercial use: {licence.commercial}", licence.source),
+        *((figure.text, f"on {figure.on}", figure.source) for figure in entry.figure),
+    ]
+    if entry.validated:
+        rows.append(("Validated on", entry.validated.on, entry.validated.source))
+    tried = f"With its real weights: {entry.tried}." if entry.tried else "It was not tried here with its real weights."
+    table = "\n".join(f"| {what} | {says} | <{source}> |" for what, says, source in rows)
+    lines = ["## From the catalogue", "", "| | | stated at |", "|---|---|---|", table, "", tried]
+    for remark in entry.remarks:
+        lines += ["", remark]
+    if entry.paper:
+        lines += ["", f"Paper: <{entry.paper}>"]
+    return text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"

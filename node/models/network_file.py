@@ -4,7 +4,6 @@ import ast
 import importlib
 import importlib.util
 import inspect
-import pickle
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,8 +15,11 @@ import torch
 from torch import Tensor
 
 from node.errors import ConfigError
+from node.models.architectures import architecture
+from node.models.checkpoint import SAFETENSORS, fitted
 from node.models.torchscript_operators import check_operators
 from node.models.trust import check_external_data, require_trust
+from node.serving.network_loader import outputs
 
 TORCHSCRIPT, EXPORTED, ONNX, WEIGHTS = "TorchScript", "torch.export", "ONNX", "state_dict"
 TRITON = "Triton model"
@@ -26,10 +28,24 @@ SUFFIXES = {TORCHSCRIPT: ".pt", EXPORTED: ".pt2", ONNX: ".onnx", WEIGHTS: ".pt2"
 """How the file of a network ends in its model's folder; weights with their class are exported."""
 HOLD_CODE = (TORCHSCRIPT, EXPORTED)
 """PyTorch runs operators that such a file names, evaluates expressions in it, and lets it write files."""
+NOT_TAKEN = {
+    ".keras": "a network of Keras, which is not taken: write it as ONNX, model.export(FILE, format='onnx')",
+    ".h5": "a network of Keras, which is not taken: write it as ONNX, model.export(FILE, format='onnx')",
+    ".pb": "a network of TensorFlow, which is not taken: write it as ONNX with tf2onnx",
+    ".tflite": "a network of TensorFlow Lite, which is not taken: write it as ONNX with tf2onnx",
+    ".plan": "a plan of TensorRT for one kind of GPU: give the ONNX file it was made of, and --backend tensorrt",
+    ".engine": "a plan of TensorRT for one kind of GPU: give the ONNX file it was made of, and --backend tensorrt",
+    ".zip": "an archive: unpack it, and name the network's file or folder",
+}
+"""Files that people have → what to do with them."""
+WRITTEN_OUT = "isocenter."
+"""Before the name of a network that isocenter has written out."""
+WITHOUT_EFFECT = {"SwinUNETR": {"img_size"}}
+"""Networks of MONAI → arguments that newer versions no longer have, since they changed nothing of the network."""
 EXTENT = 32
 """Of an example along an axis of which nothing is known."""
-WRAPPED = ("model_state_dict", "state_dict", "model", "network_weights")
-"""Under which keys training scripts put the weights in their checkpoints."""
+OLD = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How a file begins that PyTorch before 1.6, or pickle alone, wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +82,7 @@ def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple
     ----------
     builder
         For a state_dict: "monai.networks.nets.UNet(spatial_dims=3, …)", or "FILE.py:CLASS(…)" with `trust`; the
-        arguments are plain literals.
+        arguments are plain literals. "isocenter.NAME" is a network of `node.models.architectures`.
     example
         Shape (tile, channel, …) of one tile, by which a network is exported.
 
@@ -76,6 +92,8 @@ def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple
         It is none of the kinds, cannot be loaded, can hold code and is not trusted, or needs what was not given; the
         message says what to do.
     """
+    if builder.startswith(WRITTEN_OUT):
+        return of_module(architecture(builder.removeprefix(WRITTEN_OUT), source), example)
     if not source.is_file():
         raise ConfigError(f"{source}: there is no such file")
     kind = _kind(source)
@@ -91,6 +109,10 @@ def read(source: Path, *, builder: str = "", trust: bool = False, example: tuple
 def _kind(source: Path) -> str:
     if source.suffix == ".onnx":
         return ONNX
+    if source.suffix == SAFETENSORS or _begins(source) in OLD:
+        return WEIGHTS
+    if source.suffix in NOT_TAKEN:
+        raise ConfigError(f"{source} is {NOT_TAKEN[source.suffix]}")
     if not zipfile.is_zipfile(source):
         raise ConfigError(f"{source} is no network isocenter knows: {', '.join(kinds())}, or a Triton model's folder")
     with zipfile.ZipFile(source) as archive:
@@ -100,6 +122,11 @@ def _kind(source: Path) -> str:
     if any(name.startswith("models/") and name.endswith(".json") for name in names) or "archive_format" in names:
         return EXPORTED
     return WEIGHTS
+
+
+def _begins(source: Path) -> bytes:
+    with source.open("rb") as opened:
+        return opened.read(2)
 
 
 def _torchscript(source: Path, builder: str, trust: bool, example: tuple[int, ...]) -> Network:  # noqa: ARG001, FBT001
@@ -138,24 +165,7 @@ def with_weights(network: torch.nn.Module, source: Path, example: tuple[int, ...
     `example` is the shape (tile, channel, …) of one tile. Where every tile has it, the network is exported by it; else
     it becomes TorchScript, in which extents stay open.
     """
-    network = network.eval()
-    try:
-        held = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"{source} holds more than numbers and text, which is code: save the network's state_dict alone"
-        ) from error
-    wrapped = next(
-        (held[key] for key in WRAPPED if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
-    )
-    try:
-        network.load_state_dict({name.removeprefix("module."): value for name, value in wrapped.items()})
-    except (AttributeError, RuntimeError) as error:
-        raise ConfigError(
-            f"{source} does not fit {type(network).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error
-
-    return of_module(network, example, fixed=fixed)
+    return of_module(fitted(network, source), example, fixed=fixed)
 
 
 def of_module(
@@ -179,13 +189,11 @@ _READERS = {TORCHSCRIPT: _torchscript, EXPORTED: _exported, ONNX: _onnx, WEIGHTS
 
 
 def _first(network: Any) -> Callable[[Tensor], Tensor]:
-    """Ask a network that may give back several things; the first is its answer."""
+    """Ask a network that may give back several things, in a list or by name; the first is its answer."""
 
     @torch.inference_mode()
     def ask(tiles: Tensor) -> Tensor:
-        answer = network(tiles)
-        found: Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
-        return found
+        return outputs(network(tiles))[0]
 
     return ask
 
@@ -222,8 +230,10 @@ def built(place: str, arguments: Mapping[str, Any], *, trust: bool = False) -> t
     made = getattr(module, name, None)
     if not inspect.isclass(made) or not issubclass(made, torch.nn.Module):
         raise ConfigError(f"{place}: there is no such network")
+    known = inspect.signature(made).parameters
+    dropped = {key for key in WITHOUT_EFFECT.get(name, ()) if key not in known}
     try:
-        return made(**arguments)
+        return made(**{key: value for key, value in arguments.items() if key not in dropped})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{place}: {error}") from error
 

@@ -17,6 +17,7 @@ from node.host import read_plugin
 from node.images.series import Series
 from node.infer import run
 from node.models import add
+from node.models.architectures.lwnet import WNet
 from node.results import Result
 from node.triton import GrpcTriton, LocalServer
 from tests.matrix import identity_of, series_in
@@ -46,67 +47,6 @@ class Detector(nn.Module):
         low, high = places.amin(0), places.amax(0) + 1
         box = torch.cat([low, high]).float()
         return torch.stack([box, box, box + 1, box]), torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([0, 1, 0, 0])
-
-
-class Conv(nn.Module):
-    """A convolution with its ReLU and batch normalisation twice, beside a short cut."""
-
-    def __init__(self, given: int, made: int) -> None:
-        super().__init__()
-        self.shortcut = nn.Sequential(nn.Conv2d(given, made, 1, bias=False), nn.BatchNorm2d(made))
-        self.block = nn.Sequential(
-            nn.Conv2d(given, made, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(made),
-            nn.Conv2d(made, made, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(made),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(x) + self.shortcut(x)
-
-
-class Block(nn.Module):
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.block = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(x)
-
-
-class Up(nn.Module):
-    def __init__(self, given: int, made: int) -> None:
-        super().__init__()
-        self.up_layer = Block(nn.ConvTranspose2d(given, made, 2, stride=2))
-        self.conv_layer = Conv(2 * made, made)
-        self.conv_bridge_layer = Block(nn.Conv2d(made, made, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(made))
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.conv_layer(torch.cat([self.up_layer(x), self.conv_bridge_layer(skip)], 1))
-
-
-class UNet(nn.Module):
-    def __init__(self, given: int) -> None:
-        super().__init__()
-        self.first = Conv(given, 8)
-        self.down_path = nn.ModuleList([Conv(8, 16), Conv(16, 32)])
-        self.up_path = nn.ModuleList([Up(32, 16), Up(16, 8)])
-        self.final = nn.Conv2d(8, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.first(x)
-        two = self.down_path[0](functional.max_pool2d(first, 2))
-        three = self.down_path[1](functional.max_pool2d(two, 2))
-        return self.final(self.up_path[1](self.up_path[0](three, two), first))
-
-
-class WNet(nn.Module):
-    """Two U-Nets, the second of which sees what the first saw (Galdran et al., github.com/agaldran/lwnet, MIT)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unet1, self.unet2 = UNet(3), UNet(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.unet2(torch.cat([x, self.unet1(x)], 1))
 
 
 @dataclass(frozen=True)
