@@ -137,15 +137,3 @@ def test_send_prints_how_many_were_stored_and_which_files_are_not_dicom(tmp_path
     assert "3 of 3 instances stored" in done.stdout
     assert "notes.txt is not a DICOM file" in done.stdout
     assert len(list((tmp_path / "pacs").rglob("*.dcm"))) == 3
-
-
-def test_the_demo_leaves_seg_sr_and_a_picture_and_says_where(tmp_path: Path) -> None:
-    testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")
-    done = isocenter("demo", "--dicom", str(tmp_path / "images"), "--out", str(tmp_path / "demo"), timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = "".join(done.stdout.split())
-    objects, pictures = list((tmp_path / "demo/pacs").rglob("*.dcm")), list((tmp_path / "demo").rglob("*.png"))
-    assert len(objects) == 2
-    assert len(pictures) == 1
-    assert all(str(path) in said for path in (*objects, *pictures))
-    assert "last C-STORE to results in the PACS" in done.stdout
