@@ -36,6 +36,7 @@ def rebuild(settings: Settings) -> Iterator[str]:
         if ledger.rebuilding.count_instances():
             raise ConfigError("ledger.url names a PostgreSQL database with rows; restore it, or name an empty database")
         yield from _read_packs(ledger, spool, settings)
+        spool.free_job_numbers()
         return
     file = Path(address.database or "")
     _check_damaged(file)
@@ -50,6 +51,7 @@ def rebuild(settings: Settings) -> Iterator[str]:
         if old.exists():
             old.rename(file.with_name(aside + end))
             sentences.append(f"{old} is kept as {aside}{end}")
+    spool.free_job_numbers()
     new.rename(file)
     yield from sentences
 
@@ -66,7 +68,8 @@ def _read_packs(ledger: Ledger, spool: Spool, settings: Settings) -> Iterator[st
         yield f"{priors} studies came only because this node asked for them, and are kept as priors"
     yield (
         f"{parked} studies had results already and are parked: nobody knows which results were delivered. "
-        "isocenter requeue analyses them again; the same images, plugin and models give the same UIDs and bytes"
+        "isocenter requeue analyses them again; the same images, plugin and models give the same UIDs and bytes, "
+        "but not where a study had several revisions"
     )
     if parked and not uid and not settings.device_uid:
         yield "the UID of this node is not known any more: results that are made again have other UIDs"

@@ -1,6 +1,7 @@
 """The objects of one job: composed for each destination, written to the spool."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from node.codes import DCM
 from node.compose.case import Case
 from node.compose.composers import HEADER_FAULTS, compose_by_kind
 from node.compose.identity import Identity
-from node.compose.stored_objects import store_object, store_page, stored_reports
+from node.compose.stored_objects import store_object, store_page, stored_reports, with_earlier_time
 from node.compose.summary_page import draw_summary_page
 from node.errors import BrokenResult
 from node.host import Manifest
@@ -127,11 +128,12 @@ def compose_job(
         failures.append(f"{kind} could not be made of the images, and everything else was: {reason}")
 
     for part, (inputs, results) in enumerate(runs):
+        of_page = with_earlier_time(spool, identity_of(part=part))
         for names, profile, kinds in _variants({name: profiles.get(name, Profile()) for name in job.destinations}):
             case = Case(
                 inputs=inputs,
                 results=results,
-                identity=identity_of(part=part, profile=profile, kinds=kinds),
+                identity=replace(identity_of(part=part, profile=profile, kinds=kinds), at=of_page.at),
                 predecessors=predecessors,
                 caveat=job.caveat,
                 most_frames=profile.most_frames,
@@ -146,7 +148,7 @@ def compose_job(
                 recipients[stored.sop_instance_uid] = tuple(
                     name for name in names if kind in profiles.get(name, profile).objects
                 )
-        case = Case(inputs=inputs, results=results, identity=identity_of(part=part), caveat=job.caveat)
+        case = Case(inputs=inputs, results=results, identity=of_page, caveat=job.caveat)
         try:
             store_page(spool, job, part, draw_summary_page(case), case)
         except HEADER_FAULTS as error:

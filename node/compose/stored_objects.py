@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -75,6 +75,18 @@ def stored_pages(spool: Spool, study_uid: str, job_id: int) -> Iterator[StoredPa
         about = json.loads(sidecar.read_bytes())
         images = tuple((sop_class, uid) for sop_class, uid in about["images"])
         yield StoredPage(png=picture.read_bytes(), identity=_identity(about["identity"]), images=images)
+
+
+def with_earlier_time(spool: Spool, identity: Identity) -> Identity:
+    """Return an identity with the time of an equal run whose page lies in the spool; as it is where there is none.
+
+    After the ledger was lost, a job is planned anew. Its objects are those that the PACS may have, byte for byte.
+    """
+    for sidecar in sorted((spool.objects / identity.study_uid).glob("*.json")):
+        earlier = _identity(json.loads(sidecar.read_bytes())["identity"])
+        if replace(earlier, at=identity.at) == identity:
+            return earlier
+    return identity
 
 
 def _identity(values: dict[str, Any]) -> Identity:

@@ -1,6 +1,7 @@
 """The spool: the folder that holds packs and composed objects."""
 
 import fcntl
+import hashlib
 import itertools
 import os
 import re
@@ -165,6 +166,12 @@ class Spool:
     def studies_with_results(self) -> list[str]:
         """Return the studies of which composed objects lie here."""
         return sorted(folder.name for folder in self.objects.iterdir() if folder.is_dir() and any(folder.iterdir()))
+
+    def free_job_numbers(self) -> None:
+        """Rename the pages of jobs, so that jobs of a new ledger, which begin with 1, do not overwrite them."""
+        for sidecar in self.objects.glob("*/job-*.json"):
+            sidecar.replace(sidecar.with_name(f"run-{hashlib.sha256(sidecar.read_bytes()).hexdigest()[:16]}.json"))
+            sidecar.with_suffix(".png").unlink(missing_ok=True)
 
     def drop_objects(self, folder: str, *, until: float) -> int:
         """Delete the objects composed for a study up to a time, and return their number."""

@@ -14,6 +14,7 @@ from pydicom import dcmread
 
 from node import flow, testing
 from node.codes import DCM
+from node.commands.rebuild_ledger import rebuild
 from node.compose import Identity
 from node.errors import TritonUnavailable
 from node.host import Kind, Plugin, read_plugin
@@ -23,6 +24,7 @@ from node.profiles import PROFILES
 from node.records import StudyState
 from node.route import Route, Routes
 from node.route.planning import plan_due
+from node.settings import Settings
 from node.spool import Spool
 from node.triton.fake import FakeTriton
 from tests.received import receive
@@ -99,13 +101,16 @@ def analyse(tmp_path: Path, plugin: Plugin, clock: Any) -> Callable[..., dict[st
     """Receive a study on a node, analyse it as often as is asked, and return its objects by UID."""
 
     def made(node: str, slices: int, *, times: int = 1, later: float = 0.0) -> dict[str, bytes]:
-        images = testing.ct_series(slices=slices, rows=8, columns=8)
+        images = testing.ct_series(slices=slices, rows=8, columns=8) if slices else []
         with opened(tmp_path / node, clock) as (ledger, spool):
-            receive(spool, ledger, images)
+            if slices:
+                receive(spool, ledger, images)
+            else:
+                ledger.queries.requeue()
             route = Route(name="r", when={}, plugins=("spleen",), to=("PACS",))
             routes = Routes(routes=(route,), plugins={"spleen": plugin}, quiet_seconds=0)
-            (seen,) = ledger.studies.in_state(StudyState.RECEIVING)
-            ledger.studies.settle(seen, "settled by the test")
+            for seen in ledger.studies.in_state(StudyState.RECEIVING):
+                ledger.studies.settle(seen, "settled by the test")
             plan_due(ledger.studies, ledger.instances, spool, routes)
             objects = []
             for again in range(times):
@@ -141,6 +146,20 @@ def performed(spool: Spool, into: list[dict[str, bytes]], order: Order, _renew: 
 
 def test_a_job_that_is_done_again_makes_the_same_bytes(analyse: Callable[..., dict[str, bytes]]) -> None:
     assert analyse("one", 5, times=2, later=3600)
+
+
+def test_a_ledger_that_was_made_again_makes_the_same_bytes(
+    analyse: Callable[..., dict[str, bytes]], tmp_path: Path, clock: Any
+) -> None:
+    """The PACS has the objects of the lost ledger: they are sent again as they are, not beside them with other UIDs."""
+    before = analyse("one", 5)
+    (tmp_path / "one" / "ledger.db").unlink()
+    clock.advance(86400)
+    settings = Settings(
+        spool={"path": tmp_path / "one" / "spool"}, ledger={"url": f"sqlite:///{tmp_path / 'one' / 'ledger.db'}"}
+    )
+    assert list(rebuild(settings))
+    assert analyse("one", 0) == before
 
 
 def test_two_nodes_with_one_pacs_make_different_uids(analyse: Callable[..., dict[str, bytes]]) -> None:

@@ -29,6 +29,10 @@ class Written:
     path: Path
     names: list[str] = field(default_factory=list)
 
+    @property
+    def objects(self) -> Path:
+        return self.path / "objects"
+
     def keep(self, study_uid: str, name: str, content: Any) -> str:
         self.names.append(name)
         return name
