@@ -134,9 +134,10 @@ def _lung_rads_in_words(nodules: Sequence[GradedNodule]) -> str:
             "or on growth that was not measured."
         )
     category, worst = max(graded, key=lambda pair: CATEGORIES.index(pair[0]))
+    first = " No prior is here: this is taken for the first examination." if worst.history == "baseline" else ""
     return (
-        f"Lung-RADS 2022 by rule, from type, size and growth alone: category {category}, by {worst.label}. Benign "
-        "features, 4X and S are not judged."
+        f"Lung-RADS 2022 by rule, from type, size and growth alone: category {category} of what was found, by "
+        f"{worst.label}. Benign features, 4X and S are not judged.{first}"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from node.codes import SCT
 from node.compose.case import Case
 from node.compose.figures_in_words import derivation_in_words, number_in_words, unit_in_words
 from node.compose.fonts import Color
@@ -70,7 +71,15 @@ def _segment_rows(case: Case, result: Segmentation) -> Iterator[Row]:
         rows = _statement_rows(case, segment)
         if not area.any():
             rows = [Row(name="not found"), *rows]
+        elif segment.category == SCT.MorphologicallyAbnormalStructure:
+            rows = [*_largest_on(case, result, int(area.argmax())), *rows]
         yield from _with_title(segment.label, rows or [Row()], color, str(number) if several else "")
+
+
+def _largest_on(case: Case, result: Segmentation, index: int) -> list[Row]:
+    """Return the row with the image on which a lesion is largest; none if its series has one image."""
+    name = next((name_in_series(series, index) for series in case.inputs.values() if result.lies_on(series)), "")
+    return [Row(name="Largest on", value=name)] if name else []
 
 
 def _region_rows(case: Case, region: Region) -> list[Row]:

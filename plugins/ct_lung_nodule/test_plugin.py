@@ -166,7 +166,7 @@ def test_the_header_of_a_screening_gives_the_category_of_the_worst_nodule() -> N
     (said,) = (
         result.text for result in results(marked, hu, StudyDescription="LDCT screening") if isinstance(result, Caveat)
     )
-    assert "category 4A, by Nodule" in said, "solid, 10 mm, no prior"
+    assert "category 4A of what was found, by Nodule" in said, "solid, 10 mm, no prior"
 
 
 def test_what_is_new_comes_before_what_is_larger() -> None:

@@ -97,7 +97,10 @@ def test_the_rule_is_that_of_the_purpose_of_the_images() -> None:
     assert "2 nodules, the most suspicious Nodule 2, part-solid" in by_chance
     assert "No Lung-RADS category: the header names no screening" in by_chance
     screened = nodule_rule(found, header(PatientAge="062Y", StudyDescription="Lung cancer screening"))
-    assert screened.startswith("Lung-RADS 2022 by rule, from type, size and growth alone: category 3, by Nodule 1.")
+    assert screened.startswith(
+        "Lung-RADS 2022 by rule, from type, size and growth alone: category 3 of what was found, by Nodule 1."
+    )
+    assert screened.endswith("No prior is here: this is taken for the first examination.")
     assert "Fleischner" not in screened
 
 

@@ -120,3 +120,16 @@ def test_what_is_present_comes_before_what_is_absent(tmp_path: Path) -> None:
         SCT.Mass.meaning,
         SCT.Nodule.meaning,
     ]
+
+
+def test_a_lesion_has_the_image_on_which_it_is_largest_and_an_organ_has_not(tmp_path: Path) -> None:
+    series = series_of(tmp_path, ct_series())
+    labels = np.zeros((8, 32, 32), np.uint8)
+    labels[:, :4], labels[2:5, 8:10, 8:10], labels[3, 8:12, 8:12] = 1, 2, 2
+    lesion = Segment(label="Nodule 1", type=SCT.Nodule, category=SCT.MorphologicallyAbnormalStructure)
+    volume = spleen_segmentation(series, np.minimum(labels, 1)).labels.with_array(labels)
+    rows = table_rows(spleen_case(series, [Segmentation(labels=volume, segments=[ORGAN, lesion])]))
+    assert [(row.what, row.name, row.value) for row in rows] == [
+        ("Spleen", "", ""),
+        ("Nodule 1", "Largest on", "image 4 at -42.5 mm"),
+    ]
