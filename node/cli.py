@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that `isocenter --help` star
 """
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -54,8 +55,12 @@ def isolate_children() -> None:
     """Have every Python that is started from here not look for modules in the current directory.
 
     A folder `node` or `plugins` there would be imported in place of ours. A job's process begins with `python -c`.
+    A program that pipx installed runs with `python -E`, which the children of `multiprocessing` inherit: they ignore
+    the variable, and inherit `-P` only from a process that has it.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
+    if sys.flags.ignore_environment and not sys.flags.safe_path:
+        os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])  # noqa: S606
 
 
 def print_version(requested: bool) -> None:  # noqa: FBT001 (typer calls it so)

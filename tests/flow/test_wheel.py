@@ -70,7 +70,16 @@ def test_the_demo_of_the_wheel_leaves_seg_sr_and_a_picture_whatever_lies_in_the_
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text('raise SystemExit("not ours")\n')
     testing.write(testing.chest_ct(slices=60, rows=256), tmp_path / "images")
-    command = [isocenter, "demo", "--dicom", "images", "--out", "demo"]
+    command = [
+        isocenter.with_name("python"),
+        "-E",
+        isocenter,
+        "demo",
+        "--dicom",
+        "images",
+        "--out",
+        "demo",
+    ]  # as by pipx
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     said = "".join(done.stdout.split())

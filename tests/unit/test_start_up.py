@@ -22,6 +22,7 @@ HEAVY = {
 COMMAND_LINE = {
     "node",
     "node.author_commands",
+    "node.catalogue_commands",
     "node.cli",
     "node.command_options",
     "node.errors",
@@ -84,8 +85,9 @@ ELSEWHERE = """\
 import os
 from node.cli import isolate_children
 from node.engine import run_in_child
-isolate_children()
-print(run_in_child(os.getcwd, (), returns=str, seconds=60, beat=lambda: True))
+if __name__ == "__main__":
+    isolate_children()
+    print(run_in_child(os.getcwd, (), returns=str, seconds=60, beat=lambda: True))
 """
 HANGS_UP = """\
 import os, signal
@@ -98,13 +100,15 @@ os._exit(0)
 """
 
 
-def test_a_folder_called_node_in_the_current_directory_breaks_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["-s", "-E"])  # pipx has programs run with -E
+def test_a_folder_called_node_in_the_current_directory_breaks_nothing(tmp_path: Path, how: str) -> None:
     for name in ("node", "plugins", "logging"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text('raise SystemExit("not ours")\n')
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", ELSEWHERE], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "program").write_text(ELSEWHERE)
+    command = [sys.executable, how, tmp_path / "bin" / "program"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.stdout.strip(), done.returncode) == (str(tmp_path), 0), done.stderr
 
 
