@@ -42,7 +42,8 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
         for table in tables:
             yield from _keys(table, f"{prefix}{name}." + ("NAME." if table is Destination else ""))
         if not tables:
-            default = "–" if field.is_required() else f"`{toml_value(field.get_default(call_default_factory=True))}`"
+            nothing = field.is_required() or (field.default is None and Path in kinds)
+            default = "–" if nothing else f"`{toml_value(field.get_default(call_default_factory=True))}`"
             meaning = _linked(" ".join(meanings[model.__name__, name]).strip())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
 

@@ -23,12 +23,13 @@ from node.receive import KnownPeers
 from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
-from node.roles.role import KILL_SECONDS, NodeParts, NodeRole
+from node.roles.role import DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
 from node.roles.work_role import WorkRole
 from node.route import Routes, read_routes
 from node.settings import Settings
 from node.spool import Spool
 from node.storage import check_ledger_is_there, open_courier, open_ledger, open_spool
+from node.tls import expiring
 from node.triton import Servers
 
 log = structlog.get_logger()
@@ -115,6 +116,7 @@ class Node:
             Step(name="news", work=news.hear),
             Step(name="clock", work=clock.look),
             Step(name="reload", work=self._reload_where_asked),
+            Step(name="certificates", work=self._warn_of_certificates),
             Step(name="presence", work=self._report),
         ]
         self._engine = Engine(self._steps(), courier=courier, first=clock.look)
@@ -216,6 +218,12 @@ class Node:
         if asked != self._reloads:
             self._reloads = asked
             self.reload()
+
+    def _warn_of_certificates(self) -> float:
+        """Log each certificate that ends soon, once a day."""
+        for sentence in expiring(self.settings.certificates):
+            log.warning("certificate.expires", reason=sentence)
+        return DAY_SECONDS
 
     def _steps(self) -> list[Step]:
         return [*(step for role in self._roles for step in role.steps()), *self._beside]

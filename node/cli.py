@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `isocenter --help` star
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -206,16 +207,27 @@ def send(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Instances in a second, at most.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often all of it is sent.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Associations at the same time.")] = 1,
+    tls: Annotated[bool, typer.Option("--tls", help="Send by TLS.")] = False,  # noqa: FBT002
+    tls_authorities: Annotated[
+        Path | None, typer.Option(help="PEM file of authorities that may have signed the peer's certificate.")
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of the certificate to show.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
 ) -> None:
     """Send DICOM files to a Storage SCP."""
     from node.deliver import StoreOutcome, readable, send_at_once, unpacked
     from node.records import Address
     from node.results.figures import counted
+    from node.tls import ClientTls
 
     log_for_people()
     *sources, to = what
     with reported_errors():
         address = Address.parse(to)
+        if tls or tls_authorities or tls_certificate:
+            credentials = ClientTls(authorities=tls_authorities, certificate=tls_certificate, key=tls_key)
+            credentials.context()
+            address = replace(address, tls=credentials)
         if not sources:
             fail("name what to send, and AE@host:port behind it")
         stored = total = 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from node.errors import ConfigError
+from node.tls import ClientTls
 
 
 class StudyState(StrEnum):
@@ -105,6 +106,8 @@ class Address:
     ae_title: str
     host: str
     port: int
+    tls: ClientTls | None = None
+    """What is needed to call it by TLS; without, associations are plain."""
 
     PATTERN = re.compile(r"(?P<ae>[^@\\\s][^@\\]{0,15})@(?P<host>\[[0-9a-fA-F:]+\]|[^@:\s]+):(?P<port>\d{1,5})")
 
@@ -367,7 +370,7 @@ class FailedAssociation:
     """An association that was rejected or aborted, or a connection that never became one; alike ones are counted."""
 
     outcome: str
-    """rejected, aborted, ended (a connection without a request), or contexts_refused."""
+    """rejected, aborted, ended (a connection without a request), contexts_refused, or tls_failed."""
     calling: str
     called: str
     address: str

@@ -14,9 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -25,10 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from node.destination_keys import Composed, StandIns, template, unless_profile
 from node.errors import ConfigError
-from node.profiles import FIRST_SERIES_NUMBER, LESSER_REPORTS, PROFILES, STAND_INS, Kind, Profile, TransferSyntax
+from node.profiles import FIRST_SERIES_NUMBER, PROFILES, Profile, TransferSyntax
 from node.records import Address
-from node.toml_files import first_fault, load_toml
+from node.tls_settings import DestinationTls, ReceiveTls, at
+from node.toml_files import Table, first_fault, load_toml
 
 PREFIX = "ISOCENTER_"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,12 +53,6 @@ def _caller(text: str) -> str:
     if "@" not in text:
         raise ValueError(f"{text!r} is not of the form AE@host, *@host or AE@network/bits")
     return text
-
-
-class Table(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Receive(Table):
@@ -87,6 +81,13 @@ class Receive(Table):
     decoded_mb: int = Field(default=2048, ge=0)
     """Disk space in the spool for decoded images, until the jobs of their study are done. Never more than stays free
     beyond `spool.free_mark_mb`."""
+    tls: ReceiveTls | None = None
+    """TLS, where this table is there."""
+
+    @property
+    def tls_listening(self) -> Address | None:
+        """Where the node listens for TLS beside its plain port, or None."""
+        return replace(self.listening, port=self.tls.port) if self.tls and self.tls.port else None
 
     @property
     def listening(self) -> Address:
@@ -162,34 +163,6 @@ class TritonSettings(Table):
         return (PACKAGE / "triton_models",) if self.included_models else ()
 
 
-def _template(text: str) -> str:
-    try:
-        text.format(kind="", plugin="", version="", title="")
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError("it may name {kind}, {plugin}, {version} and {title}, nothing else") from error
-    return text
-
-
-def _composed(kind: Kind) -> Kind:
-    if kind in LESSER_REPORTS:
-        raise ValueError(f"{kind} is made only of an SR that the destination refuses: name SR")
-    return kind
-
-
-def _stands_in(kind: Kind) -> Kind:
-    if kind not in STAND_INS:
-        raise ValueError(f"{kind} can stand for no other kind")
-    return kind
-
-
-def _unless_profile(kinds: object) -> object:
-    return None if kinds == "profile" else kinds
-
-
-Composed = Annotated[tuple[Annotated[Kind, AfterValidator(_composed)], ...], Field(min_length=1)]
-StandIns = tuple[Annotated[Kind, AfterValidator(_stands_in)], ...]
-
-
 class Destination(Table):
     """An application entity that results are sent to by C-STORE, and how its profile is to be changed."""
 
@@ -209,9 +182,9 @@ class Destination(Table):
     profile: Literal["orthanc", "dcm4chee", "ohif", "weasis", "plain-pacs"] = "orthanc"
     """What the destination is sent: `orthanc`, `dcm4chee`, `ohif`, `weasis` or `plain-pacs`. See
     docs/reference/objects.md."""
-    objects: Annotated[Composed | None, BeforeValidator(_unless_profile)] = None
+    objects: Annotated[Composed | None, BeforeValidator(unless_profile)] = None
     """Kinds of object, in place of those of the profile: `["SEG", "SR"]`."""
-    fallback: Annotated[StandIns | None, BeforeValidator(_unless_profile)] = None
+    fallback: Annotated[StandIns | None, BeforeValidator(unless_profile)] = None
     """Kinds that may replace what it refuses by SOP class, in place of those of the profile. `[]`: none."""
     transfer_syntax: TransferSyntax = "explicit"
     """How objects are encoded, if it accepts that: `explicit`, `implicit` (VR Little Endian) or `deflated`."""
@@ -219,9 +192,16 @@ class Destination(Table):
     """A Segmentation with more frames is divided into several. 0: no limit."""
     first_series_number: int = Field(default=FIRST_SERIES_NUMBER, ge=1, le=2**31 - 100_000)
     """Series Numbers of results begin here."""
-    series_description: Annotated[str, AfterValidator(_template)] = ""
+    series_description: Annotated[str, AfterValidator(template)] = ""
     """Series Description of results, such as `AI {kind} {plugin}`, also `{version}` and `{title}`. Empty: the node's
     own text."""
+    tls: DestinationTls | None = None
+    """TLS, where this table is there."""
+
+    @property
+    def peer(self) -> Address:
+        """Its address, with what is needed to call it by TLS."""
+        return replace(self.address, tls=self.tls.credentials if self.tls else None)
 
     @property
     def wants(self) -> Profile:
@@ -295,7 +275,22 @@ class Settings(Table):
         """The files that no guest may read: the configuration, which may hold a password, and a ledger of SQLite."""
         ledger = self.ledger.url.partition(SQLITE)[2]
         beside = [Path(f"{ledger}{end}") for end in SQLITE_FILES] if ledger else []
-        return (*([self._file] if self._file else []), *beside)
+        return (*([self._file] if self._file else []), *beside, *self.private_keys)
+
+    @property
+    def private_keys(self) -> tuple[Path, ...]:
+        """The files of private keys for TLS."""
+        return tuple(tls.key for tls in self._tls if tls.key is not None)
+
+    @property
+    def certificates(self) -> tuple[Path, ...]:
+        """The files of the node's own certificates."""
+        return tuple(dict.fromkeys(tls.certificate for tls in self._tls if tls.certificate is not None))
+
+    @property
+    def _tls(self) -> list[ReceiveTls | DestinationTls]:
+        tables = (self.receive.tls, *(destination.tls for destination in self.destinations.values()))
+        return [tls for tls in tables if tls is not None]
 
     @property
     def profiles(self) -> dict[str, Profile]:
@@ -331,6 +326,11 @@ class Settings(Table):
                 "plugins": tuple(folder / plugins for plugins in self.plugins),
                 "spool": self.spool.model_copy(update={"path": folder / self.spool.path}),
                 "triton": self.triton.model_copy(update={"model_repository": folder / self.triton.model_repository}),
+                "receive": self.receive.model_copy(update={"tls": at(folder, self.receive.tls)}),
+                "destinations": {
+                    name: destination.model_copy(update={"tls": at(folder, destination.tls)})
+                    for name, destination in self.destinations.items()
+                },
                 "ledger": self.ledger.model_copy(update={"url": _sqlite_at(folder, self.ledger.url)}),
             }
         )

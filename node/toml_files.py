@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from node.errors import ConfigError
 
@@ -16,6 +16,12 @@ Model = TypeVar("Model", bound=BaseModel)
 HEADER = re.compile(r"\s*(\[\[?)\s*([\w.-]+)\s*\]")
 KEY = re.compile(r"\s*([\w.-]+)\s*=")
 """A line that begins a table or is a key, as people write them: without quotes."""
+
+
+class Table(BaseModel):
+    """One table of a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def read_toml(path: Path, kind: type[Model]) -> Model:

@@ -18,9 +18,11 @@ from node.receive import KnownPeers, try_port
 from node.records import Address
 from node.roles.role import DAY_SECONDS
 from node.route import Routes
-from node.settings import LOOPBACK, Settings
+from node.settings import LOOPBACK, Receive, Settings
 from node.spool import Spool
 from node.storage import open_ledger, open_spool
+from node.tls import expiring, shows
+from node.tls_settings import ReceiveTls
 from node.toml_files import meant
 from node.triton import LOCAL, GrpcTriton, Servers, Wheel
 
@@ -98,7 +100,15 @@ def _confinement(version: int) -> str:
 def _receive(settings: Settings) -> Iterator[Report]:
     check_receive(settings)
     callers = ", ".join(settings.receive.accept_from) or "this machine only, since receive.accept_from is empty"
-    yield Report(good=True, sentence=f"receive: {settings.receive.listening}, from {callers}")
+    yield Report(good=True, sentence=f"receive: {settings.receive.listening}{_tls(settings.receive)}, from {callers}")
+    yield from (Report(good=False, sentence=sentence) for sentence in expiring(settings.certificates))
+
+
+def _tls(receive: Receive) -> str:
+    """Say where TLS is spoken."""
+    if receive.tls is None:
+        return ""
+    return f" and by TLS on port {receive.tls.port}" if receive.tls.port else " by TLS"
 
 
 def _spool(settings: Settings) -> Iterator[Report]:
@@ -234,15 +244,27 @@ def check_receive(settings: Settings) -> None:
             "rejects their associations until then"
         )
     try:
-        try_port(address)
+        check_doors(settings)
     except ConfigError:
-        if not _served(address):
+        if not _served(address, settings.receive.tls):
             raise
 
 
-def _served(address: Address) -> bool:
-    """Return whether a node of our AE title answers at our own address."""
+def check_doors(settings: Settings) -> None:
+    """Raise ConfigError where a port of the receiver cannot be listened on, or its certificates cannot be used."""
+    if settings.receive.tls is not None:
+        settings.receive.tls.credentials.context()
+    for address in (settings.receive.listening, settings.receive.tls_listening):
+        if address is not None:
+            try_port(address)
+
+
+def _served(address: Address, tls: ReceiveTls | None) -> bool:
+    """Return whether a node of our AE title or with our certificate answers at our own address."""
     here = Address(address.ae_title, LOOPBACK.get(address.host, address.host), address.port)
+    if tls is not None:
+        tls.credentials.context()
+        return shows(here.host, tls.port or here.port, tls.certificate)
     try:
         echo(here, address.ae_title, seconds=2)
     except NodeError:
@@ -285,7 +307,7 @@ def check_destination(settings: Settings, name: str) -> str | None:
     destination = settings.destinations[name]
     seconds = min(destination.timeout_seconds, ECHO_SECONDS)
     try:
-        echo(destination.address, settings.calling_title(destination), seconds=seconds)
+        echo(destination.peer, settings.calling_title(destination), seconds=seconds)
     except NodeError as error:
         return f"destination {name}: {error}; start it, or mend destinations.{name}.address"
     return None

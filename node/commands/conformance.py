@@ -66,9 +66,20 @@ def _of_the_node(settings: Settings) -> dict[str, object]:
         "quiet_seconds": f"{settings.assemble.quiet_seconds:g}",
         "keep_days": f"{settings.spool.keep_days:g}",
         "accepted": ", ".join(f"`{caller}`" for caller in receive.accept_from) or "this machine alone",
+        "tls": _tls(settings),
         "parameters": "\n".join(_parameters(settings)),
         "destinations": _destinations(settings),
     }
+
+
+def _tls(settings: Settings) -> str:
+    """Say where the node speaks TLS."""
+    names = [name for name, destination in settings.destinations.items() if destination.tls is not None]
+    calls = f"it calls {', '.join(names)} by TLS" if names else "it calls no destination by TLS"
+    tls = settings.receive.tls
+    if tls is None:
+        return f"this node is not called by TLS, and {calls}."
+    return f"this node is called by TLS on port {tls.port or settings.receive.listening.port}, and {calls}."
 
 
 def _parameters(settings: Settings) -> Iterator[str]:

@@ -92,12 +92,15 @@ def configuration(pacs: str) -> str:
 
 def _lines(table: type[BaseModel], path: str, values: Mapping[str, object]) -> Iterator[str]:
     """Yield the keys of a table with what they mean, and then the tables in it."""
-    meanings, tables = _meanings(table), []
+    meanings, tables, optional = _meanings(table), [], []
     if path:
         yield from ("", f"[{path}]")
     for name, field in table.model_fields.items():
         key = f"{path}.{name}" if path else name
         inner = model_in(field.annotation)
+        if inner is not None and field.default is None:
+            optional.append((inner, key))
+            continue
         if inner is not None:
             tables.append((inner, f"{key}.PACS" if inner is settings.Destination else key))
             continue
@@ -105,8 +108,20 @@ def _lines(table: type[BaseModel], path: str, values: Mapping[str, object]) -> I
         value = values.get(key)
         shown = toml_value(field.get_default(call_default_factory=True) if value is None else value)
         yield f"{name} = {shown}" if key in values else f"# {name} = {shown}"
+    for inner, key in optional:
+        yield from _optional(inner, key)
     for inner, key in tables:
         yield from _lines(inner, key, values)
+
+
+def _optional(table: type[BaseModel], path: str) -> Iterator[str]:
+    """Yield a table that switches something on by being there: all of it as a comment."""
+    yield from ("", f"# [{path}]")
+    meanings = _meanings(table)
+    for name, field in table.model_fields.items():
+        yield from (f"#   {line.strip()}" for line in meanings[name].splitlines())
+        is_file = field.is_required() or field.default is None
+        yield f"#  {name} = {toml_value('FILE' if is_file else field.default)}"
 
 
 def _meanings(table: type[BaseModel]) -> dict[str, str]:

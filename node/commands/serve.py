@@ -9,11 +9,10 @@ import structlog
 
 from node.app import Node
 from node.commands import systemd
-from node.commands.check import check_known_destinations
+from node.commands.check import check_doors, check_known_destinations
 from node.commands.shutdown import Shutdown
 from node.errors import NodeError
 from node.log import log_to_stderr
-from node.receive import try_port
 from node.settings import Settings, environment, forget_overrides
 from node.triton import Servers
 
@@ -41,7 +40,7 @@ def serve(config: Path, roles: Sequence[str], shutdown: Shutdown) -> None:
 def _serve(node: Node, shutdown: Shutdown) -> None:
     settings = node.settings
     if "receive" in node.roles:  # a port in use is told before Triton has started
-        try_port(settings.receive.listening)
+        check_doors(settings)
     if "deliver" in node.roles:  # beside the start: a destination that is down must not delay it
         threading.Thread(target=check_known_destinations, args=(settings, node.ledger), daemon=True).start()
     needed = "work" in node.roles and bool(node.routes.models)

@@ -10,6 +10,7 @@ from node.ledger.queries import span
 from node.operation_records import NodeProcess, Queue
 from node.plain_text import plain
 from node.settings import Settings
+from node.tls import expiring
 
 ALIVE_SECONDS = 60.0
 """A process that has not reported for so long does not run, or cannot write the ledger."""
@@ -67,6 +68,7 @@ def status(settings: Settings, ledger: Ledger) -> Status:
     paused = {name for kind, name, _ in pauses if kind == "destination"}
     there = next(folder for folder in (settings.spool.path, *settings.spool.path.parents) if folder.is_dir())
     parked = [f"{what} of study {uid}: {reason}" for uid, what, reason in ledger.queries.parked()]
+    stuck = ledger.queries.stuck(seconds=3600)
     return Status(
         processes=tuple(ledger.processes.all()),
         now=now,
@@ -85,7 +87,7 @@ def status(settings: Settings, ledger: Ledger) -> Status:
         paused=tuple((kind, name) for kind, name, _ in pauses),
         disk_free=shutil.disk_usage(there).free,
         disk_mark=settings.spool.free_mark_mb * 2**20,
-        needs_person=tuple(map(plain, (*parked, *ledger.queries.stuck(seconds=3600)))),
+        needs_person=tuple(map(plain, (*parked, *stuck, *expiring(settings.certificates)))),
     )
 
 

@@ -1,6 +1,7 @@
 """Associations that this node opens, for C-STORE, C-ECHO, Storage Commitment and Query/Retrieve."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from node.errors import DestinationUnavailable
+from node.errors import ConfigError, DestinationUnavailable
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.negotiation import put_right
 from node.records import Address
+from node.tls import ClientTls, sentence
 
 PAUSE_SECONDS = 0.5
 """How long an association's thread may take to pause; a thread that is about to end never does."""
@@ -44,6 +46,7 @@ class OpenAssociation:
         self._contexts = contexts
         self._seconds = seconds
         self._connected = False
+        self._tls_failures: list[OSError] = []
         self._handlers = [(evt.EVT_CONN_OPEN, self._on_connection_open), *handlers]
         entity = AE(calling)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -53,6 +56,7 @@ class OpenAssociation:
 
     def __enter__(self) -> Association:
         address, begun = self._address, time.monotonic()
+        tls = None if address.tls is None else (self._context(address.tls), address.host)
         try:
             association = self._entity.associate(
                 address.host,
@@ -61,6 +65,7 @@ class OpenAssociation:
                 ae_title=address.ae_title,
                 max_pdu=0,
                 evt_handlers=self._handlers,
+                tls_args=tls,
             )
         except (OSError, UnicodeError) as error:
             raise DestinationUnavailable(f"{address}: the host is not known here: {error}") from error
@@ -78,15 +83,25 @@ class OpenAssociation:
         else:
             self._association.abort()
 
+    def _context(self, tls: ClientTls) -> ssl.SSLContext:
+        try:
+            context = tls.context()
+        except ConfigError as error:
+            raise DestinationUnavailable(f"{self._address}: {error}") from error
+        context.sslsocket_class = noting_socket(self._tls_failures)
+        return context
+
     def _on_connection_open(self, event: evt.Event) -> None:
         self._connected = True
-        _on_connection_open(event)
+        _on_connection_open(event, self._seconds)
 
     def _failure(self, association: Association, waited: float) -> str:
         """Return why no association was opened, after so many seconds; pynetdicom calls all but a rejection aborted."""
         if association.is_rejected:
             response = association.acceptor.primitive
             return f"the association was rejected: {response.reason_str if response else 'no reason given'}"
+        if self._tls_failures:
+            return sentence(self._tls_failures[0])
         in_vain = waited >= self._seconds * NEARLY
         if not self._connected:
             return f"no connection in {self._seconds:g} s" if in_vain else "nothing listens there"
@@ -117,6 +132,31 @@ class QuickAckSocket(socket.socket):
         return super().recv(bufsize, flags)
 
 
+def noting_socket(failures: list[OSError]) -> type[ssl.SSLSocket]:
+    """Return a class of connections over TLS that note what went wrong, which pynetdicom does not tell.
+
+    With TLS 1.3, a peer says after the handshake that it does not take our certificate: the first read fails then.
+    """
+
+    class NotingSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (as its base has it)
+            try:
+                super().do_handshake(block)
+            except OSError as error:
+                failures.append(error)
+                raise
+
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            try:
+                return super().recv(buflen, flags)
+            except ssl.SSLError as error:
+                failures.append(error)
+                raise
+
+    return NotingSocket
+
+
 class ReactorCheckpoint(threading.Event):
     """The event at which pynetdicom's association thread pauses while a request is sent; `clear` waits for the pause.
 
@@ -144,11 +184,14 @@ class ReactorCheckpoint(threading.Event):
         return super().wait(timeout)
 
 
-def _on_connection_open(event: evt.Event) -> None:
+def _on_connection_open(event: evt.Event, seconds: float) -> None:
     event.assoc._reactor_checkpoint = ReactorCheckpoint()  # noqa: SLF001
     upper_layer: Any = event.assoc.dul
     decode = upper_layer._decode_pdu  # noqa: SLF001
     upper_layer._decode_pdu = lambda pdu: decode(put_right(pdu))  # noqa: SLF001
     connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
+    if connection is not None and isinstance(connection.socket, ssl.SSLSocket):
+        connection.socket.settimeout(seconds)  # a record of TLS alone, such as a ticket, makes it ready to be read
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    elif connection is not None and connection.socket is not None:
         connection.socket = QuickAckSocket.of(connection.socket)

@@ -6,6 +6,7 @@ the pool is full, the oldest gives way to the newest, and none stays longer than
 """
 
 import socket
+import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from node.receive.access import KnownPeers, Rejection
 from node.receive.pdu import TITLES_END, a_associate_rj, titles
 from node.receive.refusal_log import RefusalLog
+from node.tls import ServerTls, sentence
 
 MOST_WAITING = 32
 """Connections without an association request, in each process."""
@@ -37,8 +39,8 @@ class WaitingConnection:
 
     def end(self) -> None:
         """Close it in both directions; its thread then ends."""
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # an SSLSocket's own `shutdown` would have it go on without TLS
+            socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class AssociationAcceptor(ThreadedAssociationServer):
         How many connections may be open that have sent no association request.
     request_seconds
         How long each of them may take.
+    tls
+        What is needed to speak TLS; without, connections are plain. The handshake belongs to the time of the request.
     """
 
     def __init__(
@@ -112,11 +116,13 @@ class AssociationAcceptor(ThreadedAssociationServer):
         refusals: RefusalLog,
         most_waiting: int = MOST_WAITING,
         request_seconds: float = REQUEST_SECONDS,
+        tls: ServerTls | None = None,
         **named: Any,
     ) -> None:
         self._listening = listening
         self._peers, self._refusals = peers, refusals
         self._most_waiting, self._request_seconds = most_waiting, request_seconds
+        self._tls, self._tls_context = tls, tls.context() if tls else None
         self._waiting: dict[Peer, WaitingConnection] = {}  # the oldest first
         self._strangers: list[Stranger] = []
         super().__init__(*arguments, **named)
@@ -141,13 +147,39 @@ class AssociationAcceptor(ThreadedAssociationServer):
         """Begin an association where the address may call; reject the connection where it may not."""
         peer: Peer = client_address[:2]
         rejection = self._peers.rejection_of_address(str(peer[0]))
+        if rejection is not None and self._tls is not None:  # it could not read an answer without a handshake
+            self._refusals.report("rejected", address=str(peer[0]), reason=rejection.sentence)
+            request.close()
+            return
         if rejection is not None:
             self._strangers.append(Stranger(request, str(peer[0]), rejection, self._refusals, time.monotonic()))
             return
         while len(self._waiting) >= self._most_waiting:
             self._end(next(iter(self._waiting)), "others wait too, and it has sent no association request")
+        if self._tls_context is not None:
+            request = self._tls_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         self._waiting[peer] = WaitingConnection(request, time.monotonic())
         super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Begin an association in a thread of its own, after the handshake of TLS."""
+        if self._tls is None or self._shakes_hands(self._tls, request, client_address[:2]):
+            super().process_request_thread(request, client_address)
+
+    def _shakes_hands(self, tls: ServerTls, connection: ssl.SSLSocket, peer: Peer) -> bool:
+        """Return whether a peer may go on after its handshake; else it is told of, and its connection closed."""
+        try:
+            connection.settimeout(self._request_seconds)
+            connection.do_handshake()
+            reason = tls.refusal(connection)
+        except OSError as error:
+            reason = sentence(error)
+        if reason is None:
+            return True
+        if self._waiting.pop(peer, None) is not None:  # else its time was over, which has been told
+            self._refusals.report("tls_failed", address=str(peer[0]), reason=reason)
+        connection.close()
+        return False
 
     def service_actions(self) -> None:
         """End connections that have waited too long, and close those that were rejected a moment ago."""

@@ -13,6 +13,8 @@ class Connection(AssociationSocket):
     """pynetdicom's connection, with reads into a buffer and bytes that can be put back to be read again."""
 
     _unread = b""
+    beginning = b""
+    """The first bytes that the peer has sent, as pynetdicom read them."""
 
     def put_back(self, content: bytes) -> None:
         """Have these bytes read next."""
@@ -69,4 +71,10 @@ class Connection(AssociationSocket):
         if nr_bytes > LONGEST_PDU:
             raise OSError(errno.EMSGSIZE, f"a PDU of {nr_bytes} bytes")
         unread, self._unread = self._unread[:nr_bytes], self._unread[nr_bytes:]
-        return bytearray(unread) + super().recv(nr_bytes - len(unread))
+        content = bytearray(unread) + self._received(nr_bytes - len(unread))
+        self.beginning = self.beginning or bytes(content)
+        return content
+
+    def _received(self, count: int) -> bytearray:
+        """Read so many bytes from the socket, fewer at the end of the connection."""
+        return super().recv(count)

@@ -1,7 +1,7 @@
-"""The receiver processes of a node, which accept associations from one socket, so that several cores receive.
+"""The receiver processes of a node, which share its listening sockets, so that several cores receive.
 
-A process that dies is replaced. Connections that no process has accepted yet wait at the socket, which this process
-keeps open. What a dead process had acknowledged lies in packs that carry the name of their writer.
+A process that dies is replaced. Connections that no process has accepted yet wait at the sockets, which this
+process keeps open. What a dead process had acknowledged lies in packs that carry the name of their writer.
 """
 
 import socket
@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from node.errors import ConfigError
 from node.interrupts import interrupts_blocked
 from node.receive.scp import listen
 from node.records import Address
@@ -53,8 +54,10 @@ class Receivers:
     Parameters
     ----------
     program
-        The module that a process runs, with the descriptor of the socket as its argument. The first line of its stdin
-        is `order`; it stops at the end of its stdin. On stdout it prints the name of each step to be woken.
+        The module that a process runs, with the descriptors of the sockets as its arguments. The first line of its
+        stdin is `order`; it stops at the end of its stdin. On stdout it prints the name of each step to be woken.
+    beside
+        A second address to listen on.
     restart_seconds
         A process is replaced no sooner than so long after its start.
 
@@ -71,20 +74,27 @@ class Receivers:
     wake: Callable[[str], None]
     recover: Recover
     restart_seconds: float = RESTART_SECONDS
-    _listening: socket.socket | None = None
+    beside: Address | None = None
+    _listening: tuple[socket.socket, ...] = ()
     _children: list[ReceiverChild] = field(default_factory=list)
     _leaving: list[ReceiverChild] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Listen, and start the processes; connections wait at the socket until a process is ready."""
-        self._listening = listen(self.address)
-        self._children = [self._launch(self._listening) for _ in range(self.processes)]
+        self._listening = (listen(self.address),)
+        if self.beside is not None:
+            try:
+                self._listening += (listen(self.beside),)
+            except ConfigError:
+                self._listening[0].close()
+                raise
+        self._children = [self._launch() for _ in range(self.processes)]
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        return int(self._listening.getsockname()[1]) if self._listening else self.address.port
+        return int(self._listening[0].getsockname()[1]) if self._listening else self.address.port
 
     @property
     def pids(self) -> list[int]:
@@ -100,13 +110,16 @@ class Receivers:
         self.recover(quiet_seconds=QUIET_SECONDS)
         return min(waits, default=WATCH_SECONDS)
 
-    def renew(self, order: str) -> None:
-        """Have processes with another order accept from now on; the former end with their last association."""
+    def renew(self, order: str, *, anew: bool = False) -> None:
+        """Have processes with another order accept from now on; the former end with their last association.
+
+        With `anew`, this is done for the same order, too: files that it names have changed.
+        """
         with self._lock:
-            if self._listening is None or order == self.order:
+            if not self._listening or (order == self.order and not anew):
                 return
             self.order = order
-            former, self._children = self._children, [self._launch(self._listening) for _ in range(self.processes)]
+            former, self._children = self._children, [self._launch() for _ in range(self.processes)]
             self._leaving = [child for child in (*self._leaving, *former) if child.process.poll() is None]
             _end(former)
 
@@ -114,17 +127,17 @@ class Receivers:
         """Replace a dead process, or return how long that has to wait."""
         with self._lock:
             wait = child.started_at + self.restart_seconds - time.monotonic()
-            if self._listening is not None and wait <= 0:
+            if self._listening and wait <= 0:
                 log.error("receiver.died", pid=child.process.pid, code=child.process.returncode)
-                self._children[self._children.index(child)] = self._launch(self._listening)
+                self._children[self._children.index(child)] = self._launch()
             return wait
 
     def close(self) -> None:
         """Accept no more associations; the processes end with their last association, or when their time is over."""
         with self._lock:
-            if self._listening is not None:
-                self._listening.close()
-            self._listening = None
+            for listening in self._listening:
+                listening.close()
+            self._listening = ()
             _end(self._children)
 
     def wait(self, seconds: float) -> None:
@@ -138,13 +151,14 @@ class Receivers:
                 child.process.kill()
                 child.process.wait()
 
-    def _launch(self, listening: socket.socket) -> ReceiverChild:
+    def _launch(self) -> ReceiverChild:
+        descriptors = [listening.fileno() for listening in self._listening]
         with interrupts_blocked():
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", self.program, str(listening.fileno())],
+                [sys.executable, "-P", "-m", self.program, *map(str, descriptors)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=[listening.fileno()],
+                pass_fds=descriptors,
                 text=True,
             )
         with suppress(OSError):  # the process has died already; `watch` finds it

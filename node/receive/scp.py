@@ -30,6 +30,7 @@ from node.receive.refusal_log import RefusalLog
 from node.receive.storage_classes import StorageClasses, other_contexts, storage_contexts
 from node.receive.upper_layer import SharedContexts, UpperLayer, install_upper_layer, is_released
 from node.records import Address
+from node.tls import ServerTls
 
 log = structlog.get_logger()
 
@@ -74,6 +75,8 @@ class Receiver:
         Which SOP classes of Storage are taken.
     listening
         A socket that is listening already; without it, one is opened at the address.
+    tls
+        What is needed to speak TLS; without, the port is plain.
     poll_seconds
         How often the acceptor's thread looks whether it has been stopped.
 
@@ -91,6 +94,7 @@ class Receiver:
     storage_classes: StorageClasses = "known"
     commitment: StorageCommitment | None = None
     listening: socket.socket | None = None
+    tls: ServerTls | None = None
     limits: ReceiveLimits = field(default_factory=ReceiveLimits)
     poll_seconds: float = 0.5
     most_waiting: int = MOST_WAITING
@@ -113,6 +117,7 @@ class Receiver:
             refusals=self.refusals,
             most_waiting=self.most_waiting,
             request_seconds=self.request_seconds,
+            tls=self.tls,
         )
         if server.socket is not None:
             server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,6 +9,7 @@ This uses private names of pynetdicom; tests/flow/test_fast_receive.py compares 
 import os
 import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -35,6 +36,8 @@ from node.receive.pdu import (
     abort_reason,
     titles,
 )
+from node.receive.tls_connection import TlsConnection
+from node.tls import HANDSHAKE
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import _PDUPrimitiveType
@@ -43,6 +46,8 @@ UNREADABLE = (AssertionError, AttributeError, LookupError, TypeError, ValueError
 """What pynetdicom raises at a PDU that breaks the rules."""
 Failed = Callable[[Association, str, str, str], None]
 """Is told of an association that was aborted: calling and called AE title, and why."""
+NO_PDU = "what came does not follow the rules of an association (PS3.8 section 9.2)"
+SPEAKS_TLS = "the peer speaks TLS on a port without TLS; switch it off there, or on here (receive.tls)"
 TIMER_SECONDS = 0.5
 """How often pynetdicom's timers are looked at while nothing comes."""
 
@@ -172,8 +177,11 @@ class UpperLayer(DULServiceProvider):
 
     def _send(self, pdu: Any) -> None:
         if isinstance(pdu, A_ABORT_RQ):
-            self.end_because("what came does not follow the rules of an association (PS3.8 section 9.2)")
+            self.end_because(SPEAKS_TLS if self._speaks_tls() else NO_PDU)
         super()._send(pdu)
+
+    def _speaks_tls(self) -> bool:
+        return isinstance(self.socket, Connection) and self.socket.beginning.startswith(HANDSHAKE)
 
     def _is_under_way(self) -> bool:
         """Return whether the peer has sent enough since this was last so."""
@@ -266,7 +274,7 @@ def install_upper_layer(association: Association, store: Store, limits: ReceiveL
         raise TypeError("an association has a connection before it begins")
     connection = stock.socket.socket
     seconds = association.network_timeout
-    if seconds is not None:
+    if seconds is not None and not isinstance(connection, ssl.SSLSocket):
         timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -274,4 +282,8 @@ def install_upper_layer(association: Association, store: Store, limits: ReceiveL
     wakeup = association._reactor_checkpoint = ReactorWakeup()  # noqa: SLF001
     upper_layer = association.dul = UpperLayer(association, store, limits, failed, wakeup)
     upper_layer.artim_timer = stock.artim_timer
-    upper_layer.socket = Connection(association, client_socket=connection)
+    upper_layer.socket = (
+        TlsConnection(association, connection, seconds)
+        if isinstance(connection, ssl.SSLSocket)
+        else Connection(association, client_socket=connection)
+    )

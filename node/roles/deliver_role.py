@@ -33,6 +33,13 @@ class DeliverRole(NodeRole):
             ),
         ]
 
+    def check(self, parts: NodeParts) -> None:
+        """See `NodeRole.check`; ConfigError where the certificates of a destination cannot be used."""
+        super().check(parts)
+        for destination in parts.settings.destinations.values():
+            if destination.tls is not None:
+                destination.tls.credentials.context()
+
     def renew(self, parts: NodeParts) -> None:
         """See `NodeRole.renew`."""
         super().renew(parts)
@@ -45,7 +52,7 @@ class DeliverRole(NodeRole):
     def _outbox(self, name: str, destination: Destination) -> Outbox:
         return Outbox(
             destination=name,
-            address=destination.address,
+            address=destination.peer,
             calling=self.parts.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,
@@ -61,7 +68,7 @@ class DeliverRole(NodeRole):
     def _commitment(self, name: str, destination: Destination) -> CommitmentScu:
         return CommitmentScu(
             destination=name,
-            address=destination.address,
+            address=destination.peer,
             calling=self.parts.settings.calling_title(destination),
             seconds=destination.timeout_seconds,
             give_up_seconds=destination.give_up_days * DAY_SECONDS,

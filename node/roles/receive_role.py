@@ -15,6 +15,7 @@ from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
 from node.roles.role import BEAT_SECONDS, DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
+from node.tls import digest
 
 log = structlog.get_logger()
 
@@ -32,6 +33,12 @@ def memory_limit(parts: Sequence[Part10]) -> int:
     return DECODER_BYTES + DECODED * sum(summary.volume_bytes for summary in summaries)
 
 
+def _certificates(parts: NodeParts) -> str:
+    """Return a digest of the files that TLS reads when a receiver process starts."""
+    tls = parts.settings.receive.tls
+    return digest(tls.credentials.files if tls else ())
+
+
 class ReceiveRole(NodeRole):
     """Runs the receiver processes, and settles, plans and purges what they receive."""
 
@@ -45,7 +52,9 @@ class ReceiveRole(NodeRole):
             processes=parts.settings.receive.processes,
             wake=parts.wake,
             recover=self._arrivals.recover,
+            beside=parts.settings.receive.tls_listening,
         )
+        self._certificates = _certificates(parts)
 
     def steps(self) -> list[Step]:
         """See `NodeRole.steps`."""
@@ -78,10 +87,20 @@ class ReceiveRole(NodeRole):
         decoded.drop(folder, decoded.sizes(folder))  # a killed process may have written half of an image
         self._receivers.start()
 
+    def check(self, parts: NodeParts) -> None:
+        """See `NodeRole.check`; ConfigError where the certificates for TLS cannot be used."""
+        super().check(parts)
+        if parts.settings.receive.tls is not None:
+            parts.settings.receive.tls.credentials.context()
+
     def renew(self, parts: NodeParts) -> None:
-        """See `NodeRole.renew`; receiver processes with the new settings take over, and the former end in peace."""
+        """See `NodeRole.renew`; receiver processes with the new settings take over, and the former end in peace.
+
+        They also do so where a certificate, key or list for TLS has changed.
+        """
         super().renew(parts)
-        self._receivers.renew(parts.settings.model_dump_json())
+        before, self._certificates = self._certificates, _certificates(parts)
+        self._receivers.renew(parts.settings.model_dump_json(), anew=self._certificates != before)
 
     def stop(self, seconds: float) -> None:  # noqa: ARG002 (the processes know `engine.stop_seconds`)
         """See `NodeRole.stop`; no association is accepted any more."""

@@ -1,18 +1,19 @@
 """One receiver process, built from the settings: it accepts associations and writes rows, and computes nothing.
 
-    python -m node.roles.receiver_process DESCRIPTOR
+    python -m node.roles.receiver_process DESCRIPTOR [DESCRIPTOR]
 
-DESCRIPTOR is that of the listening socket. The settings come as JSON in the first line of stdin. Stdin ends when the
-node stops or dies: then no more associations are accepted, and open ones have `engine.stop_seconds` to end. On stdout
-the process prints names of the node's steps that may have something to do. It imports neither torch nor highdicom: a
-node has several such processes.
+DESCRIPTOR is that of a listening socket; the second one is for TLS beside the plain port. The settings come as JSON in
+the first line of stdin. Stdin ends when the node stops or dies: then no more associations are accepted, and open ones
+have `engine.stop_seconds` to end. On stdout the process prints names of the node's steps that may have something to do.
+It imports neither torch nor highdicom: a node has several such processes.
 """
 
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -34,9 +35,11 @@ RESOLVE_SECONDS = 30.0
 
 
 class ReceiverProcess:
-    """Accepts associations from a listening socket, and records what they bring."""
+    """Accepts associations from its listening sockets, and records what they bring."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, wake_node: Callable[[str], object]) -> None:
+    def __init__(
+        self, settings: Settings, listening: Sequence[socket.socket], wake_node: Callable[[str], object]
+    ) -> None:
         address = settings.receive.address
         commitment_steps = [
             commitment_step(name) for name, destination in settings.destinations.items() if destination.commitment
@@ -68,17 +71,23 @@ class ReceiverProcess:
             Step(name="resolve callers", work=self._resolve),
         ]
         self._engine = Engine(steps, elsewhere=wake_node)
-        self._receiver = Receiver(
-            address=address,
-            peers=peers,
-            store=StoreScp(spool, self._arrivals, closed=self._arrivals.record_soon),
-            associations=settings.receive.associations,
-            idle_seconds=settings.receive.idle_seconds,
-            storage_classes=settings.receive.storage_classes,
-            commitment=commitment,
-            listening=listening,
-            refusals=self._refusals,
-        )
+        store = StoreScp(spool, self._arrivals, closed=self._arrivals.record_soon)
+        tls = settings.receive.tls.credentials if settings.receive.tls else None
+        self._receivers = [
+            Receiver(
+                address=address,
+                peers=peers,
+                store=store,
+                associations=settings.receive.associations,
+                idle_seconds=settings.receive.idle_seconds,
+                storage_classes=settings.receive.storage_classes,
+                commitment=commitment,
+                listening=door,
+                tls=tls if door is listening[-1] else None,  # beside the plain port, or in its place
+                refusals=self._refusals,
+            )
+            for door in listening
+        ]
 
     def _resolve(self) -> float:
         """Look up the hosts that may call, and return when to do so again."""
@@ -89,11 +98,19 @@ class ReceiverProcess:
     def start(self) -> None:
         """Begin to accept associations."""
         self._engine.start()
-        self._receiver.start()
+        for receiver in self._receivers:
+            receiver.start()
 
     def stop(self) -> None:
         """Accept no more associations, let the open ones end, and record what they brought."""
-        self._receiver.stop(seconds=self._settings.engine.stop_seconds)
+        stopping = [
+            threading.Thread(target=receiver.stop, kwargs={"seconds": self._settings.engine.stop_seconds})
+            for receiver in self._receivers
+        ]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
         self._engine.stop()
         self._arrivals.record()
         self._refusals.record_now()
@@ -108,7 +125,7 @@ def wake_node(step: str) -> None:
         os.write(1, f"{step}\n".encode())
 
 
-def main(descriptor: int) -> None:
+def main(*descriptors: int) -> None:
     """Serve until stdin ends."""
     for number in (
         signal.SIGTERM,
@@ -117,7 +134,7 @@ def main(descriptor: int) -> None:
     ):  # sent to all processes at once; the node says when to end
         signal.signal(number, signal.SIG_IGN)
     os.set_blocking(1, False)
-    listening = socket.socket(fileno=descriptor)
+    listening = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     try:
         settings = Settings.model_validate_json(sys.stdin.readline())
         log_to_stderr(settings.log.level, settings.log.format)
@@ -131,4 +148,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

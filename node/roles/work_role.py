@@ -190,7 +190,7 @@ class WorkRole(NodeRole):
             destination = settings.destinations[settings.priors.ask]
             archive = QueryRetrieveScu(
                 name=settings.priors.ask,
-                address=destination.address,
+                address=destination.peer,
                 calling=settings.calling_title(destination),
                 move_destination=settings.receive.address.ae_title,
             )
