@@ -64,6 +64,7 @@ class SegmentTable(BaseModel):
     type: Coded
     category: Coded = codes.SCT.AnatomicalStructure
     laterality: Coded | None = None
+    region: Coded | None = None
     color: tuple[int, int, int] | None = None
 
 

@@ -81,6 +81,7 @@ def segments(manifest: Manifest, answer: ModelAnswer) -> Iterator[Result]:
             type=table.type,
             category=table.category,
             laterality=table.laterality,
+            region=table.region,
             color=table.color,
         )
         for table in manifest.segment

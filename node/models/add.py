@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from node import codes
 from node.errors import ConfigError
 from node.models import native_backends
 from node.models.config_pbtxt import OwnModel, volume_config
 from node.models.import_source import Brought, Reader, Source
+from node.models.label_codes import UNKNOWN, by_name, label_codes
 from node.models.made_in_sandbox import PICTURE, Made, ModelToAdd, made_in_sandbox, place_made
 from node.models.manifest_lines import guard_line, kind_lines, kind_of
-from node.models.model_card import CARD, SOURCE, UNKNOWN, card
+from node.models.model_card import CARD, SOURCE, card
 from node.models.monai_bundle import is_bundle, read_bundle
 from node.models.network_file import EXTENT, read
 from node.models.nnunet_folder import is_results, read_results
@@ -57,9 +57,7 @@ WHICH = """when.SeriesDescription = {{ matches = "(?i){role}" }}
 SEGMENT = """
 [[segment]]
 label = "{label}"
-type = {type}
-category = "SCT.Organ"
-"""
+{lines}"""
 FINDING = """
 [[finding]]
 label = "{label}"
@@ -81,8 +79,6 @@ synthetic = false                      # whether it shows what was never measure
 """
 TABLES = {"labels": SEGMENT, "findings": FINDING, "boxes": REGION, "image": IMAGE}
 """What plugin.toml says of each label, by the answer of the chain."""
-CODE_LENGTH = 16
-"""Code Value is SH: 16 characters at most (PS3.5 section 6.2)."""
 PHANTOM, MARGIN = (40, 56, 48), 3
 LIKENESS = 0.9
 """Lowest Dice of the phantom and its answer: below it, the answer is mirrored, shifted, scaled or cut off."""
@@ -169,7 +165,7 @@ def make(order: ModelToAdd, scratch: Path) -> Made:
                 f"a phantom comes back through this chain with a Dice of {likeness:.2f}, not the same place and size: "
                 f"look at {order.picture}, and at orientation, spacing, size and align in {source.chain or source.path}"
             )
-    modality = order.modality or brought.modality or "CT"
+    modality = _modality(order, brought)
     folders = _made(
         scratch, order.name, brought, named, modality, source.path, order.backend, order.validated_on, order.guard
     )
@@ -208,7 +204,9 @@ def _beside(order: ModelToAdd, model: ServedVolumeModel, scratch: Path) -> Made:
     volume, plugin = scratch / name, scratch / "plugin"
     copy(source, volume)
     plugin.mkdir()
-    (plugin / "plugin.py").write_text(model.code(name, labels, suggested), encoding="utf-8")
+    (plugin / "plugin.py").write_text(
+        model.code(name, labels, lambda label: by_name(label) or UNKNOWN), encoding="utf-8"
+    )
     words = (PLUGIN + CODED + SERIES).format(
         name=name,
         title=name.replace("_", " "),
@@ -219,6 +217,16 @@ def _beside(order: ModelToAdd, model: ServedVolumeModel, scratch: Path) -> Made:
     )
     (plugin / "plugin.toml").write_text(words, encoding="utf-8")
     return Made(folders=(volume, plugin), kind=model.kind, classes=len(labels), likeness=None)
+
+
+def _modality(order: ModelToAdd, brought: Brought) -> str:
+    """Return Modality of the images; ConfigError if the source states one that is not understood: it is not guessed."""
+    if order.modality or brought.modality:
+        return order.modality or brought.modality
+    if brought.stated is None:
+        return "CT"
+    stated = f"are {brought.stated!r}, which is no Modality of DICOM" if brought.stated else "are of no modality"
+    raise ConfigError(f"{order.source.path} says that its images {stated}: say which, --modality MR")
 
 
 def _chain(path: Path | None) -> Chain:
@@ -321,7 +329,7 @@ def _made(
     (volume / SOURCE).write_text(json.dumps({"kind": brought.network.kind, "path": str(source.resolve())}) + "\n")
     plugin.mkdir(parents=True)
     (plugin / "plugin.toml").write_text(_manifest(name, chain, labels, modality, network, validated_on, guard))
-    suggestions = [(label, suggested(label, chain.answer)) for label in labels]
+    suggestions = [(label, label_codes(label, chain.answer)) for label in labels]
     text = card(
         name,
         brought,
@@ -352,23 +360,9 @@ def _manifest(
     table = TABLES[chain.answer]
     threshold = chain.threshold if isinstance(chain, Chain) else MASK_THRESHOLD
     tables = (
-        table.format(label=label, type=json.dumps(suggested(label, chain.answer)), threshold=threshold)
-        for label in labels
+        table.format(label=label, type=json.dumps(found.type), lines=found.lines(), threshold=threshold)
+        for label, found in ((label, label_codes(label, chain.answer)) for label in labels)
     )
     own = OWN_MODEL.format(name=network.name) if network else ""
     begin = (PLUGIN + DECLARED).format(name=name, title=name.replace("_", " "), kind=kind_lines(validated_on))
     return begin + "".join([own, *series, *tables])
-
-
-def suggested(label: str, answer: str = "labels") -> str | list[str]:
-    """Return SNOMED CT's code of the same name as a label.
-
-    Where there is none: of a segment that of any anatomical structure, to be replaced; else a code of the node's own.
-    """
-    words = label.replace("_", " ").split()
-    keyword = "".join(word.capitalize() for word in words)
-    if keyword in codes.SCT.dir():
-        return f"SCT.{keyword}"
-    if answer == "labels":
-        return UNKNOWN
-    return ["_".join(words).upper()[:CODE_LENGTH], codes.OWN_SCHEME, label]

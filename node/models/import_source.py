@@ -20,6 +20,8 @@ class Brought:
         Names of its classes or findings, without the background; empty where the source tells none.
     modality
         Of the images it was made for; empty where the source tells none.
+    stated
+        What the source calls the modality, in its own words, or nothing; None for a file that comes alone.
     remarks
         What whoever adds it should know, each a sentence for the model card.
     """
@@ -29,6 +31,7 @@ class Brought:
     example: tuple[int, ...]
     labels: tuple[str, ...] = ()
     modality: str = ""
+    stated: str | None = None
     remarks: tuple[str, ...] = ()
 
 

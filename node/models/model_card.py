@@ -7,6 +7,7 @@ from pathlib import Path
 
 from node.models.catalogue import Entry
 from node.models.import_source import Brought
+from node.models.label_codes import LabelCodes
 
 CARD = "README.md"
 SOURCE = "source.json"
@@ -37,7 +38,6 @@ for whom it is not meant.
 
 Research use, unverified.
 """
-UNKNOWN = "SCT.AnatomicalStructure"
 LOOK = "no code of that name is known: choose one in `plugin.toml`"
 SUGGESTED = "suggested by its name, to be looked at"
 
@@ -45,7 +45,7 @@ SUGGESTED = "suggested by its name, to be looked at"
 def card(
     name: str,
     brought: Brought,
-    suggestions: Sequence[tuple[str, str | Sequence[str]]],
+    suggestions: Sequence[tuple[str, LabelCodes]],
     modality: str,
     source: Path,
     chain: Path,
@@ -66,8 +66,8 @@ def card(
         The data that the weights were validated on; empty where that is not known.
     """
     segments = (
-        f"| {number} | {label} | {code if isinstance(code, str) else code[0]} | {_advice(code)} |"
-        for number, (label, code) in enumerate(suggestions, 1)
+        f"| {number} | {label} | {_coded(found)} | {SUGGESTED if found.known else LOOK} |"
+        for number, (label, found) in enumerate(suggestions, 1)
     )
     return TEXT.format(
         name=name,
@@ -85,8 +85,10 @@ def card(
     )
 
 
-def _advice(code: str | Sequence[str]) -> str:
-    return SUGGESTED if isinstance(code, str) and code != UNKNOWN else LOOK
+def _coded(found: LabelCodes) -> str:
+    """Return a code, and the side, as a cell of the table."""
+    code = found.type if isinstance(found.type, str) else f"{found.type[0]} {found.type[2]}"
+    return f"{code}, {found.laterality}" if found.laterality else code
 
 
 def compared(text: str, framework: str, lines: Sequence[str]) -> str:

@@ -89,6 +89,7 @@ def read_bundle(source: Source) -> Brought:
         example=example,
         labels=_labels(output_format),
         modality=_modality(image),
+        stated=str(image.get("modality", "")),
     )
 
 

@@ -109,6 +109,7 @@ def read_results(source: Source) -> Brought:
         example=example,
         labels=labels,
         modality=modality(_channels(dataset)),
+        stated=", ".join(_channels(dataset)),
         remarks=remarks,
     )
 
