@@ -10,8 +10,8 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from node.errors import NodeError
-from node.images.elements import Walk
+from node.errors import NodeError, NotUnderstood
+from node.images.elements import PIXELS, UNDEFINED, Walk
 from node.images.header_summary import summarize
 from node.images.part10 import file_header
 from node.receive.header_fields import (
@@ -81,6 +81,7 @@ class IncomingInstance:
     failure: NodeError | None = None
     _header: ReceivedHeader | None = field(default=None, init=False)
     _beginning: bytes = field(default=b"", init=False)
+    _pixel_data: tuple[int, int] = field(default=(0, 0), init=False)  # where they begin, and the length that they state
 
     @classmethod
     def of(cls, event: evt.Event) -> "IncomingInstance":
@@ -181,7 +182,23 @@ class IncomingInstance:
         values = picked if picked is not None else read_values(data, syntax, stop_at=LAST_TAG + 1)
         return ReceivedHeader(values, self._summary(walk))
 
+    def check_pixel_data(self) -> None:
+        """Raise NotUnderstood where the pixel data state a length of which less came: the rest of them is lost.
+
+        Encapsulated pixel data state none. It is known once the header was read.
+        """
+        value_at, stated = self._pixel_data
+        came = sum(map(len, self.parts)) - value_at
+        if self.pack is not None:
+            came += self.pack.pack.begun - len(self.meta)
+        if stated != UNDEFINED and came < stated:
+            raise NotUnderstood(
+                f"the pixel data state {stated} bytes, and {max(came, 0)} came; the sender's copy is damaged"
+            )
+
     def _summary(self, walk: Walk) -> str:
+        if walk.tag in PIXELS and not is_deflated(self.transfer_syntax_uid):
+            self._pixel_data = (walk.value_at, walk.length)
         return summarize(walk, self.transfer_syntax_uid, before=len(self.meta))
 
 

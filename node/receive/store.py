@@ -173,6 +173,7 @@ class StoreScp:
         instance.state = IncomingState.WHOLE
         header = instance.header()
         check_identity(header.values, instance)
+        instance.check_pixel_data()
         row = Instance(
             sop_instance_uid=instance.sop_instance_uid,
             sop_class_uid=instance.sop_class_uid,

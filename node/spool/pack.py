@@ -130,6 +130,11 @@ class Pack:
         return Arrival(instance=instance, place=place, end=self.size, association=self.association)
 
     @property
+    def begun(self) -> int:
+        """How many bytes `write` has written of an instance whose end is not here yet."""
+        return self._begun
+
+    @property
     def broken(self) -> bool:
         """Whether a failed write left the pack unusable; its whole records stay readable."""
         return self._fd < 0

@@ -147,6 +147,24 @@ def test_garbage_is_refused_and_the_association_continues(reception: Reception, 
     assert reason
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("rows", [8, 1024])
+def test_pixel_data_that_state_more_than_came_are_refused(reception: Reception, syntax: Any, rows: int) -> None:
+    """An image of 1024 rows is written in pieces while it comes."""
+    (image,) = ct_series(slices=1, rows=rows, columns=rows, transfer_syntax=syntax)
+    body = encoded(image)
+    with reception.association(syntax=syntax) as association:
+        assert store_bytes(association, body[:-2], instance=str(image.SOPInstanceUID)) == CANNOT_UNDERSTAND
+        assert store_bytes(association, body, instance=str(image.SOPInstanceUID)) == SUCCESS
+    reception.all_closed()
+    reception.arrivals.record()
+    size = 2 * rows * rows
+    assert reception.reasons() == [
+        f"the pixel data state {size} bytes, and {size - 2} came; the sender's copy is damaged"
+    ]
+    assert reception.rows() == [str(image.SOPInstanceUID)]
+
+
 class NoAssociation:
     """Stands for an association."""
 
