@@ -1,7 +1,7 @@
 """How fast the node receives, compared with other Storage SCPs: dcmtk's storescu sends, on a real disk and on tmpfs.
 
 Every receiver has its turn in each round, so that other work of the machine slows all of them. The tables have medians,
-as ratios to storescp with its defaults. `--quick` sends less. `disk`, `tmpfs`, `shipped` or `idle` runs one part;
+as ratios to storescp with its defaults. `--quick` sends less. `disk`, `tmpfs`, `shipped`, `idle`, `tls` are parts;
 `slices`, `small` or `large` sends that load alone; `1`, `2` or `4` opens so many associations at once.
 
 dcmtk, also in Orthanc, waits for acknowledgements that come 40 ms late, unless the environment of both sides has
@@ -36,6 +36,7 @@ from pynetdicom.presentation import build_context
 from node import testing
 from node.receive.scp import listen
 from node.records import Address
+from tests.certificates import Authority
 from tests.peers import ISOCENTER, ROOT, SYSTEM_PATH, free_port, listens, missing, orthanc, wait_until
 
 MEDIA = {"disk": Path(tempfile.gettempdir()), "tmpfs": Path("/dev/shm")}  # noqa: S108
@@ -160,12 +161,12 @@ def orthanc_scp(folder: Path) -> Iterator[Scp]:
 
 
 @contextmanager
-def isocenter(folder: Path, durability: str, processes: int = 1) -> Iterator[Scp]:
+def isocenter(folder: Path, durability: str, processes: int = 1, tls: Sequence[Path] = ()) -> Iterator[Scp]:
     """Run the node's receiver, with a new spool and ledger for each run."""
     emptied(folder)
     with listen(Address("ISOCENTER", "127.0.0.1", 0)) as listening:
         port, descriptor = listening.getsockname()[1], listening.fileno()
-        command = [sys.executable, "-m", "tests.bench.receiver", str(descriptor), durability]
+        command = [sys.executable, "-m", "tests.bench.receiver", str(descriptor), durability, *map(str, tls)]
         children = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
                              stderr=subprocess.DEVNULL, pass_fds=(descriptor,))
@@ -215,10 +216,10 @@ SLOW = ("Orthanc", "pynetdicom's storescp")
 """These have one association at a time: more of them take long, and are no faster."""
 
 
-def sent(port: int, files: Sequence[Path], associations: int) -> float:
+def sent(port: int, files: Sequence[Path], associations: int, *options: str) -> float:
     """Send files over so many associations at once, and return how long that took."""
     program = shutil.which("storescu", path=SYSTEM_PATH) or "storescu"
-    command = [program, "-R", "-aec", "ISOCENTER", "127.0.0.1", str(port)]
+    command = [program, "-R", *options, "-aec", "ISOCENTER", "127.0.0.1", str(port)]
     begun = time.perf_counter()
     senders = [
         subprocess.Popen(
@@ -325,6 +326,36 @@ def idle(loads: Sequence[Load], rounds: int) -> None:
             )
 
 
+def compare_tls(loads: Sequence[Load], rounds: int) -> None:
+    """Print how fast associations over TLS are received, beside those of dcmtk, and beside plain ones."""
+    with tempfile.TemporaryDirectory(prefix="isocenter-bench-", dir="/dev/shm") as name, ExitStack() as running:
+        folder = Path(name)
+        authority = Authority.make(folder / "authority")
+        own, sender = authority.sign("node"), authority.sign("CT1")
+        options = ("+tls", str(sender.key), str(sender.certificate), "+cf", str(authority.certificate))
+        serving = ("+tls", str(own.key), str(own.certificate), "+cf", str(authority.certificate))
+        scps = {
+            "isocenter, TLS": isocenter(
+                folder / "tls", "process", 1, (own.certificate, own.key, authority.certificate)
+            ),
+            "isocenter, plain": isocenter(folder / "plain", "process"),
+            PEER: storescp(folder / "peer", *serving),
+            "storescp, plain": storescp(folder / "peer-plain"),
+        }
+        opened = {scp: running.enter_context(context) for scp, context in scps.items()}
+        for number, load in enumerate(loads):
+            files = write_load(load, folder / str(number))
+            for associations in load.associations:
+                times: defaultdict[str, list[float]] = defaultdict(list)
+                for turn in range(rounds + 1):
+                    for scp_name, scp in opened.items():
+                        scp.ready()
+                        took = sent(scp.port, files, associations, *(() if "plain" in scp_name else options))
+                        if turn:
+                            times[scp_name].append(took)
+                show(f"TLS, tmpfs, {load.name}, {associations} at once", load, files, times)
+
+
 def main() -> None:
     """Print all tables, or those that are asked for."""
     if reason := missing("storescu", "storescp", "Orthanc"):
@@ -338,6 +369,7 @@ def main() -> None:
         "tmpfs": partial(compare, "tmpfs", names=list(RECEIVERS)),
         "shipped": partial(compare, "disk", names=list(RECEIVERS)),
         "idle": idle,
+        "tls": compare_tls,
     }
     for part in named(words, *parts):
         os.environ.pop("TCP_NODELAY", None)

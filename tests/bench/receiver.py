@@ -1,7 +1,8 @@
 """The node's receiver alone, with its ledger, in a process of its own: what the bench sends to.
 
 Each line on its input names a folder: a new spool and ledger are begun there, on the socket whose descriptor
-it is given. At the end of the input it tells as JSON what the ledger took.
+it is given. With a certificate, its key and its authority, it speaks TLS. At the end of the input it tells as JSON what
+the ledger took.
 """
 
 import json
@@ -14,9 +15,11 @@ from typing import Any
 from node.engine import Engine, Step
 from node.ledger import Ledger
 from node.ledger.instances import Instances
+from node.log import log_to_stderr
 from node.receive import Arrivals, KnownPeers, Receiver, StoreScp
 from node.records import Address, Arrival, Instance, Place
 from node.spool import Spool
+from node.tls import ServerTls
 
 ASSOCIATIONS = 100
 IDLE_SECONDS = 600.0
@@ -49,7 +52,7 @@ class Timed(Instances):
 class Node:
     """All that stands behind the port."""
 
-    def __init__(self, folder: Path, listening: socket.socket, *, synced: bool) -> None:
+    def __init__(self, folder: Path, listening: socket.socket, *, synced: bool, tls: ServerTls | None) -> None:
         self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
         self.ledger.instances = Timed(self.ledger.db)
         spool = Spool(folder / "spool", synced=synced)
@@ -67,6 +70,7 @@ class Node:
             associations=ASSOCIATIONS,
             idle_seconds=IDLE_SECONDS,
             listening=listening.dup(),
+            tls=tls,
         )
         self.ledger.instances.record([WARMING])  # a node that has run for long has its statements compiled
         self.engine.start()
@@ -79,14 +83,19 @@ class Node:
         self.ledger.close()
 
 
-def main(descriptor: int, durability: str) -> None:
+def main(descriptor: int, durability: str, *files: str) -> None:
+    log_to_stderr("warning", "json")  # stdout is for the bench
+    tls = None
+    if files:
+        certificate, key, authorities = map(Path, files)
+        tls = ServerTls(certificate=certificate, key=key, authorities=authorities)
     listening = socket.socket(fileno=descriptor)
     listening.settimeout(0)  # of several processes that are woken for a caller, one gets it
     node: Node | None = None
     for line in sys.stdin:
         if node is not None:
             node.stop()
-        node = Node(Path(line.strip()), listening, synced=durability == "power")
+        node = Node(Path(line.strip()), listening, synced=durability == "power", tls=tls)
         print("ready", flush=True)
     if node is not None:
         node.stop()
@@ -94,4 +103,4 @@ def main(descriptor: int, durability: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])
