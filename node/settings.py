@@ -69,6 +69,8 @@ class Receive(Table):
     """Receiver processes, which share the port. Associations run on that many cores. Each process takes 80 MB."""
     associations: int = Field(default=50, ge=1)
     """The most associations at once, in each receiver process."""
+    sender_associations: int = Field(default=0, ge=0)
+    """The most of them from one address. 0: no limit of its own."""
     idle_seconds: float = Field(default=60, gt=0)
     """An association that is silent for so long is ended."""
     storage_classes: Literal["standard", "known", "any"] = "known"

@@ -37,6 +37,11 @@ LOCAL_LIMIT_EXCEEDED = Rejection(
 )
 
 
+SENDER_LIMIT_EXCEEDED = Rejection(
+    2, "receive.sender_associations of this address are open already", result=REJECTED_TRANSIENT, source=PRESENTATION
+)
+
+
 @dataclass(slots=True)
 class KnownPeers:
     """Accepts peers by AE title and address; where none are named, peers on this machine.

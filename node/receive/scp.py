@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from node.errors import ConfigError
 from node.images.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.receive.acceptor import MOST_WAITING, REQUEST_SECONDS, AssociationAcceptor
-from node.receive.access import LOCAL_LIMIT_EXCEEDED, KnownPeers, Rejection
+from node.receive.access import LOCAL_LIMIT_EXCEEDED, SENDER_LIMIT_EXCEEDED, KnownPeers, Rejection
 from node.receive.c_store import SUCCESS
 from node.receive.incoming import IncomingInstance, Store
 from node.receive.p_data import ReceiveLimits
@@ -67,6 +67,8 @@ class Receiver:
         AE title, interface and port; port 0 is any free port.
     associations
         How many may be open at once.
+    sender_associations
+        How many of them one address may have; 0: all.
     most_waiting, request_seconds
         How many connections may be open that have sent no association request, and how long.
     idle_seconds
@@ -91,6 +93,7 @@ class Receiver:
     store: Store
     associations: int
     idle_seconds: float
+    sender_associations: int = 0
     storage_classes: StorageClasses = "known"
     commitment: StorageCommitment | None = None
     listening: socket.socket | None = None
@@ -199,7 +202,7 @@ class Receiver:
         self._has_begun(event.assoc)
         request, address = event.assoc.requestor.primitive, str(event.assoc.requestor.address)
         calling, called = (request.calling_ae_title, request.called_ae_title) if request else ("", "")
-        rejection = self.peers.rejection(calling=calling, called=called, address=address) or self._limit()
+        rejection = self.peers.rejection(calling=calling, called=called, address=address) or self._limit(address)
         if rejection is None:
             self._take_other_classes(event.assoc)
             return
@@ -229,10 +232,14 @@ class Receiver:
                 reason=reason,
             )
 
-    def _limit(self) -> Rejection | None:
-        """Return why no more associations are accepted for now, or None where one more is."""
-        established = sum(association.is_established for association in self._active)
-        return LOCAL_LIMIT_EXCEEDED if established >= self.associations else None
+    def _limit(self, address: str) -> Rejection | None:
+        """Return why no more associations of an address are accepted for now, or None where one more is."""
+        callers = [str(association.requestor.address) for association in self._active if association.is_established]
+        if len(callers) >= self.associations:
+            return LOCAL_LIMIT_EXCEEDED
+        if self.sender_associations and callers.count(address) >= self.sender_associations:
+            return SENDER_LIMIT_EXCEEDED
+        return None
 
     def _has_begun(self, association: Association) -> None:
         if self._server is not None:

@@ -79,6 +79,7 @@ class ReceiverProcess:
                 peers=peers,
                 store=store,
                 associations=settings.receive.associations,
+                sender_associations=settings.receive.sender_associations,
                 idle_seconds=settings.receive.idle_seconds,
                 storage_classes=settings.receive.storage_classes,
                 commitment=commitment,

@@ -55,6 +55,17 @@ def test_more_associations_than_allowed_are_rejected_for_now(open_reception: Ope
             assert second.acceptor.primitive.result == 2, "transient: PS3.8 table 9-21"
 
 
+def test_one_sender_cannot_take_all_associations(open_reception: OpenReception) -> None:
+    reception = open_reception()
+    reception.receiver.sender_associations = 1
+    with reception.association() as first:
+        assert first.is_established
+        with reception.association() as second:
+            assert second.is_rejected
+            assert second.acceptor.primitive is not None
+            assert second.acceptor.primitive.result == 2, "transient: PS3.8 table 9-21"
+
+
 # The port.
 
 
