@@ -1,5 +1,6 @@
 """Send DICOM files to any Storage SCP, as `isocenter send` does: files, folders, a DICOMDIR, a ZIP."""
 
+import shutil
 import tempfile
 import threading
 import time
@@ -91,6 +92,9 @@ def readable(source: Path) -> Found:
     passed_over: list[str] = []
     missing: list[str] = []
     for path in _files(source):
+        if source.name == DICOMDIR and not path.resolve().is_relative_to(source.parent.resolve()):
+            missing.append(f"{source} names {path}, which lies outside its folder (PS3.10 section 8)")
+            continue
         try:
             objects.append(outgoing_file(path))
         except NoDicomFile as error:
@@ -133,12 +137,26 @@ def unpacked(sources: Sequence[Path]) -> Iterator[list[Path]]:
             folder = Path(scratch, str(number))
             try:
                 with zipfile.ZipFile(source) as archive:
+                    _check_size(archive, source, shutil.disk_usage(scratch).free)
                     archive.extractall(folder)
             except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
                 raise ConfigError(f"{source} cannot be unpacked: {error}") from error
             inner = folder / DICOMDIR
             found.append(inner if inner.is_file() else folder)
         yield found
+
+
+def _check_size(archive: zipfile.ZipFile, source: Path, free: int) -> None:
+    """Raise ConfigError where the files of a ZIP would take more than half of the free bytes of the disk.
+
+    `zipfile` never writes more of a file than the size that the archive states.
+    """
+    size = sum(member.file_size for member in archive.infolist())
+    if size > free // 2:
+        raise ConfigError(
+            f"{source} would take {size} bytes unpacked, more than half of the free space in {tempfile.gettempdir()}; "
+            "unpack it elsewhere and name the folder, or set TMPDIR to a larger disk"
+        )
 
 
 def send_at_once(

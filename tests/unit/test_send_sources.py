@@ -1,5 +1,6 @@
 """What `isocenter send` takes: folders, files, ZIP files and a DICOMDIR; UIDs are those of the data set."""
 
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,3 +121,26 @@ def test_a_rate_lets_so_many_pass_in_a_second() -> None:
     now[0] = 10
     assert pace.wait()
     assert len(slept) == 2
+
+
+@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+def test_a_dicomdir_that_names_a_file_outside_its_folder_has_it_refused(images: list[Path]) -> None:
+    folder = images[0].parent / "disc"
+    folder.mkdir()
+    inside = images[1].rename(folder / images[1].name)
+    (folder / "LINK").symlink_to(images[2])
+    for name in (f"../{images[0].name}", str(images[0]), "LINK"):
+        found = readable(write_directory(folder, [name, inside.name]))
+        assert [outgoing.path for outgoing in found.objects] == [inside]
+        assert "outside its folder" in found.missing[0]
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("image.dcm", bytes(2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ConfigError, match="more than half of the free space"), unpacked([tmp_path / "bomb.zip"]):
+        pass
