@@ -1,5 +1,6 @@
 """The same inputs give the same UIDs and bytes at any time; whatever else decides the content gives other UIDs."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from node import flow, testing
 from node.codes import DCM
 from node.commands.rebuild_ledger import rebuild
 from node.compose import Identity
+from node.compose.job_objects import job_identity
 from node.errors import TritonUnavailable
 from node.host import Kind, Plugin, read_plugin
 from node.infer import Order, Performed, attempt
@@ -160,6 +163,28 @@ def test_a_ledger_that_was_made_again_makes_the_same_bytes(
     )
     assert list(rebuild(settings))
     assert analyse("one", 0) == before
+
+
+def test_the_hour_that_the_end_of_daylight_saving_repeats_gives_two_uids(plugin: Plugin, berlin: None) -> None:
+    shift = datetime(2026, 10, 25, 1, tzinfo=UTC).timestamp()
+    first, second, again = (planned(plugin, at) for at in (shift - 1800, shift + 1800, shift - 1800))
+    assert first.at.replace(tzinfo=None, fold=0) == second.at.replace(tzinfo=None, fold=0), "half past two, twice"
+    assert first.uid("seg") == again.uid("seg") != second.uid("seg")
+
+
+def planned(plugin: Plugin, at: float) -> Identity:
+    job: Any = SimpleNamespace(study_uid="1.2.1", revision=1, ordinal=0, planned_at=at)
+    return job_identity(job, plugin.manifest, lambda _: "1", device_uid="2.25.1", inputs="", part=0)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time of a zone with daylight saving, written as POSIX writes it, so that no zone files are needed."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_two_nodes_with_one_pacs_make_different_uids(analyse: Callable[..., dict[str, bytes]]) -> None:
