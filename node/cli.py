@@ -155,6 +155,21 @@ def deliver(config: ConfigFile = DEFAULT) -> None:
     run(config, "deliver")
 
 
+@app.command()
+def web(config: ConfigFile = DEFAULT) -> None:
+    """Show the page: what runs and waits, and the story of each study. On this machine only; it changes nothing."""
+    from node.command_options import opened
+    from node.log import log_to_stderr
+    from node.web import listen
+
+    log_to_stderr()
+    with reported_errors():
+        settings, ledger = opened(config)
+        log_to_stderr(settings.log.level, settings.log.format)
+        typer.echo(f"http://{settings.web.address}/", err=True)
+        listen(settings, ledger)
+
+
 def run(config: Path, *roles: str) -> None:
     """Run a node in some roles until SIGTERM or Ctrl-C."""
     from node.commands import serve

@@ -53,6 +53,10 @@ ONES: Mapping[str, Mapping[int, str]] = {
     "status": {},
     "studies": {NOTHING: "no study fits"},
     "watch": {OK: "Ctrl-C ended it"},
+    "web": {
+        OK: "the page was stopped, by SIGTERM or Ctrl-C",
+        MEND: "the port is in use, or the configuration cannot be used",
+    },
     "work": SERVES,
 }
 """Command → what its exit codes mean, beside or in place of what they mean everywhere."""

@@ -29,6 +29,7 @@ from node.profiles import FIRST_SERIES_NUMBER, PROFILES, Profile, TransferSyntax
 from node.records import Address
 from node.tls_settings import DestinationTls, ReceiveTls, at
 from node.toml_files import Table, first_fault, load_toml
+from node.web_settings import WebSettings
 
 PREFIX = "ISOCENTER_"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -257,6 +258,7 @@ class Settings(Table):
     triton: TritonSettings = Field(default_factory=TritonSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     priors: PriorsSettings = Field(default_factory=PriorsSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
     destinations: dict[str, Destination] = Field(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)
 

@@ -35,7 +35,7 @@ def check_state(state: str) -> None:
 
 def rows(ledger: Ledger, wanted: StudyFilter, limit: int) -> list[dict[str, Any]]:
     """Return the studies that fit, the last changed first, as rows of `COLUMNS` and `plugins`."""
-    return [_row(found) for found in ledger.overview.studies(wanted, limit=limit)]
+    return [row(found) for found in ledger.overview.studies(wanted, limit=limit)]
 
 
 def rows_of(ledger: Ledger, uids: Iterable[str]) -> list[dict[str, Any]]:
@@ -44,7 +44,8 @@ def rows_of(ledger: Ledger, uids: Iterable[str]) -> list[dict[str, Any]]:
     return rows(ledger, wanted, limit=len(wanted.study_uids))
 
 
-def _row(found: FoundStudy) -> dict[str, Any]:
+def row(found: FoundStudy) -> dict[str, Any]:
+    """Return a study as a row of `COLUMNS` and `plugins`."""
     known = found.identifiers
     return {
         "changed": moment(found.study.changed_at),

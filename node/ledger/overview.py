@@ -19,7 +19,7 @@ class StudyFilter:
     """Which studies are listed: those that fit everything that is set. Dates are YYYYMMDD.
 
     `state` is a state of the study, or of one of its jobs or deliveries. `*` at the end of a Patient ID or Accession
-    Number stands for any rest.
+    Number stands for any rest. `after` is when the last study of the page before had changed, and its UID.
     """
 
     patient_id: str = ""
@@ -31,6 +31,7 @@ class StudyFilter:
     state: str = ""
     plugin: str = ""
     study_uids: tuple[str, ...] = ()
+    after: tuple[float, str] | None = None
 
 
 class Overview(LedgerPart):
@@ -42,7 +43,7 @@ class Overview(LedgerPart):
             select(study, *(column for column in identifiers.c if column.name != "study_uid"))
             .outerjoin(identifiers, identifiers.c.study_uid == study.c.study_uid)
             .where(*_conditions(wanted))
-            .order_by(study.c.changed_at.desc())
+            .order_by(study.c.changed_at.desc(), study.c.study_uid.desc())
             .limit(limit)
         )
         with self.db.reading() as connection:
@@ -158,6 +159,9 @@ def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.study_uids:
         conditions.append(study.c.study_uid.in_(wanted.study_uids))
+    if wanted.after:
+        at, uid = wanted.after
+        conditions.append(or_(study.c.changed_at < at, and_(study.c.changed_at == at, study.c.study_uid < uid)))
     if wanted.patient_id:
         conditions.append(_like(identifiers.c.patient_id, wanted.patient_id))
     if wanted.accession_number:

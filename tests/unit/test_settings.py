@@ -126,7 +126,7 @@ def test_a_destination_with_impossible_settings_is_an_error(tmp_path: Path, line
         ("[engine]\ncores = 2", "engine.cores"),
         ("[triton]\nurl = 'x'", "triton.url"),
         ("[destinations.PACS]\naddress = 'A@b:1'\nretries = 3", "destinations.PACS.retries"),
-        ("[web]\naddress = 'x'", "web"),
+        ("[webb]\naddress = 'x'", "webb"),
     ],
 )
 def test_an_unknown_key_is_reported_with_its_file(tmp_path: Path, text: str, key: str) -> None:
