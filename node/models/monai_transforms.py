@@ -286,6 +286,7 @@ BEFORE: Mapping[str, Reader] = {
     "ScaleIntensityRangePercentiles": scale_percentiles,
     "ScaleIntensity": scale,
     "NormalizeIntensity": normalise,
+    "Lambda": function,
 }
 INFERERS: Mapping[str, Reader] = {
     "SlidingWindowInferer": sliding_window,
