@@ -1,7 +1,9 @@
 """Purge finished studies when their retention ends: rows first, then files, so that no row names a missing file."""
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -12,6 +14,42 @@ from node.spool import Spool
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3600.0
+HOLD_SECONDS = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class ClockHold:
+    """Holds purging back for a day after the clock went forward by a day or more: a wrong clock deletes nothing.
+
+    A node that was down, or to which nothing came, for a day looks the same at its start: it purges a day later.
+
+    Parameters
+    ----------
+    newest_change
+        Returns when a study changed last, None without one: what the first look is compared with.
+    """
+
+    newest_change: Callable[[], float | None]
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+    _difference: float | None = field(init=False, default=None)
+    _until: float = field(init=False, default=-math.inf)
+
+    def holds(self) -> bool:
+        """Compare the clock with the monotonic clock, which nobody can set, and return whether to wait."""
+        wall, steady = self.wall(), self.steady()
+        if self._difference is None:
+            newest = self.newest_change()
+            step = 0.0 if newest is None else wall - newest
+        else:
+            step = wall - steady - self._difference
+        self._difference = wall - steady
+        if step >= HOLD_SECONDS:
+            self._until = steady + HOLD_SECONDS
+            log.warning(
+                "purge.held", seconds=HOLD_SECONDS, reason=f"the clock is {step / HOLD_SECONDS:.1f} days further"
+            )
+        return steady < self._until
 
 
 def purge(
@@ -21,13 +59,18 @@ def purge(
     *,
     keep_seconds: float,
     tell_seconds: float,
+    held: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
 ) -> float:
     """Purge what was finished so long ago, forget stories of what was purged so long ago; return when to look again.
 
+    While `held` says so, nothing is purged: see `ClockHold`.
+
     A crash between rows and files leaves files that no row needs; the next time finds them, since it looks at the files
     and asks the ledger whether they may go.
     """
+    if held():
+        return EVERY_SECONDS
     before = clock() - keep_seconds
     studies = 0
     while purged := retention.purge(before=before):

@@ -51,6 +51,12 @@ DONE_WITH = (StudyState.ROUTED, StudyState.PRIOR)
 class Retention(LedgerPart):
     """Purges rows whose retention time is over."""
 
+    def newest_change(self) -> float | None:
+        """Return when a study changed last; None where there is none."""
+        with self.db.reading() as connection:
+            newest: float | None = connection.execute(select(func.max(study.c.changed_at))).scalar_one()
+        return newest
+
     def purge(self, *, before: float) -> list[str]:
         """Purge some studies that were finished before a time, and return them; their files may be deleted afterwards.
 
