@@ -62,7 +62,7 @@ def test_every_exit_code_that_a_command_ends_with_is_in_the_table() -> None:
 
 def test_what_ends_with_0_at_ctrl_c_has_no_other_code_for_it() -> None:
     ending = {command for command in exit_codes.ONES if exit_codes.INTERRUPTED not in exit_codes.exit_codes(command)}
-    assert ending == {"serve", "receive", "work", "deliver", "watch"}
+    assert ending == {"serve", "receive", "work", "deliver", "watch", "web"}
 
 
 @pytest.mark.usefixtures("verbosity")
