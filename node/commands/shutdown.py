@@ -2,12 +2,11 @@
 
 import faulthandler
 import os
-import select
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -34,10 +33,14 @@ class Shutdown:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal to stop has been received."""
-        while not self._received and select.select([self._reader], [], [], 0)[0]:
-            self._receive()
-        return bool(self._received)
+        """Whether a signal to stop has been received; for any thread.
+
+        The byte stays for `wait`, which would not return if another thread took it.
+        """
+        waiting = b""
+        with suppress(BlockingIOError):  # nothing is there
+            waiting = self._reader.recv(64, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return bool(self._received) or any(number in SIGNALS for number in waiting)
 
     def wait(self, seconds: float, on_hangup: Callable[[], object] = lambda: None) -> None:
         """Return when a signal to stop is received; the process then has `seconds` and `exit_seconds` to end by itself.

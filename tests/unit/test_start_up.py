@@ -98,6 +98,26 @@ with shutdown_on_signals() as shutdown:
     shutdown.wait(0, on_hangup=lambda: (print("hangup"), os.kill(os.getpid(), signal.SIGTERM)))
 os._exit(0)
 """
+ASKED = """\
+import os, signal, socket, threading
+from node.commands.shutdown import shutdown_on_signals
+with shutdown_on_signals() as shutdown:
+    assert not shutdown.requested
+    os.kill(os.getpid(), signal.SIGTERM)
+    asking = threading.Thread(target=lambda: print("requested", shutdown.requested, shutdown.requested))
+    asking.start()
+    asking.join()
+    assert shutdown._reader.recv(64, socket.MSG_PEEK | socket.MSG_DONTWAIT) == bytes([signal.SIGTERM])
+    shutdown.wait(0)
+    assert shutdown.requested
+os._exit(0)
+"""
+
+
+def test_a_thread_that_asks_whether_to_stop_leaves_the_signal_to_the_main_thread() -> None:
+    """It was taken away from `wait` in some moments: the node then did no more work, and did not end."""
+    done = subprocess.run([sys.executable, "-uc", ASKED], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[:1]) == (0, ["requested True True"]), done.stderr
 
 
 @pytest.mark.parametrize("how", ["-s", "-E"])  # pipx has programs run with -E
