@@ -6,6 +6,7 @@ object on a line of stdin, and is answered with a process id. The process leads 
 written to a file of that name in the folder of returns. The receiver processes of such a node are forks, too.
 """
 
+import faulthandler
 import importlib
 import json
 import multiprocessing.connection
@@ -95,6 +96,7 @@ def begin(request: Mapping[str, Any]) -> None:
         os.close(opened)
     if not request["forked"]:
         os.execvpe(request["command"][0], request["command"], os.environ)  # noqa: S606
+    faulthandler.register(signal.SIGUSR2)  # `print_stacks` asks for them
     importlib.reload(importlib.import_module("node.faults"))  # it reads the environment when it is imported
     fork_server()
     fork_receivers()

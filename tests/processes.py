@@ -113,7 +113,26 @@ def kill_session(leader: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-starter = cache(Starter)
+def print_stacks(leader: int) -> None:
+    """Have the forked processes of a session print their stacks on stderr: they hang. Others end by the signal."""
+    for pid in session(leader):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR2)
+    time.sleep(2)  # nothing says when they have been printed
+
+
+_first = threading.Lock()
+
+
+def starter() -> Starter:
+    """Return the one process that starts all others of this process, whichever thread asks first."""
+    with _first:
+        return _starter()
+
+
+@cache
+def _starter() -> Starter:
+    return Starter()
 
 
 def start(command: Sequence[str], log: Path, **environment: str) -> Started:

@@ -27,7 +27,7 @@ from node.records import DeliveryState, Job, JobState, StudyState
 from node.spool import Spool
 from tests.crash.modality import Modality, body, study_uid
 from tests.peers import listens, wait_until
-from tests.processes import Started, kill_session, session, start_isocenter, start_text
+from tests.processes import Started, kill_session, print_stacks, session, start_isocenter, start_text
 
 HERE = Path(__file__).parent
 OVER = {DeliveryState.DELIVERED, DeliveryState.SUPERSEDED}
@@ -206,8 +206,19 @@ class House:
     def wait_until_it_listens(self) -> None:
         process = self.process
         assert process is not None
-        wait_until(lambda: listens(self.port) or process.poll() is not None, what="the node's start")
+        with self.stacks_of_a_hang():
+            wait_until(lambda: listens(self.port) or process.poll() is not None, what="the node's start")
         assert process.poll() is None, self.log
+
+    @contextmanager
+    def stacks_of_a_hang(self) -> Iterator[None]:
+        """Show, where a wait for the node is too long, what each of its processes does."""
+        try:
+            yield
+        except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as error:
+            assert self.process is not None
+            print_stacks(self.process.pid)
+            raise AssertionError(f"{error}: {self.log[-20000:]}") from error
 
     def lapse(self) -> None:
         """Let a minute pass for claimed jobs and deliveries."""
@@ -237,9 +248,8 @@ class House:
             return
         self.process.terminate()
         try:
-            assert self.process.wait(60) == 0, self.log[-3000:]
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"the node did not end: {self.log[-3000:]}") from error
+            with self.stacks_of_a_hang():
+                assert self.process.wait(60) == 0, self.log[-3000:]
         finally:
             kill_session(self.process.pid)
 
