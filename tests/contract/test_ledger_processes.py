@@ -27,7 +27,7 @@ Work = Callable[[Ledger, int], Any]
 
 
 def _do(work: Work, url: str, number: int) -> Any:
-    ledger = Ledger(url)
+    ledger = Ledger(url, busy_seconds=60)  # SQLite has no queue for writers: on a busy machine one may wait long
     _ready.wait(60)
     try:
         return work(ledger, number)
