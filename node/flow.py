@@ -21,8 +21,7 @@ from node.infer import PREPARE_SECONDS, Order, Performed, Priors, Stopwatch, att
 from node.infer.agreement_of_results import contradiction
 from node.ledger import Ledger
 from node.profiles import Profile
-from node.purge import ClockHold
-from node.purge import purge as purge_finished
+from node.purge import purging
 from node.receive import Receivers
 from node.route import Routes, plan_due
 from node.spool import Spool
@@ -147,6 +146,5 @@ def decode_early(
 
 def purge(ledger: Ledger, spool: Spool, *, keep_seconds: float, history_seconds: float) -> Step:
     """At the end: delete what was finished so long ago, and later its history."""
-    held = ClockHold(ledger.retention.newest_change).holds
-    work = partial(purge_finished, ledger.retention, ledger.instances, spool, held=held)
-    return Step(name="purge", work=partial(work, keep_seconds=keep_seconds, tell_seconds=history_seconds))
+    work = purging(ledger.retention, ledger.instances, spool, keep_seconds=keep_seconds, tell_seconds=history_seconds)
+    return Step(name="purge", work=work)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -50,6 +51,16 @@ class ClockHold:
                 "purge.held", seconds=HOLD_SECONDS, reason=f"the clock is {step / HOLD_SECONDS:.1f} days further"
             )
         return steady < self._until
+
+
+def purging(
+    retention: Retention, instances: Instances, spool: Spool, *, keep_seconds: float, tell_seconds: float
+) -> Callable[[], float]:
+    """Return the work of the step that purges, which is held back after a step of the clock: see `ClockHold`."""
+    hold = ClockHold(retention.newest_change)
+    return partial(
+        purge, retention, instances, spool, keep_seconds=keep_seconds, tell_seconds=tell_seconds, held=hold.holds
+    )
 
 
 def purge(
