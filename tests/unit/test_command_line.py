@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from typer.main import get_command
@@ -30,8 +31,10 @@ def node(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def verbosity() -> Iterator[None]:
+    """Put back how much is logged: a node that a later test starts would have the level in its environment."""
     before = VERBOSITY.get()
-    yield
+    with patch.dict(os.environ):
+        yield
     VERBOSITY.set(before)
     logging.getLogger("pynetdicom").handlers.clear()
 
@@ -119,7 +122,6 @@ def test_a_node_that_serves_logs_as_asked_for_in_all_its_processes(
     assert run("serve", "--config", node, *([option] if option else [])).exit_code == 0
     assert found == [level]
     assert level is None or level in LEVELS.values()
-    monkeypatch.delenv(LOG_LEVEL, raising=False)
 
 
 def test_there_are_no_colours_in_a_pipe_and_none_with_no_color(node: Path) -> None:
