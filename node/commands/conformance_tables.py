@@ -7,12 +7,13 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 from pydicom.uid import UID
-from pynetdicom import ALL_TRANSFER_SYNTAXES
+from pynetdicom import ALL_TRANSFER_SYNTAXES, DEFAULT_TRANSFER_SYNTAXES
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import from a table
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
@@ -23,7 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from node import commitment
 from node.compose.source_images import PATIENT_AND_STUDY, TYPE_2
 from node.deliver import query_retrieve, storescu
-from node.profiles import CHAIN, KIND_NAMES, TRANSFER_SYNTAXES, Kind
+from node.profiles import CHAIN, KIND_NAMES, LESSER_REPORTS, SOP_CLASSES, TRANSFER_SYNTAXES, Kind
 from node.receive.access import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
@@ -92,17 +93,13 @@ COMMITMENT_ANSWERS = (
 
 NEWER = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 """Names of SOP classes that the table of pydicom does not have yet."""
-LESSER: dict[Kind, str] = {
-    "COMPREHENSIVE": "1.2.840.10008.5.1.4.1.1.88.33",
-    "ENHANCED": "1.2.840.10008.5.1.4.1.1.88.22",
-}
-"""Kinds that are made of a refused report, with their SOP Class UIDs."""
+DEFAULT = ", ".join(UID(uid).name for uid in DEFAULT_TRANSFER_SYNTAXES)
+"""The transfer syntaxes that pynetdicom proposes and accepts where none are named."""
 
 
-class Attribute(BaseModel):
+class Attribute(NamedTuple):
     """An attribute at the top level of the objects of a kind: its presence and source in the words of PS3.2 annex N."""
 
-    model_config = ConfigDict(frozen=True)
     keyword: str
     module: str
     type: str
@@ -119,12 +116,7 @@ class CreatedObject(BaseModel):
     templates: tuple[str, ...]
     coding_schemes: tuple[str, ...]
     concept_names: tuple[tuple[str, str, str], ...]
-    attributes: tuple[tuple[str, str, str, str, str, str], ...]
-
-    @property
-    def rows(self) -> tuple[Attribute, ...]:
-        """The attributes by tag."""
-        return tuple(Attribute(**dict(zip(Attribute.model_fields, row, strict=True))) for row in self.attributes)
+    attributes: tuple[Attribute, ...]
 
 
 @cache
@@ -148,7 +140,11 @@ def services() -> str:
 def created() -> str:
     """Return the SOP classes of the objects that the node creates."""
     rows = [(class_name(uid), uid, f"`{kind}`") for kind, made in created_objects().items() for uid in made.sop_classes]
-    replaced = [(UID(uid).name, uid, f"`{kind}`, in place of a refused `SR`") for kind, uid in LESSER.items()]
+    replaced = [
+        (UID(uid).name, uid, f"`{kind}`, in place of a refused `SR`")
+        for uid, kind in SOP_CLASSES.items()
+        if kind in LESSER_REPORTS
+    ]
     return table(("SOP class", "UID", "kind of object"), [*rows, *replaced])
 
 
@@ -188,11 +184,10 @@ def rejections() -> str:
 
 def accepted_contexts() -> str:
     """Return the presentation contexts that the node accepts."""
-    uncompressed = "Implicit VR Little Endian, Explicit VR Little Endian, Deflated, Explicit VR Big Endian"
     rows = [
-        ("Verification", Verification, uncompressed, "SCP"),
+        ("Verification", Verification, DEFAULT, "SCP"),
         ("each Storage SOP class below", "", "all of the next table", "SCP"),
-        ("Storage Commitment Push Model", StorageCommitmentPushModel, uncompressed, "SCP, and SCU by role selection"),
+        ("Storage Commitment Push Model", StorageCommitmentPushModel, DEFAULT, "SCP, and SCU by role selection"),
     ]
     return table(("abstract syntax", "UID", "transfer syntaxes", "role of the node"), rows)
 
@@ -220,14 +215,13 @@ def class_name(uid: str) -> str:
 def initiated() -> str:
     """Return the presentation contexts that the node proposes."""
     syntaxes = ", ".join(UID(uid).name for uid in TRANSFER_SYNTAXES.values())
-    default = "pynetdicom's default: Implicit VR, Explicit VR, Deflated, Explicit VR Big Endian"
     rows = [
         ("delivery", "SOP classes of annex A.A", f"the one of the destination, of {syntaxes}; Implicit VR", "SCU"),
-        ("`isocenter check`", Verification, default, "SCU"),
-        ("commitment", StorageCommitmentPushModel, default, "SCU"),
-        ("report of commitment", StorageCommitmentPushModel, default, "SCP, by role selection"),
-        ("search of priors", StudyRootQueryRetrieveInformationModelFind, default, "SCU"),
-        ("retrieval of priors", StudyRootQueryRetrieveInformationModelMove, default, "SCU"),
+        ("`isocenter check`", Verification, DEFAULT, "SCU"),
+        ("commitment", StorageCommitmentPushModel, DEFAULT, "SCU"),
+        ("report of commitment", StorageCommitmentPushModel, DEFAULT, "SCP, by role selection"),
+        ("search of priors", StudyRootQueryRetrieveInformationModelFind, DEFAULT, "SCU"),
+        ("retrieval of priors", StudyRootQueryRetrieveInformationModelMove, DEFAULT, "SCU"),
         ("`isocenter send`", "those of the files", "those of the files", "SCU"),
     ]
     return table(("activity", "abstract syntax", "transfer syntaxes", "role"), rows)
@@ -266,7 +260,7 @@ def object_definitions() -> str:
 
 
 def _definition(kind: Kind, made: CreatedObject) -> str:
-    rows = [(_named(row.keyword), row.module, row.type, row.presence, row.source, row.value) for row in made.rows]
+    rows = [(_named(row.keyword), row.module, row.type, row.presence, row.source, row.value) for row in made.attributes]
     names = ", ".join(map(class_name, made.sop_classes))
     head = ("attribute", "module", "type", "presence", "source", "value")
     return f"### {kind}: {names}\n\n{table(head, rows)}"
