@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from node.clock import ClockWatch
+from node.clock import DAY_SECONDS, ClockWatch
 from node.engine import Engine, Step, preload_children
 from node.errors import ConfigError, NodeError
 from node.host import find_plugins
@@ -23,7 +23,7 @@ from node.receive import KnownPeers
 from node.roles import preload
 from node.roles.deliver_role import DeliverRole
 from node.roles.receive_role import ReceiveRole
-from node.roles.role import DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
+from node.roles.role import KILL_SECONDS, NodeParts, NodeRole
 from node.roles.work_role import WorkRole
 from node.route import Routes, read_routes
 from node.settings import Settings

@@ -9,6 +9,7 @@ import structlog
 
 log = structlog.get_logger()
 
+DAY_SECONDS = 86400.0
 LOOK_SECONDS = 5.0
 """How often the clock is compared with the monotonic clock, which nobody can set."""
 LEAST_STEP_SECONDS = 2.0

@@ -4,10 +4,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import structlog
 
+from node.clock import DAY_SECONDS
 from node.ledger.instances import Instances
 from node.ledger.retention import Retention
 from node.spool import Spool
@@ -15,7 +15,6 @@ from node.spool import Spool
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3600.0
-HOLD_SECONDS = 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -45,11 +44,9 @@ class ClockHold:
         else:
             step = wall - steady - self._difference
         self._difference = wall - steady
-        if step >= HOLD_SECONDS:
-            self._until = steady + HOLD_SECONDS
-            log.warning(
-                "purge.held", seconds=HOLD_SECONDS, reason=f"the clock is {step / HOLD_SECONDS:.1f} days further"
-            )
+        if step >= DAY_SECONDS:
+            self._until = steady + DAY_SECONDS
+            log.warning("purge.held", seconds=DAY_SECONDS, reason=f"the clock is {step / DAY_SECONDS:.1f} days further")
         return steady < self._until
 
 
@@ -58,9 +55,13 @@ def purging(
 ) -> Callable[[], float]:
     """Return the work of the step that purges, which is held back after a step of the clock: see `ClockHold`."""
     hold = ClockHold(retention.newest_change)
-    return partial(
-        purge, retention, instances, spool, keep_seconds=keep_seconds, tell_seconds=tell_seconds, held=hold.holds
-    )
+
+    def work() -> float:
+        if hold.holds():
+            return EVERY_SECONDS
+        return purge(retention, instances, spool, keep_seconds=keep_seconds, tell_seconds=tell_seconds)
+
+    return work
 
 
 def purge(
@@ -70,18 +71,13 @@ def purge(
     *,
     keep_seconds: float,
     tell_seconds: float,
-    held: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
 ) -> float:
     """Purge what was finished so long ago, forget stories of what was purged so long ago; return when to look again.
 
-    While `held` says so, nothing is purged: see `ClockHold`.
-
     A crash between rows and files leaves files that no row needs; the next time finds them, since it looks at the files
     and asks the ledger whether they may go.
     """
-    if held():
-        return EVERY_SECONDS
     before = clock() - keep_seconds
     studies = 0
     while purged := retention.purge(before=before):

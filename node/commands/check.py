@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from node.app import load_routes
+from node.clock import DAY_SECONDS
 from node.deliver import echo
 from node.engine import landlock_version
 from node.errors import ConfigError, ModelRefused, NodeError, SpoolFull, TritonUnavailable
@@ -16,7 +17,6 @@ from node.infer import check_kind, check_models_of
 from node.ledger import Ledger
 from node.receive import KnownPeers, try_port
 from node.records import Address
-from node.roles.role import DAY_SECONDS
 from node.route import Routes
 from node.settings import LOOPBACK, Receive, Settings
 from node.spool import Spool

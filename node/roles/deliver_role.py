@@ -3,10 +3,11 @@
 from collections import defaultdict
 
 from node import flow
+from node.clock import DAY_SECONDS
 from node.deliver import Availability, CommitmentScu, Outbox
 from node.engine import Step
 from node.profiles import TRANSFER_SYNTAXES
-from node.roles.role import DAY_SECONDS, NodeParts, NodeRole
+from node.roles.role import NodeParts, NodeRole
 from node.settings import Destination
 
 

@@ -7,6 +7,7 @@ import structlog
 
 from node import flow
 from node.assemble import decode
+from node.clock import DAY_SECONDS
 from node.engine import Sandbox, Step, run_in_child
 from node.faults import armed
 from node.images import decoded
@@ -14,7 +15,7 @@ from node.images.header_summary import read_summary
 from node.images.part10 import Part10
 from node.receive import Arrivals, Receivers
 from node.roles import receiver_process
-from node.roles.role import BEAT_SECONDS, DAY_SECONDS, KILL_SECONDS, NodeParts, NodeRole
+from node.roles.role import BEAT_SECONDS, KILL_SECONDS, NodeParts, NodeRole
 from node.tls import digest
 
 log = structlog.get_logger()

@@ -10,7 +10,6 @@ from node.settings import Settings
 from node.spool import Spool
 from node.triton import Servers
 
-DAY_SECONDS = 86400.0
 BEAT_SECONDS = 1.0
 """How often a child process is looked after."""
 KILL_SECONDS = 10.0
